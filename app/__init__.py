@@ -1,0 +1,1 @@
+"""The web shell: pages, components and charts over the backend."""

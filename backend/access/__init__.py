@@ -1,0 +1,1 @@
+"""Access: who exists, and what each may do."""

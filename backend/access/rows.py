@@ -1,0 +1,45 @@
+"""Tables of identities and the roles they hold."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+import sqlalchemy as sa
+from sqlmodel import Field
+
+from backend.core.columns import Row, utc
+
+
+class Identity(Row, table=True):
+    """A person, a service (bot, CI) or the system. The ledger knows it by `id` alone; names and addresses stay here."""
+
+    __tablename__ = "identity"
+    __subject__: ClassVar[str] = "identity"
+    __table_args__ = (sa.CheckConstraint("kind IN ('person', 'service', 'system')", name="identity_kind"),)
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    kind: str = "person"
+    display_name: str = ""
+    email: str | None = None
+    owner_id: str | None = Field(default=None, foreign_key="identity.id")
+    is_demo: bool = False
+    active: bool = True
+    created_at: datetime = Field(sa_column=utc())
+
+
+class RoleGrant(Row, table=True):
+    """One role held by one identity in one scope: `*`, or `environment:<name>`, `model:<name>`."""
+
+    __tablename__ = "role_grant"
+    __subject__: ClassVar[str] = "role_grant"
+    __table_args__ = (sa.UniqueConstraint("identity_id", "role", "scope"),)
+
+    id: str = Field(primary_key=True)
+    identity_id: str = Field(foreign_key="identity.id", index=True)
+    role: str
+    scope: str = "*"
+    granted_by: str
+    granted_at: datetime = Field(sa_column=utc())
+    expires_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))

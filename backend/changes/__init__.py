@@ -1,0 +1,1 @@
+"""Changes: requests to make a plan true, their review, votes and course."""

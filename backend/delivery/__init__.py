@@ -1,0 +1,1 @@
+"""Delivery: makes desired state true on servers and routers, proves it, and finds whatever else runs there."""

@@ -1,0 +1,122 @@
+"""The port towards a serving runtime: five verbs in our words. Adding a runtime = one file + one line in `names.py`.
+
+An adapter translates every error once: `Refusal` when a person must do something, `ExternalFailure` when the runtime
+failed. It never shows an upstream body, never holds state that matters, and never touches what is not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel
+
+from backend.delivery.desired import DesiredServer
+
+ProofKind = Literal["answers", "configured", "bytes", "behaviour"]
+ModelState = Literal["ready", "loading", "unloading", "failed", "not_loaded", "unknown"]
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a runtime can do at all. A plan that needs more is refused before approval, with the ability named."""
+
+    versions_side_by_side: bool
+    pin_a_version: bool
+    split: bool
+    mirror: bool
+    read_back_versions: bool
+    zero_downtime_switch: bool
+    warm_up: bool
+    proofs: frozenset[ProofKind]
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What a server says of itself: product name, its version, whether it is live, what it is able to do, warnings.
+
+    `warnings` are sentences for a person, e.g. that the management interface answers without authentication.
+    """
+
+    product: str
+    version: str
+    live: bool
+    extensions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SeenVersion:
+    """One version of one model as read back. `package_digest` only where the runtime's storage could be re-hashed."""
+
+    version: int
+    state: ModelState
+    reason: str = ""
+    package_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class SeenModel:
+    """One model as read back, ours or not; `config_digest` is of the configuration that the runtime reports."""
+
+    name: str
+    versions: Mapping[int, SeenVersion]
+    config_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class SeenServer:
+    """All that runs on a server, with nothing left out."""
+
+    models: Mapping[str, SeenModel]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one inference: outputs by name (row-major nested lists), seconds as measured here."""
+
+    outputs: Mapping[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Series:
+    """One figure read from the runtime's own metrics, in our vocabulary (`latency_seconds`, `requests_total`, ...)."""
+
+    metric: str
+    model: str
+    version: int
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """A serving runtime at one management address."""
+
+    kind: ClassVar[str]
+    abilities: ClassVar[Abilities]
+    Settings: ClassVar[type[BaseModel]]
+
+    def inspect(self) -> ServerFacts:
+        """What the server is. Raises ExternalFailure when it cannot be reached."""
+        ...
+
+    def push(self, desired: DesiredServer) -> None:
+        """Makes what is ours so, absolutely and idempotently; new versions before old ones go. Returns when the runtime
+        accepted it, which proves nothing: `observe` does. Raises Refusal (a package it cannot load, with the reason) or
+        ExternalFailure (`applied_unknown` when the call may have taken effect).
+        """
+        ...
+
+    def observe(self, hash_storage: Sequence[str] = ()) -> SeenServer:
+        """Reads back everything. For the served names in `hash_storage` the storage is re-hashed, where that is possible."""
+        ...
+
+    def answer(self, model: str, version: int, inputs: Mapping[str, Any]) -> Answer:
+        """One probe inference of one row, pinned to a version: inputs by name, one value each."""
+        ...
+
+    def metrics(self) -> Sequence[Series]:
+        """The runtime's own counters and quantiles; an empty sequence where it has none."""
+        ...

@@ -1,0 +1,1 @@
+"""Evidence: automatic checks that a policy asks for, and their stored, dated results."""

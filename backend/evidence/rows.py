@@ -1,0 +1,38 @@
+"""Table of evidence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlmodel import Field
+
+from backend.core.columns import Row, json, utc
+
+
+class Evidence(Row, table=True):
+    """One run of one gate on one plan digest. A new run is a new row; the newest of a gate counts."""
+
+    __tablename__ = "evidence"
+    __subject__: ClassVar[str] = "evidence"
+    __table_args__ = (
+        sa.CheckConstraint("verdict IN ('queued', 'running', 'passed', 'failed', 'error', 'void')", name="evidence_verdict"),
+        sa.Index("evidence_change", "change_id", "gate", "requested_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    change_id: str
+    """Opaque here: evidence knows nothing of changes."""
+    gate: str
+    plan: dict[str, Any] = Field(sa_column=json())
+    plan_digest: str
+    verdict: str = "queued"
+    summary: str = ""
+    findings: list[dict[str, Any]] = Field(default_factory=list, sa_column=json())
+    progress: float = 0.0
+    progress_says: str = ""
+    requested_at: datetime = Field(sa_column=utc())
+    started_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    finished_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    valid_until: datetime | None = Field(default=None, sa_column=utc(nullable=True))

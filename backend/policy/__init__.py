@@ -1,0 +1,1 @@
+"""Policy: what each environment asks for before a change may start."""

@@ -1,0 +1,1 @@
+"""Registry: models and versions, mirrored from the registry that teams already run."""

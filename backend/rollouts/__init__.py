@@ -1,0 +1,1 @@
+"""Rollouts: the walk through an authorized plan's ramp."""

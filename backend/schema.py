@@ -1,0 +1,12 @@
+"""Imports every table once, so that SQLModel.metadata is complete for migrations and tests. Nothing else lives here."""
+
+from backend.access import rows as access
+from backend.changes import rows as changes
+from backend.core import ledger, work
+from backend.delivery import rows as delivery
+from backend.evidence import rows as evidence
+from backend.policy import rows as policy
+from backend.registry import rows as registry
+from backend.rollouts import rows as rollouts
+
+__all__ = ["access", "changes", "delivery", "evidence", "ledger", "policy", "registry", "rollouts", "work"]
