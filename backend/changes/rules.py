@@ -25,7 +25,7 @@ CHANGE = Machine(
         "failed",
         "rolled_back",
         "superseded",
-    ),  # fmt: skip
+    ),
     table={
         ("draft", "submit"): "checking",
         ("checking", "checked"): "review",
