@@ -163,31 +163,38 @@ def finish(tx: Unit, held: Claim, *, next_due: datetime | None, error: str | Non
 
 
 def finish_many(tx: Unit, held: Sequence[Claim], *, next_due: datetime | None, error: str | None = None) -> list[Claim]:
-    """`finish` for claims of one kind. Returns those that were lost; the others are given back all the same."""
-    given_back: set[tuple[str, int]] = set()
-    for start in range(0, len(held), 1000):
-        page = held[start : start + 1000]
-        given_back |= _give_back(tx, page, next_due, error)
-    return [one for one in held if (one.key, one.token) not in given_back]
-
-
-def _give_back(tx: Unit, held: Sequence[Claim], next_due: datetime | None, error: str | None) -> set[tuple[str, int]]:
-    connection = tx.session.connection()
-    mine = sa.and_(
-        _items.c.kind == held[0].kind,
-        sa.tuple_(_items.c.key, _items.c.token).in_([(one.key, one.token) for one in held]),
-        _items.c.deadline > tx.now,
-    )
-    quiet = sa.and_(mine, sa.tuple_(_items.c.key, _items.c.woken).in_([(one.key, one.woken) for one in held]))
-    done: set[tuple[str, int]] = set()
+    """`finish` for many claims. Returns those that were lost; the others are given back all the same."""
     if next_due is None:
-        remove = sa.delete(_items).where(quiet).returning(_items.c.key, _items.c.token)
-        done = {(key, token) for key, token in connection.execute(remove)}
-    later = tx.now if next_due is None else sa.case((quiet, next_due), else_=tx.now)
-    back = {"due_at": later, "holder": None, "deadline": None, "last_error": error}
-    failures = _items.c.failures + 1 if error else 0
-    update = sa.update(_items).where(mine).values(**back, failures=failures).returning(_items.c.key, _items.c.token)
-    return done | {(key, token) for key, token in connection.execute(update)}
+        held = [one for one in held if not _remove(tx, one)]
+    if not held:
+        return []
+    values = {
+        "due_at": sa.case((_items.c.woken == sa.bindparam("seen"), next_due or tx.now), else_=tx.now),
+        "failures": _items.c.failures + 1 if error else 0,
+    }
+    give_back = sa.update(_items).where(*_MINE).values(**values, holder=None, deadline=None, last_error=error)
+    wanted = [{"one": one.kind, "named": one.key, "held": one.token, "now": tx.now, "seen": one.woken} for one in held]
+    given_back = tx.session.connection().execute(give_back, wanted).rowcount
+    return [] if given_back == len(held) else [one for one in held if not _was_given_back(tx, one)]
+
+
+_MINE = (
+    _items.c.kind == sa.bindparam("one"),
+    _items.c.key == sa.bindparam("named"),
+    _items.c.token == sa.bindparam("held"),
+    _items.c.deadline > sa.bindparam("now"),
+)
+
+
+def _remove(tx: Unit, held: Claim) -> bool:
+    """Removes an item that nobody woke meanwhile."""
+    quiet = (*_is(held), _items.c.deadline > tx.now, _items.c.woken == held.woken)
+    return tx.session.connection().execute(sa.delete(_items).where(*quiet)).rowcount == 1
+
+
+def _was_given_back(tx: Unit, held: Claim) -> bool:
+    free = sa.select(_items.c.key).where(*_is(held), _items.c.holder.is_(None))
+    return tx.session.connection().execute(free).first() is not None
 
 
 def _is(held: Claim) -> tuple[sa.ColumnElement[bool], ...]:

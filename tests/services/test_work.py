@@ -151,3 +151,16 @@ def test_overdue_work_is_visible(database: Database, clock: Clock) -> None:
     with database.read() as session:
         late = work.overdue(session, clock.now, grace=timedelta(seconds=10))
     assert len(late) == 1
+
+
+def test_giving_back_many_names_those_that_were_lost(database: Database, clock: Clock) -> None:
+    _wake(database, "a", "b", "c")
+    held = {one.key: one for one in _claim(database, limit=3)}
+    with database.unit(SYSTEM) as tx:
+        work.finish(tx, held["b"], next_due=tx.now)
+    _claim(database, "w2")
+    with database.unit(SYSTEM) as tx:
+        lost = work.finish_many(tx, list(held.values()), next_due=tx.now + timedelta(hours=1))
+    assert [one.key for one in lost] == ["b"]
+    clock.tick(hours=2)
+    assert {one.key for one in _claim(database, limit=9)} == {"a", "b", "c"}
