@@ -1,7 +1,7 @@
 """Ask an advisory service about every pinned package of every lock, with pip-audit. Run by `make audit`.
 
-Exit status: 0 every package was looked up and none has a known vulnerability; 1 at least one has; 2 at least one package
-could not be looked up, so nothing is known about it. (pip-audit itself calls that last case a success.)
+Exit status: 0 every package was looked up and none has a known vulnerability; 1 at least one has; 2 at least one
+package could not be looked up, so nothing is known about it. (pip-audit itself calls that last case a success.)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("dev", "build", "triton", "triton-server", "envoy", "tools")  # app.lock pins a subset of dev.lock
@@ -30,7 +31,7 @@ class Findings:
 
 def read(answer: str) -> Findings:
     """Read pip-audit's JSON report (its `json` format: `dependencies` with `vulns` or `skip_reason`)."""
-    dependencies = json.loads(answer)["dependencies"]
+    dependencies: list[dict[str, Any]] = json.loads(answer)["dependencies"]
     looked_up = [found for found in dependencies if "skip_reason" not in found]
     return Findings(
         known=len(looked_up),
@@ -79,11 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return VULNERABLE if VULNERABLE in verdicts else max(verdicts)
 
 
-def _advisories(found: dict[str, object]) -> str:
-    vulns = found["vulns"]
-    assert isinstance(vulns, list)
-    names = ", ".join(f"{vuln['id']} (fixed in {' or '.join(vuln['fix_versions']) or 'none'})" for vuln in vulns)
-    return f"{found['name']} {found['version']}: {names}"
+def _advisories(found: dict[str, Any]) -> str:
+    names = (f"{vuln['id']} (fixed in {' or '.join(vuln['fix_versions']) or 'no release'})" for vuln in found["vulns"])
+    return f"{found['name']} {found['version']}: {', '.join(names)}"
 
 
 if __name__ == "__main__":

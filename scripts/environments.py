@@ -1,9 +1,10 @@
 """Make `.venv` and the embedded runtimes' own environments from the hashed locks. Run by `make setup`.
 
-`.venv` holds what the app, its tests and benchmarks import, and Countersign itself, editable. Triton and Envoy live apart
-under `.runtimes/`, because Triton's Python backend needs another numpy. An environment is left alone when the stamp in it
-says that it was made from these locks, by this Python, at this place; otherwise it is made anew, so that nothing stays
-behind which no lock names. Packages come from wherever pip is configured to look; the locks' hashes decide what is taken.
+`.venv` holds what the app, its tests and benchmarks import, and Countersign itself, editable. Triton and Envoy live
+apart under `.runtimes/`, because Triton's Python backend needs another numpy. An environment is left alone when the
+stamp in it says that it was made from these locks, by this Python, at this place; otherwise it is made anew, so that
+nothing stays behind which no lock names. Packages come from wherever pip is configured to look; the locks' hashes decide
+what is taken.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backend.embedded.platform import (  # noqa: E402
+from backend.embedded.platform import (
     Machine,
     Shortfall,
     envoy_shortfalls,
@@ -31,6 +31,7 @@ from backend.embedded.platform import (  # noqa: E402
     triton_shortfalls,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 PYTHON = Path(sys.executable).resolve()  # never a virtual environment's link: that one may be about to be replaced
 STAMP = "made-from"
 
@@ -169,7 +170,7 @@ def _pip(environment: Environment, *what: str | Path) -> None:
 
 def _compile(environment: Environment) -> None:
     """Compile on every core (pip uses one). Templates that are no Python fail to compile, which harms nobody."""
-    command = [environment.python, "-I", "-m", "compileall", "-qq", "-j", "0", environment.path / "lib"]
+    command = [str(environment.python), "-I", "-m", "compileall", "-qq", "-j", "0", str(environment.path / "lib")]
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
 
 

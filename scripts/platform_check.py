@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backend.embedded.platform import (  # noqa: E402
+from backend.embedded.platform import (
     Machine,
     Shortfall,
     envoy_shortfalls,

@@ -16,10 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backend.embedded.platform import inspect  # noqa: E402
+from backend.embedded.platform import inspect
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 OF_DEBIAN = sys.base_prefix == "/usr"  # an interpreter built elsewhere brings its own venv module and shared library
@@ -43,7 +42,9 @@ def packages() -> list[Package]:
         Package("chromium", "browser tests and screenshots", lambda: shutil.which("chromium") is not None),
     ]
     if OF_DEBIAN:
-        found.append(Package(f"python{VERSION}-venv", "make setup", lambda: importlib.util.find_spec("ensurepip") is not None))
+        found.append(
+            Package(f"python{VERSION}-venv", "make setup", lambda: importlib.util.find_spec("ensurepip") is not None)
+        )
         found.append(Package(f"libpython{VERSION}", "Triton's Python backend", lambda: inspect().libpython is not None))
     return found
 

