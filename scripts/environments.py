@@ -3,8 +3,8 @@
 `.venv` holds what the app, its tests and benchmarks import, and Countersign itself, editable. Triton and Envoy live
 apart under `.runtimes/`, because Triton's Python backend needs another numpy. An environment is left alone when the
 stamp in it says that it was made from these locks, by this Python, at this place; otherwise it is made anew, so that
-nothing stays behind which no lock names. Packages come from wherever pip is configured to look; the locks' hashes decide
-what is taken.
+nothing stays behind which no lock names. Packages come from wherever pip is configured to look; the locks' hashes
+decide what is taken.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from backend.embedded.platform import (
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = Path(sys.executable).resolve()  # never a virtual environment's link: that one may be about to be replaced
 STAMP = "made-from"
+RECIPE = 1  # count up when environments have to be made differently from the same locks
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ TOOLS = Environment(
 
 def fingerprint(environment: Environment) -> str:
     """What the environment would be made from now: locks, interpreter, place and this recipe."""
-    digest = hashlib.sha256(f"{PYTHON}\n{sys.version}\n{environment.path}\n".encode())
-    for file in (*environment.lock_files, Path(__file__)):
+    digest = hashlib.sha256(f"{RECIPE}\n{PYTHON}\n{sys.version}\n{environment.path}\n".encode())
+    for file in environment.lock_files:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -163,7 +164,7 @@ def ensure(environment: Environment, machine: Machine) -> None:
 
 def _pip(environment: Environment, *what: str | Path) -> None:
     """Install with the pinned pip of `.venv`, seeing only that environment and building with its pinned setuptools."""
-    target = [] if environment.countersign else ["--python", environment.python]
+    target: list[str | Path] = [] if environment.countersign else ["--python", environment.python]
     options = ["--no-deps", "--no-build-isolation", "--no-compile", "-qq", "--disable-pip-version-check"]
     _run([APP.python, "-I", "-m", "pip", *target, "install", *options, *what])
 
