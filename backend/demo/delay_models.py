@@ -8,7 +8,6 @@ See docs/model-artifacts.md for the files that are written.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backend.core.canonical import digest_bytes
 from backend.demo.flights import FEATURES, NUMERIC_FEATURES, TEXT_FEATURES
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Exported:
 
     recipe: Recipe
     folder: Path
-    onnx_sha256: str
+    onnx_digest: str
     size: int
     metrics: Mapping[str, float]
     agreement: float
@@ -172,7 +172,7 @@ def _read(recipe: Recipe, folder: Path, *, cached: bool) -> Exported:
     return Exported(
         recipe=recipe,
         folder=folder,
-        onnx_sha256=hashlib.sha256(exported).hexdigest(),
+        onnx_digest=digest_bytes(exported),
         size=len(exported),
         metrics=facts["metrics"],
         agreement=facts["agreement"],
@@ -203,6 +203,11 @@ def _answer_only_late(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.node.append(onnx.helper.make_node("Gather", ["probabilities", "late_column"], [OUTPUT], axis=1))
     graph.output.append(onnx.helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [None, 1]))
     late = Extractor(model).extract_model(list(FEATURES), [OUTPUT])
+    late.graph.name = graph.name
+    # The converter keeps operator sets in a Python set: without an order, equal models would differ in their bytes.
+    operator_sets = sorted(late.opset_import, key=lambda each: each.domain)
+    del late.opset_import[:]
+    late.opset_import.extend(operator_sets)
     onnx.checker.check_model(late)
     return late
 

@@ -15,7 +15,6 @@ drop requests according to their outcome.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import tempfile
@@ -25,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backend.core.canonical import digest_file, digest_tree
 from backend.core.errors import Refusal
 from backend.demo.table_digest import table_digest
 
@@ -111,8 +111,8 @@ class Flights:
         import pyarrow.parquet as pq
 
         sources = _source_files()
-        origin = _sources_digest(sources)
-        path = cache / f"flights-{origin[:16]}-{_LAYOUT}.parquet"
+        origin = digest_tree((file.name, file.stat().st_size, digest_file(file)) for file in sources)
+        path = cache / f"flights-{_LAYOUT}-{origin.removeprefix('sha256:')[:16]}.parquet"
         if not path.exists():
             _write_once(_prepare(sources), path)
         return cls(pq.read_table(path, use_threads=False))
@@ -138,7 +138,7 @@ class Flights:
         return frame.astype({**text, "late": "int64"})
 
     def digest(self, months: Collection[int] = (1, 2, 3), *, rows: int | None = None) -> str:
-        """SHA-256 (hex) of exactly what `training_frame` gives for the same arguments."""
+        """`sha256:<hex>` of exactly what `training_frame` gives for the same arguments."""
         return table_digest(self._labelled(months, rows))
 
     def _of(self, months: Collection[int]) -> pa.Table:
@@ -179,13 +179,6 @@ def _source_files() -> tuple[Path, ...]:
             code="demo-data-missing",
         )
     return tuple(Path(folders[0]) / name for name in _SOURCES)
-
-
-def _sources_digest(files: tuple[Path, ...]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _write_once(table: pa.Table, path: Path) -> None:

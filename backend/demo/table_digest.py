@@ -1,16 +1,17 @@
 """One digest for one table's content, whatever wrote or compressed it.
 
-The SHA-256 runs over a canonical JSON header (schema number, number of rows, names and kinds of the columns, in order), and then
-for each column over one validity byte a row, followed by the values, little-endian, with zero for a missing one: floats as IEEE
-754 doubles (negative zero as zero, NaN as missing), whole numbers as 64-bit integers, truth values as bytes, times as
-microseconds since 1970 in UTC, and texts as their 32-bit lengths in bytes followed by their UTF-8 bytes.
+The SHA-256 runs over a header in canonical JSON (schema number, number of rows, names and kinds of the columns, in order),
+and then for each column over one validity byte a row, followed by the values, little-endian, with zero for a missing one:
+floats as IEEE 754 doubles (negative zero as zero, NaN as missing), whole numbers as 64-bit integers, truth values as bytes,
+times as microseconds since 1970 in UTC, and texts as their 32-bit lengths in bytes followed by their UTF-8 bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any
+
+from backend.core.canonical import canonical
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,14 +20,13 @@ SCHEMA = 1
 
 
 def table_digest(table: pa.Table) -> str:
-    """SHA-256 (hex) of an Arrow table's content. Row and column order count; chunks and encodings do not."""
-    columns = [(field.name, _kind(field.type)) for field in table.schema]
-    header = json.dumps({"schema": SCHEMA, "rows": table.num_rows, "columns": columns}, separators=(",", ":"))
-    digest = hashlib.sha256(header.encode())
+    """`sha256:<hex>` of an Arrow table's content. Row and column order count; chunks and encodings do not."""
+    columns = [[field.name, _kind(field.type)] for field in table.schema]
+    digest = hashlib.sha256(canonical({"schema": SCHEMA, "rows": table.num_rows, "columns": columns}))
     for name, kind in columns:
         for part in _parts(table[name], kind):
             digest.update(part)
-    return digest.hexdigest()
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _kind(of: Any) -> str:

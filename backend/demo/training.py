@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backend.core.canonical import digest, digest_file
 from backend.core.errors import CountersignError, ExternalFailure
 from backend.demo.delay_models import OUTPUT, RECIPES, Exported, Samples, make
 from backend.demo.flights import FEATURES, NUMERIC_FEATURES, PACKAGE_HOME, TEXT_FEATURES, Flights
@@ -67,9 +67,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """The training flights and what identifies them and the code that used them."""
+    """The training flights and what identifies them and the code that used them. The held-out ones are the rest of `frame`."""
 
     frame: pd.DataFrame
+    trained_on: int
     digest: str
     code_version: str
     example: pd.DataFrame
@@ -96,7 +97,13 @@ def train(job: Job) -> TrainingReport:
     flights = Flights.open(job.cache)
     quarter = flights.training_frame(rows=job.rows)
     samples = Samples.split(quarter, flights.training_frame((7,), rows=job.rows))
-    data = DataSet(quarter, flights.digest(rows=job.rows), code_version(), samples.heldout.dropna().head(2)[list(FEATURES)])
+    data = DataSet(
+        frame=quarter,
+        trained_on=len(samples.train),
+        digest=flights.digest(rows=job.rows),
+        code_version=code_version(),
+        example=samples.heldout.dropna().head(2)[list(FEATURES)],
+    )
     folder = job.cache / "models" / _cache_key(data)
     exports = [make(recipe, samples, folder, _progress) for recipe in RECIPES]
     with _mlflow_errors():
@@ -106,16 +113,13 @@ def train(job: Job) -> TrainingReport:
 
 
 def code_version() -> str:
-    """SHA-256 (hex) over the modules that decide what a model becomes."""
-    digest = hashlib.sha256()
-    for name in MODULES:
-        digest.update(hashlib.sha256(Path(__file__).with_name(name).read_bytes()).digest())
-    return digest.hexdigest()
+    """`sha256:<hex>` over the modules that decide what a model becomes."""
+    return digest([[name, digest_file(Path(__file__).with_name(name))] for name in MODULES])
 
 
 def _cache_key(data: DataSet) -> str:
-    parts = [data.digest, data.code_version, *(f"{name}={installed(name)}" for name in LIBRARIES)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    libraries = {name: installed(name) for name in LIBRARIES}
+    return digest([data.digest, data.code_version, libraries]).removeprefix("sha256:")[:16]
 
 
 def _log_all(job: Job, data: DataSet, exports: Sequence[Exported]) -> tuple[str, tuple[TrainedVersion, ...]]:
@@ -145,9 +149,9 @@ def _log(job: Job, data: DataSet, exported: Exported) -> TrainedVersion:
     recipe = exported.recipe
     _progress(f"{recipe.title}: logging to MLflow")
     with mlflow.start_run(run_name=recipe.title, tags=_run_tags(job, data)) as run:
-        mlflow.log_params({"algorithm": recipe.key, **recipe.params, "training_rows": len(data.frame)})
+        mlflow.log_params({"algorithm": recipe.key, **recipe.params, "training_rows": data.trained_on})
         mlflow.log_metrics({**exported.metrics, "onnx_agreement": exported.agreement, "training_seconds": exported.seconds})
-        mlflow.log_input(_dataset(data), context="training", tags={"countersign.sha256": data.digest})
+        mlflow.log_input(_dataset(data), context="training", tags={"countersign.digest": data.digest})
         model_id = _log_model(run, exported, data)
     registered = _register(job.model, model_id, run.info.run_id, exported, data)
     _progress(f"{recipe.title}: registered as {job.model} version {registered.version}")
@@ -157,7 +161,7 @@ def _log(job: Job, data: DataSet, exported: Exported) -> TrainedVersion:
         run_id=run.info.run_id,
         model_id=model_id,
         source=registered.source,
-        onnx_sha256=exported.onnx_sha256,
+        onnx_digest=exported.onnx_digest,
         size=exported.size,
         agreement=exported.agreement,
         metrics=exported.metrics,
@@ -181,10 +185,10 @@ def _dataset(data: DataSet) -> Any:
 
     return mlflow.data.from_pandas(  # type: ignore[attr-defined]  # made at import, from MLflow's registry of data sets
         data.frame[[*FEATURES, "late"]].astype({"late": bool}),
-        source=HTTPDatasetSource(PACKAGE_HOME),
+        source=HTTPDatasetSource(PACKAGE_HOME),  # type: ignore[no-untyped-call]
         targets="late",
         name=DATASET_NAME,
-        digest=data.digest[:_MLFLOW_DIGEST],
+        digest=data.digest.removeprefix("sha256:")[:_MLFLOW_DIGEST],
     )
 
 
@@ -235,9 +239,9 @@ def _save_model(folder: Path, logged: LoggedModel, run: Run, exported: Exported,
 
 def _signature() -> ModelSignature:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-    inputs = [ColSpec(DataType.float, name) for name in NUMERIC_FEATURES]
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.float, name) for name in NUMERIC_FEATURES]
     inputs += [ColSpec(DataType.string, name) for name in TEXT_FEATURES]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.float, OUTPUT)]))
 
@@ -253,7 +257,7 @@ def _register(model: str, model_id: str, run_id: str, exported: Exported, data: 
         description=exported.recipe.description,
         tags={
             "algorithm": exported.recipe.key,
-            "countersign.onnx_sha256": exported.onnx_sha256,
+            "countersign.onnx_digest": exported.onnx_digest,
             "countersign.dataset_digest": data.digest,
             "countersign.code_version": data.code_version,
         },
