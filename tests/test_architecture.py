@@ -76,6 +76,8 @@ def build_house(folder: Path) -> None:
         (folder / "backend" / room).mkdir(parents=True)
         for file in ("__init__.py", "service.py", "queries.py"):
             (folder / "backend" / room / file).touch()
+    (folder / "app").mkdir()
+    (folder / "app" / "__init__.py").touch()
     (folder / "backend" / "__init__.py").touch()
     (folder / "backend" / "worker.py").touch()
     (folder / "backend" / "core" / "errors.py").touch()

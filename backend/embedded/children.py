@@ -128,7 +128,7 @@ class Child:
         self.state, self._since = state, time.time()
 
     def _popen(self, writer: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603  our own specs, no shell
             self.spec.argv,
             env=dict(self.spec.env),
             cwd=self.spec.cwd,

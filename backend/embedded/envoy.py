@@ -33,12 +33,12 @@ READY_SECONDS = 30.0
 ROUTE_CONFIG = "countersign"
 ASSIGN_FILTER = "envoy.filters.http.lua"
 REWRITE_FILTER = "countersign.rewrite"
-UNIT_HEADER = "x-unit-id"
 BUCKET_HEADER = "x-cs-bucket"
 ARM_HEADER = "x-cs-arm"
-SERVED_HEADER = "x-cs-served"
+SERVED_HEADER = "x-cs-served-arm"
+VERSION_HEADER = "x-cs-version"
 GENERATION_HEADER = "x-cs-generation"
-_OURS = (BUCKET_HEADER, ARM_HEADER, SERVED_HEADER, GENERATION_HEADER)
+_OURS = (BUCKET_HEADER, ARM_HEADER, SERVED_HEADER, VERSION_HEADER, GENERATION_HEADER)
 
 ACCESS_LOG_FIELDS = {
     "start": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
@@ -53,6 +53,7 @@ ACCESS_LOG_FIELDS = {
     "bucket": f"%REQ({BUCKET_HEADER})%",  # present exactly when the caller named a unit; the raw unit is not logged
     "assigned_arm": f"%REQ({ARM_HEADER})%",
     "served_arm": f"%RESP({SERVED_HEADER})%",
+    "served_version": f"%RESP({VERSION_HEADER})%",
     "generation": f"%RESP({GENERATION_HEADER})%",
 }
 LATENCY_BUCKETS_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
@@ -157,16 +158,12 @@ def bootstrap(folder: Path, listener: int, admin: int, identity: str) -> dict[st
                     "name": "inference",
                     "address": _address(listener),
                     "enable_reuse_port": False,  # else a second Envoy could share the port unnoticed
-                    "filter_chains": [
-                        {"filters": [_typed("envoy.filters.network.http_connection_manager", _manager(folder))]}
-                    ],
+                    "filter_chains": [{"filters": [_typed("envoy.filters.network.http_connection_manager", _manager(folder))]}],
                 }
             ]
         },
         "stats_config": {
-            "histogram_bucket_settings": [
-                {"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}
-            ]
+            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}]
         },
     }
 
@@ -174,19 +171,27 @@ def bootstrap(folder: Path, listener: int, admin: int, identity: str) -> dict[st
 def _manager(folder: Path) -> dict[str, Any]:
     """What happens to a request before and after routing."""
     return {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network"
-        ".http_connection_manager.v3.HttpConnectionManager",
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "inference",
         "rds": {"route_config_name": ROUTE_CONFIG, "config_source": _from_file(routes_file(folder))},
         **_request_ids(),
         **_distrust(),
         "access_log": [_access_log(folder)],
         "http_filters": [
+            _keep_path(),
             _typed(ASSIGN_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua"}),
             _typed(REWRITE_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua", "clear_route_cache": False}),
             _typed("envoy.filters.http.router", {"@type": f"{_HTTP}.router.v3.Router"}),
         ],
     }
+
+
+def _keep_path() -> dict[str, Any]:
+    """Remembers the path that the caller asked for: the rewrite by Lua, unlike a route's own, leaves no trace of it."""
+    header = {"key": "x-envoy-original-path", "value": "%REQ(:PATH)%"}
+    mutation = {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+    kind = f"{_HTTP}.header_mutation.v3.HeaderMutation"
+    return _typed("countersign.keep-path", {"@type": kind, "mutations": {"request_mutations": [mutation]}})
 
 
 def _request_ids() -> dict[str, Any]:

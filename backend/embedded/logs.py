@@ -16,16 +16,18 @@ class BoundedLog:
         self.path = path
         self._limit = limit
         self._old = old
+        self._full = False
         self._file = path.open("ab", buffering=0)
 
     def write(self, chunk: bytes) -> None:
-        """Append, and begin a new file at the first end of a line beyond the limit."""
-        self._file.write(chunk)
-        size = self._file.tell()
-        if size > self._limit and (chunk.endswith(b"\n") or size > self._limit + 65536):
+        """Append; a file that has outgrown the limit is turned first, so that the newest line is always in `path`."""
+        if self._full:
             self._file.close()
             shift(self.path, self._old)
             self._file = self.path.open("ab", buffering=0)
+        self._file.write(chunk)
+        size = self._file.tell()
+        self._full = size > self._limit and (chunk.endswith(b"\n") or size > self._limit + 65536)
 
     def close(self) -> None:
         """Close the file."""

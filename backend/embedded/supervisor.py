@@ -90,9 +90,7 @@ class Supervisor:
         self.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._kept:
             self._let_go()
         else:
@@ -176,7 +174,7 @@ class Supervisor:
         arguments = [str(self.folder), str(theirs.fileno()), str(owner), str(self._log_bytes)]
         errors = (self.folder / "supervisor.err").open("wb")
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  our own module, no shell
                 [sys.executable, "-P", "-m", "backend.embedded.supervise", *arguments],
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},
                 cwd=self.folder,
