@@ -81,7 +81,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A read-only session with one consistent snapshot on SQLite, read-committed on PostgreSQL."""
+        """A read-only session on one consistent snapshot."""
         with Session(self.reader, expire_on_commit=False) as session:
             yield session
 
@@ -113,7 +113,8 @@ class Database:
                 "Set COUNTERSIGN_DATABASE_URL to a postgresql+psycopg:// URL, or unset it for SQLite.",
                 code="bad-setting",
             )
-        options = {"postgresql_readonly": True} if query_only else {}
+        snapshot = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
+        options: dict[str, Any] = snapshot if query_only else {}
         return sa.create_engine(
             self.url, pool_size=8, max_overflow=24, pool_pre_ping=True, execution_options=options, hide_parameters=True
         )

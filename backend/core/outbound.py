@@ -8,6 +8,7 @@ link-local ranges are reachable only where an administrator listed the range.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -23,6 +24,7 @@ from backend.core.unit import assert_outside_unit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
 MAX_BODY_BYTES = 64 << 20
 MAX_ANSWER_SECONDS = 120.0
 
@@ -162,7 +164,8 @@ def parse_url(url: str) -> httpx.URL:
         port_ok = parsed.port is None or 0 < parsed.port < 65536
     except (httpx.InvalidURL, ValueError, TypeError):
         parsed, port_ok = httpx.URL(""), False
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.fragment or not port_ok:
+    host_ok = _HOST.fullmatch(parsed.host) is not None
+    if parsed.scheme not in ("http", "https") or not host_ok or parsed.userinfo or parsed.fragment or not port_ok:
         raise Refusal(
             "This is not an address that can be called.",
             "Give http:// or https://, a host and a port, without user name, password or fragment.",

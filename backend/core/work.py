@@ -7,11 +7,12 @@ while it is being worked on makes it run once more afterwards, and losing a wake
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Field, Session, col, select
 
 from backend.core.columns import Row, utc
@@ -38,6 +39,9 @@ class WorkItem(Row, table=True):
     deadline: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     failures: int = 0
     last_error: str | None = None
+
+
+_items: sa.Table = WorkItem.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 
 
 class JobRun(Row, table=True):
@@ -73,14 +77,22 @@ class LeaseLost(ExternalFailure):
 
 def wake(tx: Unit, kind: str, key: str, *, at: datetime | None = None) -> None:
     """Makes an item due at `at` (default now), creating it if needed. An earlier due time is kept."""
-    due = at or tx.now
-    item = tx.session.get(WorkItem, (kind, key), with_for_update=True)
-    if item is None:
-        tx.add(WorkItem(kind=kind, key=key, due_at=due))
-        tx.session.flush()
-        return
-    item.woken += 1
-    item.due_at = min(item.due_at, due)
+    wake_many(tx, kind, [key], at=at)
+
+
+def wake_many(tx: Unit, kind: str, keys: Sequence[str], *, at: datetime | None = None) -> None:
+    """`wake` for many keys of one kind, in one statement a thousand."""
+    postgres = tx.session.get_bind().dialect.name == "postgresql"
+    insert = postgresql.insert(_items) if postgres else sqlite.insert(_items)
+    earliest = sa.func.least if postgres else sa.func.min
+    upsert = insert.on_conflict_do_update(
+        index_elements=["kind", "key"],
+        set_={"woken": _items.c.woken + 1, "due_at": earliest(_items.c.due_at, insert.excluded.due_at)},
+    )
+    fresh = {"kind": kind, "due_at": at or tx.now, "woken": 0, "token": 0, "failures": 0}
+    connection = tx.session.connection()
+    for start in range(0, len(keys), 1000):
+        connection.execute(upsert, [{**fresh, "key": key} for key in keys[start : start + 1000]])
 
 
 def claim(database: Database, kind: str, *, holder: str, seconds: float, limit: int = 1) -> list[Claim]:
@@ -91,63 +103,95 @@ def claim(database: Database, kind: str, *, holder: str, seconds: float, limit: 
 
 def claim_in(tx: Unit, kind: str, *, holder: str, seconds: float, limit: int = 1, key: str | None = None) -> list[Claim]:
     """Claims inside an open unit; `key` asks for one named item, due or not."""
-    free = sa.or_(col(WorkItem.deadline).is_(None), col(WorkItem.deadline) <= tx.now)
-    wanted = col(WorkItem.key) == key if key is not None else col(WorkItem.due_at) <= tx.now
-    query = (
-        select(WorkItem)
-        .where(WorkItem.kind == kind, free, wanted)
-        .order_by(col(WorkItem.due_at))
+    free = sa.or_(_items.c.deadline.is_(None), _items.c.deadline <= tx.now)
+    wanted = _items.c.key == key if key is not None else _items.c.due_at <= tx.now
+    chosen = (
+        sa.select(_items.c.key)
+        .where(_items.c.kind == kind, free, wanted)
+        .order_by(_items.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("chosen")  # locked rows are chosen once; a plain subquery could be run again and take more than the limit
     )
-    return [_take(tx, item, holder, seconds) for item in tx.session.exec(query)]
+    deadline = tx.now + timedelta(seconds=seconds)
+    take = (
+        sa.update(_items)
+        .where(_items.c.kind == kind, _items.c.key.in_(sa.select(chosen.c.key)))
+        .values(token=_items.c.token + 1, holder=holder, deadline=deadline)
+        .returning(_items.c.key, _items.c.token, _items.c.woken, _items.c.failures)
+    )
+    found = tx.session.connection().execute(take)
+    return [Claim(kind, key, token, holder, deadline, woken, failures) for key, token, woken, failures in found]
 
 
-def _take(tx: Unit, item: WorkItem, holder: str, seconds: float) -> Claim:
-    item.token += 1
-    item.holder = holder
-    item.deadline = tx.now + timedelta(seconds=seconds)
-    return Claim(item.kind, item.key, item.token, holder, item.deadline, item.woken, item.failures)
+def due(session: Session, kinds: Sequence[str], now: datetime) -> set[str]:
+    """Which kinds have something to claim: a cheap look, so that an idle worker takes no write lock."""
+    free = sa.or_(_items.c.deadline.is_(None), _items.c.deadline <= now)
+    query = sa.select(_items.c.kind).where(_items.c.kind.in_(kinds), _items.c.due_at <= now, free).distinct()
+    return set(session.connection().execute(query).scalars())
 
 
-def fence(tx: Unit, held: Claim) -> WorkItem:
-    """The item, locked, if `held` is still the newest claim and in time; else LeaseLost, which rolls the unit back."""
-    item = tx.session.get(WorkItem, (held.kind, held.key), with_for_update=True, populate_existing=True)
-    if item is None or not _holds(item, held, tx.now):
+def fence(tx: Unit, held: Claim) -> None:
+    """Locks the item if `held` is still the newest claim and in time; else LeaseLost, which rolls the unit back."""
+    lock = sa.select(_items.c.token).where(*_is(held), _items.c.deadline > tx.now).with_for_update()
+    if tx.session.connection().execute(lock).first() is None:
         raise LeaseLost(held)
-    return item
 
 
 def still_held(database: Database, held: Claim) -> bool:
     """Whether the claim is the newest and in time by the database's clock; asked before each outgoing call."""
     with database.read() as session:
-        item = session.get(WorkItem, (held.kind, held.key))
-        return item is not None and _holds(item, held, database.now(session))
-
-
-def _holds(item: WorkItem, held: Claim, now: datetime) -> bool:
-    return item.token == held.token and item.deadline is not None and now < item.deadline
+        now = database.now(session)
+        query = sa.select(_items.c.token).where(*_is(held), _items.c.deadline > now)
+        return session.connection().execute(query).first() is not None
 
 
 def renew(database: Database, held: Claim, *, seconds: float) -> Claim:
     """Extends the deadline of a claim that is still held; else LeaseLost."""
     with database.unit(SYSTEM) as tx:
-        item = fence(tx, held)
-        item.deadline = tx.now + timedelta(seconds=seconds)
-        return Claim(held.kind, held.key, held.token, held.holder, item.deadline, held.woken, held.failures)
+        deadline = tx.now + timedelta(seconds=seconds)
+        extend = sa.update(_items).where(*_is(held), _items.c.deadline > tx.now).values(deadline=deadline)
+        if tx.session.connection().execute(extend).rowcount != 1:
+            raise LeaseLost(held)
+        return replace(held, deadline=deadline)
 
 
 def finish(tx: Unit, held: Claim, *, next_due: datetime | None, error: str | None = None) -> None:
     """Gives an item back: due again at `next_due`, at once if it was woken meanwhile; None removes it if nobody woke it."""
-    item = fence(tx, held)
-    woken = item.woken != held.woken
-    if next_due is None and not woken:
-        tx.session.delete(item)
-        return
-    item.due_at = tx.now if woken or next_due is None else next_due
-    item.holder, item.deadline = None, None
-    item.failures = item.failures + 1 if error else 0
-    item.last_error = error
+    if finish_many(tx, [held], next_due=next_due, error=error):
+        raise LeaseLost(held)
+
+
+def finish_many(tx: Unit, held: Sequence[Claim], *, next_due: datetime | None, error: str | None = None) -> list[Claim]:
+    """`finish` for claims of one kind. Returns those that were lost; the others are given back all the same."""
+    given_back: set[tuple[str, int]] = set()
+    for start in range(0, len(held), 1000):
+        page = held[start : start + 1000]
+        given_back |= _give_back(tx, page, next_due, error)
+    return [one for one in held if (one.key, one.token) not in given_back]
+
+
+def _give_back(tx: Unit, held: Sequence[Claim], next_due: datetime | None, error: str | None) -> set[tuple[str, int]]:
+    connection = tx.session.connection()
+    mine = sa.and_(
+        _items.c.kind == held[0].kind,
+        sa.tuple_(_items.c.key, _items.c.token).in_([(one.key, one.token) for one in held]),
+        _items.c.deadline > tx.now,
+    )
+    quiet = sa.and_(mine, sa.tuple_(_items.c.key, _items.c.woken).in_([(one.key, one.woken) for one in held]))
+    done: set[tuple[str, int]] = set()
+    if next_due is None:
+        remove = sa.delete(_items).where(quiet).returning(_items.c.key, _items.c.token)
+        done = {(key, token) for key, token in connection.execute(remove)}
+    later = tx.now if next_due is None else sa.case((quiet, next_due), else_=tx.now)
+    back = {"due_at": later, "holder": None, "deadline": None, "last_error": error}
+    failures = _items.c.failures + 1 if error else 0
+    update = sa.update(_items).where(mine).values(**back, failures=failures).returning(_items.c.key, _items.c.token)
+    return done | {(key, token) for key, token in connection.execute(update)}
+
+
+def _is(held: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    return _items.c.kind == held.kind, _items.c.key == held.key, _items.c.token == held.token
 
 
 def take_slot(tx: Unit, job: str, scheduled_for: datetime, holder: str) -> bool:

@@ -203,7 +203,7 @@ def percent(buckets: int) -> str:
 
 def buckets_from_percent(text: str) -> int:
     """`25`, `0.5` or `12.25 %` -> buckets. Refusal for anything that is not a share in hundredths of a percent."""
-    match = re.fullmatch(r"\s*(\d{1,3})(?:\.(\d{1,2}))?\s*%?\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,3})(?:\.([0-9]{1,2}))?\s*%?\s*", text)
     value = int(match[1]) * 100 + int((match[2] or "0").ljust(2, "0")) if match else -1
     if not 0 <= value <= BUCKETS:
         raise Refusal(

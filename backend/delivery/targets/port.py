@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel
 
+from backend.core.outbound import Guard
 from backend.delivery.desired import DesiredServer
 
 ProofKind = Literal["answers", "configured", "bytes", "behaviour"]
@@ -58,7 +59,11 @@ class SeenVersion:
 
 @dataclass(frozen=True)
 class SeenModel:
-    """One model as read back, ours or not; `config_digest` is of the configuration that the runtime reports."""
+    """One model as read back, ours or not.
+
+    `config_digest` is of the configuration that the runtime reports, in the same normal form as a package's interface
+    digest: the two are equal when the runtime runs what the package asks for.
+    """
 
     name: str
     versions: Mapping[int, SeenVersion]
@@ -91,12 +96,26 @@ class Series:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Access:
+    """How an adapter reaches its server: the user's name for it, the opened credential, the guard of outgoing calls."""
+
+    name: str
+    credential: str | None
+    guard: Guard
+
+
 class Target(Protocol):
     """A serving runtime at one management address."""
 
     kind: ClassVar[str]
     abilities: ClassVar[Abilities]
     Settings: ClassVar[type[BaseModel]]
+
+    @classmethod
+    def connect(cls, settings: Mapping[str, Any], access: Access) -> Self:
+        """The adapter for one server. Nothing is called yet. Raises pydantic's ValidationError for bad settings."""
+        ...
 
     def inspect(self) -> ServerFacts:
         """What the server is. Raises ExternalFailure when it cannot be reached."""

@@ -1,0 +1,1 @@
+"""Audit: who did what when, and whether the record of it is whole."""

@@ -1,0 +1,103 @@
+"""Commands of audit: export the signed head, verify the whole ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from backend.audit.heads import Head, HeadStore
+from backend.core.database import Database
+from backend.core.errors import Refusal
+from backend.core.ledger import GENESIS, Break, LedgerHead, LedgerRow, first_break
+
+_PAGE = 2_000
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        rows: rows that hold from the beginning.
+        heads: signed heads that agree with the chain.
+        broken: the first bad row and why, or None.
+    """
+
+    rows: int
+    heads: int
+    last_hash: str
+    broken: Break | None
+
+    @property
+    def intact(self) -> bool:
+        """Whether the chain holds from its first row to its end, and agrees with every signed head."""
+        return self.broken is None
+
+
+class Audit:
+    """The ledger's keeper."""
+
+    def __init__(self, database: Database, heads: HeadStore) -> None:
+        self._database = database
+        self._heads = heads
+
+    def export_head(self) -> Head | None:
+        """Signs and exports the present head if it moved; None when there is nothing new."""
+        with self._database.read() as session:
+            head = session.get(LedgerHead, 1)
+        if head is None or head.seq <= self._heads.latest_seq():
+            return None
+        return self._heads.export(head.seq, head.hash, self._database.now())
+
+    def verify(self) -> Verification:
+        """Walks the whole chain in one snapshot and compares it with the head row and with every signed head."""
+        try:
+            heads = self._heads.read()
+        except Refusal as altered:
+            return Verification(0, 0, GENESIS, Break(0, str(altered)))
+        with self._database.read() as session:
+            return _verify(session, heads)
+
+
+def _verify(session: Session, heads: list[Head]) -> Verification:
+    hashes = {head.seq: head for head in heads}
+    seq, last, agreed = 0, GENESIS, 0
+    for page in _pages(session):
+        broken, seq, last = first_break(page, seq=seq, previous=last)
+        if broken is not None:
+            return Verification(seq, agreed, last, broken)
+        for row in page:
+            if (head := hashes.get(row.seq)) is None:
+                continue
+            if head.hash != row.hash:
+                return Verification(row.seq - 1, agreed, row.previous, Break(row.seq, _rewritten(row.seq)))
+            agreed += 1
+    return Verification(seq, agreed, last, _end_break(session, seq, last, heads))
+
+
+def _end_break(session: Session, seq: int, last: str, heads: list[Head]) -> Break | None:
+    """Rows that were cut off the end: the head row or a signed head knows of more than there is."""
+    recorded = session.get(LedgerHead, 1)
+    signed = max((head.seq for head in heads), default=0)
+    if signed > seq:
+        return Break(seq + 1, f"row {seq + 1} is missing; a signed head knows of rows up to {signed}")
+    if recorded is not None and (recorded.seq, recorded.hash) != (seq, last):
+        return Break(seq + 1, f"row {seq + 1} is missing; the head row knows of rows up to {recorded.seq}")
+    return None
+
+
+def _rewritten(seq: int) -> str:
+    return f"row {seq} is not the row that was signed; the chain was rewritten at or before it"
+
+
+def _pages(session: Session) -> Iterator[list[LedgerRow]]:
+    after = 0
+    while True:
+        page = session.exec(select(LedgerRow).where(col(LedgerRow.seq) > after).order_by(col(LedgerRow.seq)).limit(_PAGE)).all()
+        if not page:
+            return
+        yield list(page)
+        after = page[-1].seq
+        session.expunge_all()

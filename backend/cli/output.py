@@ -1,0 +1,114 @@
+"""What every command prints: one JSON object on one line with `--json`, else lines for people; errors with what to do next.
+
+Exit codes: 0 done; 1 a defect of ours; 2 refused (nothing was changed); 3 another system failed; 4 the answer is "no"
+(a ledger that is not intact, a demo that did not hold).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import click
+import structlog
+
+from backend.core.errors import ExternalFailure, Refusal
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+REFUSED, EXTERNAL, NO = 2, 3, 4
+
+
+def json_option(command: Callable[P, T]) -> Callable[P, T]:
+    """Adds `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line.")(command)
+
+
+def emit(as_json: bool, content: Mapping[str, Any], lines: Iterable[str]) -> None:
+    """Prints the object on one line, or the lines."""
+    if as_json:
+        click.echo(json.dumps(content, default=_plain, ensure_ascii=False, allow_nan=False))
+        return
+    for line in lines:
+        click.echo(line)
+
+
+def note(text: str) -> None:
+    """Something for a person to know, on standard error."""
+    click.echo(text, err=True)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Left-aligned columns under a header; cells are cut at 60 characters and control characters are shown as `?`."""
+    cells = [[_cell(value) for value in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def guarded(command: Callable[P, T]) -> Callable[P, T]:
+    """Turns the two readable errors into a message, what to do next, and an exit code."""
+
+    @wraps(command)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        as_json = bool(options.get("as_json"))
+        try:
+            return command(*args, **options)
+        except Refusal as refusal:
+            _fail(as_json, REFUSED, refusal.code, refusal.message, refusal.remedy)
+        except ExternalFailure as failure:
+            remedy = "Try again; nothing needs to be changed." if failure.retryable else "Correct that system, then try again."
+            _fail(as_json, EXTERNAL, "external-failure", str(failure), remedy)
+
+    return run
+
+
+def _fail(as_json: bool, status: int, code: str, message: str, remedy: str) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps({"error": {"code": code, "message": message, "remedy": remedy}}, ensure_ascii=False))
+    note(_printable(f"{message} {remedy}".strip()))
+    sys.exit(status)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, recursively; for `emit`."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, frozenset | set | tuple):
+        return sorted(value) if isinstance(value, frozenset | set) else list(value)
+    return plain(value) if is_dataclass(value) else str(value)
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
+    text = _printable(text)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _printable(text: str) -> str:
+    """Upstream text must not move a terminal's cursor."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def quiet_logs(level: str = "WARNING") -> None:
+    """Structured logs to standard error, so that standard output stays the answer."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )

@@ -1,0 +1,267 @@
+"""The embedded Envoy: one listener and the admin endpoint on loopback, routes and clusters from files.
+
+The bootstrap is generic. Whoever splits traffic replaces `routes_file` (RDS, a RouteConfiguration named `countersign`)
+and `clusters_file` (CDS) by renaming a new file over them; a write in place is ignored. Two Lua filters do nothing
+until a virtual host or a route gives them code by `LuaPerRoute` under their names:
+
+- `ASSIGN_FILTER` names the arm. The route is chosen again after it ran, so that routes can match its header.
+- `REWRITE_FILTER` may change the path of the chosen route or arm. The choice stands.
+
+Headers that only the router may set are removed from every request as it arrives. The access log is one JSON object a
+line, see `ACCESS_LOG_FIELDS`. Sources: Envoy 1.40 API reference (HttpConnectionManager, Lua, PathConfigSource) and its
+substitution formatter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from backend.embedded.launch import Probe, launch
+from backend.embedded.ports import LOOPBACK
+from backend.embedded.specs import Restart, Spec
+from backend.embedded.supervisor import Child, Supervisor
+
+NAME = "envoy"
+READY_SECONDS = 30.0
+ROUTE_CONFIG = "countersign"
+ASSIGN_FILTER = "envoy.filters.http.lua"
+REWRITE_FILTER = "countersign.rewrite"
+UNIT_HEADER = "x-unit-id"
+BUCKET_HEADER = "x-cs-bucket"
+ARM_HEADER = "x-cs-arm"
+SERVED_HEADER = "x-cs-served"
+GENERATION_HEADER = "x-cs-generation"
+_OURS = (BUCKET_HEADER, ARM_HEADER, SERVED_HEADER, GENERATION_HEADER)
+
+ACCESS_LOG_FIELDS = {
+    "start": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%PATH(NQ:ORIG)%",  # as the caller sent it; the query may hold personal data
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "upstream": "%UPSTREAM_HOST%",
+    "duration_ms": "%DURATION%",
+    "bucket": f"%REQ({BUCKET_HEADER})%",  # present exactly when the caller named a unit; the raw unit is not logged
+    "assigned_arm": f"%REQ({ARM_HEADER})%",
+    "served_arm": f"%RESP({SERVED_HEADER})%",
+    "generation": f"%RESP({GENERATION_HEADER})%",
+}
+LATENCY_BUCKETS_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
+_HTTP = "type.googleapis.com/envoy.extensions.filters.http"
+
+
+@dataclass(frozen=True)
+class EnvoyServer:
+    """A started Envoy: `url` takes traffic, `admin_url` is its admin endpoint (loopback, unprotected)."""
+
+    url: str
+    admin_url: str
+    folder: Path
+    child: Child
+
+    @property
+    def routes_file(self) -> Path:
+        """The DiscoveryResponse with the RouteConfiguration `countersign`."""
+        return routes_file(self.folder)
+
+    @property
+    def clusters_file(self) -> Path:
+        """The DiscoveryResponse with all clusters."""
+        return clusters_file(self.folder)
+
+    @property
+    def access_log(self) -> Path:
+        """One JSON object a line; older lines are in `access.log.1` and `.2`."""
+        return self.folder / "access.log"
+
+
+def routes_file(folder: Path) -> Path:
+    """Where Envoy reads its routes."""
+    return folder / "routes" / "rds.json"
+
+
+def clusters_file(folder: Path) -> Path:
+    """Where Envoy reads its clusters."""
+    return folder / "clusters" / "cds.json"
+
+
+def start_envoy(group: Supervisor, folder: Path, binary: Path, *, name: str = NAME) -> EnvoyServer:
+    """Start Envoy on the routes and clusters that `folder` holds (at first none) and wait until it takes traffic."""
+    folder = folder.absolute()
+    write_first_files(folder)
+    identity = f"countersign-{secrets.token_hex(8)}"
+
+    def described(ports: tuple[int, ...]) -> tuple[Spec, Probe]:
+        listener, admin = ports
+        (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, listener, admin, identity), indent=1))
+        return spec(folder, listener, binary, name), _ready(admin, identity)
+
+    child, (listener, admin) = launch(group, 2, described, READY_SECONDS)
+    return EnvoyServer(_url(listener), _url(admin), folder, child)
+
+
+def spec(folder: Path, listener: int, binary: Path, name: str = NAME) -> Spec:
+    """The command. Without `--disable-hot-restart` Envoy would follow the thread that spawned it."""
+    return Spec(
+        name=name,
+        argv=(
+            str(binary),
+            *("--config-path", str(folder / "bootstrap.json")),
+            *("--concurrency", "2"),
+            *("--file-flush-interval-msec", "200"),
+            *("--log-level", "warning"),
+            "--disable-hot-restart",
+        ),
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"},
+        cwd=folder,
+        restart=Restart(limit=5),
+        reopened_logs=(folder / "access.log",),
+        address=_url(listener),
+    )
+
+
+def write_first_files(folder: Path) -> None:
+    """Empty but valid routes and clusters, where there are none yet: Envoy takes no traffic before it has read both."""
+    empty_routes = {"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": ROUTE_CONFIG}
+    for path, resources in ((routes_file(folder), [empty_routes]), (clusters_file(folder), [])):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            replace(path, {"version_info": "0", "resources": resources})
+
+
+def replace(path: Path, discovery_response: dict[str, Any]) -> None:
+    """Put a new file in place in one step, as Envoy's watch on the folder needs it."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(json.dumps(discovery_response))
+    os.replace(fresh, path)
+
+
+def bootstrap(folder: Path, listener: int, admin: int, identity: str) -> dict[str, Any]:
+    """The whole static configuration. `identity` names this very process in its answers."""
+    return {
+        "node": {"id": identity, "cluster": "countersign"},
+        "admin": {"address": _address(admin)},
+        "dynamic_resources": {"cds_config": _from_file(clusters_file(folder))},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "inference",
+                    "address": _address(listener),
+                    "enable_reuse_port": False,  # else a second Envoy could share the port unnoticed
+                    "filter_chains": [
+                        {"filters": [_typed("envoy.filters.network.http_connection_manager", _manager(folder))]}
+                    ],
+                }
+            ]
+        },
+        "stats_config": {
+            "histogram_bucket_settings": [
+                {"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}
+            ]
+        },
+    }
+
+
+def _manager(folder: Path) -> dict[str, Any]:
+    """What happens to a request before and after routing."""
+    return {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network"
+        ".http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "inference",
+        "rds": {"route_config_name": ROUTE_CONFIG, "config_source": _from_file(routes_file(folder))},
+        **_request_ids(),
+        **_distrust(),
+        "access_log": [_access_log(folder)],
+        "http_filters": [
+            _typed(ASSIGN_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua"}),
+            _typed(REWRITE_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua", "clear_route_cache": False}),
+            _typed("envoy.filters.http.router", {"@type": f"{_HTTP}.router.v3.Router"}),
+        ],
+    }
+
+
+def _request_ids() -> dict[str, Any]:
+    """A caller may name its request, since it joins outcomes later by that name; the id comes back unchanged."""
+    return {
+        "generate_request_id": True,
+        "preserve_external_request_id": True,
+        "always_set_request_id_in_response": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,
+            }
+        },
+    }
+
+
+def _distrust() -> dict[str, Any]:
+    """Callers are strangers: their x-envoy-* headers and ours are removed, their paths normalised before routing."""
+    return {
+        "use_remote_address": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {
+            "idle_timeout": "300s",
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "request_headers_timeout": "10s",
+        "early_header_mutation_extensions": [
+            _typed(
+                "envoy.http.early_header_mutation.header_mutation",
+                {
+                    "@type": "type.googleapis.com/envoy.extensions.http.early_header_mutation"
+                    ".header_mutation.v3.HeaderMutation",
+                    "mutations": [{"remove": header} for header in _OURS],
+                },
+            )
+        ],
+    }
+
+
+def _access_log(folder: Path) -> dict[str, Any]:
+    return _typed(
+        "envoy.access_loggers.file",
+        {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(folder / "access.log"),
+            "log_format": {"json_format": ACCESS_LOG_FIELDS},
+        },
+    )
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    return {
+        "resource_api_version": "V3",
+        "path_config_source": {"path": str(path), "watched_directory": {"path": str(path.parent)}},
+    }
+
+
+def _typed(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "typed_config": config}
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": LOOPBACK, "port_value": port}}
+
+
+def _url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"
+
+
+def _ready(admin: int, identity: str) -> Probe:
+    def probe(client: httpx.Client) -> bool:
+        info = client.get(f"{_url(admin)}/server_info").json()
+        return bool(info["state"] == "LIVE" and info["node"]["id"] == identity)
+
+    return probe
