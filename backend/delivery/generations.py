@@ -107,7 +107,7 @@ def generation_from(plan: Plan, step: int, previous: DesiredEndpoint | None, *, 
     warm = [_bare(arm) for arm in plan.arms if not shares.get(arm.name) and arm.name != plan.shadow]
     return DesiredEndpoint(
         step=step,
-        champion=_champion(plan, shares),
+        champion=plan.champion if last else _champion_so_far(plan, shares),
         shadow=plan.shadow,
         arms=arms,
         warm=tuple(warm),
@@ -165,13 +165,10 @@ def _laid_out(plan: Plan, shares: Mapping[str, int], previous: DesiredEndpoint |
     return tuple(_bare(arm).model_copy(update={"ranges": ranges.get(arm.name, ())}) for arm in chosen)
 
 
-def _champion(plan: Plan, shares: Mapping[str, int]) -> str:
-    """The plan's champion once it has traffic; before that, the arm that was the champion: where a rollback would go."""
-    if shares.get(plan.champion):
-        return plan.champion
-    if plan.rollback is not None and shares.get(plan.rollback.champion):
-        return plan.rollback.champion
-    return max(shares, key=lambda name: (shares[name], name))
+def _champion_so_far(plan: Plan, shares: Mapping[str, int]) -> str:
+    """While a ramp is under way, units without an assignment and requests of a dead arm stay where they were before it."""
+    before = plan.rollback.champion if plan.rollback is not None else plan.champion
+    return next((name for name in (before, plan.champion) if shares.get(name)), max(shares, key=lambda name: shares[name]))
 
 
 def _bare(arm: Arm) -> DesiredArm:
