@@ -45,6 +45,7 @@ class RouterRow(Row, table=True):
     settings: dict[str, Any] = Field(sa_column=json())
     public_url: str
     sealed_credential: str | None = None
+    revision: int = 1
     created_by: str
     created_at: datetime = Field(sa_column=utc())
 
@@ -89,7 +90,6 @@ class Endpoint(Row, table=True):
     base: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
     """Newest observation in the plan's words: {"arms": {...}, "champion": ...}; what changes are drawn against."""
     base_digest: str | None = None
-    seen_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     repairs: list[str] = Field(default_factory=list, sa_column=json())
     """ISO times of the latest repairs, for the `fight` stop."""
     last_error: str | None = None
@@ -144,8 +144,8 @@ class Authorization(Row, table=True):
 class Generation(Row, table=True):
     """One admitted step as desired state. Immutable; the newest of an endpoint is what the reconciler makes true.
 
-    `desired` holds {"step", "champion", "shadow", "arms": [{"name", "version", "package_digest", "artifact_digest",
-    "served_as", "ranges"}], "warm": [...same without ranges], "salt", "unit_header", "probes"}.
+    `desired` is the JSON of `generations.DesiredEndpoint`. Only `bake_until` is filled in later, once, by the unit that proves
+    the generation.
     """
 
     __tablename__ = "generation"
@@ -189,6 +189,28 @@ class Observation(Row, table=True):
     def subject(self) -> tuple[str, str]:
         """An observation is spoken of as its endpoint's."""
         return "endpoint", self.endpoint_id
+
+
+class Look(Row, table=True):
+    """When an endpoint was last seen, and what the reconciler must remember between two looks.
+
+    Not governed: looking decides nothing, and thousands of equal looks a day do not belong in the ledger.
+    """
+
+    __tablename__ = "look"
+    __governed__: ClassVar[bool] = False
+
+    endpoint_id: str = Field(primary_key=True, foreign_key="endpoint.id")
+    seen_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    """When its server and its router last answered; None: never yet."""
+    digest: str = ""
+    """Digest of what was seen then; where the next look differs, an observation is written."""
+    clean_generation: int = 0
+    """The generation for which nothing of earlier ones was left on the server; a version that comes back later is drift."""
+    failures: int = 0
+    """Attempts in a row that did not make the newest generation true."""
+    retry_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    """Before this time the same attempt is not repeated."""
 
 
 class Proof(Row, table=True):

@@ -165,6 +165,7 @@ def upgrade() -> None:
         sa.Column("settings", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("public_url", sa.String(), nullable=False),
         sa.Column("sealed_credential", sa.String(), nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("created_by", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -241,7 +242,6 @@ def upgrade() -> None:
         sa.Column("proved_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("base", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("base_digest", sa.String(), nullable=True),
-        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("repairs", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("last_error", sa.String(), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=False),
@@ -376,6 +376,20 @@ def upgrade() -> None:
     with op.batch_alter_table("authorization", schema=None) as batch_op:
         batch_op.create_index("authorization_endpoint", ["endpoint_id", "created_at"], unique=False)
 
+    op.create_table(
+        "look",
+        sa.Column("endpoint_id", sa.String(), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("clean_generation", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("retry_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["endpoint_id"],
+            ["endpoint.id"],
+        ),
+        sa.PrimaryKeyConstraint("endpoint_id"),
+    )
     op.create_table(
         "observation",
         sa.Column("id", sa.String(), nullable=False),
@@ -524,8 +538,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "state IN ('waiting', 'ramping', 'holding', 'complete', 'paused', 'aborted', 'rolled_back')",
-            name="rollout_state",
+            "state IN ('waiting', 'ramping', 'holding', 'complete', 'paused', 'aborted', 'rolled_back')", name="rollout_state"
         ),
         sa.ForeignKeyConstraint(
             ["authorization_id"],

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel
 
+from backend.core.outbound import Guard
 from backend.delivery.desired import DesiredServer
+from backend.delivery.seen import ModelState, ProofKind, SeenModel, SeenServer, SeenVersion
 
-ProofKind = Literal["answers", "configured", "bytes", "behaviour"]
-ModelState = Literal["ready", "loading", "unloading", "failed", "not_loaded", "unknown"]
+__all__ = [
+    "Abilities",
+    "Access",
+    "Answer",
+    "ModelState",
+    "ProofKind",
+    "SeenModel",
+    "SeenServer",
+    "SeenVersion",
+    "Series",
+    "ServerFacts",
+    "Target",
+]
 
 
 @dataclass(frozen=True)
@@ -47,32 +60,6 @@ class ServerFacts:
 
 
 @dataclass(frozen=True)
-class SeenVersion:
-    """One version of one model as read back. `package_digest` only where the runtime's storage could be re-hashed."""
-
-    version: int
-    state: ModelState
-    reason: str = ""
-    package_digest: str | None = None
-
-
-@dataclass(frozen=True)
-class SeenModel:
-    """One model as read back, ours or not; `config_digest` is of the configuration that the runtime reports."""
-
-    name: str
-    versions: Mapping[int, SeenVersion]
-    config_digest: str | None = None
-
-
-@dataclass(frozen=True)
-class SeenServer:
-    """All that runs on a server, with nothing left out."""
-
-    models: Mapping[str, SeenModel]
-
-
-@dataclass(frozen=True)
 class Answer:
     """The answer to one inference: outputs by name (row-major nested lists), seconds as measured here."""
 
@@ -91,12 +78,26 @@ class Series:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Access:
+    """How an adapter reaches its server: the user's name for it, the opened credential, the guard of outgoing calls."""
+
+    name: str
+    credential: str | None
+    guard: Guard
+
+
 class Target(Protocol):
     """A serving runtime at one management address."""
 
     kind: ClassVar[str]
     abilities: ClassVar[Abilities]
     Settings: ClassVar[type[BaseModel]]
+
+    @classmethod
+    def connect(cls, settings: Mapping[str, Any], access: Access) -> Self:
+        """The adapter for one server. Nothing is called yet. Raises pydantic's ValidationError for bad settings."""
+        ...
 
     def inspect(self) -> ServerFacts:
         """What the server is. Raises ExternalFailure when it cannot be reached."""
