@@ -35,8 +35,12 @@ class Change(Row, table=True):
     """Identities that edited it besides the requester; they count as its interest."""
     state: str
     state_reason: str = ""
+    wanted: dict[str, Any] = Field(sa_column=json())
+    """What the requester asked for (JSON of `drawing.Wanted`), so that the plan can be drawn anew when the base moved."""
     plan: dict[str, Any] = Field(sa_column=json())
     plan_digest: str
+    earlier_plan: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
+    """The plan before the latest edit or rebase; reviewers are shown the difference."""
     base: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
     base_digest: str
     policy: str

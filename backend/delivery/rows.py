@@ -122,12 +122,21 @@ class Authorization(Row, table=True):
 
     __tablename__ = "authorization"
     __subject__: ClassVar[str] = "authorization"
-    __table_args__ = (sa.UniqueConstraint("change_id"), sa.Index("authorization_endpoint", "endpoint_id", "created_at"))
+    __table_args__ = (
+        sa.Index(
+            "authorization_one_valid",
+            "change_id",
+            unique=True,
+            sqlite_where=sa.text("revoked_at IS NULL"),
+            postgresql_where=sa.text("revoked_at IS NULL"),
+        ),
+        sa.Index("authorization_endpoint", "endpoint_id", "created_at"),
+    )
 
     id: str = Field(primary_key=True)
     endpoint_id: str = Field(foreign_key="endpoint.id")
     change_id: str
-    """Opaque here: delivery knows nothing of changes. Unique: one effective change for one approval."""
+    """Opaque here: delivery knows nothing of changes. At most one that is not revoked: one effective change for one approval."""
     plan: dict[str, Any] = Field(sa_column=json())
     plan_digest: str
     base_digest: str

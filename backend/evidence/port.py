@@ -6,7 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from backend.core.database import Database
 from backend.delivery.plan import Plan
+from backend.delivery.routers.port import RouterAbilities
+from backend.delivery.rows import Server
+from backend.delivery.targets.port import Abilities, Target
 
 Verdict = Literal["passed", "failed", "error"]
 Progress = Callable[[float, str], None]
@@ -31,16 +35,59 @@ class GateResult:
     findings: tuple[Finding, ...] = ()
 
 
+class Artifacts(Protocol):
+    """The registry as gates need it."""
+
+    def digest_now(self, model: str, number: int) -> str:
+        """Artifact digest of a version as its files are at this moment."""
+        ...
+
+
+class Packages(Protocol):
+    """The package store as gates need it."""
+
+    def verify(self, digest: str) -> bool:
+        """Whether the stored bytes still hash to the digest."""
+        ...
+
+    def read(self, digest: str, path: str, limit: int) -> bytes:
+        """One file of a package, of at most `limit` bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class GateContext:
+    """All that gates may reach. Built once in the gate's own process, from the same settings as the worker.
+
+    Args:
+        database: for reading only.
+        target: the adapter for a server's row.
+        target_abilities, router_abilities: what a kind of server or router can do at all.
+    """
+
+    database: Database
+    artifacts: Artifacts
+    packages: Packages
+    target: Callable[[Server], Target]
+    target_abilities: Callable[[str], Abilities]
+    router_abilities: Callable[[str], RouterAbilities]
+
+
 class Gate(Protocol):
     """An automatic check. It reads what it needs itself; it never writes."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     hard: ClassVar[bool]
-    """Whether a failure blocks the change whatever the reviewers think."""
+    """Whether only a pass lets a change on, whatever the policy says."""
     valid_seconds: ClassVar[int]
     """How long a result may be relied on."""
     limit_seconds: ClassVar[int]
+    """Wall clock and CPU; the process is killed beyond it."""
+    limit_bytes: ClassVar[int]
+    """Address space of the process."""
+
+    def __init__(self, context: GateContext) -> None: ...
 
     def run(self, plan: Plan, progress: Progress) -> GateResult:
         """Checks one plan. Exceptions become `error` with what to do next."""

@@ -30,9 +30,19 @@ class Evidence(Row, table=True):
     verdict: str = "queued"
     summary: str = ""
     findings: list[dict[str, Any]] = Field(default_factory=list, sa_column=json())
-    progress: float = 0.0
-    progress_says: str = ""
     requested_at: datetime = Field(sa_column=utc())
     started_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     finished_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     valid_until: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+
+
+class EvidenceProgress(Row, table=True):
+    """How far a run has come. Not governed: it decides nothing and goes with the process that reports it."""
+
+    __tablename__ = "evidence_progress"
+    __governed__: ClassVar[bool] = False
+
+    evidence_id: str = Field(primary_key=True, foreign_key="evidence.id")
+    fraction: float = 0.0
+    says: str = ""
+    at: datetime = Field(sa_column=utc())

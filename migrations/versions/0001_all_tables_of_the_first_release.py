@@ -31,8 +31,6 @@ def upgrade() -> None:
         sa.Column("verdict", sa.String(), nullable=False),
         sa.Column("summary", sa.String(), nullable=False),
         sa.Column("findings", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
-        sa.Column("progress", sa.Float(), nullable=False),
-        sa.Column("progress_says", sa.String(), nullable=False),
         sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -273,6 +271,18 @@ def upgrade() -> None:
         batch_op.create_index("endpoint_server", ["server_id"], unique=False)
 
     op.create_table(
+        "evidence_progress",
+        sa.Column("evidence_id", sa.String(), nullable=False),
+        sa.Column("fraction", sa.Float(), nullable=False),
+        sa.Column("says", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["evidence_id"],
+            ["evidence.id"],
+        ),
+        sa.PrimaryKeyConstraint("evidence_id"),
+    )
+    op.create_table(
         "policy_version",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("environment", sa.String(), nullable=False),
@@ -371,10 +381,16 @@ def upgrade() -> None:
             ["endpoint.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("change_id"),
     )
     with op.batch_alter_table("authorization", schema=None) as batch_op:
         batch_op.create_index("authorization_endpoint", ["endpoint_id", "created_at"], unique=False)
+        batch_op.create_index(
+            "authorization_one_valid",
+            ["change_id"],
+            unique=True,
+            sqlite_where=sa.text("revoked_at IS NULL"),
+            postgresql_where=sa.text("revoked_at IS NULL"),
+        )
 
     op.create_table(
         "look",
@@ -456,8 +472,10 @@ def upgrade() -> None:
         sa.Column("editors", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("state_reason", sa.String(), nullable=False),
+        sa.Column("wanted", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("plan", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=False),
         sa.Column("plan_digest", sa.String(), nullable=False),
+        sa.Column("earlier_plan", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("base", sa.JSON().with_variant(postgresql.JSONB(), "postgresql"), nullable=True),
         sa.Column("base_digest", sa.String(), nullable=False),
         sa.Column("policy", sa.String(), nullable=False),

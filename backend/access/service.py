@@ -1,0 +1,213 @@
+"""Commands on identities and roles, and the joiner by which every other command checks its actor."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session, select
+
+from backend.access import queries, rules
+from backend.access.rows import Identity, RoleGrant
+from backend.core.context import SYSTEM, Actor, ActorKind
+from backend.core.database import Database
+from backend.core.errors import NotFound, Refusal
+from backend.core.unit import Unit
+from backend.settings import Settings
+
+DEMO: tuple[tuple[str, str, rules.Role], ...] = (
+    ("ana", "Ana (data scientist)", "contributor"),
+    ("ben", "Ben (reviewer)", "reviewer"),
+    ("carla", "Carla (reviewer)", "reviewer"),
+    ("olga", "Olga (platform engineer)", "operator"),
+    ("otto", "Otto (administrator)", "admin"),
+    ("audra", "Audra (auditor)", "auditor"),
+)
+"""Name, display name and role of the built-in demo identities."""
+
+
+def require(tx: Unit, actor: Actor, action: str, *, environment: str | None = None, model: str | None = None) -> Identity:
+    """The actor's identity, if it is active and holds a role that allows the action here and now; else Refusal."""
+    identity = active_identity(tx.session, actor)
+    if not rules.may(queries.grants(tx.session, actor.id), action, now=tx.now, environment=environment, model=model):
+        raise rules.refusal(identity.display_name or identity.name, action, environment, model)
+    return identity
+
+
+def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
+    """The same for a read: no unit of work is open, so the time is passed in."""
+    identity = active_identity(session, actor)
+    if not rules.may(queries.grants(session, actor.id), action, now=now):
+        raise rules.refusal(identity.display_name or identity.name, action, None, None)
+
+
+def active_identity(session: Session, actor: Actor) -> Identity:
+    """The actor's row. Refusal for one that is unknown or was deactivated since it signed in."""
+    identity = session.get(Identity, actor.id, populate_existing=True)
+    if identity is None:
+        raise Refusal(f"{actor.name} is not known here.", "Sign in, or name an identity with `--as`.", code="unknown-identity")
+    if not identity.active:
+        raise Refusal(f"{actor.name} was deactivated.", "Ask an admin to activate the identity again.", code="deactivated")
+    return identity
+
+
+def seed_system(tx: Unit) -> None:
+    """The identity under which the worker itself acts. It holds no role: it settles, it never decides."""
+    if tx.session.get(Identity, SYSTEM.id) is None:
+        row = tx.add(Identity(id=SYSTEM.id, name=SYSTEM.name, kind="system", created_at=tx.now))
+        tx.record("identity.create", row, after=row.facts("kind"))
+
+
+class Identities:
+    """Commands on identities.
+
+    Args:
+        database: where they are kept.
+        settings: `demo_identities` allows `seed_demo` and `act_as`.
+    """
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def seed_demo(self) -> None:
+        """Creates the system's identity and, where settings allow them, the demo identities. Repeating it changes nothing."""
+        with self._database.unit(SYSTEM) as tx:
+            seed_system(tx)
+            for name, display_name, role in DEMO if self._settings.demo_identities else ():
+                if _by_name(tx.session, name) is None:
+                    row = _create(tx, name=name, display_name=display_name, is_demo=True)
+                    _grant(tx, row.id, role, "*", None)
+
+    def act_as(self, name: str) -> Actor:
+        """The demo identity of that name as an actor; only where settings allow demo identities."""
+        if not self._settings.demo_identities:
+            raise Refusal(
+                "Demo identities are switched off here.",
+                "Sign in with a token, or set COUNTERSIGN_DEMO_IDENTITIES=true on a machine of your own.",
+                code="demo-identities-off",
+            )
+        with self._database.read() as session:
+            row = _by_name(session, name)
+            if row is None or not row.is_demo:
+                known = ", ".join(one for one, _, _ in DEMO)
+                raise NotFound("demo identity", name, f"Use one of {known}.")
+            actor = actor_of(row)
+            active_identity(session, actor)
+            return actor
+
+    def create(
+        self,
+        actor: Actor,
+        name: str,
+        *,
+        kind: ActorKind = "person",
+        display_name: str = "",
+        email: str | None = None,
+        owner: str | None = None,
+    ) -> Actor:
+        """A new identity without any role. A service names the person who owns it: both are one interest."""
+        if kind == "system" or (kind == "service") != (owner is not None):
+            raise Refusal(
+                "A service has an owner and a person has none.",
+                "Name the owner of a service, or create a person.",
+                code="bad-identity",
+            )
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.create")
+            if _by_name(tx.session, name) is not None:
+                raise Refusal(f"There is already an identity {name}.", "Choose another name.", code="name-taken")
+            owner_id = _named(tx.session, owner).id if owner is not None else None
+            return actor_of(_create(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id))
+
+    def grant(self, actor: Actor, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None) -> RoleGrant:
+        """Gives an identity a role in a scope, until a time. Giving it again only moves its end."""
+        rules.check_grant(role, scope)
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "role.grant")
+            return _grant(tx, _named(tx.session, name).id, role, scope, expires_at)
+
+    def take_back(self, actor: Actor, name: str, role: str, scope: str = "*") -> None:
+        """Ends a role at once."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "role.take_back")
+            row = _held(tx, _named(tx.session, name).id, role, scope)
+            if row is None:
+                raise NotFound("role", f"{role} of {name} in {scope}")
+            tx.session.delete(row)
+            tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope"))
+
+    def deactivate(self, actor: Actor, name: str) -> None:
+        """From now on every command of this identity is refused, and its undecided changes are suspended."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.deactivate")
+            row = _named(tx.session, name)
+            if row.id == actor.id:
+                raise Refusal("You cannot deactivate yourself.", "Ask another admin.", code="own-identity")
+            row.active = False
+            tx.record("identity.deactivate", row, before={"active": True}, after={"active": False})
+
+
+def actor_of(row: Identity) -> Actor:
+    """The actor that an identity acts as."""
+    kind: ActorKind = "service" if row.kind == "service" else "system" if row.kind == "system" else "person"
+    return Actor(id=row.id, name=row.display_name or row.name, kind=kind, owner_id=row.owner_id)
+
+
+def _by_name(session: Session, name: str) -> Identity | None:
+    return session.exec(select(Identity).where(Identity.name == name)).one_or_none()
+
+
+def _named(session: Session, name: str) -> Identity:
+    row = _by_name(session, name)
+    if row is None:
+        raise NotFound("identity", name)
+    return row
+
+
+def _create(
+    tx: Unit,
+    *,
+    name: str,
+    kind: str = "person",
+    display_name: str = "",
+    email: str | None = None,
+    owner_id: str | None = None,
+    is_demo: bool = False,
+) -> Identity:
+    row = Identity(
+        id=tx.new_id("idn"),
+        name=name,
+        kind=kind,
+        display_name=display_name,
+        email=email,
+        owner_id=owner_id,
+        is_demo=is_demo,
+        created_at=tx.now,
+    )
+    tx.record("identity.create", tx.add(row), after=row.facts("kind", "owner_id", "is_demo"))
+    tx.session.flush()
+    return row
+
+
+def _held(tx: Unit, identity_id: str, role: str, scope: str) -> RoleGrant | None:
+    query = select(RoleGrant).where(RoleGrant.identity_id == identity_id, RoleGrant.role == role, RoleGrant.scope == scope)
+    return tx.session.exec(query).one_or_none()
+
+
+def _grant(tx: Unit, identity_id: str, role: str, scope: str, expires_at: datetime | None) -> RoleGrant:
+    row = _held(tx, identity_id, role, scope)
+    before = row.facts("expires_at") if row else None
+    if row is None:
+        row = tx.add(
+            RoleGrant(
+                id=tx.new_id("grt"),
+                identity_id=identity_id,
+                role=role,
+                scope=scope,
+                granted_by=tx.actor.id,
+                granted_at=tx.now,
+            )
+        )
+    row.expires_at = expires_at
+    tx.record("role.grant", row, before=before, after=row.facts("identity_id", "role", "scope", "expires_at"))
+    return row

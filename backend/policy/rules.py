@@ -1,0 +1,278 @@
+"""Policies as values, and pure decisions on them: when is a plan approved, what may it look like, who is too powerful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backend.access.rules import ACTIONS, Role
+from backend.core.errors import Refusal
+
+StartMode = Literal["at_once", "by_hand", "at_time"]
+Excluded = Literal["requester", "editor", "author"]
+Seconds = Annotated[int, Field(ge=0, le=365 * 86_400, strict=True)]
+DAY = 86_400
+WHOLE = 10_000
+"""All of an endpoint's traffic, in buckets."""
+
+
+class Closed(BaseModel):
+    """Immutable and closed: nobody can have agreed to a key that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ApproverGroup(Closed):
+    """So many approvals from these people: by role, by name of identity id, or both (either admits)."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    needed: Annotated[int, Field(ge=1, le=10, strict=True)]
+    roles: tuple[Role, ...] = ()
+    members: tuple[str, ...] = ()
+
+    def admits(self, voter: Party) -> bool:
+        """Whether this person's approval counts for the group."""
+        return voter.id in self.members or bool(voter.roles & set(self.roles))
+
+
+class GateRule(Closed):
+    """One gate that a policy asks for.
+
+    `must_pass`: only a fresh pass lets on. `must_not_fail`: a failure blocks, a check that could not run is shown to the
+    reviewers. `inform`: shown, never blocks. A gate that declares itself hard is `must_pass` whatever the policy says.
+    """
+
+    gate: Annotated[str, Field(pattern=r"^[a-z_]{1,64}$")]
+    weight: Literal["must_pass", "must_not_fail", "inform"] = "must_pass"
+    max_age_seconds: Seconds | None = None
+
+
+class RampRule(Closed):
+    """The least that a plan's ramp must have. Shares in buckets out of 10,000."""
+
+    min_steps: Annotated[int, Field(ge=0, le=50, strict=True)] = 0
+    max_first_share: Annotated[int, Field(ge=1, le=WHOLE, strict=True)] = WHOLE
+    min_hold_seconds: Seconds = 0
+
+
+class Policy(Closed):
+    """What it takes to change an endpoint of one environment.
+
+    Args:
+        approvals_needed: distinct interests that must approve.
+        approver_roles: roles whose approval counts at all (with the groups' members).
+        groups: further demands; one person's approval counts for each group that admits the person.
+        excluded: who cannot approve because of what they did; owners of services count as their services.
+        decide_within_seconds: a change that nobody decided expires after this.
+        start_within_seconds: an approval may be used for this long.
+        start_modes: how a requester may have an approved change start.
+        may_supersede: whether a change may take over a rollout under way through its pre-approved rollback.
+        repair: whether a hand-made change at an endpoint is repaired or only reported.
+        min_bake_seconds: how long the previous versions stay warm, at least.
+    """
+
+    schema_number: Literal[1] = Field(default=1, alias="schema")
+    approvals_needed: Annotated[int, Field(ge=0, le=10, strict=True)]
+    approver_roles: tuple[Role, ...] = ("reviewer",)
+    groups: tuple[ApproverGroup, ...] = ()
+    excluded: tuple[Excluded, ...] = ("requester", "editor", "author")
+    gates: tuple[GateRule, ...] = ()
+    decide_within_seconds: Seconds = 7 * DAY
+    start_within_seconds: Seconds = DAY
+    start_modes: Annotated[tuple[StartMode, ...], Field(min_length=1)] = ("at_once", "by_hand", "at_time")
+    may_supersede: bool = False
+    repair: Literal["repair", "report"] = "repair"
+    min_bake_seconds: Seconds = 0
+    ramp: RampRule = RampRule()
+    pickled: Literal["refuse", "flag"] = "flag"
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form; its canonical bytes are what is digested."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @property
+    def decide_within(self) -> timedelta:
+        """Time for a decision."""
+        return timedelta(seconds=self.decide_within_seconds)
+
+    @property
+    def start_within(self) -> timedelta:
+        """Time for a start after the approval."""
+        return timedelta(seconds=self.start_within_seconds)
+
+
+BUILT_IN: dict[str, Policy] = {
+    "dev": Policy(approvals_needed=0, gates=(GateRule(gate="preflight"),), may_supersede=True),
+    "staging": Policy(approvals_needed=0, gates=(GateRule(gate="artifact"), GateRule(gate="preflight")), may_supersede=True),
+    "production": Policy(
+        approvals_needed=1,
+        gates=(
+            GateRule(gate="artifact"),
+            GateRule(gate="preflight"),
+            GateRule(gate="recorded_answers", weight="must_not_fail"),
+        ),
+        may_supersede=True,
+    ),
+}
+"""Environment -> the policy that it begins with, in promotion order."""
+
+
+def parse_policy(content: object) -> Policy:
+    """A policy from outside. Refusal names the first field that is wrong."""
+    try:
+        return Policy.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "policy"
+        raise Refusal(
+            f"The policy does not hold together: {where}: {first['msg']}.",
+            "Correct that field and save it again.",
+            code="bad-policy",
+            field=where,
+        ) from error
+
+
+class Party(Protocol):
+    """An identity as these rules need it; `access.queries.Person` is one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def active(self) -> bool: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
+    @property
+    def interests(self) -> frozenset[str]: ...
+
+
+@dataclass(frozen=True)
+class Involved:
+    """Who had a hand in a change, each as the set of ids that are one interest."""
+
+    requester: frozenset[str]
+    editors: frozenset[str] = frozenset()
+    author: frozenset[str] = frozenset()
+    """The run's author as verified by our own sign-in; empty where it is only claimed."""
+
+
+def conflict(policy: Policy, involved: Involved, voter: Party) -> str:
+    """Why this person's interest is too close to the change to approve it, as a sentence; "" when it is not."""
+    told: dict[Excluded, str] = {
+        "requester": "You requested this change; ask another reviewer.",
+        "editor": "You edited this change; ask another reviewer.",
+        "author": "You trained this version; ask another reviewer.",
+    }
+    for part, sentence in told.items():
+        interest = {"requester": involved.requester, "editor": involved.editors, "author": involved.author}[part]
+        if part in policy.excluded and voter.interests & interest:
+            return sentence if voter.id in interest else sentence.replace("You ", "A service that you own ", 1)
+    return ""
+
+
+def eligible(policy: Policy, voter: Party) -> bool:
+    """Whether a person's approval counts under this policy, leaving aside what they had to do with the change."""
+    by_role = bool(voter.roles & set(policy.approver_roles))
+    return voter.active and voter.kind == "person" and (by_role or any(one.admits(voter) for one in policy.groups))
+
+
+def missing(policy: Policy, involved: Involved, approvers: Iterable[Party]) -> tuple[str, ...]:
+    """What still lacks before a plan is approved, as sentences; empty when it is approved.
+
+    Approvals of people who are no longer eligible, or whose interest is in the change, do not count.
+    """
+    counted = [one for one in approvers if eligible(policy, one) and not conflict(policy, involved, one)]
+    lacks = []
+    if (had := _interests(counted)) < policy.approvals_needed:
+        lacks.append(f"{policy.approvals_needed - had} more approval(s) of {' or '.join(policy.approver_roles)}")
+    had_by = {one.name: _interests([voter for voter in counted if one.admits(voter)]) for one in policy.groups}
+    lacks += [
+        f"{one.needed - had_by[one.name]} more approval(s) of {one.name}"
+        for one in policy.groups
+        if had_by[one.name] < one.needed
+    ]
+    return tuple(lacks)
+
+
+def _interests(parties: Sequence[Party]) -> int:
+    """Number of distinct interests: parties that share an id, directly or through others, count once."""
+    merged: list[frozenset[str]] = []
+    for party in parties:
+        touching = [one for one in merged if one & party.interests]
+        merged = [one for one in merged if one not in touching]
+        merged.append(party.interests.union(*touching))
+    return len(merged)
+
+
+def check_start(policy: Policy, mode: str) -> None:
+    """Refusal when the policy does not allow this way of starting."""
+    if mode not in policy.start_modes:
+        raise Refusal(
+            f"The policy does not allow a change to start {mode.replace('_', ' ')}.",
+            f"Choose {' or '.join(one.replace('_', ' ') for one in policy.start_modes)}.",
+            code="policy",
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that the report on a policy found. `identity_id` is set for one that could do everything alone."""
+
+    kind: Literal["unsatisfiable", "alone"]
+    says: str
+    identity_id: str | None = None
+
+
+def report(policy: Policy, people: Sequence[Party]) -> tuple[Problem, ...]:
+    """Unsatisfiable demands, and single identities that could request, approve and apply; shown when a policy is saved.
+
+    Args:
+        people: everyone, with the roles that count in the policy's environment.
+    """
+    active = [one for one in people if one.active]
+    requesters = [one for one in active if one.roles & ACTIONS["change.propose"]]
+    problems: list[Problem] = []
+    if not requesters:
+        problems.append(Problem("unsatisfiable", "Nobody may propose a change here; grant somebody the role contributor."))
+    for one in requesters:
+        problems += _stuck(policy, one, active)
+        problems += _alone(policy, one, active)
+    return tuple(problems)
+
+
+def _stuck(policy: Policy, requester: Party, people: Sequence[Party]) -> list[Problem]:
+    lacks = missing(policy, Involved(requester=requester.interests), people)
+    says = f"A change that {requester.name} requests can never be approved: it would lack {', '.join(lacks)}."
+    return [Problem("unsatisfiable", says, requester.id)] if lacks else []
+
+
+def _alone(policy: Policy, requester: Party, people: Sequence[Party]) -> list[Problem]:
+    """Together with the services and the owner that are the same interest, because one person can act as all of them."""
+    own = [one for one in people if one.interests & requester.interests]
+    applies = "at_once" in policy.start_modes or any(one.roles & ACTIONS["change.start"] for one in own)
+    if missing(policy, Involved(requester=requester.interests), own) or not applies:
+        return []
+    return [Problem("alone", f"{requester.name} could request, approve and apply a change alone.", requester.id)]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A freeze in force."""
+
+    scope: str
+    reason: str
+
+
+def frozen(stops: Iterable[Stop], environment: str) -> Stop | None:
+    """The freeze that stops starts in this environment, the global one first; None when nothing does."""
+    reaching = [one for one in stops if one.scope in ("*", environment)]
+    return min(reaching, key=lambda one: one.scope != "*", default=None)

@@ -1,0 +1,130 @@
+"""Commands on environments, their policies and freezes; joiners that tell other commands what is in force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from backend.access import queries as access
+from backend.access.service import require
+from backend.core.canonical import digest
+from backend.core.context import SYSTEM, Actor
+from backend.core.database import Database
+from backend.core.errors import NotFound, Refusal
+from backend.core.unit import Unit
+from backend.policy import rules
+from backend.policy.rows import Environment, Freeze, PolicyVersion
+from backend.policy.rules import Policy, Problem, Stop
+
+
+@dataclass(frozen=True)
+class InForce:
+    """A policy version: `<environment>@<version>` and its rules."""
+
+    id: str
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved policy version with what its report found."""
+
+    id: str
+    problems: tuple[Problem, ...]
+
+
+def in_force(session: Session, environment: str) -> InForce:
+    """The environment's policy of this moment."""
+    row = session.get(Environment, environment, populate_existing=True)
+    if row is None:
+        raise NotFound("environment", environment)
+    return version(session, f"{environment}@{row.policy_version}")
+
+
+def version(session: Session, policy_id: str) -> InForce:
+    """One policy version by `<environment>@<version>`."""
+    row = session.get(PolicyVersion, policy_id)
+    if row is None:
+        raise NotFound("policy", policy_id)
+    return InForce(row.id, Policy.model_validate(row.rules))
+
+
+def freeze_in_force(session: Session, environment: str) -> Stop | None:
+    """The freeze that stops starts in this environment now, if any."""
+    rows = session.exec(select(Freeze).where(col(Freeze.lifted_at).is_(None)).order_by(col(Freeze.set_at)))
+    return rules.frozen((Stop(row.scope, row.reason) for row in rows), environment)
+
+
+class Policies:
+    """Commands on policies and freezes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def seed(self) -> None:
+        """Creates the built-in environments with their policies. An environment that exists is left as it is."""
+        with self._database.unit(SYSTEM) as tx:
+            for position, (name, policy) in enumerate(rules.BUILT_IN.items()):
+                if tx.session.get(Environment, name) is None:
+                    row = tx.add(Environment(id=name, position=position, policy_version=1))
+                    tx.record("environment.create", row, after=row.facts("position", "policy_version"))
+                    tx.session.flush()
+                    _add_version(tx, name, 1, policy)
+
+    def set_policy(self, actor: Actor, environment: str, policy: Policy | object) -> Saved:
+        """A new version of an environment's policy, in force at once; what is under review has to be drawn anew.
+
+        Returns the version with the report of unsatisfiable demands and of identities that could do everything alone.
+        """
+        parsed = policy if isinstance(policy, Policy) else rules.parse_policy(policy)
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "policy.set", environment=environment)
+            row = tx.get(Environment, environment, lock=True)
+            before = row.facts("policy_version")
+            row.policy_version += 1
+            saved = _add_version(tx, environment, row.policy_version, parsed)
+            tx.record("environment.set_policy", row, before=before, after=row.facts("policy_version"))
+            people = access.people(tx.session, now=tx.now, environment=environment)
+            return Saved(saved.id, rules.report(parsed, people))
+
+    def freeze(self, actor: Actor, scope: str, reason: str) -> Freeze:
+        """Stops all starts in an environment, or everywhere (`*`); rollbacks stay possible."""
+        _demand_reason(reason)
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "freeze.set", environment=None if scope == "*" else scope)
+            if scope != "*":
+                tx.get(Environment, scope)
+            row = tx.add(Freeze(id=tx.new_id("frz"), scope=scope, reason=reason, set_by=actor.id, set_at=tx.now))
+            tx.record("freeze.set", row, after=row.facts("scope", "reason"))
+            return row
+
+    def lift(self, actor: Actor, freeze_id: str, reason: str) -> None:
+        """Ends a freeze; what waited for it may start."""
+        _demand_reason(reason)
+        with self._database.unit(actor) as tx:
+            row = tx.get(Freeze, freeze_id, lock=True)
+            require(tx, actor, "freeze.lift", environment=None if row.scope == "*" else row.scope)
+            if row.lifted_at is not None:
+                return
+            row.lifted_at, row.lifted_by = tx.now, actor.id
+            tx.record("freeze.lift", row, after={"scope": row.scope, "reason": reason})
+
+
+def _demand_reason(reason: str) -> None:
+    if not reason.strip():
+        raise Refusal("A freeze needs a reason.", "Say in a sentence why.", code="no-reason")
+
+
+def _add_version(tx: Unit, environment: str, number: int, policy: Policy) -> PolicyVersion:
+    row = PolicyVersion(
+        id=f"{environment}@{number}",
+        environment=environment,
+        version=number,
+        rules=policy.to_json(),
+        digest=digest(policy.to_json()),
+        created_by=tx.actor.id,
+        created_at=tx.now,
+    )
+    tx.record("policy.save", tx.add(row), after=row.facts("environment", "version", "digest"))
+    return row
