@@ -118,18 +118,22 @@ class _GuardedTransport(httpx.HTTPTransport):
 
 
 class _BoundedStream(httpx.SyncByteStream):
-    """A body that may neither grow without end nor drip for ever: a read time-out alone bounds only each chunk."""
+    """A body that may neither grow without end nor drip for ever: a read time-out alone bounds only each chunk.
+
+    A download of a known size asks for more through the request's extensions, see `bounds`.
+    """
 
     def __init__(self, stream: httpx.SyncByteStream, request: httpx.Request) -> None:
         self._stream = stream
         self._request = request
-        self._deadline = time.monotonic() + MAX_ANSWER_SECONDS
+        self._limit = int(request.extensions.get("max_bytes", MAX_BODY_BYTES))
+        self._deadline = time.monotonic() + float(request.extensions.get("max_seconds", MAX_ANSWER_SECONDS))
 
     def __iter__(self) -> Iterator[bytes]:
         size = 0
         for chunk in self._stream:
             size += len(chunk)
-            if size > MAX_BODY_BYTES:
+            if size > self._limit:
                 raise httpx.ReadError("the answer is too large", request=self._request)
             if time.monotonic() > self._deadline:
                 raise httpx.ReadTimeout("the answer takes too long", request=self._request)
@@ -155,6 +159,11 @@ class _GuardedSockets(httpcore.SyncBackend):
 
     def connect_unix_socket(self, path: str, *args: Any, **options: Any) -> httpcore.NetworkStream:
         raise httpcore.ConnectError(f"unix sockets are not called: {path}")
+
+
+def bounds(*, max_bytes: int, max_seconds: float) -> dict[str, Any]:
+    """`extensions=` for one request whose answer may be larger, or take longer, than an ordinary answer may."""
+    return {"max_bytes": max_bytes, "max_seconds": max_seconds}
 
 
 def parse_url(url: str) -> httpx.URL:
