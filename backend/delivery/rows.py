@@ -136,7 +136,7 @@ class Authorization(Row, table=True):
     id: str = Field(primary_key=True)
     endpoint_id: str = Field(foreign_key="endpoint.id")
     change_id: str
-    """Opaque here: delivery knows nothing of changes. At most one that is not revoked: one effective change for one approval."""
+    """Opaque here: delivery knows nothing of changes. One that is not revoked: one effective change for one approval."""
     plan: dict[str, Any] = Field(sa_column=json())
     plan_digest: str
     base_digest: str

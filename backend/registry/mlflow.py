@@ -178,9 +178,9 @@ class MlflowRegistry:
             name=version.model,
             version=str(version.number),
         ).artifact_uri
-        if (below := _proxied(uri)) is not None:
-            return _Root(_PROXY, "path", {}, _PROXY, None, below)
-        return self._root_in_run(version, uri)
+        if uri and (proxied := _proxied(uri)) is not None:
+            return _Root(_PROXY, "path", {}, _PROXY, None, proxied)
+        return self._root_in_run(version, uri or "")
 
     def _root_in_run(self, version: VersionFacts, uri: str) -> _Root:
         base = self._run(version.run_id).info.artifact_uri.rstrip("/") if version.run_id else ""

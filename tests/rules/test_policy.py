@@ -1,0 +1,170 @@
+"""Policies: who counts as an approver, whose interest is too close, and who is too powerful."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.core.errors import Refusal
+from backend.policy.rules import (
+    BUILT_IN,
+    ApproverGroup,
+    Involved,
+    Policy,
+    Stop,
+    check_start,
+    conflict,
+    eligible,
+    frozen,
+    missing,
+    parse_policy,
+    report,
+)
+
+
+@dataclass(frozen=True)
+class Someone:
+    """An identity as the rules need it."""
+
+    id: str
+    roles: frozenset[str] = frozenset({"reviewer"})
+    kind: str = "person"
+    active: bool = True
+    owner: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.id
+
+    @property
+    def interests(self) -> frozenset[str]:
+        return frozenset(one for one in (self.id, self.owner) if one)
+
+
+PRODUCTION = BUILT_IN["production"]
+ANA, BEN, CARLA = Someone("ana"), Someone("ben"), Someone("carla")
+
+
+def _involved(**who: frozenset[str]) -> Involved:
+    return Involved(**{"requester": frozenset({"ana"}), **who})
+
+
+def test_the_built_in_policies_are_what_the_glossary_says() -> None:
+    assert {name: policy.approvals_needed for name, policy in BUILT_IN.items()} == {"dev": 0, "staging": 0, "production": 1}
+    assert PRODUCTION.excluded == ("requester", "editor", "author")
+
+
+def test_one_other_person_approves_production() -> None:
+    assert missing(PRODUCTION, _involved(), [BEN]) == ()
+    assert missing(PRODUCTION, _involved(), [])
+
+
+@pytest.mark.parametrize(
+    ("voter", "involved", "says"),
+    [
+        (ANA, _involved(), "You requested"),
+        (BEN, _involved(editors=frozenset({"ben"})), "You edited"),
+        (BEN, _involved(author=frozenset({"ben"})), "You trained"),
+        (BEN, _involved(requester=frozenset({"bot", "ben"})), "You requested"),
+        (Someone("bot", owner="ana"), _involved(), "A service that you own requested"),
+    ],
+)
+def test_an_interest_in_the_change_cannot_approve_it(voter: Someone, involved: Involved, says: str) -> None:
+    told = conflict(PRODUCTION, involved, voter)
+    assert told.startswith(says)
+    assert "ask another reviewer" in told
+    assert missing(PRODUCTION, involved, [voter])
+
+
+def test_others_have_no_conflict() -> None:
+    assert conflict(PRODUCTION, _involved(editors=frozenset({"carla"})), BEN) == ""
+
+
+@pytest.mark.parametrize(
+    "voter",
+    [
+        Someone("x", roles=frozenset({"admin", "operator", "contributor", "auditor", "viewer"})),
+        Someone("x", active=False),
+        Someone("x", kind="service", owner="ben"),
+        Someone("x", kind="system"),
+    ],
+)
+def test_only_active_reviewing_people_count(voter: Someone) -> None:
+    assert not eligible(PRODUCTION, voter)
+    assert missing(PRODUCTION, _involved(), [voter])
+
+
+def test_two_approvals_need_two_interests() -> None:
+    two = PRODUCTION.model_copy(update={"approvals_needed": 2})
+    assert missing(two, _involved(), [BEN, BEN])
+    assert missing(two, _involved(), [BEN, CARLA]) == ()
+
+
+def test_a_group_is_a_further_demand() -> None:
+    policy = PRODUCTION.model_copy(update={"groups": (ApproverGroup(name="risk", needed=1, members=("carla",)),)})
+    assert "risk" in missing(policy, _involved(), [BEN])[0]
+    assert missing(policy, _involved(), [CARLA]) == ()
+
+
+@given(st.lists(st.sampled_from([ANA, BEN, CARLA]), max_size=6), st.integers(0, 4))
+def test_more_approvals_never_make_it_less_approved(voters: list[Someone], needed: int) -> None:
+    policy = PRODUCTION.model_copy(update={"approvals_needed": needed})
+    if not missing(policy, _involved(), voters):
+        assert not missing(policy, _involved(), [*voters, BEN])
+        assert len({one.id for one in voters} - {"ana"}) >= needed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"approvals_needed": -1}, {"approvals_needed": 1, "surprise": 1}, {"approvals_needed": 1, "start_modes": []},
+        {"approvals_needed": 1, "approver_roles": ["root"]}, {"approvals_needed": "1"}, {}, "x", None,
+        {"approvals_needed": 1, "gates": [{"gate": "../x"}]},
+    ],
+)  # fmt: skip
+def test_a_policy_that_does_not_hold_together_is_refused(content: Any) -> None:
+    with pytest.raises(Refusal) as refused:
+        parse_policy(content)
+    assert refused.value.code == "bad-policy"
+
+
+@pytest.mark.parametrize("policy", BUILT_IN.values(), ids=list(BUILT_IN))
+def test_a_policy_survives_json(policy: Policy) -> None:
+    assert parse_policy(policy.to_json()) == policy
+
+
+def test_a_policy_that_nobody_can_meet_is_reported() -> None:
+    problems = report(PRODUCTION, [Someone("ana", roles=frozenset({"contributor"}))])
+    assert [one.kind for one in problems] == ["unsatisfiable"]
+
+
+def test_one_who_could_do_everything_is_reported() -> None:
+    mighty = Someone("max", roles=frozenset({"contributor", "reviewer"}))
+    lax = PRODUCTION.model_copy(update={"excluded": ()})
+    assert ("alone", "max") in [(one.kind, one.identity_id) for one in report(lax, [mighty, BEN])]
+    assert not [one for one in report(PRODUCTION, [mighty, BEN]) if one.kind == "alone"]
+
+
+def test_an_owner_with_a_requesting_service_is_one_who_could_do_everything() -> None:
+    bot = Someone("bot", roles=frozenset({"contributor"}), kind="service", owner="ben")
+    lax = PRODUCTION.model_copy(update={"excluded": ()})
+    assert {one.identity_id for one in report(lax, [bot, BEN]) if one.kind == "alone"} == {"bot"}
+    assert not [one for one in report(PRODUCTION, [bot, BEN, CARLA]) if one.kind == "alone"]
+
+
+def test_starting_otherwise_than_allowed_is_refused() -> None:
+    policy = PRODUCTION.model_copy(update={"start_modes": ("by_hand",)})
+    check_start(policy, "by_hand")
+    with pytest.raises(Refusal, match="at once"):
+        check_start(policy, "at_once")
+
+
+def test_a_freeze_reaches_its_scope_and_the_global_one_is_named_first() -> None:
+    here, everywhere = Stop("production", "audit"), Stop("*", "incident")
+    assert frozen([here], "staging") is None
+    assert frozen([here], "production") == here
+    assert frozen([here, everywhere], "production") == everywhere
