@@ -76,8 +76,6 @@ def build_house(folder: Path) -> None:
         (folder / "backend" / room).mkdir(parents=True)
         for file in ("__init__.py", "service.py", "queries.py"):
             (folder / "backend" / room / file).touch()
-    (folder / "app").mkdir()
-    (folder / "app" / "__init__.py").touch()
     (folder / "backend" / "__init__.py").touch()
     (folder / "app").mkdir()
     (folder / "app" / "__init__.py").touch()
