@@ -18,7 +18,10 @@ from backend.embedded.ports import LOOPBACK, Ports, candidate_range, taken
 from backend.embedded.specs import Spec
 from backend.embedded.supervisor import Supervisor
 
-SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), http.server.BaseHTTPRequestHandler).serve_forever()"
+SERVE = """
+import http.server, sys
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.BaseHTTPRequestHandler).serve_forever()
+"""
 
 
 def bound(port: int) -> socket.socket:

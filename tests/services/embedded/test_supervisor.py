@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from backend.embedded.launch import wait_ready
 from backend.embedded.processes import Identity, descendants, identify, is_alive
 from backend.embedded.specs import Restart, Spec
 from backend.embedded.state import read_state, stop_group
-from backend.embedded.supervisor import Supervisor
+from backend.embedded.supervisor import Child, Supervisor
 
 GONE_SECONDS = 8.0
 
@@ -73,6 +74,21 @@ def tree(pid: int) -> set[Identity]:
     """Everything below `pid`."""
     found = (identify(process.pid) for process in descendants(pid))
     return {identity for identity in found if identity}
+
+
+def tree_of(folder: Path) -> set[Identity]:
+    """Every process of the group in `folder`."""
+    state = read_state(folder)
+    assert state is not None
+    return {state.keeper} | tree(state.keeper.pid)
+
+
+def replaced(child: Child, pid: int) -> bool:
+    return child.pid != pid
+
+
+def all_gone(processes: set[Identity]) -> bool:
+    return not any(is_alive(process) for process in processes)
 
 
 class Owner:
@@ -194,7 +210,7 @@ def test_leaving_the_block_ends_the_disobedient_after_their_grace(tmp_path: Path
         child = group.start(python_spec("stubborn", STUBBORN, tmp_path, stop_grace_seconds=0.5))
         assert child.alive()
         assert eventually(lambda: len(tree(child.pid or 0)) == 2)
-        members = tree(os.getpid())
+        members = tree_of(tmp_path)
         before = time.monotonic()
     assert 0.5 <= time.monotonic() - before < 4
     assert [identity for identity in members if is_alive(identity)] == []
@@ -233,7 +249,7 @@ def test_a_hung_supervisor_is_ended_by_force(tmp_path: Path, monkeypatch: pytest
     group.start(python_spec("stubborn", STUBBORN, tmp_path, stop_grace_seconds=0.1))
     state = read_state(tmp_path)
     assert state is not None
-    members = {state.keeper} | tree(state.keeper.pid)
+    members = tree_of(tmp_path)
     os.kill(descendants(state.keeper.pid)[0].pid, signal.SIGSTOP)
     group.stop()
     assert [identity for identity in members if is_alive(identity)] == []
@@ -249,8 +265,8 @@ def test_a_fallen_child_is_restarted_without_its_orphans_until_it_fell_too_often
             pid = child.pid or 0
             same_session = {one for one in tree(pid) if os.getsid(one.pid) == pid}
             os.kill(pid, signal.SIGKILL)
-            assert eventually(lambda pid=pid: child.pid != pid)
-            assert eventually(lambda orphans=same_session: not any(is_alive(one) for one in orphans))
+            assert eventually(partial(replaced, child, pid))
+            assert eventually(partial(all_gone, same_session))
         assert eventually(lambda: child.state.state == "failed")
         assert (child.state.exit, child.state.restarts, child.pid) == (-signal.SIGKILL, 2, None)
         seen = read_state(tmp_path)
