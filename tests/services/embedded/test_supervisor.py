@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -187,6 +188,59 @@ def test_kept_group_outlives_its_owner_and_is_stopped_exactly(owner: Owner) -> N
     assert subprocess.run(command, env=environment, check=False).returncode == 0
     assert owner.survivors() == []
     assert subprocess.run(command, env=environment, check=False).returncode == 1
+
+
+def test_a_kept_group_can_still_be_stopped_by_its_owner_and_in_order(tmp_path: Path) -> None:
+    group = Supervisor(tmp_path)
+    group.open()
+    group.start(python_spec("child", "import time; time.sleep(600)", tmp_path))
+    assert str(tmp_path) in group.keep()
+    members = tree_of(tmp_path)
+    group.stop()
+    assert all_gone(members)
+    assert "ended with -15: stopped" in (tmp_path / "supervisor.log").read_text()
+
+
+def test_leaving_the_block_leaves_a_kept_group_to_others(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as group:
+        group.start(python_spec("child", "import time; time.sleep(600)", tmp_path))
+        group.keep()
+    members = tree_of(tmp_path)
+    assert len(members) == 3
+    assert stop_group(tmp_path)
+    assert all_gone(members)
+
+
+def test_a_folder_that_vanishes_costs_the_logs_but_not_the_servers(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    code = "import time\nfor n in range(600): print('x' * 999, flush=True); time.sleep(0.01)"
+    with Supervisor(folder, log_bytes=5_000) as group:
+        child = group.start(python_spec("chatty", code, tmp_path))
+        shutil.rmtree(folder)
+        time.sleep(0.5)
+        assert child.alive()
+        pid = child.pid
+    assert identify(pid or 0) is None
+
+
+def test_a_late_answer_is_not_taken_for_the_next(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as group:
+        child = group.start(python_spec("child", "import time; time.sleep(600)", tmp_path))
+        supervisor = descendants(group_keeper(tmp_path))[0].pid
+        assert group._channel is not None
+        group._channel.settimeout(0.1)
+        os.kill(supervisor, signal.SIGSTOP)
+        with pytest.raises(ExternalFailure, match="does not answer"):
+            group.keep()
+        os.kill(supervisor, signal.SIGCONT)
+        group._channel.settimeout(10)
+        assert child.alive()
+
+
+def group_keeper(folder: Path) -> int:
+    state = read_state(folder)
+    assert state is not None
+    return state.keeper.pid
 
 
 def test_stopping_never_hits_a_stranger_with_a_reused_process_id(tmp_path: Path) -> None:
