@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -226,15 +227,19 @@ def test_a_folder_that_vanishes_costs_the_logs_but_not_the_servers(tmp_path: Pat
 def test_a_late_answer_is_not_taken_for_the_next(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as group:
         child = group.start(python_spec("child", "import time; time.sleep(600)", tmp_path))
+        pid = child.pid or 0
         supervisor = descendants(group_keeper(tmp_path))[0].pid
         assert group._channel is not None
         group._channel.settimeout(0.1)
         os.kill(supervisor, signal.SIGSTOP)
         with pytest.raises(ExternalFailure, match="does not answer"):
-            group.keep()
+            group.status()
         os.kill(supervisor, signal.SIGCONT)
         group._channel.settimeout(10)
-        assert child.alive()
+        assert select.select([group._channel], [], [], 5)[0]  # the late answer is there and says `running`
+        os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: read_state(tmp_path).children[0].state == "failed")  # type: ignore[union-attr]
+        assert not child.alive()
 
 
 def group_keeper(folder: Path) -> int:
