@@ -73,7 +73,8 @@ class Group:
             return
         *lines, self._inbox = (self._inbox + data).split(b"\n")
         for line in lines:
-            self._reply(self._obey(json.loads(line)))
+            request = json.loads(line)
+            self._reply({**self._obey(request), "number": request["number"]})
 
     def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
         match request["do"]:
@@ -93,7 +94,8 @@ class Group:
         known = self._children.get(spec.name)
         if self._stopping or (known is not None and known.state not in ("stopped", "failed")):
             return {"ok": False, "why": "stopping" if self._stopping else "running"}
-        child = Child(spec, BoundedLog(self._folder / f"{spec.name}.log", self._log_bytes), self._log_bytes)
+        log = known.log if known else BoundedLog(self._folder / f"{spec.name}.log", self._log_bytes)
+        child = Child(spec, log, self._log_bytes)
         self._children[spec.name] = child
         try:
             self._follow(child, child.spawn())
@@ -210,8 +212,9 @@ class Group:
     def _publish(self) -> None:
         state = GroupState(self._keeper, self._kept, tuple(child.seen() for child in self._children.values()))
         if state != self._published:
-            write_state(self._folder, state)
-            self._published = state
+            with suppress(OSError):  # a full disk must not end the servers; the next turn of the loop tries again
+                write_state(self._folder, state)
+                self._published = state
 
     def _say(self, what: str) -> None:
         self._journal.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {what}\n".encode())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 LOG_BYTES = 4 * 1024 * 1024
 OLD_LOGS = 2
+_LONGEST_LINE = 65536
 
 
 class BoundedLog:
@@ -20,18 +22,26 @@ class BoundedLog:
         self._file = path.open("ab", buffering=0)
 
     def write(self, chunk: bytes) -> None:
-        """Append; a file that has outgrown the limit is turned first, so that the newest line is always in `path`."""
-        if self._full:
-            self._file.close()
-            shift(self.path, self._old)
-            self._file = self.path.open("ab", buffering=0)
-        self._file.write(chunk)
-        size = self._file.tell()
-        self._full = size > self._limit and (chunk.endswith(b"\n") or size > self._limit + 65536)
+        """Append; a file that has outgrown the limit is turned first, so that the newest line is always in `path`.
+
+        A full disk or a folder that has gone costs lines, never the servers that wrote them.
+        """
+        with suppress(OSError):
+            if self._full:
+                self._begin_anew()
+            self._file.write(chunk)
+            size = self._file.tell()
+            self._full = size > self._limit and (chunk.endswith(b"\n") or size > self._limit + _LONGEST_LINE)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _begin_anew(self) -> None:
+        shift(self.path, self._old)
+        fresh = self.path.open("ab", buffering=0)  # where this fails, the old file goes on
+        self._file.close()
+        self._file = fresh
 
 
 def shift(path: Path, old: int = OLD_LOGS) -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +83,7 @@ class Supervisor:
         self._channel: socket.socket | None = None
         self._keeper: Identity | None = None
         self._inbox = b""
+        self._asked = 0
         self._grace_seconds = 0.0
         self._kept = False
         self._ports: list[Ports] = []
@@ -92,7 +94,7 @@ class Supervisor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._kept:
-            self._let_go()
+            self.leave()
         else:
             self.stop()
 
@@ -143,11 +145,18 @@ class Supervisor:
         self._kept = True
         return stop_command(self.folder)
 
+    def leave(self) -> None:
+        """Part from a group that is kept; from here on `state.stop_group` is the way to end it."""
+        if self._process is not None and self._kept:
+            self._hang_up()
+            self._process.returncode = 0  # its end is nobody's business here, so Python shall not warn about it
+            self._process = None
+
     def stop(self) -> None:
         """End every process of the group; by force after each child's grace. Does nothing the second time."""
         if self._process is None:
             return
-        self._let_go()
+        self._hang_up(order="stop")
         try:
             self._process.wait(self._grace_seconds + _STOP_MARGIN_SECONDS)
         except subprocess.TimeoutExpired:
@@ -162,11 +171,14 @@ class Supervisor:
         with self._lock:
             if self._channel is None:
                 raise Refusal("This group has been stopped.", "Open a new one.", code="group-stopped")
+            self._asked += 1
             try:
-                self._channel.sendall(json.dumps(request).encode() + b"\n")
+                self._channel.sendall(json.dumps({**request, "number": self._asked}).encode() + b"\n")
             except OSError as error:
                 raise self._lost() from error
-            return self._hear()
+            while (answer := self._hear())["number"] != self._asked:
+                pass  # the late answer to a request that was given up
+            return answer
 
     def _launch(self) -> None:
         ours, theirs = socket.socketpair()
@@ -205,9 +217,14 @@ class Supervisor:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _let_go(self) -> None:
-        """Close the channel. To the supervisor that means: end the group, unless it was told to keep it."""
-        if self._channel is not None:
+    def _hang_up(self, order: str = "") -> None:
+        """Close the channel, after a last order. To the supervisor that means: end the group, unless it is to be kept."""
+        with self._lock:
+            if self._channel is None:
+                return
+            if order:
+                with suppress(OSError):  # one that does not listen is ended by force
+                    self._channel.sendall(json.dumps({"do": order, "number": 0}).encode() + b"\n")
             self._channel.close()
             self._channel = None
 

@@ -24,6 +24,7 @@ from backend.embedded.supervisor import Supervisor
 from backend.embedded.triton import TritonServer, start_triton
 
 GONE_SECONDS = 15.0
+SHARED_MEMORY = Path("/dev/shm")
 ECHO = """
 import triton_python_backend_utils as pb
 class TritonPythonModel:
@@ -137,7 +138,8 @@ def test_a_killed_triton_comes_back_without_its_orphans_and_their_shared_memory(
         load_echo(triton)
         pid = triton.child.pid or 0
         stubs = identities(pid)
-        memory = shared_memory(triton)
+        prefix = httpx.get(f"{triton.url}/v2").json()["name"]  # it names itself there as in its answers
+        memory = list(SHARED_MEMORY.glob(f"{prefix}*"))
         assert stubs
         assert memory
         os.kill(pid, signal.SIGKILL)
@@ -145,21 +147,9 @@ def test_a_killed_triton_comes_back_without_its_orphans_and_their_shared_memory(
         assert eventually(lambda: answers(f"{triton.url}/v2/health/ready"))
         assert [stub for stub in stubs if is_alive(stub)] == []
         assert [path for path in memory if path.exists()] == []
-    assert shared_memory(triton) == []
-
-
-def shared_memory(triton: TritonServer) -> list[Path]:
-    """What this very Triton holds in /dev/shm; it names itself there as in its answers."""
-    arguments = json.loads((triton.child.log.parent / "group.json").read_text())
-    assert arguments["children"][0]["name"] == "triton"
-    return [path for path in Path("/dev/shm").glob("countersign-*") if path.name.startswith(_identity(triton))]
-
-
-def _identity(triton: TritonServer) -> str:
-    return _identities.setdefault(triton.url, httpx.get(f"{triton.url}/v2").json()["name"])
-
-
-_identities: dict[str, str] = {}
+        load_echo(triton)
+        assert list(SHARED_MEMORY.glob(f"{prefix}*"))
+    assert list(SHARED_MEMORY.glob(f"{prefix}*")) == []
 
 
 def identities(pid: int) -> set[Identity]:
@@ -242,7 +232,13 @@ def log_lines(envoy: EnvoyServer) -> list[dict[str, Any]]:
 
 
 def test_envoy_assigns_rewrites_and_logs_without_believing_the_caller(routed_envoy: EnvoyServer) -> None:
-    forged = {"x-cs-arm": "b", "x-cs-bucket": "1", "x-cs-generation": "99", "x-request-id": "outcome-1"}
+    forged = {
+        "x-cs-arm": "b",
+        "x-cs-bucket": "1",
+        "x-cs-generation": "99",
+        "x-request-id": "outcome-1",
+        "x-envoy-original-path": "/forged",
+    }
     plain = httpx.get(f"{routed_envoy.url}/asked?passenger=smith", headers=forged)
     assert (plain.headers["x-cs-served-arm"], plain.headers["x-request-id"]) == ("a", "outcome-1")
     assert plain.json()["name"].startswith("countersign-")  # answered by /v2

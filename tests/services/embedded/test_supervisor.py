@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from backend.embedded.launch import wait_ready
 from backend.embedded.processes import Identity, descendants, identify, is_alive
 from backend.embedded.specs import Restart, Spec
 from backend.embedded.state import read_state, stop_group
-from backend.embedded.supervisor import Supervisor
+from backend.embedded.supervisor import Child, Supervisor
 
 GONE_SECONDS = 8.0
 
@@ -73,6 +76,21 @@ def tree(pid: int) -> set[Identity]:
     """Everything below `pid`."""
     found = (identify(process.pid) for process in descendants(pid))
     return {identity for identity in found if identity}
+
+
+def tree_of(folder: Path) -> set[Identity]:
+    """Every process of the group in `folder`."""
+    state = read_state(folder)
+    assert state is not None
+    return {state.keeper} | tree(state.keeper.pid)
+
+
+def replaced(child: Child, pid: int) -> bool:
+    return child.pid != pid
+
+
+def all_gone(processes: set[Identity]) -> bool:
+    return not any(is_alive(process) for process in processes)
 
 
 class Owner:
@@ -173,6 +191,63 @@ def test_kept_group_outlives_its_owner_and_is_stopped_exactly(owner: Owner) -> N
     assert subprocess.run(command, env=environment, check=False).returncode == 1
 
 
+def test_a_kept_group_can_still_be_stopped_by_its_owner_and_in_order(tmp_path: Path) -> None:
+    group = Supervisor(tmp_path)
+    group.open()
+    group.start(python_spec("child", "import time; time.sleep(600)", tmp_path))
+    assert str(tmp_path) in group.keep()
+    members = tree_of(tmp_path)
+    group.stop()
+    assert all_gone(members)
+    assert "ended with -15: stopped" in (tmp_path / "supervisor.log").read_text()
+
+
+def test_leaving_the_block_leaves_a_kept_group_to_others(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as group:
+        group.start(python_spec("child", "import time; time.sleep(600)", tmp_path))
+        group.keep()
+    members = tree_of(tmp_path)
+    assert len(members) == 3
+    assert stop_group(tmp_path)
+    assert all_gone(members)
+
+
+def test_a_folder_that_vanishes_costs_the_logs_but_not_the_servers(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    code = "import time\nfor n in range(600): print('x' * 999, flush=True); time.sleep(0.01)"
+    with Supervisor(folder, log_bytes=5_000) as group:
+        child = group.start(python_spec("chatty", code, tmp_path))
+        shutil.rmtree(folder)
+        time.sleep(0.5)
+        assert child.alive()
+        pid = child.pid
+    assert identify(pid or 0) is None
+
+
+def test_a_late_answer_is_not_taken_for_the_next(tmp_path: Path) -> None:
+    with Supervisor(tmp_path) as group:
+        child = group.start(python_spec("child", "import time; time.sleep(600)", tmp_path))
+        pid = child.pid or 0
+        supervisor = descendants(group_keeper(tmp_path))[0].pid
+        assert group._channel is not None
+        group._channel.settimeout(0.1)
+        os.kill(supervisor, signal.SIGSTOP)
+        with pytest.raises(ExternalFailure, match="does not answer"):
+            group.status()
+        os.kill(supervisor, signal.SIGCONT)
+        group._channel.settimeout(10)
+        assert select.select([group._channel], [], [], 5)[0]  # the late answer is there and says `running`
+        os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: read_state(tmp_path).children[0].state == "failed")  # type: ignore[union-attr]
+        assert not child.alive()
+
+
+def group_keeper(folder: Path) -> int:
+    state = read_state(folder)
+    assert state is not None
+    return state.keeper.pid
+
+
 def test_stopping_never_hits_a_stranger_with_a_reused_process_id(tmp_path: Path) -> None:
     with Supervisor(tmp_path):
         pass
@@ -194,8 +269,7 @@ def test_leaving_the_block_ends_the_disobedient_after_their_grace(tmp_path: Path
         child = group.start(python_spec("stubborn", STUBBORN, tmp_path, stop_grace_seconds=0.5))
         assert child.alive()
         assert eventually(lambda: len(tree(child.pid or 0)) == 2)
-        members = tree(group._process.pid)
-        assert len(members) > 2
+        members = tree_of(tmp_path)
         before = time.monotonic()
     assert 0.5 <= time.monotonic() - before < 4
     assert [identity for identity in members if is_alive(identity)] == []
@@ -234,7 +308,7 @@ def test_a_hung_supervisor_is_ended_by_force(tmp_path: Path, monkeypatch: pytest
     group.start(python_spec("stubborn", STUBBORN, tmp_path, stop_grace_seconds=0.1))
     state = read_state(tmp_path)
     assert state is not None
-    members = {state.keeper} | tree(state.keeper.pid)
+    members = tree_of(tmp_path)
     os.kill(descendants(state.keeper.pid)[0].pid, signal.SIGSTOP)
     group.stop()
     assert [identity for identity in members if is_alive(identity)] == []
@@ -250,8 +324,8 @@ def test_a_fallen_child_is_restarted_without_its_orphans_until_it_fell_too_often
             pid = child.pid or 0
             same_session = {one for one in tree(pid) if os.getsid(one.pid) == pid}
             os.kill(pid, signal.SIGKILL)
-            assert eventually(lambda pid=pid: child.pid != pid)
-            assert eventually(lambda orphans=same_session: not any(is_alive(one) for one in orphans))
+            assert eventually(partial(replaced, child, pid))
+            assert eventually(partial(all_gone, same_session))
         assert eventually(lambda: child.state.state == "failed")
         assert (child.state.exit, child.state.restarts, child.pid) == (-signal.SIGKILL, 2, None)
         seen = read_state(tmp_path)
