@@ -1,7 +1,1 @@
-"""The command line: the same services as every other door."""
-
-from __future__ import annotations
-
-from backend.cli.main import main
-
-__all__ = ["main"]
+"""The command line: the same services as every other door. `main.py` is the root command."""
