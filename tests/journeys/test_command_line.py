@@ -18,7 +18,8 @@ def run(data: Path, *arguments: str, identity: str | None = None, demo: bool = T
     settings = {key: value for key, value in os.environ.items() if not key.startswith("COUNTERSIGN_")}
     settings |= {"COUNTERSIGN_DEMO_IDENTITIES": "true"} if demo else {}
     acting = ["--as", identity] if identity else []
-    command = [sys.executable, "-c", "from backend.cli.main import main; main()", *arguments, "--data", str(data), "--json", *acting]
+    program = [sys.executable, "-c", "from backend.cli.main import main; main()"]
+    command = [*program, *arguments, "--data", str(data), "--json", *acting]
     done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
     lines = done.stdout.splitlines()
     assert len(lines) == 1, done.stdout + done.stderr
