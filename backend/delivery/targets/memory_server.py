@@ -169,8 +169,9 @@ class MemoryServer:
         """Outputs for one row: by the ONNX graph, else by the package's recorded answers, else none."""
         if (package / "model.onnx").exists():
             return _evaluate_onnx(package / "model.onnx", inputs)
-        recorded = read_json(package / PROBES) if (package / PROBES).exists() else {"probes": []}
-        return next((dict(one["outputs"]) for one in recorded["probes"] if one["inputs"] == dict(inputs)), {})
+        recorded = read_json(package / PROBES) if (package / PROBES).exists() else {"inputs": [], "outputs": []}
+        pairs = zip(recorded["inputs"], recorded["outputs"], strict=True)
+        return next((dict(given) for asked, given in pairs if asked == dict(inputs)), {})
 
 
 def _evaluate_onnx(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
