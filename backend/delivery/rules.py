@@ -40,7 +40,7 @@ ENDPOINT = Machine(
         **{(state, "roll_back"): "pushing" for state in (*_LIVE, "fight", "paused")},
         **{(state, "repair_now"): "pushing" for state in (*_LIVE, "fight")},
         ("out_of_sync", "call"): "fight",
-        ("paused", "resume"): "pushing",
+        ("paused", "resume"): "stale",
     },
     remedies={
         "observed": "Sign off its baseline first; until then nothing is ever written to it.",
@@ -57,12 +57,14 @@ class Wanted:
     """What shall be true of one endpoint now.
 
     Args:
+        base_name: the endpoint's own served name; whatever runs under it is the endpoint's business.
         models: served name -> version -> package digest, all of which must be ready.
         leaving: versions that may still be there because an earlier generation needed them, by served name.
         configs: served name -> interface digest that the runtime's configuration must equal, where it is known.
         route: how its router must split the traffic; None without a router.
     """
 
+    base_name: str
     models: Mapping[str, Mapping[int, str]]
     leaving: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     configs: Mapping[str, str] = field(default_factory=dict)
@@ -122,17 +124,27 @@ def judge(wanted: Wanted, seen: Seen, now: datetime, *, stale_after: timedelta) 
 
 
 def wanted_from(
-    desired: DesiredEndpoint,
+    base_name: str,
+    desired: DesiredEndpoint | None,
     *,
     baked: bool,
     clean: bool,
     configs: Mapping[str, str],
     route: EndpointRoute | None,
 ) -> Wanted:
-    """What one generation wants now. `baked`: its bake time is over; `clean`: nothing of earlier ones was left already."""
+    """What one generation wants now; None wants nothing.
+
+    Args:
+        baked: its bake time is over, so that what is warm may go.
+        clean: nothing of earlier generations was left already, so that what comes back is somebody's doing.
+        configs: package digest -> interface digest.
+    """
+    if desired is None:
+        return Wanted(base_name, {})
     needed = needed_arms(desired, baked=baked)
     old = () if clean else (*desired.leaving, *(desired.warm if baked else ()))
     return Wanted(
+        base_name,
         models=_by_name(needed),
         leaving=_by_name(old),
         configs={arm.place[0]: configs[arm.package_digest] for arm in needed if arm.package_digest in configs},
@@ -145,9 +157,29 @@ def needed_arms(desired: DesiredEndpoint, *, baked: bool) -> tuple[DesiredArm, .
     return desired.arms if baked else (*desired.arms, *desired.warm)
 
 
-def ready(wanted: Wanted, server: SeenServer) -> list[str]:
-    """What is still missing on the server before traffic may go there, in words; empty when all is ready."""
-    return [each.says for each in _server_differences(wanted, server) if not each.foreign]
+def is_server_right(wanted: Wanted, server: SeenServer) -> bool:
+    """Whether the server needs no push; what is left over there may wait."""
+    return not _server_differences(wanted, server)
+
+
+def is_loading(wanted: Wanted, server: SeenServer) -> bool:
+    """Whether something that is wanted is still being loaded, so that waiting makes sense."""
+    return any(
+        _version(server, name, version).state == "loading" for name, lacks in missing(wanted, server).items() for version in lacks
+    )
+
+
+def not_ready(wanted: Wanted, server: SeenServer) -> str:
+    """What keeps traffic from going there, in words; "" when all that is wanted is ready."""
+    return "; ".join(each.says for each in _server_differences(wanted, server))
+
+
+def is_part_in_force(wanted: Wanted, server: SeenServer, route: EndpointRoute | None) -> bool:
+    """Whether some of what this generation brings is there already: one of its new versions, or its route."""
+    new = {(name, number) for name, versions in wanted.models.items() for number in versions if name not in wanted.leaving
+           or number not in wanted.leaving[name]}  # fmt: skip
+    lacking = {(name, number) for name, versions in missing(wanted, server).items() for number in versions}
+    return bool(new - lacking) or (wanted.route is not None and route == wanted.route)
 
 
 def missing(wanted: Wanted, server: SeenServer) -> dict[str, dict[int, str]]:
@@ -189,7 +221,7 @@ def desired_server(
             for name, versions in part.items():
                 loaded = {number: Packaged(one, packages[one]) for number, one in versions.items()}
                 models.setdefault(name, {}).update(loaded)
-        released |= set(each.leaving)
+        released |= {*each.leaving, each.base_name}
     return DesiredServer(
         {name: DesiredModel(name, versions) for name, versions in models.items()}, frozenset(released - set(models))
     )
@@ -209,6 +241,60 @@ def refuse_conflicts(wanted: Mapping[str, Wanted]) -> None:
                         code="conflict",
                         endpoints=[other, endpoint],
                     )
+
+
+Course = Literal["look", "prove", "push", "unload"]
+
+
+def course(
+    verdict: Verdict,
+    *,
+    state: str,
+    repair: str,
+    revoked: bool,
+    proved: bool,
+    retry_at: datetime | None,
+    now: datetime,
+) -> Course:
+    """What the reconciler does about a verdict on a managed endpoint.
+
+    Args:
+        state: of the endpoint, after the verdict was recorded.
+        repair: `repair`, or `report`: then somebody must ask for it, which shows as state `pushing`.
+        revoked: nothing is pushed under a revoked approval.
+        proved: whether the newest generation was proved before, so that a difference is somebody else's doing.
+    """
+    if state in ("observed", "paused", "fight") or verdict.state in ("unreachable", "stale"):
+        return "look"
+    waiting = retry_at is not None and now < retry_at
+    if verdict.state == "in_sync":
+        if not proved or state != "in_sync":
+            return "look" if waiting else "prove"
+        return "unload" if verdict.leftovers and not waiting else "look"
+    if revoked or waiting or (proved and repair == "report" and state != "pushing"):
+        return "look"
+    return "push"
+
+
+def event_after(verdict: Verdict, *, proved: bool, tried: bool, in_part: bool, proofs_failed: bool) -> str | None:
+    """The endpoint's event that follows from the newest look; None when nothing is to be said yet.
+
+    Args:
+        tried: an attempt to make the generation true was just made, or one failed before.
+        in_part: some of what the generation brings is in force.
+        proofs_failed: it is configured as wanted, but a proof of it failed.
+    """
+    if verdict.state == "unreachable":
+        return "lose"
+    if verdict.state == "stale":
+        return "age"
+    if verdict.state == "in_sync":
+        if proofs_failed:
+            return "fall_short"
+        return "prove" if proved else None
+    if proved:
+        return "differ"
+    return "fall_short" if tried and in_part else None
 
 
 def fight(repairs: Iterable[datetime], now: datetime, *, interval: timedelta) -> bool:
@@ -358,7 +444,7 @@ def _wrong_config(wanted: Wanted, name: str, seen: SeenModel | None) -> list[Dif
 def _strangers(wanted: Wanted, server: SeenServer) -> list[tuple[str, int]]:
     """Versions that are loaded under names of ours and that neither this generation nor one before it explains."""
     found = []
-    for name in sorted({*wanted.models, *wanted.leaving}):
+    for name in sorted({wanted.base_name, *wanted.models, *wanted.leaving}):
         explained = {*wanted.models.get(name, {}), *wanted.leaving.get(name, {})}
         versions = server.models[name].versions if name in server.models else {}
         present = {number for number, one in versions.items() if one.state in ("ready", "loading")}
