@@ -111,8 +111,13 @@ def fingerprint(environment: Environment) -> str:
     """What the environment would be made from now: locks, interpreter, place and this recipe."""
     digest = hashlib.sha256(f"{RECIPE}\n{PYTHON}\n{sys.version}\n{environment.path}\n".encode())
     for file in environment.lock_files:
-        digest.update(file.read_bytes())
+        digest.update(_pins(file).encode())
     return digest.hexdigest()
+
+
+def _pins(lock: Path) -> str:
+    """A lock without its remarks: who asked for a package does not change what is installed."""
+    return "\n".join(line for line in lock.read_text().splitlines() if not line.lstrip().startswith("#"))
 
 
 def is_current(environment: Environment) -> bool:

@@ -71,9 +71,7 @@ class MlflowRegistry:
         chosen = {} if model is None else {"filter": f"name = {_literal(model)}"}
         order = "version_number DESC" if model else "name ASC"
         params: dict[str, str | int] = {"max_results": _VERSION_PAGE, "order_by": order, **chosen, **_token(page)}
-        answer = self._http.get(
-            f"{_API}/model-versions/search", wire.VersionPage, what="list of versions", **params, **_token(page)
-        )
+        answer = self._http.get(f"{_API}/model-versions/search", wire.VersionPage, what="list of versions", **params)
         return Page(tuple(one.facts() for one in answer.model_versions), answer.next_page_token or None)
 
     def version(self, model: str, number: int) -> VersionFacts:

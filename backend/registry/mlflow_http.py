@@ -39,7 +39,7 @@ class MlflowHttp:
             headers["authorization"] = f"Bearer {token}"
         self._client = guard.client(url, headers=headers, timeout=_TIMEOUT_SECONDS)
 
-    def get(self, path: str, shape: type[B], *, what: str, **params: str | int) -> B:
+    def get(self, path: str, shape: type[B], /, *, what: str, **params: str | int) -> B:
         """A GET whose answer has the given shape. `what` says in a few words what was asked, e.g. "model flight"."""
         return self._json("GET", path, shape, what, params=params)
 
@@ -56,9 +56,10 @@ class MlflowHttp:
             _body(answer, what)
 
     @contextmanager
-    def stream(self, path: str, *, what: str, limit: int, **params: str | int) -> Iterator[Iterator[bytes]]:
+    def stream(self, path: str, /, *, what: str, limit: int, **params: str | int) -> Iterator[Iterator[bytes]]:
         """The blocks of a download. Refusal as soon as more than `limit` bytes arrive."""
-        with self._answer("GET", path, what, params=params, extensions=_transfer(limit + _BLOCK)) as answer:
+        # The guard's own bound lies beyond this one: what arrives is gathered into whole blocks before it is counted here.
+        with self._answer("GET", path, what, params=params, extensions=_transfer(limit + 2 * _BLOCK)) as answer:
             yield _blocks(answer, what, limit)
 
     def _json(self, method: str, path: str, shape: type[B], what: str, **options: Any) -> B:

@@ -1,0 +1,92 @@
+"""What every command starts from: settings, the backend behind them, and the identity that it acts as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from backend import bootstrap
+from backend.bootstrap import Backend
+from backend.core.context import Actor
+from backend.core.errors import Refusal
+from backend.migrate import require_current
+from backend.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Session:
+    """One command's settings and, on first use, its backend."""
+
+    def __init__(self, settings: Settings, name: str | None = None) -> None:
+        self.settings = settings
+        self._name = name
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The services; made on first use."""
+        return bootstrap.build(self.settings)
+
+    @cached_property
+    def actor(self) -> Actor:
+        """Whom this command acts as. Refusal when the database is not ready or nobody is named."""
+        if (lacking := missing_database(self.settings)) is not None:
+            raise lacking
+        require_current(self.backend.database)
+        if self._name is None:
+            raise Refusal(
+                "A command always acts as somebody.",
+                "Name a demo identity with `--as NAME`, or in COUNTERSIGN_AS.",
+                code="no-identity",
+            )
+        return self.backend.identities.act_as(self._name)
+
+
+def missing_database(settings: Settings) -> Refusal | None:
+    """Why there is nothing to look into yet: a look must not create an empty database."""
+    if settings.database_url is not None or (settings.data_dir / "countersign.db").exists():
+        return None
+    return Refusal(
+        f"There is no Countersign database in {settings.data_dir}.",
+        "Name its folder with `--data DIR`, or make a new one with `countersign migrate`.",
+        code="no-database",
+    )
+
+
+def data_option(command: Callable[Concatenate[Session, P], T]) -> Callable[..., T]:
+    """Adds `--data`; the command gets a session."""
+
+    def run(data: Path | None, *args: Any, **options: Any) -> T:
+        return command(Session(_settings(data)), *args, **options)
+
+    return _named_like(command, _DATA(run))
+
+
+def acting(command: Callable[Concatenate[Session, P], T]) -> Callable[..., T]:
+    """Adds `--data` and `--as`; the command gets a session that acts as that identity."""
+
+    def run(data: Path | None, acting_as: str | None, *args: Any, **options: Any) -> T:
+        return command(Session(_settings(data), acting_as), *args, **options)
+
+    return _named_like(command, _DATA(_AS(run)))
+
+
+_DATA = click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Data folder (COUNTERSIGN_DATA_DIR).")
+_AS = click.option("--as", "acting_as", envvar="COUNTERSIGN_AS", metavar="NAME", help="Demo identity to act as.")
+
+
+def _settings(data: Path | None) -> Settings:
+    return Settings() if data is None else Settings(data_dir=data)
+
+
+def _named_like(command: Callable[..., Any], wrapped: Callable[..., T]) -> Callable[..., T]:
+    """click takes a command's name, help and earlier options from the function."""
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    earlier = getattr(command, "__click_params__", [])
+    wrapped.__click_params__ = [*earlier, *getattr(wrapped, "__click_params__", [])]  # type: ignore[attr-defined]
+    return wrapped
