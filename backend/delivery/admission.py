@@ -6,7 +6,6 @@ and rolled back without asking the registry or any clock again; only a revocatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -16,8 +15,8 @@ from sqlmodel import Session, col, select
 from backend.core import work
 from backend.core.errors import Refusal
 from backend.core.unit import Unit
-from backend.delivery import rules
-from backend.delivery.generations import DesiredEndpoint, generation_from, refuse_taken_places, rollback_from
+from backend.delivery import courses
+from backend.delivery.generations import DesiredEndpoint, generation_from, is_own_name, refuse_taken_places, rollback_from
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation, Look
 from backend.policy import service as policy
@@ -77,9 +76,7 @@ def authorize(
     return row
 
 
-def admit(
-    tx: Unit, authorization_id: str, *, step: int, reason: Literal["start", "ramp"], checked: Checked
-) -> Generation:
+def admit(tx: Unit, authorization_id: str, *, step: int, reason: Literal["start", "ramp"], checked: Checked) -> Generation:
     """Writes one step of an authorized plan as the endpoint's newest generation and wakes its server.
 
     The same step of the same authorization is admitted once (invariant I3). Refusal codes: revoked, expired, stale-base,
@@ -144,7 +141,7 @@ def _write(
     event = {"baseline": "sign_off", "rollback": "roll_back"}.get(reason, "admit")
     before = endpoint.facts("generation", "state", "paused")
     endpoint.generation += 1
-    endpoint.state, endpoint.state_since = rules.ENDPOINT.next(endpoint.state, event), tx.now
+    endpoint.state, endpoint.state_since = courses.ENDPOINT.next(endpoint.state, event), tx.now
     endpoint.state_reason, endpoint.last_error, endpoint.repairs = why, None, []
     endpoint.paused = False
     endpoint.revision += 1
@@ -234,7 +231,9 @@ def _refuse_standstill(tx: Unit, endpoint: Endpoint) -> None:
         )
     if (stop := policy.freeze_in_force(tx.session, endpoint.environment)) is not None:
         raise _refusal(
-            f"{endpoint.environment} is frozen: {stop.reason}", "Wait until the freeze is lifted; a rollback is possible.", "frozen"
+            f"{endpoint.environment} is frozen: {stop.reason}",
+            "Wait until the freeze is lifted; a rollback is possible.",
+            "frozen",
         )
 
 
@@ -242,7 +241,7 @@ def _refuse_missing_votes(session: Session, authorization: Authorization) -> Non
     """Counts the votes that are bound to these very digests; who may vote was the policy's question when they were cast."""
     needed = policy.version(session, authorization.policy).policy.approvals_needed
     bound = {"plan_digest": authorization.plan_digest, "base_digest": authorization.base_digest}
-    if not rules.votes_hold(authorization.votes, needed=needed, **bound):
+    if not courses.votes_hold(authorization.votes, needed=needed, **bound):
         raise _refusal(
             "The votes do not carry this plan on this base.", "Ask the reviewers to look at it as it is now.", "votes-missing"
         )
@@ -253,7 +252,7 @@ def _refuse_misplaced(plan: Plan, endpoint: Endpoint) -> None:
     if (plan.endpoint, plan.environment, plan.model) != (endpoint.name, endpoint.environment, endpoint.model):
         raise _mismatch(f"This plan is for {plan.endpoint} in {plan.environment}, not for {endpoint.name}.")
     for arm in plan.arms:
-        if not rules.is_own_name(endpoint.served_name, arm.served_as.model):
+        if not is_own_name(endpoint.served_name, arm.served_as.model):
             raise _mismatch(f"{arm.served_as.model} is not a served name of {endpoint.name}.")
 
 
@@ -262,7 +261,9 @@ def _refuse_late_or_stale(tx: Unit, authorization: Authorization, endpoint: Endp
         raise _out_of_order()
     if tx.now > authorization.start_by:
         raise _refusal(
-            f"This approval could be used until {authorization.start_by:%Y-%m-%d %H:%M} UTC.", "Ask for a new approval.", "expired"
+            f"This approval could be used until {authorization.start_by:%Y-%m-%d %H:%M} UTC.",
+            "Ask for a new approval.",
+            "expired",
         )
     if endpoint.base_digest != authorization.base_digest:
         raise _refusal(
@@ -317,9 +318,3 @@ def _out_of_order() -> Refusal:
 
 def _refusal(message: str, remedy: str, code: str) -> Refusal:
     return Refusal(message, remedy, code=code)
-
-
-def plans_of(session: Session, authorization_ids: Sequence[str]) -> dict[str, Plan]:
-    """The plans of some authorizations by id."""
-    rows = session.exec(select(Authorization).where(col(Authorization.id).in_(authorization_ids)))
-    return {row.id: parse_plan(row.plan) for row in rows}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sqlmodel import select
@@ -23,6 +23,8 @@ from backend.delivery.routers.port import Router, RouterFacts
 from backend.delivery.rows import RouterRow, Server
 from backend.delivery.targets import names as target_names
 from backend.delivery.targets.port import Answer, SeenServer, ServerFacts, Target
+
+A = TypeVar("A")
 
 
 class Servers:
@@ -109,13 +111,11 @@ class Servers:
 
     def target(self, row: Server) -> Target:
         """The adapter for a server, made once per revision of its row."""
-        return self._cached(self._targets, row, lambda secret: target_names.build(
-            row.kind, row.settings, secret, self._guard, name=row.name))  # fmt: skip
+        return self._cached(self._targets, row, target_names.build)
 
     def router(self, row: RouterRow) -> Router:
         """The adapter for a router, made once per revision of its row."""
-        return self._cached(self._routers, row, lambda secret: router_names.build(
-            row.kind, row.settings, secret, self._guard, name=row.name))  # fmt: skip
+        return self._cached(self._routers, row, router_names.build)
 
     def door(self, row: RouterRow) -> Door | None:
         """Where callers reach a router's endpoints; None for one that cannot be called over HTTP."""
@@ -137,13 +137,13 @@ class Servers:
         """One inference, pinned to a version."""
         return self.target(row).answer(model, version, inputs)
 
-    def _cached(self, cache: dict[tuple[str, int], Any], row: Server | RouterRow, make: Any) -> Any:
+    def _cached(self, cache: dict[tuple[str, int], A], row: Server | RouterRow, build: Callable[..., A]) -> A:
         key = (row.id, row.revision)
         with self._lock:
             if key not in cache:
                 for old in [one for one in cache if one[0] == row.id]:
                     del cache[old]
-                cache[key] = make(self._opened(row))
+                cache[key] = build(row.kind, row.settings, self._opened(row), self._guard, name=row.name)
             return cache[key]
 
     def _opened(self, row: Server | RouterRow) -> str | None:
@@ -182,4 +182,6 @@ def _refuse_bad_upstream(upstream: str) -> None:
     except ValueError:
         sound = False
     if not sound:
-        raise Refusal(f"{upstream!r} is not an address of the form host:port.", "Write it as 10.2.0.7:8000.", code="bad-upstream")
+        raise Refusal(
+            f"{upstream!r} is not an address of the form host:port.", "Write it as 10.2.0.7:8000.", code="bad-upstream"
+        )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from sqlmodel import Session, col, select
 
+from backend.core.columns import Row
 from backend.delivery import rules
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.rows import Authorization, Endpoint, Generation, Look, Package, Proof, RouterRow, Server
+
+R = TypeVar("R", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def read_place(session: Session, server_id: str) -> Place | None:
     ids = [one.id for one in endpoints]
     generations = _by_id(session, Generation, {f"{one.id}/{one.generation}" for one in endpoints if one.generation})
     revoked = _revoked(session, generations.values())
-    looks = _by_id(session, Look, ids)
+    looks = _by_id(session, Look, ids, "endpoint_id")
     proofs: dict[str, dict[str, Proof]] = {}
     for proof in session.exec(select(Proof).where(col(Proof.endpoint_id).in_(ids))):
         proofs.setdefault(proof.endpoint_id, {})[proof.kind] = proof
@@ -130,5 +134,10 @@ def _revoked(session: Session, generations: Iterable[Generation]) -> set[str]:
     return set(session.exec(query))
 
 
-def _by_id(session: Session, table: type, keys: Iterable[str]) -> dict[str, object]:
-    raise NotImplementedError
+def _by_id(session: Session, table: type[R], keys: Iterable[str], column: str = "id") -> dict[str, R]:
+    """Rows by one column, a thousand keys a query (SQLite's and PostgreSQL's limits on parameters are far above that)."""
+    wanted, found = sorted(set(keys)), {}
+    for start in range(0, len(wanted), 1000):
+        query = select(table).where(col(getattr(table, column)).in_(wanted[start : start + 1000]))
+        found |= {str(getattr(row, column)): row for row in session.exec(query)}
+    return found
