@@ -13,30 +13,22 @@ from backend.delivery.rules import Seen, Wanted, strangers, version_of
 from backend.delivery.seen import SeenServer
 
 
-def base_from(
-    number: int, desired: DesiredEndpoint | None, wanted: Wanted | None = None, seen: Seen | None = None
-) -> dict[str, Any]:
-    """What is live, in the plan's words: what changes are drawn against, and what votes are bound to.
+def base_from(number: int, desired: DesiredEndpoint | None, wanted: Wanted, seen: Seen) -> dict[str, Any]:
+    """What is live, in the plan's words, told as it was found: what changes are drawn against, and votes are bound to.
 
-    With `seen` it is told as it was found: an arm that is not ready is left out, shares and champion are the router's.
+    An arm that is not ready is left out; shares and champion are the router's; versions that no approval names are listed.
+    Args:
+        number: of the newest generation; `seen.server` must be there.
     """
-    arms = desired.arms if desired is not None else ()
-    if seen is not None and seen.server is not None:
-        server = seen.server
-        arms = tuple(arm for arm in arms if version_of(server, *arm.place).state == "ready")
-    route = seen.route if seen is not None else wanted.route if wanted is not None else None
-    shares = {arm.arm: buckets.share(arm.ranges) for arm in route.arms} if route is not None else {}
-    told = [_base_arm(arm, shares.get(arm.name, 0 if route is not None else arm.buckets)) for arm in arms]
-    base: dict[str, Any] = {
-        "generation": number,
-        "champion": route.champion if route is not None else desired.champion if desired is not None else None,
-        "arms": sorted(told, key=lambda arm: str(arm["name"])),
-        "routed": route is not None,
-    }
-    if wanted is not None and seen is not None and seen.server is not None:
-        others = strangers(wanted, seen.server)
-        base |= {"strangers": [list(one) for one in others]} if others else {}
-    return base
+    server = seen.server or SeenServer({})
+    arms = [arm for arm in (desired.arms if desired else ()) if version_of(server, *arm.place).state == "ready"]
+    unrouted = {arm.name: 0 if wanted.route else arm.buckets for arm in arms}
+    shares = {arm.arm: buckets.share(arm.ranges) for arm in seen.route.arms} if seen.route else unrouted
+    champion = seen.route.champion if seen.route else desired.champion if desired and not wanted.route else None
+    told = sorted((_base_arm(arm, shares.get(arm.name, 0)) for arm in arms), key=lambda arm: str(arm["name"]))
+    others = [list(one) for one in strangers(wanted, server)]
+    base = {"generation": number, "champion": champion, "arms": told, "routed": seen.route is not None}
+    return {**base, "strangers": others} if others else base
 
 
 def seen_facts(names: Iterable[str], server: SeenServer | None, route: EndpointRoute | None) -> dict[str, Any]:
@@ -86,5 +78,5 @@ def _base_arm(arm: DesiredArm, share: int) -> dict[str, Any]:
 
 
 def base_digest(base: Mapping[str, Any]) -> str:
-    """The digest that votes are bound to."""
-    return digest(dict(base))
+    """The digest that votes are bound to. The same state reached again, by a rollback or a repair, is the same base."""
+    return digest({key: value for key, value in base.items() if key != "generation"})

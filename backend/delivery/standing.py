@@ -136,7 +136,8 @@ def _revoked(session: Session, generations: Iterable[Generation]) -> set[str]:
 
 def _by_id(session: Session, table: type[R], keys: Iterable[str], column: str = "id") -> dict[str, R]:
     """Rows by one column, a thousand keys a query (SQLite's and PostgreSQL's limits on parameters are far above that)."""
-    wanted, found = sorted(set(keys)), {}
+    wanted = sorted(set(keys))
+    found: dict[str, R] = {}
     for start in range(0, len(wanted), 1000):
         query = select(table).where(col(getattr(table, column)).in_(wanted[start : start + 1000]))
         found |= {str(getattr(row, column)): row for row in session.exec(query)}
