@@ -159,6 +159,12 @@ def refuse_taken_places(wanted: DesiredEndpoint) -> None:
             )
 
 
+def is_own_name(served_name: str, name: str) -> bool:
+    """Whether `name` is `<served name>` or `<served name>.<8 hex>`."""
+    tail = name.removeprefix(served_name + ".")
+    return name == served_name or (tail != name and len(tail) == 8 and set(tail) <= set("0123456789abcdef"))
+
+
 def _laid_out(plan: Plan, shares: Mapping[str, int], previous: DesiredEndpoint | None) -> tuple[DesiredArm, ...]:
     ranges = buckets.allocate(previous.ranges if previous else {}, shares)
     chosen = [arm for arm in plan.arms if shares.get(arm.name) or arm.name == plan.shadow]

@@ -1,53 +1,19 @@
-"""Rules of delivery: pure decisions on values. What is wanted, what was seen, and what follows from the difference."""
+"""Rules of delivery, pure: what is wanted of one endpoint, what was seen of it, and the difference in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from backend.core.canonical import digest
 from backend.core.errors import Refusal
-from backend.core.machine import Machine
 from backend.delivery import buckets
 from backend.delivery.desired import DesiredModel, DesiredServer, EndpointRoute, Packaged
 from backend.delivery.generations import DesiredArm, DesiredEndpoint
 from backend.delivery.plan import percent
 from backend.delivery.seen import SeenModel, SeenServer, SeenVersion
-
-STALE_INTERVALS = 3
-"""Looks that may be missed before an endpoint counts as not seen."""
-FIGHT_REPAIRS, FIGHT_INTERVALS = 3, 10
-
-_LIVE = ("in_sync", "pushing", "partial", "out_of_sync", "unreachable", "stale")
-
-ENDPOINT = Machine(
-    noun="endpoint",
-    initial="observed",
-    states=("observed", *_LIVE, "fight", "paused"),
-    table={
-        ("observed", "sign_off"): "pushing",
-        **{(state, "admit"): "pushing" for state in _LIVE},
-        **{(state, "prove"): "in_sync" for state in _LIVE},
-        **{(state, "fall_short"): "partial" for state in _LIVE},
-        **{(state, "differ"): "out_of_sync" for state in _LIVE},
-        **{(state, "lose"): "unreachable" for state in _LIVE},
-        **{(state, "age"): "stale" for state in _LIVE},
-        **{(state, "push"): "pushing" for state in _LIVE},
-        **{(state, "pause"): "paused" for state in (*_LIVE, "fight")},
-        **{(state, "roll_back"): "pushing" for state in (*_LIVE, "fight", "paused")},
-        **{(state, "repair_now"): "pushing" for state in (*_LIVE, "fight")},
-        ("out_of_sync", "call"): "fight",
-        ("paused", "resume"): "pushing",
-    },
-    remedies={
-        "observed": "Sign off its baseline first; until then nothing is ever written to it.",
-        "fight": "Find who else changes this endpoint, then choose `repair now`, roll back, or pause.",
-        "paused": "Resume it first.",
-    },
-)
 
 State = Literal["in_sync", "partial", "out_of_sync", "unreachable", "stale"]
 
@@ -57,12 +23,14 @@ class Wanted:
     """What shall be true of one endpoint now.
 
     Args:
+        base_name: the endpoint's own served name; whatever runs under it is the endpoint's business.
         models: served name -> version -> package digest, all of which must be ready.
         leaving: versions that may still be there because an earlier generation needed them, by served name.
         configs: served name -> interface digest that the runtime's configuration must equal, where it is known.
         route: how its router must split the traffic; None without a router.
     """
 
+    base_name: str
     models: Mapping[str, Mapping[int, str]]
     leaving: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     configs: Mapping[str, str] = field(default_factory=dict)
@@ -122,17 +90,27 @@ def judge(wanted: Wanted, seen: Seen, now: datetime, *, stale_after: timedelta) 
 
 
 def wanted_from(
-    desired: DesiredEndpoint,
+    base_name: str,
+    desired: DesiredEndpoint | None,
     *,
     baked: bool,
     clean: bool,
     configs: Mapping[str, str],
     route: EndpointRoute | None,
 ) -> Wanted:
-    """What one generation wants now. `baked`: its bake time is over; `clean`: nothing of earlier ones was left already."""
+    """What one generation wants now; None wants nothing.
+
+    Args:
+        baked: its bake time is over, so that what is warm may go.
+        clean: nothing of earlier generations was left already, so that what comes back is somebody's doing.
+        configs: package digest -> interface digest.
+    """
+    if desired is None:
+        return Wanted(base_name, {})
     needed = needed_arms(desired, baked=baked)
     old = () if clean else (*desired.leaving, *(desired.warm if baked else ()))
     return Wanted(
+        base_name,
         models=_by_name(needed),
         leaving=_by_name(old),
         configs={arm.place[0]: configs[arm.package_digest] for arm in needed if arm.package_digest in configs},
@@ -145,9 +123,28 @@ def needed_arms(desired: DesiredEndpoint, *, baked: bool) -> tuple[DesiredArm, .
     return desired.arms if baked else (*desired.arms, *desired.warm)
 
 
-def ready(wanted: Wanted, server: SeenServer) -> list[str]:
-    """What is still missing on the server before traffic may go there, in words; empty when all is ready."""
-    return [each.says for each in _server_differences(wanted, server) if not each.foreign]
+def is_server_right(wanted: Wanted, server: SeenServer) -> bool:
+    """Whether the server needs no push; what is left over there may wait."""
+    return not _server_differences(wanted, server)
+
+
+def is_loading(wanted: Wanted, server: SeenServer) -> bool:
+    """Whether something that is wanted is still being loaded, so that waiting makes sense."""
+    lacking = missing(wanted, server)
+    return any(version_of(server, name, one).state == "loading" for name, versions in lacking.items() for one in versions)
+
+
+def not_ready(wanted: Wanted, server: SeenServer) -> str:
+    """What keeps traffic from going there, in words; "" when all that is wanted is ready."""
+    return "; ".join(each.says for each in _server_differences(wanted, server))
+
+
+def is_part_in_force(wanted: Wanted, server: SeenServer, route: EndpointRoute | None) -> bool:
+    """Whether some of what this generation brings is there already: one of its new versions, or its route."""
+    new = {(name, number) for name, versions in wanted.models.items() for number in versions if name not in wanted.leaving
+           or number not in wanted.leaving[name]}  # fmt: skip
+    lacking = {(name, number) for name, versions in missing(wanted, server).items() for number in versions}
+    return bool(new - lacking) or (wanted.route is not None and route == wanted.route)
 
 
 def missing(wanted: Wanted, server: SeenServer) -> dict[str, dict[int, str]]:
@@ -155,7 +152,7 @@ def missing(wanted: Wanted, server: SeenServer) -> dict[str, dict[int, str]]:
     found: dict[str, dict[int, str]] = {}
     for name, versions in wanted.models.items():
         for version, package in versions.items():
-            if _version(server, name, version).state != "ready":
+            if version_of(server, name, version).state != "ready":
                 found.setdefault(name, {})[version] = package
     return found
 
@@ -165,7 +162,7 @@ def leftovers(wanted: Wanted, server: SeenServer) -> dict[str, dict[int, str]]:
     left: dict[str, dict[int, str]] = {}
     for name, versions in wanted.leaving.items():
         for version, package in versions.items():
-            if _version(server, name, version).state in ("ready", "loading", "failed", "unknown"):
+            if version_of(server, name, version).state in ("ready", "loading", "failed", "unknown"):
                 left.setdefault(name, {})[version] = package
     return left
 
@@ -189,7 +186,7 @@ def desired_server(
             for name, versions in part.items():
                 loaded = {number: Packaged(one, packages[one]) for number, one in versions.items()}
                 models.setdefault(name, {}).update(loaded)
-        released |= set(each.leaving)
+        released |= {*each.leaving, each.base_name}
     return DesiredServer(
         {name: DesiredModel(name, versions) for name, versions in models.items()}, frozenset(released - set(models))
     )
@@ -211,105 +208,6 @@ def refuse_conflicts(wanted: Mapping[str, Wanted]) -> None:
                     )
 
 
-def fight(repairs: Iterable[datetime], now: datetime, *, interval: timedelta) -> bool:
-    """Whether repairing is pointless: it was done three times within ten intervals and is needed again."""
-    recent = [one for one in repairs if now - one <= FIGHT_INTERVALS * interval]
-    return len(recent) >= FIGHT_REPAIRS
-
-
-def is_stale(seen_at: datetime | None, now: datetime, *, interval: timedelta) -> bool:
-    """Whether the newest look is too old to say anything of now."""
-    return seen_at is None or now - seen_at > STALE_INTERVALS * interval
-
-
-def backoff(failures: int, *, base: float, cap: float, jitter: float) -> float:
-    """Seconds until the next attempt: `base * 2^failures` up to `cap`, of which `jitter` (0 to 1) takes away up to half.
-
-    Source: "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015), equal jitter.
-    """
-    whole = min(cap, base * 2.0 ** min(failures, 32))
-    return float(whole * (1 - 0.5 * jitter))
-
-
-def base_from(
-    number: int, desired: DesiredEndpoint | None, wanted: Wanted | None = None, seen: Seen | None = None
-) -> dict[str, Any]:
-    """What is live, in the plan's words: what changes are drawn against, and what votes are bound to.
-
-    With `seen` it is told as it was found: an arm that is not ready is left out, shares and champion are the router's.
-    """
-    arms = desired.arms if desired is not None else ()
-    if seen is not None and seen.server is not None:
-        server = seen.server
-        arms = tuple(arm for arm in arms if _version(server, *arm.place).state == "ready")
-    route = seen.route if seen is not None else wanted.route if wanted is not None else None
-    shares = {arm.arm: buckets.share(arm.ranges) for arm in route.arms} if route is not None else {}
-    told = [_base_arm(arm, shares.get(arm.name, 0 if route is not None else arm.buckets)) for arm in arms]
-    base: dict[str, Any] = {
-        "generation": number,
-        "champion": route.champion if route is not None else desired.champion if desired is not None else None,
-        "arms": sorted(told, key=lambda arm: str(arm["name"])),
-        "routed": route is not None,
-    }
-    if wanted is not None and seen is not None and seen.server is not None:
-        strangers = _strangers(wanted, seen.server)
-        base |= {"strangers": strangers} if strangers else {}
-    return base
-
-
-def seen_facts(names: Iterable[str], server: SeenServer | None, route: EndpointRoute | None) -> dict[str, Any]:
-    """What was seen of one endpoint as JSON, without anything that changes from look to look while nothing happens."""
-    models = server.models if server is not None else {}
-    return {
-        "models": {
-            name: {
-                "versions": {
-                    str(number): one.state for number, one in sorted(models[name].versions.items()) if one.state != "not_loaded"
-                },
-                "config_digest": models[name].config_digest,
-            }
-            for name in sorted(names)
-            if name in models
-        },
-        "route": route_facts(route),
-    }
-
-
-def route_facts(route: EndpointRoute | None) -> dict[str, Any] | None:
-    """A route as JSON: generation, champion, shadow, and each arm's place and buckets."""
-    if route is None:
-        return None
-    return {
-        "generation": route.generation,
-        "champion": route.champion,
-        "shadow": route.shadow,
-        "upstream": route.upstream,
-        "salt": route.salt,
-        "arms": {
-            arm.arm: {"served_as": [arm.served_model, arm.served_version], "ranges": [list(one) for one in arm.ranges]}
-            for arm in route.arms
-        },
-    }
-
-
-def votes_hold(votes: Sequence[Mapping[str, Any]], *, plan_digest: str, base_digest: str, needed: int) -> bool:
-    """Whether enough different identities approved exactly this plan on exactly this base, and nobody rejected it."""
-    bound = [one for one in votes if one["plan_digest"] == plan_digest and one["base_digest"] == base_digest]
-    approving = {one["identity_id"] for one in bound if one["verdict"] == "approve"}
-    return len(approving) >= needed and not any(one["verdict"] == "reject" for one in bound)
-
-
-def own_names(served_name: str, names: Iterable[str]) -> set[str]:
-    """Which served names belong to an endpoint: its own, and its own followed by eight hex digits of an interface."""
-    return {name for name in names if is_own_name(served_name, name)}
-
-
-def is_own_name(served_name: str, name: str) -> bool:
-    """Whether `name` is `<served name>` or `<served name>.<8 hex>`."""
-    tail = name.removeprefix(served_name + ".")
-    return name == served_name or (tail != name and len(tail) == 8 and set(tail) <= set("0123456789abcdef"))
-
-
 def _by_name(arms: Iterable[DesiredArm]) -> dict[str, dict[int, str]]:
     found: dict[str, dict[int, str]] = {}
     for arm in arms:
@@ -318,7 +216,8 @@ def _by_name(arms: Iterable[DesiredArm]) -> dict[str, dict[int, str]]:
     return found
 
 
-def _version(server: SeenServer, name: str, version: int) -> SeenVersion:
+def version_of(server: SeenServer, name: str, version: int) -> SeenVersion:
+    """One version as seen; `not_loaded` where the server does not name it."""
     absent = SeenVersion(version, "not_loaded")
     model = server.models.get(name)
     return model.versions.get(version, absent) if model is not None else absent
@@ -331,12 +230,12 @@ def _server_differences(wanted: Wanted, server: SeenServer) -> list[Difference]:
         found += _wrong_config(wanted, name, server.models.get(name))
     return found + [
         Difference("server", f"version {version} of {name} is loaded and no approval names it", foreign=True)
-        for name, version in _strangers(wanted, server)
+        for name, version in strangers(wanted, server)
     ]
 
 
 def _wrong(name: str, version: int, package: str, server: SeenServer) -> Difference | None:
-    seen = _version(server, name, version)
+    seen = version_of(server, name, version)
     if seen.state != "ready":
         why = f": {seen.reason}" if seen.reason else ""
         says = f"version {version} of {name} is {seen.state.replace('_', ' ')}{why}"
@@ -355,10 +254,10 @@ def _wrong_config(wanted: Wanted, name: str, seen: SeenModel | None) -> list[Dif
     return [Difference("server", f"{name} runs with another configuration than was approved", foreign=True)]
 
 
-def _strangers(wanted: Wanted, server: SeenServer) -> list[tuple[str, int]]:
+def strangers(wanted: Wanted, server: SeenServer) -> list[tuple[str, int]]:
     """Versions that are loaded under names of ours and that neither this generation nor one before it explains."""
     found = []
-    for name in sorted({*wanted.models, *wanted.leaving}):
+    for name in sorted({wanted.base_name, *wanted.models, *wanted.leaving}):
         explained = {*wanted.models.get(name, {}), *wanted.leaving.get(name, {})}
         versions = server.models[name].versions if name in server.models else {}
         present = {number for number, one in versions.items() if one.state in ("ready", "loading")}
@@ -407,19 +306,3 @@ def _route_says(want: EndpointRoute, have: EndpointRoute) -> list[str]:
     ):
         said += [f"{label} is {theirs_is}, approved is {ours_is}"] if ours_is != theirs_is else []
     return said or ["the route differs from what was approved"]
-
-
-def _base_arm(arm: DesiredArm, share: int) -> dict[str, Any]:
-    return {
-        "name": arm.name,
-        "version": arm.version,
-        "served_as": {"model": arm.place[0], "version": arm.place[1]},
-        "package_digest": arm.package_digest,
-        "artifact_digest": arm.artifact_digest,
-        "buckets": share,
-    }
-
-
-def base_digest(base: Mapping[str, Any]) -> str:
-    """The digest that votes are bound to."""
-    return digest(dict(base))
