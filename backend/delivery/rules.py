@@ -177,35 +177,37 @@ def desired_server(
         packages: package digest -> local folder, for every digest that is named.
         keep: leave loaded what earlier generations left there (routers may still name it); None: exactly what is wanted.
     """
-    refuse_conflicts(wanted)
+    parts = {name: (each.models, leftovers(each, keep) if keep is not None else {}) for name, each in wanted.items()}
+    refuse_conflicts(parts)
     models: dict[str, dict[int, Packaged]] = {}
-    released: set[str] = set()
-    for each in wanted.values():
-        kept = leftovers(each, keep) if keep is not None else {}
-        for part in (each.models, kept):
-            for name, versions in part.items():
-                loaded = {number: Packaged(one, packages[one]) for number, one in versions.items()}
-                models.setdefault(name, {}).update(loaded)
-        released |= {*each.leaving, each.base_name}
+    for part in (part for both in parts.values() for part in both):
+        for name, versions in part.items():
+            loaded = {number: Packaged(one, packages[one]) for number, one in versions.items()}
+            models.setdefault(name, {}).update(loaded)
+    released = {name for each in wanted.values() for name in (*each.leaving, each.base_name)}
     return DesiredServer(
         {name: DesiredModel(name, versions) for name, versions in models.items()}, frozenset(released - set(models))
     )
 
 
-def refuse_conflicts(wanted: Mapping[str, Wanted]) -> None:
-    """Refusal `conflict` when two endpoints want different packages in one place; its facts name both."""
+def refuse_conflicts(needed: Mapping[str, Iterable[Mapping[str, Mapping[int, str]]]]) -> None:
+    """Refusal `conflict` when two endpoints need different packages in one place; its facts name both.
+
+    Args:
+        needed: endpoint name -> what it wants there, and what is kept for it (a router may still send requests to that).
+    """
     taken: dict[tuple[str, int], tuple[str, str]] = {}
-    for endpoint in sorted(wanted):
-        for name, versions in wanted[endpoint].models.items():
-            for version, package in versions.items():
-                other, theirs = taken.setdefault((name, version), (endpoint, package))
-                if theirs != package:
-                    raise Refusal(
-                        f"{endpoint} and {other} want different packages as version {version} of {name} on one server.",
-                        "Give one of the two endpoints a served name of its own.",
-                        code="conflict",
-                        endpoints=[other, endpoint],
-                    )
+    for endpoint in sorted(needed):
+        places = ((name, number, one) for part in needed[endpoint] for name, vs in part.items() for number, one in vs.items())
+        for name, version, package in places:
+            other, theirs = taken.setdefault((name, version), (endpoint, package))
+            if theirs != package:
+                raise Refusal(
+                    f"{endpoint} and {other} need different packages as version {version} of {name} on one server.",
+                    "Give one of the two endpoints a served name of its own.",
+                    code="conflict",
+                    endpoints=[other, endpoint],
+                )
 
 
 def _by_name(arms: Iterable[DesiredArm]) -> dict[str, dict[int, str]]:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from backend.core.errors import Refusal
 from backend.delivery.base import base_digest, base_from
 from backend.delivery.buckets import members
-from backend.delivery.courses import ENDPOINT, backoff, fight, is_stale, votes_hold
+from backend.delivery.courses import ENDPOINT, backoff, course, event_after, fight, is_stale, votes_hold
 from backend.delivery.desired import EndpointRoute
 from backend.delivery.generations import DesiredEndpoint, generation_from, is_own_name, refuse_taken_places, rollback_from
 from backend.delivery.plan import BUCKETS, Plan, parse_plan
-from backend.delivery.rules import Seen, Wanted, desired_server, judge, leftovers, missing, wanted_from
+from backend.delivery.rules import Seen, Verdict, Wanted, desired_server, judge, leftovers, missing, wanted_from
 from backend.delivery.seen import SeenModel, SeenServer, SeenVersion
 from tests.rules.test_plan import arm, plan
 
@@ -83,7 +83,7 @@ def expected(state: str, event: str) -> str | None:
     return "stale" if (state, event) == ("paused", "resume") else None  # what happened meanwhile was not judged
 
 
-@pytest.mark.parametrize(("state", "event"), itertools.product(ENDPOINT.states, ENDPOINT.events))
+@pytest.mark.parametrize(("state", "event"), [*itertools.product(ENDPOINT.states, ENDPOINT.events)])
 def test_every_state_and_event(state: str, event: str) -> None:
     after = expected(state, event)
     if after is None:
@@ -190,11 +190,82 @@ def test_two_endpoints_cannot_put_different_bytes_in_one_place() -> None:
     assert set(both.models["m"].versions) == {1}
 
 
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_what_is_kept_for_one_endpoint_is_not_replaced_by_what_another_wants(order: tuple[str, str]) -> None:
+    each = {"a": Wanted("a", {}, leaving={"flight-delay": {1: ONE}}), "b": Wanted("b", {"flight-delay": {1: TWO}})}
+    both, folders = {name: each[name] for name in order}, {ONE: Path("/1"), TWO: Path("/2")}
+    with pytest.raises(Refusal) as refused:
+        desired_server(both, folders, keep=server(1))
+    assert (refused.value.code, refused.value.facts["endpoints"]) == ("conflict", ["a", "b"])
+    assert desired_server(both, folders, keep=server()).models["flight-delay"].versions[1].digest == TWO
+    assert desired_server(both, folders).models["flight-delay"].versions[1].digest == TWO
+
+
 def test_a_name_that_nobody_wants_any_more_is_released() -> None:
     gone = Wanted("old", {}, leaving={"old": {1: ONE}})
     assert desired_server({"a": gone}, {}).released == {"old"}
     still = Wanted("old", {"old": {2: TWO}})
     assert desired_server({"a": gone, "b": still}, {TWO: Path("/2")}).released == frozenset()
+
+
+# -- what follows from a look
+
+
+def follows(found: Any, state: str = "in_sync", **more: Any) -> str:
+    settled = {"repair": "repair", "revoked": False, "proved": True, "retry_at": None, "now": NOW, **more}
+    return course(Verdict(found, leftovers=settled.pop("leftovers", False)), state=state, **settled)
+
+
+@pytest.mark.parametrize("found", ["in_sync", "partial", "out_of_sync", "unreachable", "stale"])
+@pytest.mark.parametrize("state", ["observed", "paused", "fight"])
+def test_nothing_is_written_to_what_is_observed_paused_or_fought_over(found: str, state: str) -> None:
+    assert follows(found, state, proved=False, leftovers=True) == "look"
+
+
+@pytest.mark.parametrize("found", ["unreachable", "stale"])
+def test_nothing_is_written_to_what_was_not_seen(found: str) -> None:
+    assert follows(found, found, proved=False) == "look"
+
+
+@pytest.mark.parametrize("found", ["partial", "out_of_sync"])
+def test_a_difference_is_pushed_away_unless_something_forbids_it(found: str) -> None:
+    later = NOW + MINUTE
+    assert follows(found, found) == "push"
+    assert follows(found, found, retry_at=NOW) == "push"
+    assert follows(found, found, retry_at=later) == "look"
+    assert follows(found, found, revoked=True) == "look"
+    assert follows(found, found, repair="report") == "look"
+    assert follows(found, "pushing", repair="report") == "push"
+    assert follows(found, found, repair="report", proved=False) == "push"
+
+
+def test_what_looks_right_is_proved_once_and_then_tidied() -> None:
+    assert follows("in_sync", "pushing", proved=False) == "prove"
+    assert follows("in_sync", "out_of_sync") == "prove"
+    assert follows("in_sync", "pushing", proved=False, retry_at=NOW + MINUTE) == "look"
+    assert follows("in_sync") == "look"
+    assert follows("in_sync", leftovers=True) == "unload"
+    assert follows("in_sync", leftovers=True, retry_at=NOW + MINUTE) == "look"
+
+
+@pytest.mark.parametrize(
+    ("found", "proved", "tried", "in_part", "failed", "event"),
+    [
+        ("unreachable", True, True, True, True, "lose"),
+        ("stale", True, True, True, True, "age"),
+        ("in_sync", True, False, False, False, "prove"),
+        ("in_sync", True, True, True, True, "fall_short"),
+        ("in_sync", False, True, True, False, None),
+        ("partial", True, False, False, False, "differ"),
+        ("out_of_sync", False, True, True, False, "fall_short"),
+        ("partial", False, True, False, False, None),
+        ("partial", False, False, True, False, None),
+    ],
+)
+def test_the_event_that_follows(found: Any, proved: bool, tried: bool, in_part: bool, failed: bool, event: str | None) -> None:
+    said = event_after(Verdict(found), proved=proved, tried=tried, in_part=in_part, proofs_failed=failed)
+    assert said == event
+    assert said is None or said in ENDPOINT.events
 
 
 # -- small rules
