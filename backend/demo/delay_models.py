@@ -255,7 +255,11 @@ def probes(exported: bytes, rows: pd.DataFrame) -> dict[str, Any]:
 
     complete = rows[rows[list(FEATURES)].notna().all(axis="columns")]
     chosen = complete.iloc[np.linspace(0, len(complete) - 1, PROBES).astype(int)]
-    inputs = json.loads(chosen[list(FEATURES)].to_json(orient="records", double_precision=15))
+    # Through float: JSON then holds exactly the FP32 value, and not the nearest shorter decimal.
+    inputs = [
+        {name: value if isinstance(value, str) else float(value) for name, value in zip(FEATURES, row, strict=True)}
+        for row in chosen[list(FEATURES)].itertuples(index=False)
+    ]
     outputs = [{OUTPUT: float(value)} for value in answer(exported, chosen)]
     return {"schema": 1, "inputs": inputs, "outputs": outputs, "tolerance": PROBE_TOLERANCE}
 

@@ -152,12 +152,6 @@ class TestArtifacts:
 _KINDS = ((NUMERIC_FEATURES, "float"), (TEXT_FEATURES, "string"))
 
 
-def _as_set(frame: pd.DataFrame) -> set[tuple[Any, ...]]:
-    """Rows that can be compared: a missing measurement, which equals nothing, becomes None."""
-    plain = frame[list(FEATURES)].astype(object)
-    return set(plain.where(plain.notna(), None).itertuples(index=False, name=None))
-
-
 class TestProbes:
     def test_the_model_answers_them_as_recorded(self, artifacts: list[dict[str, bytes]]) -> None:
         for files in artifacts:
@@ -175,8 +169,9 @@ class TestProbes:
 
     def test_they_are_real_flights_that_training_did_not_see(self, artifacts: list[dict[str, bytes]], flights: Flights) -> None:
         samples = Samples.split(flights.training_frame(rows=ROWS), flights.training_frame((7,), rows=100))
-        seen, held_out = _as_set(samples.train), _as_set(samples.heldout)
-        probes = _as_set(_rows(loads(artifacts[0]["probes.json"])["inputs"]).astype(samples.heldout[list(FEATURES)].dtypes))
+        seen = {tuple(row) for row in samples.train[list(FEATURES)].itertuples(index=False)}
+        held_out = {tuple(row) for row in samples.heldout[list(FEATURES)].itertuples(index=False)}
+        probes = {tuple(row) for row in _rows(loads(artifacts[0]["probes.json"])["inputs"]).itertuples(index=False)}
         assert len(probes) == 16
         assert probes <= held_out - seen
 
@@ -195,8 +190,8 @@ def test_a_second_training_is_taken_from_the_cache_and_logged_anew(
 
 def test_another_process_makes_the_same_bytes(report: TrainingReport, flights_cache: Path, tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path\n"
-        "from backend.demo.delay_models import *; from backend.demo.flights import Flights\n"
+        "import sys; from pathlib import Path; from backend.demo.flights import Flights\n"
+        "from backend.demo.delay_models import RECIPES, Samples, make\n"
         "flights, rows = Flights.open(Path(sys.argv[1])), int(sys.argv[3])\n"
         "samples = Samples.split(flights.training_frame(rows=rows), flights.training_frame((7,), rows=rows))\n"
         "for recipe in RECIPES: make(recipe, samples, Path(sys.argv[2]), lambda line: None)"
