@@ -2,7 +2,7 @@
 
 Speaks the Open Inference Protocol, version 2, over HTTP and JSON
 (https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol), one flight a request. The protocol's JSON
-has no word for a missing measurement (one flight in seven lacks one, mostly pressure): it is sent as the token `NaN`, which
+has no word for a missing measurement (one flight in eight lacks one, mostly pressure): it is sent as the token `NaN`, which
 Triton reads, and not as `null`, which it refuses.
 
 A replay has a clock of its own: the latest scheduled departure among the flights that were sent. When it passes a flight's
@@ -27,7 +27,7 @@ from backend.demo.flights import FlightRequest
 from backend.demo.inference import answer_of, infer_body, refuse_far_host
 from backend.demo.replay_stats import ReplayStats, Tally
 
-ARM, SERVED_ARM, VERSION = "x-cs-arm", "x-cs-served-arm", "x-cs-version"
+ARM, ASSIGNED_ARM, VERSION = "x-cs-arm", "x-cs-assigned-arm", "x-cs-version"
 GENERATION, BUCKET = "x-cs-generation", "x-cs-bucket"
 UNIT, REQUEST = "x-unit-id", "x-request-id"
 
@@ -39,8 +39,9 @@ class Replayed:
     Args:
         event_time: scheduled departure of the flight (UTC, in 2013).
         received_at: when the answer or the failure was in (UTC, now).
-        bucket, assigned_arm, generation: as the router's answer names them; None where it does not.
-        served_arm: the arm that answered: the router's `x-cs-served-arm`, else the assigned one; None without an answer.
+        bucket, assigned_arm, generation: as the router's answer names them; None where it does not. They are named on a failed
+            request too, where the router answered it, so that a failure counts against the arm that it was assigned to.
+        served_arm: the arm that gave the valid answer (`x-cs-arm`); it differs from the assigned one after a fallback.
         version: as the router names it, else as the runtime does.
         prediction: probability of late; None without a valid answer.
         latency_seconds: from sending to the whole answer.
@@ -204,15 +205,14 @@ class Replayer:
         prediction, version = answer_of(answer.content) if answer is not None and answer.status_code == 200 else (None, None)
         if answer is not None and prediction is None:
             failure = "malformed" if answer.status_code == 200 else f"http-{answer.status_code}"
-        assigned = headers.get(ARM)
         return Replayed(
             event_time=flight.event_time,
             received_at=self._clock(),
             request_id=flight.request_id,
             unit_id=flight.unit_id,
             bucket=_whole(headers.get(BUCKET)),
-            assigned_arm=assigned,
-            served_arm=None if failure else headers.get(SERVED_ARM, assigned),
+            assigned_arm=headers.get(ASSIGNED_ARM),
+            served_arm=None if failure else headers.get(ARM),
             generation=_whole(headers.get(GENERATION)),
             version=headers.get(VERSION, version),
             features=flight.features,

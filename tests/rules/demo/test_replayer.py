@@ -22,7 +22,13 @@ from backend.demo.replayer import Arrival, Replayed, Replayer, Route
 from tests.rules.demo.conftest import free_port
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
-NAMES = {"x-cs-arm": "challenger", "x-cs-version": "2", "x-cs-generation": "7", "x-cs-bucket": "4321"}
+NAMES = {
+    "x-cs-arm": "challenger",
+    "x-cs-assigned-arm": "challenger",
+    "x-cs-version": "2",
+    "x-cs-generation": "7",
+    "x-cs-bucket": "4321",
+}
 ANSWER = {"model_name": "flight-delay", "model_version": "5", "outputs": [{"name": "probability", "data": [0.25]}]}
 
 Script = Callable[[dict[str, Any]], tuple[int, dict[str, str], bytes]]
@@ -170,7 +176,7 @@ class TestRequests:
         )
 
     def test_an_arm_that_answers_for_another_is_told_apart(self, endpoint: Endpoint) -> None:
-        names = NAMES | {"x-cs-served-arm": "champion"}
+        names = NAMES | {"x-cs-arm": "champion"}
         endpoint.script = lambda asked: (200, names, json.dumps(ANSWER).encode())
         (record,) = _replay([_flight(1)], endpoint).requests
         assert (record.assigned_arm, record.served_arm) == ("challenger", "champion")

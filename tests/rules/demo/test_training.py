@@ -24,7 +24,7 @@ from backend.demo.training_report import TrainingReport, run_training
 from tests.rules.demo.conftest import free_port
 
 ROWS = 4_000
-MODEL = "flight-delay"
+MODEL = "demo-flight-delay"  # its own on the shared server
 FILES = {
     "MLmodel",
     "conda.yaml",
