@@ -36,20 +36,25 @@ def _label(found: Found, now: datetime) -> str:
     return f"{word}, verified {times.age(found.at, now)}"
 
 
-@st.dialog("Verify the chain", width="medium")
 def verify_chain() -> None:
-    """Walks every row and every signed head, and says what it found. Refusal for whoever may not."""
+    """Walks every row and every signed head, keeps what it found, and draws the page anew. Refusal for whoever may not."""
     with wiring.reading() as look:
         identity.require(look, "audit.verify")
-    with st.status("Walking every row and comparing every signed head…", expanded=True) as status:
+    with st.status(
+        "Walking every row and comparing every signed head; the longer the ledger, the longer it takes.", expanded=True
+    ):
         verification = wiring.backend().audit.verify()
-        st.session_state[_FOUND] = Found(verification, wiring.backend().database.now())
-        status.update(
-            label="Intact" if verification.intact else "Not intact", state="complete" if verification.intact else "error"
-        )
-        st.markdown(said(verification))
-    if st.button("Close"):
-        st.rerun()
+    st.session_state[_FOUND] = Found(verification, wiring.backend().database.now())
+    st.rerun()
+
+
+def show_result() -> None:
+    """What the latest verification of this session found, in absolute words; nothing before the first."""
+    found: Found | None = st.session_state.get(_FOUND)
+    if found is None:
+        return
+    draw, icon = (st.success, "verified") if found.verification.intact else (st.error, "gpp_bad")
+    draw(f"{said(found.verification)}  \n:small[Verified {times.stamp(found.at)}]", icon=f":material/{icon}:")
 
 
 def said(verification: Verification) -> str:

@@ -17,6 +17,8 @@ from app import feedback, times
 from app.plain import escape
 
 NBSP = "\u00a0"
+HEADED = "components.headed"
+"""Whether this run has drawn a page's header: a page that is refused before gets its title from the entry script."""
 
 
 @contextmanager
@@ -27,6 +29,7 @@ def header(title: str, *badges: str, meta: str = "", back: tuple[str, str] | Non
         meta: one line of facts below: where, whose, when with zone and age.
         back: (label, page for `st.switch_page`) of the list that this page belongs to.
     """
+    st.session_state[HEADED] = True
     with st.container(gap="xxsmall"):
         if back is not None and st.button(back[0], icon=":material/arrow_back:", type="tertiary", key="back"):
             st.switch_page(back[1])

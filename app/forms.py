@@ -37,30 +37,40 @@ WHOLE_FORM = ""
 
 @dataclass
 class Draft(Generic[M]):
-    """What has been typed so far."""
+    """What has been typed so far, and where the errors of each field stand."""
 
     model: type[M]
     key: str
     values: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Any] = field(default_factory=dict)
 
     def read(self) -> M | None:
-        """The settings, or None after the errors have been put beside their fields (the page is drawn anew at once)."""
+        """The settings, or None after the errors have been put beside their fields. From then on they follow the typing."""
+        st.session_state[f"{self.key}.sent"] = True
+        return self.check()
+
+    def check(self) -> M | None:
+        """Judges what has been typed and draws what is wrong with it."""
         found, errors = validated(self.model, self.values)
-        st.session_state[f"{self.key}.errors"] = errors
-        if errors:
-            st.rerun(scope="app")
+        for name, place in self.places.items():
+            if name in errors:
+                place.markdown(f":small[:red[:material/error: {escape(errors[name])}]]")
+            else:
+                place.empty()
         return found
 
 
 def draw(model: type[M], *, key: str, start: Mapping[str, Any] | None = None) -> Draft[M]:
     """Draws a field for each of the model's, begun with `start` or the model's own defaults."""
-    errors: dict[str, str] = st.session_state.get(f"{key}.errors", {})
     draft = Draft(model, key)
     for name, info in model.model_fields.items():
         begun = (start or {}).get(name, _default(info))
-        draft.values[name] = _field(f"{key}.{name}", name, info, begun)
-        _error(errors.get(name))
-    _error(errors.get(WHOLE_FORM))
+        with st.container(gap="xxsmall"):
+            draft.values[name] = _field(f"{key}.{name}", name, info, begun)
+            draft.places[name] = st.empty()
+    draft.places[WHOLE_FORM] = st.empty()
+    if st.session_state.get(f"{key}.sent"):
+        draft.check()
     return draft
 
 
@@ -168,11 +178,6 @@ def _by_field(model: type[BaseModel], error: ValidationError) -> dict[str, str]:
         said = one["msg"].removeprefix("Value error, ").rstrip(".")
         found.setdefault(named.get(where, WHOLE_FORM), f"{said[:1].upper()}{said[1:]}.")
     return found
-
-
-def _error(says: str | None) -> None:
-    if says:
-        st.markdown(f":small[:red[:material/error: {escape(says)}]]")
 
 
 def _label(name: str, info: FieldInfo) -> str:

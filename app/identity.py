@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
 
 import streamlit as st
 
 from app import components, wiring
 from app.edge import COOKIE
 from app.plain import escape
-from backend.access import queries
-from backend.access.rules import Role
+from backend.access import queries, rules
+from backend.access.rules import Grant, Role
 from backend.access.service import DEMO, require_to_read
 from backend.core.context import Actor
 from backend.core.errors import Refusal
@@ -88,9 +90,21 @@ def choose(name: str | None) -> None:
     _browsers.remember(_browser(), name)
 
 
-def may(look: wiring.Reading, action: str, environment: str | None = None) -> bool:
-    """Whether a page should offer an action to whoever looks; the service decides all the same."""
-    return queries.permitted(look.session, current(), action, now=look.now, environment=environment)
+@dataclass(frozen=True)
+class Rights:
+    """What whoever looks may do at the moment of the look; asked of the database once a page."""
+
+    grants: tuple[Grant, ...]
+    now: datetime
+
+    def may(self, action: str, environment: str | None = None) -> bool:
+        """Whether a page should offer an action; the service decides all the same."""
+        return rules.may(self.grants, action, now=self.now, environment=environment)
+
+
+def rights(look: wiring.Reading) -> Rights:
+    """The rights of whoever looks. `recall` has found the identity active in this run; a command asks again."""
+    return Rights(queries.grants(look.session, current().id), look.now)
 
 
 def require(look: wiring.Reading, action: str) -> None:

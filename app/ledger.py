@@ -18,9 +18,11 @@ from backend.access import queries as access
 from backend.access.service import require_to_read
 from backend.audit.queries import Event, events
 from backend.core.context import SYSTEM, Actor
-from backend.core.errors import NotFound
+from backend.core.errors import NotFound, Refusal
 
 PAGE = 50
+SUBJECT = r"^(|[^/]+/.+)$"
+"""What the filter of the subject takes: `kind/id`."""
 MOST_EXPORTED = 200_000
 _STEP = 1_000
 _PAST = {
@@ -50,16 +52,24 @@ class Wanted:
 
 def read(session: Session, wanted: Wanted, *, before: int | None = None, limit: int = PAGE) -> list[Event]:
     """Rows, newest first, from before a row number on."""
-    kind, _, identifier = wanted.subject.strip().partition("/")
     return events(
         session,
-        subject=(kind, identifier) if identifier else None,
+        subject=_pair(wanted.subject.strip()),
         action=wanted.action.strip() or None,
         actor_id=wanted.actor_id or None,
         until=wanted.until,
         before_seq=before,
         limit=limit,
     )
+
+
+def _pair(subject: str) -> tuple[str, str] | None:
+    kind, _, identifier = subject.partition("/")
+    if subject and not (kind and identifier):
+        raise Refusal(
+            f"{subject[:60]!r} is not a subject.", "Write a kind and an id, like environment/production.", code="bad-subject"
+        )
+    return (kind, identifier) if subject else None
 
 
 def one_row(session: Session, number: str) -> Event:
@@ -74,6 +84,20 @@ def one_row(session: Session, number: str) -> Event:
 def hashes(event: Event) -> dict[str, str]:
     """The row's place in the chain: what signs for everything up to it."""
     return {f"Hash of row {event.seq}": event.hash}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of rows; `following` is what the next one comes after, None on the last."""
+
+    rows: list[Event]
+    following: str | None
+
+
+def page(session: Session, wanted: Wanted, after: str) -> Page:
+    """Fifty rows, newest first, from the place that an address names on ("" is the beginning)."""
+    found = read(session, wanted, before=row_number(after), limit=PAGE + 1)
+    return Page(found[:PAGE], str(found[PAGE - 1].seq) if len(found) > PAGE else None)
 
 
 def everything(session: Session, wanted: Wanted) -> Iterator[Event]:
@@ -159,12 +183,11 @@ def as_csv(found: Iterable[Event], names: Mapping[str, str]) -> bytes:
     return export.to_csv(_EXPORTED, rows)
 
 
-def counted(found: Sequence[Event], *, more: bool) -> str:
+def counted(shown: Page) -> str:
     """The result count in words. Row numbers have no gaps, so they say where this page lies."""
-    if not found:
-        return "No rows"
+    found = shown.rows
     span = f"row {found[0].seq:,}" if len(found) == 1 else f"rows {found[0].seq:,} to {found[-1].seq:,}"
-    return f"{len(found)} shown, {span}; {'older ones follow' if more else 'no older ones'}"
+    return f"{len(found)} shown, {span}; {'older ones follow' if shown.following else 'no older ones'}"
 
 
 def _facts(event: Event) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import feedback, identity, menu, wiring
+from app import components, feedback, identity, menu, wiring
 from backend.core import context
 from backend.core.columns import new_id
 from backend.core.errors import CountersignError
@@ -19,8 +19,12 @@ def run() -> None:
     st.set_page_config(page_title="Countersign", page_icon=icon, layout="wide", initial_sidebar_state=216)
     menu.logo()
     page = page_to_draw()
-    with feedback.shown():
+    st.session_state[components.HEADED] = False
+    title = st.empty()
+    with feedback.shown() as outcome:
         page.run()
+    if not outcome.ok and not st.session_state[components.HEADED]:
+        title.header(page.title, anchor=False)
 
 
 def page_to_draw() -> st.Page:

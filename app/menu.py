@@ -65,7 +65,8 @@ def logo() -> None:
 def pages() -> st.Page:
     """The menu, and the page that the address names."""
     with wiring.reading() as look:
-        shown = [one for one in PAGES if not one.hidden and (not one.action or identity.may(look, one.action))]
+        mine = identity.rights(look)
+    shown = [one for one in PAGES if not one.hidden and (not one.action or mine.may(one.action))]
     return st.navigation([_page(one, visible=one in shown) for one in PAGES])
 
 

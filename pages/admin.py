@@ -14,7 +14,7 @@ with wiring.reading() as look:
     environments = queries.environments(look.session, look.now)
     everybody = people.everybody(look)
     freezes = policies.frozen(queries.freezes(look.session, limit=20), people.names(everybody), look.now)
-    freezes_here, lifts = identity.may(look, "freeze.set"), identity.may(look, "freeze.lift")
+    mine = identity.rights(look)
     names = [one.name for one in environments]
     chosen = st.query_params.get("environment", names[-1])
     versions = queries.versions(look.session, chosen if chosen in names else names[-1])
@@ -31,8 +31,8 @@ with components.header(
         "Freeze starts",
         type="primary",
         icon=":material/ac_unit:",
-        disabled=not freezes_here,
-        help=None if freezes_here else "For operators and admins.",
+        disabled=not mine.may("freeze.set"),
+        help=None if mine.may("freeze.set") else "For operators and admins.",
     ):
         policies.ask_freeze(names)
 
@@ -51,8 +51,7 @@ with main:
         with head:
             st.selectbox(
                 "Environment",
-                names,
-                index=len(names) - 1,
+                names[::-1],
                 key="environment",
                 bind="query-params",
                 label_visibility="collapsed",
@@ -62,7 +61,7 @@ with main:
 with side:
     with components.card("Freezes", f"{len(in_force)} in force"):
         for freeze in freezes:
-            if policies.draw_freeze(freeze, lifts=lifts):
+            if policies.draw_freeze(freeze, lifts=mine.may("freeze.lift")):
                 policies.ask_lift(freeze)
         if not freezes:
             components.empty(

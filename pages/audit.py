@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, export, identity, ledger, listing, menu, times, wiring
-from app.chain import state_of_chain, verify_chain
-from backend.access.queries import people
+from app import components, export, identity, ledger, listing, menu, people, times, wiring
+from app.chain import show_result, state_of_chain, verify_chain
 
 COLUMNS = {
     "Row": st.column_config.NumberColumn(format="localized", width=56),
@@ -21,21 +20,29 @@ COLUMNS = {
 with wiring.reading() as look:
     identity.require(look, "audit.read")
     newest = ledger.read(look.session, ledger.Wanted(), limit=1)
-    everybody = {one.id: one.name for one in people(look.session, now=look.now)}
-    verifies, exports = identity.may(look, "audit.verify"), identity.may(look, "audit.export")
+    everybody = people.names(people.everybody(look))
+    mine = identity.rights(look)
 
 meta = f"{newest[0].seq:,} rows · newest {times.both(newest[0].at, look.now)}" if newest else "No rows yet"
 with components.header("Audit", state_of_chain(look.now), meta=f"{meta} · one hash chain, its head signed and kept elsewhere"):
     asked = st.container(width="content")
-    if st.button("Verify the chain", type="primary", icon=":material/verified:", disabled=not verifies):
-        verify_chain()
+    clicked = st.button("Verify the chain", type="primary", icon=":material/verified:", disabled=not mine.may("audit.verify"))
+if clicked:
+    verify_chain()
+show_result()
 
 with listing.filters():
     who = st.selectbox(
         "Who", ["", *everybody], key="who", bind="query-params", format_func=lambda key: everybody.get(key, "Anybody")
     )
     action = st.text_input("Action", key="action", bind="query-params", placeholder="freeze.set", icon=":material/bolt:")
-    subject = st.text_input("Subject", key="subject", bind="query-params", placeholder="environment/production")
+    subject = st.text_input(
+        "Subject",
+        key="subject",
+        bind="query-params",
+        placeholder="environment/production",
+        validate=(ledger.SUBJECT, "Write a kind and an id, like environment/production"),
+    )
     until = st.text_input(
         "As of (UTC)",
         key="until",
@@ -48,25 +55,20 @@ with listing.filters():
 wanted = ledger.Wanted(who or "", action or "", subject or "", times.moment(until or ""))
 place = listing.place("before", wanted)
 with wiring.reading() as look:
-    found = ledger.read(look.session, wanted, before=ledger.row_number(place.key), limit=ledger.PAGE + 1)
-    shown, more = found[: ledger.PAGE], len(found) > ledger.PAGE
-    names = ledger.names_of(look.session, shown, look.now)
+    shown = ledger.page(look.session, wanted, place.key)
+    names = ledger.names_of(look.session, shown.rows, look.now)
 
-if exports:
+if mine.may("audit.export"):
     with asked:
         export.download("Export CSV", "ledger.csv", ledger.exporter(identity.current(), wanted), key="export")
 
-if shown:
-    listing.walk(place, ledger.counted(shown, more=more), str(shown[-1].seq) if more else None)
-    chosen = listing.rows(
-        [ledger.record(one, names, look.now) for one in shown], COLUMNS, key="rows", alt="Ledger rows, newest first"
-    )
+if shown.rows:
+    listing.walk(place, ledger.counted(shown), shown.following)
+    records = [ledger.record(one, names, look.now) for one in shown.rows]
+    chosen = listing.rows(records, COLUMNS, key="rows", alt="Ledger rows, newest first")
     if chosen is not None:
-        st.switch_page(menu.path("ledger_row"), query_params={"row": str(shown[chosen].seq)})
+        st.switch_page(menu.path("ledger_row"), query_params={"row": str(shown.rows[chosen].seq)})
 else:
+    why = "Nobody did this, or not before the moment that you ask for. Change or clear a filter."
     with st.container(border=True):
-        components.empty(
-            "No row matches",
-            "Nobody did this, or not before the moment that you ask for. Change or clear a filter.",
-            icon="search_off",
-        )
+        components.empty("No row matches", why, icon="search_off")

@@ -12,12 +12,15 @@ from backend.policy import queries
 
 with wiring.reading() as look:
     environments = queries.environments(look.session, look.now)
-    sets, freezes, lifts, reads = (identity.may(look, one) for one in ("policy.set", "freeze.set", "freeze.lift", "audit.read"))
+    mine = identity.rights(look)
 
-waiting = [*needs.of_policies(environments, sets=sets), *needs.of_freezes(environments, lifts=lifts)]
+waiting = [
+    *needs.of_policies(environments, sets=mine.may("policy.set")),
+    *needs.of_freezes(environments, lifts=mine.may("freeze.lift")),
+]
 frozen = [badge("freeze", "in_force", f"{escape(one.name)} frozen") for one in environments if one.frozen]
 with components.header("Overview", *frozen, meta=f"{len(environments)} environments · {times.stamp(look.now)}"):
-    if freezes and st.button("Freeze starts", icon=":material/ac_unit:"):
+    if mine.may("freeze.set") and st.button("Freeze starts", icon=":material/ac_unit:"):
         policies.ask_freeze([one.name for one in environments])
 
 
@@ -30,7 +33,7 @@ def ledger_feed() -> None:
 
 
 left, right = components.pair()
-with left, components.card("Needs me", f"{len(waiting)}, most urgent first", border=False):
+with left, components.card("Needs me", f"{len(waiting)}, most urgent first" if waiting else "", border=False):
     for one in waiting:
         components.line(one.title, one.note, one.badge, menu.path(one.page))
     if not waiting:
@@ -57,7 +60,7 @@ with left, components.card("Environments", "in promotion order; what each asks f
         [policies.short_row(one) for one in environments], policies.SHORT_HEAD, alt="Environments", tight=(1, 2, 3)
     )
 with right, components.card("What changed lately", "ledger, UTC", border=False):
-    if reads:
+    if mine.may("audit.read"):
         live(ledger_feed)()
     else:
         components.empty(
