@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from app import feedback, times
+from app import feedback, times, ways
 from app.plain import escape
 
 NBSP = "\u00a0"
@@ -27,12 +27,12 @@ def header(title: str, *badges: str, meta: str = "", back: tuple[str, str] | Non
 
     Args:
         meta: one line of facts below: where, whose, when with zone and age.
-        back: (label, page for `st.switch_page`) of the list that this page belongs to.
+        back: (label, page in `pages/`) of the list that this page belongs to.
     """
     st.session_state[HEADED] = True
     with st.container(gap="xxsmall"):
         if back is not None and st.button(back[0], icon=":material/arrow_back:", type="tertiary", key="back"):
-            st.switch_page(back[1])
+            ways.up(back[1])
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.header(title, anchor=False, width="content")
             st.markdown(" ".join(badges) or NBSP, width="stretch")
@@ -90,12 +90,13 @@ def fact(label: str, value: str, badge: str = "", text: str = "") -> None:
             st.markdown(f":small[:gray[{text}]]")
 
 
-def line(title: str, note: str, badge: str, page: str) -> None:
+def line(title: str, note: str, badge: str, page: str, query: dict[str, str] | None = None) -> None:
     """One thing that can be opened: what it is, a muted line about it, its state, and the way to it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         st.markdown(f":small[**{title}**  \n:gray[{note}]]", width="stretch")
         st.markdown(badge, width="content")
-        st.page_link(page, label="Open", icon=":material/chevron_right:", icon_position="right", width="content")
+        arrow = ":material/chevron_right:"
+        st.page_link(page, label="Open", icon=arrow, icon_position="right", query_params=query, width="content")
 
 
 def answer(sentence: str, *badges: str) -> None:
@@ -135,21 +136,28 @@ def table(
 
 
 class Told(NamedTuple):
-    """One line of a feed: when (with its zone in the card's note), what (Markdown), and who (escaped)."""
+    """One line of a feed: when (its zone stands in the card's note), what (Markdown), who (escaped).
+
+    No links inside: one in Markdown opens another tab and loads the whole application again. Put a `st.page_link` in the
+    card's head.
+    """
 
     when: str
     what: str
     who: str
 
 
-def feed(lines: Iterable[Told], *, when_width: int = 92, who_width: int = 130) -> None:
-    """Prose that must wrap, so rows of text and not a table."""
-    with st.container(gap="xxsmall"):
+def feed(lines: Iterable[Told], *, narrow: bool = False) -> None:
+    """Prose that must wrap, so rows of text and not a table; `narrow` puts when and who below what."""
+    with st.container(gap="xsmall" if narrow else "xxsmall"):
         for line in lines:
+            if narrow:
+                st.markdown(f":small[{line.what}]  \n:small[:gray[{line.when} · {line.who}]]")
+                continue
             with st.container(horizontal=True, gap="xsmall", wrap=False):
-                st.markdown(f":small[:gray[{line.when}]]", width=when_width)
+                st.markdown(f":small[:gray[{line.when}]]", width=84)
                 st.markdown(f":small[{line.what}]", width="stretch")
-                st.markdown(f":small[:gray[{line.who}]]", width=who_width, text_alignment="right")
+                st.markdown(f":small[:gray[{line.who}]]", width=120, text_alignment="right")
 
 
 def empty(title: str, why: str, *, icon: str = "inbox", step: str = "", page: str = "", key: str = "empty") -> bool:

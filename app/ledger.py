@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app import export, menu, times, wiring
+from app import export, times, wiring
 from app.components import Told
 from app.plain import escape
 from app.states import badge
@@ -25,6 +25,7 @@ SUBJECT = r"^(|[^/]+/.+)$"
 """What the filter of the subject takes: `kind/id`."""
 MOST_EXPORTED = 200_000
 _STEP = 1_000
+_WORD = 40
 _PAST = {
     "set": "set", "lift": "lifted", "create": "created", "save": "saved", "grant": "granted", "take_back": "took back",
     "deactivate": "deactivated", "set_policy": "set the policy of", "approve": "approved", "reject": "rejected",
@@ -81,9 +82,11 @@ def one_row(session: Session, number: str) -> Event:
     return found[0]
 
 
-def hashes(event: Event) -> dict[str, str]:
-    """The row's place in the chain: what signs for everything up to it."""
-    return {f"Hash of row {event.seq}": event.hash}
+def whole(event: Event) -> dict[str, str]:
+    """What the table shows cut, whole, to be copied: the row's hash, which signs for everything up to it, and long facts."""
+    sides = (("before", event.before), ("after", event.after))
+    long = {f"{name} {side}": _plain(value) for side, facts in sides for name, value in (facts or {}).items()}
+    return {f"Hash of row {event.seq}": event.hash} | {name: value for name, value in long.items() if _cut(value) != value}
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,11 @@ def record(event: Event, names: Mapping[str, str], now: datetime) -> dict[str, A
 
 
 def told(event: Event, names: Mapping[str, str]) -> Told:
-    """A line of a feed; the row itself is one click away."""
+    """A line of a feed."""
     noun, _, verb = event.action.partition(".")
     doing = _PAST.get(verb, verb.replace("_", " "))
     what = f"{escape(doing)} {escape(noun.replace('_', ' '))} {escape(_subject(event, names), 80)}"
-    row = f":gray[· row] [{event.seq:,}]({menu.link('ledger_row', row=event.seq)})"
-    return Told(times.short(event.at), f"{what} {row}", escape(names.get(event.actor_id, event.actor_id)))
+    return Told(times.short(event.at), f"{what} :gray[· row {event.seq:,}]", escape(names.get(event.actor_id, event.actor_id)))
 
 
 def facts(event: Event) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
@@ -145,7 +147,7 @@ def facts(event: Event) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     if event.before:
         return _differences(event), ("Field", "Change", "Before", "After")
     after = event.after or {}
-    return [(escape(name), escape(_plain(after[name]))) for name in sorted(after)], ("Field", "Value")
+    return [(escape(name), _cell(after, name)) for name in sorted(after)], ("Field", "Value")
 
 
 def _differences(event: Event) -> list[tuple[str, ...]]:
@@ -246,7 +248,12 @@ def _change(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> s
 
 
 def _cell(facts: Mapping[str, Any], name: str) -> str:
-    return escape(_plain(facts[name])) if name in facts else ":gray[none]"
+    return escape(_cut(_plain(facts[name])), 1000) if name in facts else ":gray[none]"
+
+
+def _cut(value: str) -> str:
+    """Cuts words that no line could hold: a table would scroll sideways, out of a keyboard's reach."""
+    return " ".join(word if len(word) <= _WORD else f"{word[: _WORD - 5]}…{word[-4:]}" for word in value[:900].split(" "))
 
 
 def _plain(value: Any) -> str:

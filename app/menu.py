@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -46,17 +45,6 @@ PAGES: tuple[Entry, ...] = (
 """In the order of the menu. The first is the default page."""
 
 
-def path(file: str) -> str:
-    """What `st.switch_page` and `st.page_link` take for a page."""
-    return str(PAGES_FOLDER / f"{file}.py")
-
-
-def link(file: str, **query: object) -> str:
-    """A deep link within this application, for Markdown: `/audit?row=12`."""
-    where = "/" if file == PAGES[0].file else f"/{file}"
-    return where + _query(query)
-
-
 def logo() -> None:
     """The word mark in the colours of the theme; the bare mark where the sidebar is folded."""
     st.logo(str(STATIC / f"logo-{mode()}.svg"), size="large", icon_image=str(STATIC / "icon.svg"))
@@ -89,8 +77,3 @@ def _page(entry: Entry, *, visible: bool) -> st.Page:
         default=first,
         visibility="visible" if visible else "hidden",
     )
-
-
-def _query(values: dict[str, object]) -> str:
-    given = {name: str(value) for name, value in values.items() if value not in (None, "")}
-    return f"?{urlencode(given)}" if given else ""

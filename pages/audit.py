@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, export, identity, ledger, listing, menu, people, times, wiring
+from app import components, export, identity, ledger, listing, people, times, ways, wiring
 from app.chain import show_result, state_of_chain, verify_chain
 
 COLUMNS = {
     "Row": st.column_config.NumberColumn(format="localized", width=56),
     "Time (UTC)": st.column_config.DatetimeColumn(format="D MMM YYYY HH:mm:ss", timezone="UTC", width=146),
-    "Age": st.column_config.TextColumn(width=86),
+    "Age": st.column_config.TextColumn(width=104),
     "Who": st.column_config.TextColumn(width=150),
     "Action": st.column_config.TextColumn(width=124),
     "Subject": st.column_config.TextColumn(width=170),
@@ -31,6 +31,7 @@ if clicked:
     verify_chain()
 show_result()
 
+ways.returned("row")
 with listing.filters():
     who = st.selectbox(
         "Who", ["", *everybody], key="who", bind="query-params", format_func=lambda key: everybody.get(key, "Anybody")
@@ -67,7 +68,7 @@ if shown.rows:
     records = [ledger.record(one, names, look.now) for one in shown.rows]
     chosen = listing.rows(records, COLUMNS, key="rows", alt="Ledger rows, newest first")
     if chosen is not None:
-        st.switch_page(menu.path("ledger_row"), query_params={"row": str(shown.rows[chosen].seq)})
+        ways.open_detail("ledger_row", row=shown.rows[chosen].seq)
 else:
     why = "Nobody did this, or not before the moment that you ask for. Change or clear a filter."
     with st.container(border=True):

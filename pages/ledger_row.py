@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, ledger, menu, times, wiring
+from app import components, identity, ledger, times, ways, wiring
 from app.plain import escape
 
 with wiring.reading() as look:
@@ -16,10 +16,10 @@ with wiring.reading() as look:
 
 who = escape(names.get(event.actor_id, event.actor_id))
 meta = f"{who} · {times.both(event.at, look.now)} · about {escape(subject)}"
-with components.header(f"Row {event.seq:,}: {escape(event.action)}", meta=meta, back=("Audit", menu.path("audit"))):
-    components.digests(ledger.hashes(event), "Hashes")
+with components.header(f"Row {event.seq:,}: {escape(event.action)}", meta=meta, back=("Audit", "audit")):
+    components.digests(ledger.whole(event), "Whole values")
     if st.button("The ledger at this moment", icon=":material/history:"):
-        st.switch_page(menu.path("audit"), query_params={"until": times.written(event.at)})
+        ways.go("audit", until=times.written(event.at))
 
 main, side = components.main_and_side()
 with main, components.card("What it says", f"{escape(event.action)}, field by field"):
@@ -28,5 +28,7 @@ with main, components.card("What it says", f"{escape(event.action)}, field by fi
         components.table(rows, header, alt="Facts of this row")
     else:
         components.empty("No facts beside the action", "The action and its subject say everything.", icon="notes")
-with side, components.card("About the same", "newest first, UTC"):
-    components.feed((ledger.told(one, names) for one in about), who_width=110)
+with side, components.card("About the same", "newest first, UTC") as head:
+    with head:
+        st.page_link(ways.path("audit"), label="All", query_params={"subject": subject})
+    components.feed((ledger.told(one, names) for one in about), narrow=True)

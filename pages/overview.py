@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, ledger, menu, needs, policies, times, wiring
+from app import components, identity, ledger, needs, policies, times, ways, wiring
 from app.live import live
 from app.plain import escape
 from app.states import badge
@@ -35,7 +35,7 @@ def ledger_feed() -> None:
 left, right = components.pair()
 with left, components.card("Needs me", f"{len(waiting)}, most urgent first" if waiting else "", border=False):
     for one in waiting:
-        components.line(one.title, one.note, one.badge, menu.path(one.page))
+        components.line(one.title, one.note, one.badge, ways.path(one.page))
     if not waiting:
         components.empty(
             "Nothing waits for you", "Changes that ask for your vote or your decision will stand here.", icon="done_all"
@@ -59,8 +59,9 @@ with left, components.card("Environments", "in promotion order; what each asks f
     components.table(
         [policies.short_row(one) for one in environments], policies.SHORT_HEAD, alt="Environments", tight=(1, 2, 3)
     )
-with right, components.card("What changed lately", "ledger, UTC", border=False):
+with right, components.card("What changed lately", "ledger, UTC", border=False) as head:
     if mine.may("audit.read"):
+        head.page_link(ways.path("audit"), label="Open the ledger", icon=":material/receipt_long:")
         live(ledger_feed)()
     else:
         components.empty(

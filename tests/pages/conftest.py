@@ -13,6 +13,9 @@ from app import wiring
 from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
+from tests.browsers import chromium
+
+__all__ = ["backend", "chromium", "page", "prepared"]
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[..., AppTest]
