@@ -59,10 +59,12 @@ def show_result() -> None:
 
 def said(verification: Verification) -> str:
     """What a verification found, in absolute words."""
-    rows, heads = f"{verification.rows:,} rows", f"{verification.heads:,} signed heads"
+    rows, heads = f"{verification.rows:,} rows", f"**{verification.heads:,} signed heads** agree with them"
+    if verification.heads == 0:
+        heads = "no signed head has been exported yet that could show whether rows were cut off at the end"
     if verification.broken is None:
         last = escape(verification.last_hash, 80)
-        return f"**{rows}** hold from the first to the last, and **{heads}** agree with them.  \nLast hash: {last}"
+        return f"**{rows}** hold from the first to the last, and {heads}.  \nLast hash: {last}"
     reason = escape(verification.broken.reason, 500)
     return (
         f"**{reason}.** {rows} before it hold. Stop changing things, keep a copy of the database and of the signed heads, and "

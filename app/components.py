@@ -157,7 +157,7 @@ def feed(lines: Iterable[Told], *, narrow: bool = False) -> None:
             with st.container(horizontal=True, gap="xsmall", wrap=False):
                 st.markdown(f":small[:gray[{line.when}]]", width=84)
                 st.markdown(f":small[{line.what}]", width="stretch")
-                st.markdown(f":small[:gray[{line.who}]]", width=120, text_alignment="right")
+                st.markdown(f":small[:gray[{line.who}]]", width=150, text_alignment="right")
 
 
 def empty(title: str, why: str, *, icon: str = "inbox", step: str = "", page: str = "", key: str = "empty") -> bool:

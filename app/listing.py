@@ -54,23 +54,14 @@ def walk(place: Place, count: str, following: str | None) -> None:
         following: the key of the next page; None on the last one.
     """
     trail: tuple[str, ...] = st.session_state.get(f"{place.name}.trail", ())
+    back = (place.name, trail[-1] if trail else "", trail[:-1])
+    on = (place.name, following or "", (*trail, place.key))
+    newer, older = f"{place.name}.newer", f"{place.name}.older"
+    # On the left: the table's own tools come up at its right upper corner.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button("Newer", icon=":material/chevron_left:", key=newer, on_click=_go, args=back, disabled=not place.key)
+        st.button("Older", icon=":material/chevron_right:", key=older, on_click=_go, args=on, disabled=following is None)
         st.markdown(f":small[:gray[{count}]]", width="stretch")
-        back = trail[-1] if trail else ""
-        args: tuple[Any, ...] = (place.name, back, trail[:-1])
-        st.button(
-            "Newer", icon=":material/chevron_left:", key=f"{place.name}.newer", on_click=_go, args=args, disabled=not place.key
-        )
-        args = (place.name, following, (*trail, place.key))
-        st.button(
-            "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            key=f"{place.name}.older",
-            on_click=_go,
-            args=args,
-            disabled=following is None,
-        )
 
 
 def rows(

@@ -17,6 +17,7 @@ from backend.policy.rules import WHOLE, GateRule, Policy
 
 _WEIGHTS = {"must_pass": "must pass", "must_not_fail": "must not fail", "inform": "is shown"}
 HEAD = ("Environment", "Starts", "Approvals", "Checks", "Report")
+_LIFTED = 5
 SHORT_HEAD = ("Environment", "Starts", "Approvals", "Report")
 
 
@@ -98,10 +99,10 @@ def detail(versions: Sequence[PolicyVersion], names: dict[str, str], now: dateti
 
 def draw_freeze(freeze: Frozen, *, lifts: bool) -> bool:
     """One freeze in the list; whether its button was clicked."""
+    state = badge("freeze", "in_force" if freeze.in_force else "lifted")
+    head = f":small[**{escape(freeze.where.capitalize())}** {state}]"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
-        state = badge("freeze", "in_force" if freeze.in_force else "lifted")
-        head = f"**{escape(freeze.where.capitalize())}** {state}"
-        st.markdown(f"{head}  \n{escape(freeze.reason)}  \n:small[:gray[{freeze.said}]]", width="stretch")
+        st.markdown(f"{head}  \n:small[{escape(freeze.reason)}]  \n:small[:gray[{freeze.said}]]", width="stretch")
         return freeze.in_force and st.button("Lift", key=f"lift.{freeze.id}", disabled=not lifts)
 
 
@@ -117,13 +118,19 @@ class Frozen:
 
 
 def frozen(rows: Sequence[Freeze], names: dict[str, str], now: datetime) -> list[Frozen]:
-    """Freezes in words, those in force first as they come."""
-    return [Frozen(one.id, where(one.scope), one.reason, _said(one, names, now), one.lifted_at is None) for one in rows]
+    """Freezes in words, as they come: those in force first. Of those that were lifted the newest five; the ledger has all."""
+    said = [Frozen(one.id, where(one.scope), one.reason, _said(one, names, now), one.lifted_at is None) for one in rows]
+    return [*(one for one in said if one.in_force), *[one for one in said if not one.in_force][:_LIFTED]]
 
 
 def where(scope: str) -> str:
-    """A freeze's scope in words."""
-    return "everywhere" if scope == "*" else scope
+    """A freeze's scope in words, as the subject of "is frozen"."""
+    return "everything" if scope == "*" else scope
+
+
+def frozen_badge(name: str) -> str:
+    """What stands in a page's header while starts are frozen."""
+    return badge("freeze", "in_force", f"{escape(name.capitalize())} frozen")
 
 
 def ask_freeze(environments: Sequence[str]) -> None:
@@ -156,13 +163,11 @@ def ask_lift(freeze: Frozen) -> None:
     at = escape(freeze.where)
     wanted = dialogs.Ask(
         says=(
-            f"The freeze **{at}** ends now: approved changes that waited for it may start at once.",
-            f"It was set because: {escape(freeze.reason)}",
+            f"The freeze of **{at}** ends now: approved changes that waited for it may start at once.",
+            f"It was set because: {escape(freeze.reason, dialogs.LONGEST_REASON)}",
         ),
         confirm="Lift the freeze",
-        done=f"Lifted: changes may start {at} again."
-        if freeze.where == "everywhere"
-        else f"Lifted: changes may start in {at} again.",
+        done=f"Lifted: {at} is no longer frozen.",
         hint="What has been settled?",
         icon="play_arrow",
     )
@@ -181,10 +186,11 @@ def _ramp(policy: Policy) -> str:
 
 
 def _said(one: Freeze, names: dict[str, str], now: datetime) -> str:
-    said = f"set by {escape(names.get(one.set_by, one.set_by))}, {times.both(one.set_at, now)}"
-    if one.lifted_at is not None:
-        said += f"; lifted by {escape(names.get(one.lifted_by or '', one.lifted_by or ''))}, {times.both(one.lifted_at, now)}"
-    return said
+    by = escape(names.get(one.set_by, one.set_by))
+    if one.lifted_at is None:
+        return f"set by {by}, {times.both(one.set_at, now)}"
+    lifted_by = escape(names.get(one.lifted_by or "", one.lifted_by or ""))
+    return f"{by}, {times.short(one.set_at)} UTC; lifted by {lifted_by} {times.age(one.lifted_at, now)}"
 
 
 def _ordered(gates: Sequence[GateRule]) -> list[GateRule]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from app import components, identity, people, policies, wiring
-from app.plain import escape
-from app.states import badge
 from backend.policy import queries
 
 with wiring.reading() as look:
     identity.require(look, "policy.read")
     environments = queries.environments(look.session, look.now)
     everybody = people.everybody(look)
-    freezes = policies.frozen(queries.freezes(look.session, limit=20), people.names(everybody), look.now)
+    freezes = policies.frozen(queries.freezes(look.session), people.names(everybody), look.now)
     mine = identity.rights(look)
     names = [one.name for one in environments]
     chosen = st.query_params.get("environment", names[-1])
@@ -21,7 +19,7 @@ with wiring.reading() as look:
 
 in_force = [one for one in freezes if one.in_force]
 troubled = [one for one in environments if one.problems]
-badges = [badge("freeze", "in_force", f"Frozen {escape(one.where)}") for one in in_force]
+badges = [policies.frozen_badge(one.where) for one in in_force]
 with components.header(
     "Admin",
     *badges,

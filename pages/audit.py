@@ -8,13 +8,13 @@ from app import components, export, identity, ledger, listing, people, times, wa
 from app.chain import show_result, state_of_chain, verify_chain
 
 COLUMNS = {
-    "Row": st.column_config.NumberColumn(format="localized", width=56),
-    "Time (UTC)": st.column_config.DatetimeColumn(format="D MMM YYYY HH:mm:ss", timezone="UTC", width=146),
-    "Age": st.column_config.TextColumn(width=104),
-    "Who": st.column_config.TextColumn(width=150),
-    "Action": st.column_config.TextColumn(width=124),
-    "Subject": st.column_config.TextColumn(width=170),
-    "What": st.column_config.TextColumn("What changed"),
+    "Row": st.column_config.NumberColumn(format="localized", width=52),
+    "Time (UTC)": st.column_config.DatetimeColumn(format="D MMM YYYY HH:mm:ss", timezone="UTC", width=142),
+    "Age": st.column_config.TextColumn(width=98),
+    "Who": st.column_config.TextColumn(width=136),
+    "Action": st.column_config.TextColumn(width=134),
+    "What": st.column_config.TextColumn("What changed", width=300),
+    "Subject": st.column_config.TextColumn(width=180),
 }
 
 with wiring.reading() as look:

@@ -6,8 +6,6 @@ import streamlit as st
 
 from app import components, identity, ledger, needs, policies, times, ways, wiring
 from app.live import live
-from app.plain import escape
-from app.states import badge
 from backend.policy import queries
 
 with wiring.reading() as look:
@@ -18,7 +16,7 @@ waiting = [
     *needs.of_policies(environments, sets=mine.may("policy.set")),
     *needs.of_freezes(environments, lifts=mine.may("freeze.lift")),
 ]
-frozen = [badge("freeze", "in_force", f"{escape(one.name)} frozen") for one in environments if one.frozen]
+frozen = [policies.frozen_badge(one.name) for one in environments if one.frozen]
 with components.header("Overview", *frozen, meta=f"{len(environments)} environments · {times.stamp(look.now)}"):
     if mine.may("freeze.set") and st.button("Freeze starts", icon=":material/ac_unit:"):
         policies.ask_freeze([one.name for one in environments])

@@ -116,7 +116,7 @@ def test_two_people_freeze_and_lift(chromium: Browser, server: Server, behind: B
         behind.identities.grant(admin, "olga", "operator")
         freeze.dblclick()
         expect(olga.page.get_by_text("Frozen: no change starts anywhere.")).to_be_visible()
-        expect(olga.page.get_by_text("Frozen everywhere")).to_be_visible()
+        expect(olga.page.get_by_text("Everything frozen")).to_be_visible()
         expect(olga.page.get_by_text("Provider *outage* <b>x</b>")).to_be_visible()
         expect(olga.page.get_by_role("button", name="Lift")).to_be_disabled()
 
@@ -127,7 +127,7 @@ def test_two_people_freeze_and_lift(chromium: Browser, server: Server, behind: B
         expect(dialog.get_by_text("It was set because: Provider *outage*")).to_be_visible()
         dialog.get_by_role("textbox", name="Reason").fill("Provider is back")
         dialog.get_by_role("button", name="Lift the freeze").click()
-        expect(otto.page.get_by_text("Lifted: changes may start everywhere again.")).to_be_visible()
+        expect(otto.page.get_by_text("Lifted: everything is no longer frozen.")).to_be_visible()
         assert [*olga.wrong, *otto.wrong] == []
     assert [one.lifted_at is not None for one in frozen(behind)] == [True], "a double click is one freeze"
 

@@ -149,7 +149,7 @@ def test_a_page_offers_what_the_role_allows(page: Open, backend: Backend) -> Non
     for identity, freezes, lifts in (("olga", True, False), ("otto", True, True), ("ana", False, False)):
         test.session_state["identity.name"] = identity
         test.run()
-        assert "Frozen production" in words(test)
+        assert "Production frozen" in words(test)
         assert (offered(test, "Freeze starts"), offered(test, "Lift")) == (freezes, lifts), identity
     assert "Export CSV" in str(page("audit", "audra").main)
     assert "Export CSV" not in str(page("audit", "otto").main), "an auditor exports, an admin reads"

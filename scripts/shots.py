@@ -1,0 +1,161 @@
+"""Photograph the pages: every state that matters, 1440 x 900 and 1024 x 768, light and dark. Run by `make shots`.
+
+    python scripts/shots.py [WORD ...] [--out shots] [--whole]
+
+Words choose the states whose name holds one of them. To add a state, add a line to `SHOTS`; what it needs in the database is
+put there by its installation (`fresh`: just migrated; `busy`: people have worked in it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from playwright.sync_api import sync_playwright
+
+from backend import bootstrap
+from backend.bootstrap import Backend
+from backend.settings import Settings
+from tests.browsers import FLAGS, Visit, serve, visit
+
+SIZES = ((1440, 900), (1024, 768))
+SCHEMES = ("light", "dark")
+Act = Callable[[Visit], object]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One state: its name, which is the file's; whose page, where, and what is done before the picture."""
+
+    name: str
+    path: str
+    title: str
+    identity: str | None = "otto"
+    act: Act | None = None
+    installation: str = "busy"
+
+
+def press(button: str) -> Act:
+    """Clicks a button and waits for what it opens."""
+
+    def act(seen: Visit) -> None:
+        seen.page.get_by_role("button", name=button).first.click()
+        seen.page.wait_for_timeout(800)
+
+    return act
+
+
+SHOTS: tuple[Shot, ...] = (
+    Shot("sign-in", "/", "Whom do you act as?", None),
+    Shot("overview", "/", "Overview"),
+    Shot("overview-fresh", "/", "Overview", installation="fresh"),
+    Shot("overview-not-allowed", "/", "Overview", "ana"),
+    Shot("audit", "/audit", "Audit", "audra"),
+    Shot("audit-verified", "/audit", "Audit", "audra", press("Verify the chain")),
+    Shot("audit-filtered", "/audit?action=freeze.set", "Audit", "audra"),
+    Shot("audit-empty", "/audit?until=2020-01-01", "Audit", "audra"),
+    Shot("audit-not-allowed", "/audit", "Audit", "ana"),
+    Shot("ledger-row", "/ledger_row?row=27", "Row 27", "audra"),
+    Shot("ledger-row-unknown", "/ledger_row?row=nowhere", "Ledger row", "audra"),
+    Shot("admin", "/admin", "Admin"),
+    Shot("admin-fresh", "/admin", "Admin", installation="fresh"),
+    Shot("admin-freeze", "/admin", "Admin", "olga", press("Freeze starts")),
+    Shot("admin-lift", "/admin", "Admin", "otto", press("Lift")),
+)
+
+
+def fresh(_backend: Backend) -> None:
+    """Just migrated."""
+
+
+def busy(backend: Backend) -> None:
+    """Freezes set and lifted, a stricter policy, one that nobody can meet, and somebody who left."""
+    olga, otto = (backend.identities.act_as(name) for name in ("olga", "otto"))
+    for number in range(30):
+        freeze = backend.policies.freeze(olga, "dev", f"Rehearsal {number + 1} of the release")
+        backend.policies.lift(otto, freeze.id, "The rehearsal is over")
+    strict = {"schema": 1, "approvals_needed": 2, "ramp": {"min_steps": 3, "max_first_share": 500, "min_hold_seconds": 21600}}
+    backend.policies.set_policy(otto, "production", strict)
+    backend.policies.set_policy(otto, "staging", {"schema": 1, "approvals_needed": 5})
+    backend.policies.freeze(olga, "production", "Provider maintenance until Thursday 06:00 UTC; we look again on Thursday.")
+    backend.identities.create(otto, "ci", kind="service", display_name="Build service", owner="olga")
+    backend.identities.deactivate(otto, "carla")
+
+
+INSTALLATIONS: dict[str, Callable[[Backend], None]] = {"fresh": fresh, "busy": busy}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes `OUT/NAME-SCHEME-WIDTH.png` for each state; returns 1 if a page was not clean."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="parts of names of states; none: all")
+    parser.add_argument("--out", type=Path, default=Path("shots"), help="folder of the pictures (default: %(default)s)")
+    parser.add_argument("--whole", action="store_true", help="the whole page, not only what the window shows")
+    chosen = parser.parse_args(arguments)
+    wanted = [one for one in SHOTS if not chosen.words or any(word in one.name for word in chosen.words)]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    wrong = [each for name in INSTALLATIONS for each in _photograph(name, wanted, chosen.out, whole=chosen.whole)]
+    for each in wrong:
+        print(each, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _photograph(installation: str, wanted: Sequence[Shot], out: Path, *, whole: bool) -> list[str]:
+    here = [one for one in wanted if one.installation == installation]
+    if not here:
+        return []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _prepare(folder / "data", INSTALLATIONS[installation])
+        with serve(folder / "data", folder) as server, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+            found: list[str] = []
+            for shot in here:
+                for scheme in SCHEMES:
+                    with visit(browser, server.url, scheme=scheme) as seen:
+                        _take(seen, shot, out, scheme, whole=whole)
+                        found += [f"{shot.name}, {scheme}: {one}" for one in seen.wrong]
+            browser.close()
+    return found
+
+
+def _prepare(folder: Path, work: Callable[[Backend], None]) -> None:
+    backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
+    bootstrap.prepare(backend)
+    work(backend)
+    backend.close()
+
+
+def _take(seen: Visit, shot: Shot, out: Path, scheme: str, *, whole: bool) -> None:
+    """One state in every size; the window is resized, so that what was opened stays open."""
+    if shot.identity is not None:
+        seen.open(shot.path, title="Whom do you act as?").act_as(shot.identity, title=shot.title)
+    else:
+        seen.open(shot.path, title=shot.title)
+    if shot.act is not None:
+        shot.act(seen)
+    for width, height in SIZES:
+        seen.page.set_viewport_size({"width": width, "height": height})
+        seen.drawn().page.wait_for_timeout(400)
+        if whole:
+            _stretch(seen, width)
+        file = out / f"{shot.name}-{scheme}-{width}.png"
+        seen.page.screenshot(path=file)
+        print(file)
+
+
+def _stretch(seen: Visit, width: int) -> None:
+    """Streamlit scrolls inside the window, so the window is made as high as the page."""
+    height = seen.page.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
+    seen.page.set_viewport_size({"width": width, "height": max(int(height) + 20, 700)})
+    seen.drawn().page.wait_for_timeout(400)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
