@@ -93,7 +93,8 @@ def detail(versions: Sequence[PolicyVersion], names: dict[str, str], now: dateti
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         by = escape(names.get(newest.created_by, newest.created_by))
         more = f" · {len(versions) - 1} earlier" if len(versions) > 1 else ""
-        st.markdown(f":gray[{escape(newest.id)} · saved by {by}, {times.both(newest.created_at, now)}{more}]", width="stretch")
+        saved = f"{escape(newest.id)} · saved by {by}, {times.both(newest.created_at, now)}{more}"
+        st.markdown(f":small[:gray[{saved}]]", width="stretch")
         components.digests({one.id: one.digest for one in versions[:10]})
 
 

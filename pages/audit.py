@@ -11,7 +11,7 @@ COLUMNS = {
     "Row": st.column_config.NumberColumn(format="localized", width=52),
     "Time (UTC)": st.column_config.DatetimeColumn(format="D MMM YYYY HH:mm:ss", timezone="UTC", width=142),
     "Age": st.column_config.TextColumn(width=98),
-    "Who": st.column_config.TextColumn(width=136),
+    "Who": st.column_config.TextColumn(width=146),
     "Action": st.column_config.TextColumn(width=134),
     "What": st.column_config.TextColumn("What changed", width=300),
     "Subject": st.column_config.TextColumn(width=180),
