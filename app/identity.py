@@ -46,7 +46,9 @@ class Browsers:
         self._lock = threading.Lock()
 
     def remember(self, browser: str, name: str | None) -> None:
-        """Keeps a browser's choice; None forgets it."""
+        """Keeps a browser's choice; None forgets it. Browsers without a number are strangers to each other."""
+        if not browser:
+            return
         with self._lock:
             self._chosen.pop(browser, None)
             if name is not None:

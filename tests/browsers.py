@@ -84,9 +84,9 @@ def _url(process: subprocess.Popen[str], log: Path) -> str:
     return found[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium; `make system` installs it."""
+    """Debian's Chromium; `make system` installs it. Closed with its file: Playwright holds this thread's event loop."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         yield browser

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from streamlit.testing.v1 import AppTest
 
 from app import wiring
@@ -41,6 +42,7 @@ def backend(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     wiring.forget()
     yield wiring.backend()
     wiring.forget()
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -124,6 +124,8 @@ def test_browsers_are_forgotten_oldest_first() -> None:
     assert [browsers.recall(str(number)) for number in range(3)] == [None, "ben", "carla"]
     browsers.remember("1", None)
     assert browsers.recall("1") is None
+    browsers.remember("", "otto")
+    assert browsers.recall("") is None, "two browsers that keep no cookie are not one person"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "::1", "[::1]", "127.1.2.3"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import pytest
 from streamlit.testing.v1 import AppTest
+from structlog.testing import capture_logs
 
 from tests.pages.conftest import words
 
@@ -40,12 +40,13 @@ def test_a_refused_dialog_keeps_what_was_typed() -> None:
     assert test.text_area(key="reason.T").value == "p99 is high"
 
 
-def test_a_defect_is_logged_under_the_id_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    test = draw(_failing)
+def test_a_defect_is_logged_under_the_id_that_is_shown() -> None:
+    with capture_logs() as logged:
+        test = draw(_failing)
     (shown,) = (one.value for one in test.error)
-    logged = capsys.readouterr()
-    short = shown.split("give **")[1].split("**")[0]
-    assert short in logged.out + logged.err
+    (entry,) = logged
+    assert f"give **{entry['error_id']}**" in shown
+    assert "password=hunter2" in str(entry["exc_info"])
     assert "password=hunter2" not in shown
 
 
