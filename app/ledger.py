@@ -139,7 +139,9 @@ def told(event: Event, names: Mapping[str, str]) -> Told:
     noun, _, verb = event.action.partition(".")
     doing = _PAST.get(verb, verb.replace("_", " "))
     what = f"{escape(doing)} {escape(noun.replace('_', ' '))} {escape(_subject(event, names), 80)}"
-    return Told(times.short(event.at), f"{what} :gray[· row {event.seq:,}]", escape(names.get(event.actor_id, event.actor_id)))
+    return Told(
+        times.short(event.at), f"{what} :gray[·\u00a0row\u00a0{event.seq:,}]", escape(names.get(event.actor_id, event.actor_id))
+    )
 
 
 def facts(event: Event) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:

@@ -63,6 +63,8 @@ def timeline(
         wide = (end - span.start) / whole >= _NARROW
         place = span.start + (end - span.start) / 2
         label(figure, place, 109, f"gen {span.number}" if wide else f"{span.number}", palette.muted)
+    if spans:
+        _names(figure, palette, spans[-1], now, colours)
     for mark in marks:
         _mark(figure, palette, mark, right=(mark.at - begin) / whole > 0.85)
     figure.update_yaxes(
@@ -81,14 +83,28 @@ def _span(figure: go.Figure, palette: Palette, span: Span, end: datetime, colour
     bottom = 0.0
     for arm, share in span.shares.items():
         edge = {"width": 1, "color": palette.surface}
-        figure.add_shape(
-            type="rect", x0=span.start, x1=end, y0=bottom, y1=bottom + share, fillcolor=colours[arm], line=edge, layer="below"
-        )
+        box = {"type": "rect", "x0": span.start, "x1": end, "y0": bottom, "y1": bottom + share, "layer": "below"}
+        figure.add_shape(**box, fillcolor=colours[arm], opacity=_opacity(palette, colours[arm]), line=edge)
         middle = span.start + (end - span.start) / 2
         hover = f"generation {span.number}<br>{plain(arm)}: {share:g} %<extra></extra>"
         point = {"color": "rgba(0,0,0,0)", "size": 14}
         figure.add_scatter(x=[middle], y=[bottom + share / 2], mode="markers", marker=point, hovertemplate=hover)
         bottom += share
+
+
+def _names(figure: go.Figure, palette: Palette, newest: Span, now: datetime, colours: Mapping[str, str]) -> None:
+    """Each arm's name inside its newest share, where it fits."""
+    bottom = 0.0
+    for arm, share in newest.shares.items():
+        if share >= 15:
+            inside = palette.text if _opacity(palette, colours[arm]) < 1 else palette.on_arm
+            label(figure, now, bottom + share / 2, f"{plain(arm)} ", inside, xanchor="right")
+        bottom += share
+
+
+def _opacity(palette: Palette, colour: str) -> float:
+    """The champion stands back, so that what challenges it is seen."""
+    return 0.4 if colour == palette.champion else 1.0
 
 
 def _mark(figure: go.Figure, palette: Palette, mark: Mark, *, right: bool) -> None:

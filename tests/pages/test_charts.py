@@ -59,7 +59,7 @@ def test_a_timeline_shows_each_generation_until_the_next() -> None:
         (NOW - 2 * DAY, NOW, 95.0, 100.0, LIGHT.arm("challenger")),
     ]
     words = [one.text for one in figure.layout.annotations]
-    assert words == ["gen 7", "gen 8", "CH-0201", "&lt;b&gt;x&lt;/b&gt;"]
+    assert words == ["gen 7", "gen 8", "v1 ", "CH-0201", "&lt;b&gt;x&lt;/b&gt;"], "a share of 5 % holds no name"
     with pytest.raises(KeyError):
         timeline(LIGHT, spans, [], {"v1": "#000000"}, now=NOW)
 
