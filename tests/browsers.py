@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 AXE = (ROOT / "tests/pages/vendor/axe.min.js").read_text()
@@ -112,9 +112,13 @@ class Visit:
         return self.drawn(name)
 
     def fits(self) -> bool:
-        """Whether nothing is wider than the window."""
-        wide = "() => document.querySelector('[data-testid=stMain]').scrollWidth - document.documentElement.clientWidth"
-        return bool(self.page.evaluate(wide) <= 0)
+        """Whether nothing is wider than the window, once everything has taken the window's new size."""
+        fits = "() => document.querySelector('[data-testid=stMain]').scrollWidth <= document.documentElement.clientWidth"
+        try:
+            self.page.wait_for_function(fits, timeout=10_000)
+        except TimeoutError:
+            return False
+        return True
 
     def act_as(self, name: str, *, title: str = "") -> Visit:
         """Chooses a demo identity."""
