@@ -55,7 +55,7 @@ class World:
 
     def __init__(self, database: Database, folder: Path, *, timing: Timing = QUICK, with_router: bool = True) -> None:
         self.database, self.folder, self.timing = database, folder, timing
-        self.store = PackageStore((folder / "store").as_uri(), folder / "cache")
+        self.store = PackageStore((folder / "packages").as_uri(), folder / "package-cache")
         self.server = MemoryServer(path=str(folder / "server.json"))
         self.identities = Identities(database, Settings(demo_identities=True))
         self.settled: list[str] = []
