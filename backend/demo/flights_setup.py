@@ -16,12 +16,12 @@ from sqlmodel import Session, col, select
 
 from backend.changes.rows import Change
 from backend.core.errors import ExternalFailure
+from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.demo.by_hand import serve_by_hand
 from backend.demo.people import Cast
 from backend.demo.stack import Say, Stack
 from backend.demo.training_report import run_training
 from backend.demo.waiting import wait_for
-from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.registry.rows import Model, Version
 
 MODEL = "flight-delay"

@@ -14,11 +14,11 @@ from sqlmodel import col, select
 
 from backend.changes.rows import Change
 from backend.core.errors import ExternalFailure
+from backend.delivery.rows import Endpoint, Proof, PushRecord
 from backend.demo.flights_setup import PRODUCTION, RUNTIME, FlightsSetup, Prepared
 from backend.demo.stack import Say, Stack
 from backend.demo.traffic import Traffic
 from backend.demo.waiting import wait_for
-from backend.delivery.rows import Endpoint, Proof, PushRecord
 
 MIN_REQUESTS = 2_000
 RATE = 150.0
