@@ -27,7 +27,7 @@ from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.packages import PROBES, read_manifest
 from backend.delivery.plan import Plan
 from backend.delivery.reconciler import Reconciler
-from backend.delivery.routers.memory import MemoryRouter
+from backend.delivery.routers.memory_world import MemoryRouterWorld
 from backend.delivery.rows import (
     Authorization,
     Endpoint,
@@ -90,10 +90,9 @@ class World:
         self.with_router = with_router
 
     @property
-    def router(self) -> MemoryRouter:
-        """The router itself, to script it and change it by hand."""
-        with self.database.read() as session:
-            return MemoryRouter.connect(session.get_one(RouterRow, "rtr_1").settings, "rtr")  # type: ignore[no-any-return]
+    def router(self) -> MemoryRouterWorld:
+        """The world behind the router, to script it and change it by hand."""
+        return MemoryRouterWorld(path=str(self.folder / "router.json"))
 
     def endpoint(self, name: str = "flight-delay", environment: str = "production", repair: str = "repair") -> str:
         """A managed endpoint with an empty baseline, not yet looked at. Returns its id."""
@@ -278,7 +277,7 @@ class World:
     def _check_weights(self, session: Session, endpoint: Endpoint) -> None:
         if endpoint.router_id is None:
             return
-        route = self.router.observe().routes.get(endpoint.name)
+        route = self.router.routes.get(endpoint.name)
         desired = session.get_one(Generation, f"{endpoint.id}/{endpoint.generation}").desired
         assert (route is None) == (desired["champion"] is None), f"I4: {endpoint.name} has no route"
         for arm in route.arms if route is not None else ():

@@ -62,3 +62,7 @@ def _database(opened: Session) -> list[tuple[str, str, str]]:
 
 
 main.add_command(audit.audit)
+
+
+if __name__ == "__main__":
+    main()

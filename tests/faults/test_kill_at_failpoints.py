@@ -20,13 +20,13 @@ def test_a_worker_that_dies_at_a_step_leaves_nothing_half_done(
     world.start("flight-delay", 2, back_to=1, bake=3600)
     with Worker(world, failpoint=failpoint) as victim:
         assert victim.killed_itself(), victim.words
-    route = world.router.observe().routes["flight-delay"]
+    route = world.router.routes["flight-delay"]
     assert {arm.served_version for arm in route.arms} <= world.loaded(), "I4: routed to what is not loaded"
     assert world.row().proved_generation == 2, "nothing may be called proved before it was read back"
     with Worker(world, name="heir") as heir:
         until(lambda: at_rest(world), heir)
         assert heir.end() == 0, heir.words
     assert world.row().proved_generation == 3
-    assert world.router.observe().routes["flight-delay"].champion == "v2"
+    assert world.router.routes["flight-delay"].champion == "v2"
     assert world.loaded() == {1, 2}
     world.check_invariants()

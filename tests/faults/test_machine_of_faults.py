@@ -136,7 +136,7 @@ class Deliveries(RuleBasedStateMachine):
             self.one_pass()
         row = self.world.row(NAME)
         assert (row.state, row.proved_generation) == ("in_sync", row.generation), row
-        assert self.world.router.observe().routes[NAME].champion == f"v{self.champion}"
+        assert self.world.router.routes[NAME].champion == f"v{self.champion}"
         self.world.check_invariants()
 
     def _calm(self) -> None:

@@ -21,7 +21,7 @@ from tests.delivery_world import World
 
 @pytest.fixture
 def world(database: Database, tmp_path: Path) -> World:
-    return World(database, tmp_path, with_router=False)
+    return World(database, tmp_path)
 
 
 def test_an_admitted_version_is_loaded_routed_read_back_and_proved(world: World) -> None:
@@ -31,7 +31,7 @@ def test_an_admitted_version_is_loaded_routed_read_back_and_proved(world: World)
     record = world.pushes()[-1]
     assert record.outcome == "proved"
     assert [one["step"] for one in record.steps] == ["store", "load", "ready", "weight", "prove"]
-    route = world.router.observe().routes["flight-delay"]
+    route = world.router.routes["flight-delay"]
     assert (route.generation, route.champion) == (2, "v1")
     assert world.settled == [endpoint_id, endpoint_id]
     assert "endpoint.prove" in world.actions(endpoint_id)
@@ -89,7 +89,7 @@ def test_a_rollback_takes_the_way_that_was_approved(world: World) -> None:
         admission.admit_rollback(tx, authorization, "it is worse")
     world.one_pass()
     assert world.state() == "in_sync"
-    assert world.router.observe().routes["flight-delay"].champion == "v1"
+    assert world.router.routes["flight-delay"].champion == "v1"
     world.check_invariants()
 
 
@@ -199,7 +199,7 @@ def test_a_paused_endpoint_keeps_its_hand_made_route_when_another_one_is_pushed(
     world.start("two", 2, back_to=1)
     world.one_pass()
     assert world.state("two") == "in_sync"
-    assert world.router.observe().routes["one"].generation == 77
+    assert world.router.routes["one"].generation == 77
 
 
 def test_nothing_is_repaired_under_a_revoked_approval(world: World) -> None:
@@ -225,7 +225,7 @@ def test_a_broken_version_leaves_the_old_one_serving_and_says_why(world: World) 
     row = world.row()
     assert (row.state, row.proved_generation, world.loaded()) == ("partial", 2, {1})
     assert "could not load" in str(row.last_error)
-    assert world.router.observe().routes["flight-delay"].champion == "v1"
+    assert world.router.routes["flight-delay"].champion == "v1"
     record = world.pushes()[-1]
     assert (record.outcome, [one["step"] for one in record.steps]) == ("failed", ["store", "load"])
 
