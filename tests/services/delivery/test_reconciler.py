@@ -273,6 +273,19 @@ def test_a_push_that_took_effect_and_then_timed_out_is_settled_by_looking(world:
     assert [entry["verb"] for entry in world.server.journal] == ["load"]
 
 
+def test_only_what_is_read_back_at_the_end_counts_as_proved(world: World, clock: Clock) -> None:
+    world.endpoint()
+    world.one_pass()
+    world.server.script(Fault("observe", times=2), Fault("observe", "lie"))
+    world.start("flight-delay", 1)
+    world.one_pass()
+    assert world.row().proved_generation == 1
+    assert "not loaded" in str(world.row().last_error)
+    clock.tick(seconds=2)
+    world.one_pass()
+    assert world.row().proved_generation == 2
+
+
 def test_an_endpoint_that_fails_does_not_stop_its_neighbour(world: World) -> None:
     world.live("one", 1)
     world.live("two", 1)
