@@ -73,7 +73,10 @@ class MemoryDoor:
         if settings is None:
             raise ExternalFailure(self._system, f"cannot reach {route.upstream} from memory", retryable=False)
         target = MemoryTarget(MemoryServer(**settings), route.upstream)
-        return target.answer(arm.served_model, arm.served_version, inputs)
+        try:
+            return target.answer(arm.served_model, arm.served_version, inputs)
+        except ExternalFailure as error:
+            raise ExternalFailure(self._system, f"answered 503 to a request to {route.endpoint}", retryable=True) from error
 
 
 def _arm(route: EndpointRoute, name: str) -> ArmRoute:

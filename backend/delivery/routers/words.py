@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from backend.core.errors import CountersignError, Refusal
-from backend.delivery import buckets
+from backend.core.errors import Refusal
 from backend.delivery.desired import ArmRoute, EndpointRoute
-from backend.delivery.plan import ServedName, Slug
+from backend.delivery.plan import BUCKETS, ServedName, Slug
 
 SCHEMA = 1
 MAX_TEXT = 256
@@ -139,14 +139,14 @@ def _wrong_arm(arm: ArmRoute) -> str:
 
 
 def _wrong_ranges(route: EndpointRoute) -> str:
-    try:
-        held = {arm.arm: buckets.members(arm.ranges) for arm in route.arms}
-    except CountersignError as error:
-        return str(error).partition(":")[2].partition(".")[0].strip() or "a range of buckets is wrong"
-    if route.shadow is not None and held[route.shadow]:
+    ranges = sorted((start, end, arm.arm) for arm in route.arms for start, end in arm.ranges)
+    if bad := next((each for each in ranges if not 0 <= each[0] < each[1] <= BUCKETS), None):
+        return f"[{bad[0]}, {bad[1]}) is not a range of buckets"
+    if any(left[1] > right[0] for left, right in pairwise(ranges)):
+        return "two ranges share a bucket"
+    if any(arm == route.shadow for _, _, arm in ranges):
         return "the shadow owns buckets, and it answers nobody"
-    owned = [number for numbers in held.values() for number in numbers]
-    return "two arms own the same bucket" if len(owned) != len(set(owned)) else ""
+    return ""
 
 
 def _is(adapter: TypeAdapter[str], value: str) -> bool:
