@@ -13,6 +13,8 @@ from backend.delivery.packagers.triton_config import normal_form
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """Read as data, never imported here: it runs inside Triton."""
+RUNNERS = {"onnx-triton@1": "sha256:daf8cccbbc71c439e325cb9b227e710ad1fd5b6dbd8abe5f3ace4509e4e6ddb0"}
+"""Which runner each version of the packager puts into packages. A new runner needs a new version, and the old line stays."""
 _CONFIG_TEXT = "config.pbtxt"
 
 

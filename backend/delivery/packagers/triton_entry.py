@@ -7,7 +7,7 @@ must lie in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,7 +74,7 @@ def _contents(root: Path, copied: Mapping[str, TreeFile], artifact_digest: str, 
         artifact_digest=artifact_digest,
         interface_digest=interface_digest(explicit),
         probes=read_probes(root / copied[PROBES].path, explicit) if PROBES in copied else None,
-        runs_code=_runs_code(explicit, copied),
+        runs_code=runs_code(explicit, copied),
     )
     guard = {CODE_GUARD: b""} if explicit["backend"] == "python" else {}
     return Contents(root, copied, {**guard, **describe(manifest, explicit)})
@@ -142,8 +142,9 @@ def _taken(copied: Mapping[str, TreeFile]) -> Iterator[str]:
             yield f"its version folder has a {path}, and the package's own description has that name; rename it"
 
 
-def _runs_code(config: Mapping[str, Any], copied: Mapping[str, TreeFile]) -> bool:
-    return config["backend"] == "python" or "runtime" in config or any(path.endswith(_CODE) for path in copied)
+def runs_code(config: Mapping[str, Any], paths: Iterable[str]) -> bool:
+    """Whether a package with these files carries code that the server will run."""
+    return config["backend"] == "python" or "runtime" in config or any(path.endswith(_CODE) for path in paths)
 
 
 def _read_config(artifact: Path) -> dict[str, Any]:

@@ -132,6 +132,8 @@ class TritonTarget:
         Refusal `not-importable` where its storage cannot be read, or holds what a package cannot.
         """
         running = self._looker.running(served_name(model), self._looker.listed().get(model))
+        if version not in running.ready:
+            raise self._not_served(model, version)
         copy_out(self._folder, running, version, folder)
 
     def _connection(self, url: str, headers: Mapping[str, str]) -> TritonHttp:
@@ -217,11 +219,14 @@ class TritonTarget:
         path = model_path(model, version)
         config = self._http.find(f"{path}/config", what=f"the configuration of version {version} of {model}")
         if not isinstance(config, dict):
-            raise ExternalFailure(self.system, f"does not serve version {version} of {model}", retryable=False)
+            raise self._not_served(model, version)
         body = request_body(config, inputs)
         started = time.monotonic()
         reply = self._http.ask("POST", f"{path}/infer", what=f"an answer of version {version} of {model}", content=body)
         return reply, time.monotonic() - started
+
+    def _not_served(self, model: str, version: int) -> ExternalFailure:
+        return ExternalFailure(self.system, f"does not serve version {version} of {model}", retryable=False)
 
     def _hashed(self, running: Running) -> dict[int, Any]:
         return {

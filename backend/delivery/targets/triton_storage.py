@@ -8,7 +8,7 @@ from backend.core.canonical import digest_tree, tree_files
 from backend.core.errors import Refusal
 from backend.delivery.packagers.contents import Contents
 from backend.delivery.packagers.triton_entry import is_compiled, version_contents
-from backend.delivery.packages import MANIFEST
+from backend.delivery.packages import MANIFEST, read_manifest
 from backend.delivery.targets.triton_folder import ModelFolder
 from backend.delivery.targets.triton_look import Running
 
@@ -40,6 +40,10 @@ def copy_out(folder: ModelFolder, running: Running, version: int, target: Path) 
     folder.copy(running.name, version, target)
     if digest_tree(tree_files(target)) != folder.digest(running.name, version):
         raise _not_importable(running.name, version, "it changed while it was copied, or holds more than files")
+    try:
+        read_manifest(target)
+    except Refusal as refusal:
+        raise _not_importable(running.name, version, refusal.message.rstrip(".")) from refusal
 
 
 def _by_hand(folder: ModelFolder, running: Running, version: int) -> Contents:

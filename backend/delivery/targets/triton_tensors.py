@@ -47,16 +47,16 @@ def _tensor(described: Mapping[str, Any], value: Any, leading: list[int]) -> dic
 
 
 def _shape(dims: list[int], flat: Sequence[Any], value: Any) -> list[int] | None:
-    """The dimensions with the free ones filled in: one from the number of values, several from how they are nested."""
-    free = dims.count(-1)
-    if free > 1:
-        nested = _nesting(value)
-        fits = len(nested) == len(dims) and all(want in (-1, have) for want, have in zip(dims, nested, strict=True))
-        return nested if fits and math.prod(nested) == len(flat) else None
+    """The dimensions with the free ones filled in: as the value is nested, else the last of them from the number of values."""
+    nested = _nesting(value)
+    fits = len(nested) == len(dims) and all(want in (-1, have) for want, have in zip(dims, nested, strict=True))
+    if fits and math.prod(nested) == len(flat):
+        return nested
     fixed = math.prod(size for size in dims if size != -1)
-    if free == 0:
-        return dims if fixed == len(flat) else None
-    return [len(flat) // fixed if size == -1 else size for size in dims] if fixed and len(flat) % fixed == 0 else None
+    free = [place for place, size in enumerate(dims) if size == -1]
+    if not fixed or len(flat) % fixed or (not free and fixed != len(flat)):
+        return None
+    return [len(flat) // fixed if free and place == free[-1] else max(size, 1) for place, size in enumerate(dims)]
 
 
 def _nesting(value: Any) -> list[int]:
