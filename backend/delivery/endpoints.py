@@ -168,7 +168,7 @@ def _refuse_bad_served_name(text: str) -> None:
 
 def _refuse_bad_model(model: str) -> None:
     """It becomes part of the path at which callers ask."""
-    if not _MODEL.fullmatch(model):
+    if not _MODEL.fullmatch(model) or model in (".", ".."):
         raise Refusal(
             f"{model[:80]!r} cannot be the name of a model at an endpoint.",
             "Use the registered model's name: up to 256 characters without / : ? # % and backslash.",
@@ -190,6 +190,7 @@ def _refuse_overlap(tx: Unit, row: Endpoint, server: Server) -> None:
 
 def _forget(tx: Unit, row: Endpoint) -> None:
     """An endpoint's row goes last: the others point to it. What rooms above keep of it makes it stay."""
+    name = row.name
     remnants: list[Any] = []
     for table in (Look, Proof, PushRecord, Observation):
         remnants += tx.session.exec(select(table).where(col(table.endpoint_id) == row.id)).all()
@@ -201,5 +202,5 @@ def _forget(tx: Unit, row: Endpoint) -> None:
         tx.session.flush()
     except sa.exc.IntegrityError as error:
         raise Refusal(
-            f"Changes were proposed for {row.name}, and they are on record.", "Leave it in observe mode.", code="in-use"
+            f"Changes were proposed for {name}, and they are on record.", "Leave it in observe mode.", code="in-use"
         ) from error
