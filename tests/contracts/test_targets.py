@@ -6,6 +6,7 @@ is in test_triton.py.
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from backend.core.canonical import canonical
+from backend.core.canonical import canonical, digest_tree, tree_files
 from backend.core.errors import CountersignError, ExternalFailure, Refusal
 from backend.core.outbound import Guard
 from backend.delivery.desired import DesiredModel, DesiredServer, Packaged
-from backend.delivery.packages import PROBES
+from backend.delivery.packages import MANIFEST, PROBES, read_manifest
 from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault, MemoryServer
 from backend.delivery.targets.names import TARGETS, build
@@ -164,7 +165,45 @@ def test_it_says_what_it_is_and_counts_what_it_answers(target: Target, package: 
     assert counted == [2.0]
 
 
+def test_what_a_version_is_loaded_from_is_copied_out_as_its_package(target: Target, package: Package, tmp_path: Path) -> None:
+    one, two = package(1.0), package(10.0)
+    target.push(desired(add={1: one, 2: two}))
+    for number, loaded in ((1, one), (2, two)):
+        folder = tmp_path / f"copy-{number}"
+        folder.mkdir()
+        target.copy_out("add", number, folder)
+        assert digest_tree(tree_files(folder)) == loaded.digest
+        assert digest_tree(tree_files(folder)) == target.observe(("add",)).models["add"].versions[number].package_digest
+        assert read_manifest(folder) == read_manifest(loaded.path)
+    assert ready(target, "add") == {1, 2}
+
+
+def test_what_is_not_served_is_not_copied_out(target: Target, package: Package, tmp_path: Path) -> None:
+    target.push(desired(add={1: package(1.0)}))
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for model, version in (("add", 2), ("unknown", 1)):
+        with pytest.raises(CountersignError):
+            target.copy_out(model, version, folder)
+    assert list(folder.iterdir()) == []
+
+
 # -- what only a runtime that fails on command can show
+
+
+def test_storage_that_cannot_be_read_is_not_importable(memory: MemoryTarget, package: Package, tmp_path: Path) -> None:
+    gone, linked, bare = package(1.0), package(2.0), package(3.0)
+    memory.push(desired(add={1: gone, 2: linked, 3: bare}))
+    shutil.rmtree(gone.path)
+    (linked.path / "link").symlink_to("/etc/hostname")
+    (bare.path / MANIFEST).unlink()
+    for version in (1, 2, 3):
+        folder = tmp_path / f"copy-{version}"
+        folder.mkdir()
+        with pytest.raises(Refusal) as refused:
+            memory.copy_out("add", version, folder)
+        assert refused.value.code == "not-importable"
+        assert not (folder / "link").exists()
 
 
 def test_pushing_the_same_again_does_nothing(memory: MemoryTarget, package: Package) -> None:
