@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 import structlog
-from sqlmodel import col
+from sqlmodel import col, select
 
 from backend.audit.service import Audit
 from backend.core import work
@@ -66,8 +66,8 @@ def sweep(database: Database, metrics: Metrics, kinds: Sequence[str], grace: tim
     with database.read() as session:
         now = database.now(session)
         late = work.overdue(session, now, grace=grace)
-        query = sa.select(WorkItem.kind, sa.func.count()).where(col(WorkItem.failures) >= FAILING_AFTER).group_by(WorkItem.kind)  # type: ignore[call-overload]
-        failing = dict(session.connection().execute(query).tuples().all())
+        query = select(WorkItem.kind, sa.func.count()).where(col(WorkItem.failures) >= FAILING_AFTER).group_by(WorkItem.kind)
+        failing = dict(iter(session.exec(query)))
     for item in late:
         seconds = round((now - item.due_at).total_seconds(), 1)
         log.error("work.overdue", kind=item.kind, key=item.key, seconds=seconds, failures=item.failures)

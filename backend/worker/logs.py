@@ -15,6 +15,7 @@ from traceback import format_tb
 from typing import Any, TextIO
 
 import structlog
+from sqlalchemy.engine import make_url
 from structlog.typing import EventDict, Processor
 
 from backend.core import context
@@ -70,9 +71,8 @@ def configure(level: str, *, worker: str, secrets: Iterable[str] = (), stream: T
 
 def secrets_of(settings: Settings) -> list[str]:
     """The secrets that this process knows from its settings."""
-    url = settings.database_url.get_secret_value() if settings.database_url else ""
     token = settings.mlflow_token.get_secret_value() if settings.mlflow_token else ""
-    return [one for one in (url, token) if one]
+    return [one for one in (make_url(settings.sqlalchemy_url).password, token) if one]
 
 
 class Redaction:
@@ -86,7 +86,7 @@ class Redaction:
 
     def _mapping(self, values: Mapping[Any, Any]) -> dict[str, Any]:
         hidden = {str(key) for key, value in values.items() if isinstance(value, str) and _SECRET_KEY.search(str(key))}
-        return {str(key): _HIDDEN if str(key) in hidden else self._clean(value) for key, value in values.items()}
+        return {self._text(str(key)): _HIDDEN if str(key) in hidden else self._clean(value) for key, value in values.items()}
 
     def _clean(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -48,11 +48,15 @@ def run(settings: Settings, name: str) -> None:
         raise lacking
     with closing(bootstrap.build(settings)) as backend:
         require_ready(backend.database, settings)
-        stop = threading.Event()
-        _obey_signals(stop)
-        worker = wiring.worker(backend, name)
-        with _metrics_served(worker, settings.metrics_port):
-            worker.run(stop)
+        until_told(wiring.worker(backend, name), settings.metrics_port)
+
+
+def until_told(worker: Worker, metrics_port: int | None = None) -> None:
+    """Runs a worker in the main thread until a signal tells it to stop."""
+    stop = threading.Event()
+    _obey_signals(stop)
+    with _metrics_served(worker, metrics_port):
+        worker.run(stop)
 
 
 def _settings() -> Settings:

@@ -81,7 +81,8 @@ class Crew:
         self.workers = workers
         self._stops = {name: threading.Event() for name in workers}
         self._threads = {
-            name: threading.Thread(target=worker.run, args=(self._stops[name],), daemon=True) for name, worker in workers.items()
+            name: threading.Thread(target=worker.run, args=(self._stops[name],), daemon=True)
+            for name, worker in workers.items()
         }
 
     def start(self) -> None:

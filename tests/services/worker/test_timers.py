@@ -125,7 +125,8 @@ def test_a_job_that_fails_is_logged_and_runs_again_in_its_next_slot(real_time_da
 
 def test_every_worker_beats_and_one_leads(real_time_database: Database) -> None:
     with crew(real_time_database, lambda _: {}, "w1", "w2"):
-        first = until(lambda: (rows := _beats(real_time_database)) if len(_beats(real_time_database)) == 2 else None)
+        until(lambda: len(_beats(real_time_database)) == 2)
+        first = _beats(real_time_database)
         until(lambda: all(row.beat_at > first[name].beat_at for name, row in _beats(real_time_database).items()))
         until(lambda: sum(row.leader for row in _beats(real_time_database).values()) == 1)
         assert all(row.version for row in first.values())
