@@ -11,6 +11,7 @@ from backend.audit import heads
 from backend.audit.service import Audit
 from backend.core import sealed
 from backend.core.database import Database
+from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.delivery.store import PackageStore
 from backend.policy.service import Policies
@@ -57,6 +58,17 @@ def prepare(backend: Backend) -> None:
     migrate.upgrade(backend.database)
     backend.identities.seed_demo()
     backend.policies.seed()
+
+
+def missing_database(settings: Settings) -> Refusal | None:
+    """Why there is nothing to open yet: a look must not create an empty database."""
+    if settings.database_url is not None or (settings.data_dir / "countersign.db").exists():
+        return None
+    return Refusal(
+        f"There is no Countersign database in {settings.data_dir}.",
+        "Name its folder with `--data DIR`, or make a new one with `countersign migrate`.",
+        code="no-database",
+    )
 
 
 def keys_folder(settings: Settings) -> Path:
