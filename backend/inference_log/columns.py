@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 Kind = Literal["number", "text", "flag", "json", "outcome"]
 PREFIXES: dict[Kind, str] = {"number": "n", "text": "t", "flag": "f", "json": "j", "outcome": "o"}
+SQL_TYPES: dict[Kind, str] = {"number": "DOUBLE", "text": "VARCHAR", "flag": "BOOLEAN", "json": "VARCHAR", "outcome": "DOUBLE"}
 _KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 _COLUMN = re.compile(r"([ntfjo])\.((?:[a-z0-9_]|%[0-9a-f]{2})+)")

@@ -17,6 +17,7 @@ from backend.core.errors import ExternalFailure
 from backend.core.failpoints import reach
 
 SYSTEM = "The inference log"
+_DEFECTS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException)
 BEFORE_RENAME = "inference-log.rename"
 
 
@@ -129,10 +130,15 @@ class Files:
 
 @contextmanager
 def failures(what: str, *besides: type[Exception]) -> Iterator[None]:
-    """Turns what a file system or DuckDB (or `besides`) raises into an ExternalFailure that says `what` the log cannot do."""
+    """Turns what a file system or DuckDB (or `besides`) raises into an ExternalFailure that says `what` the log cannot do.
+
+    A statement that DuckDB does not understand is a defect of ours and stays one.
+    """
     kinds: tuple[type[Exception], ...] = (OSError, duckdb.Error, *besides)
     try:
         yield
+    except _DEFECTS:
+        raise
     except kinds as error:
         raise ExternalFailure(SYSTEM, what, retryable=True) from error
 

@@ -1,7 +1,8 @@
 """Reading the log with DuckDB: only the files of the partitions that were asked for, and each request once.
 
 with log.read("flight-delay", [2], start, end) as reading:
-    reading.query('SELECT assigned_arm, avg("n.hour") AS hour FROM requests GROUP BY ALL').to_pylist()
+    late = reading.column("late", "outcome")
+        reading.query(f"SELECT assigned_arm, avg({late}) AS late FROM joined GROUP BY ALL").to_pylist()
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from backend.inference_log import tables
-from backend.inference_log.columns import Column, columns_among
+from backend.inference_log.columns import SQL_TYPES, Column, Kind, column_of, columns_among
 from backend.inference_log.files import Engine, Files, failures
 from backend.inference_log.layout import Table
 
@@ -131,6 +132,12 @@ class Reading:
     def outcomes(self) -> tuple[Column, ...]:
         """The outcomes by name."""
         return columns_among(self._connection.table("outcomes").columns)
+
+    def column(self, name: str, kind: Kind) -> str:
+        """A feature's or outcome's column for a statement, quoted; a NULL of its type where none of the rows has it."""
+        column = column_of(name, kind)
+        table = "outcomes" if kind == "outcome" else "requests"
+        return f'"{column}"' if column in self._connection.table(table).columns else f"CAST(NULL AS {SQL_TYPES[kind]})"
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         """The answer to a SELECT on the views. Only ever give it statements of this house; values go into `parameters`."""

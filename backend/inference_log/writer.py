@@ -115,7 +115,7 @@ class Writer:
         self._lock = threading.Condition()
         self._writing = threading.Lock()
         self._known: dict[tuple[Table, str], set[str]] = defaultdict(set)
-        self._kept = self._written = self._failed = 0
+        self._kept = self._written = self._failed = self._on_the_way = 0
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._timer: threading.Thread | None = None
         self._closed = False
@@ -133,7 +133,11 @@ class Writer:
         with self._writing:
             with self._lock:
                 taken, self._held = self._held, _Held()
-            return self._write(taken)
+                self._on_the_way = taken.count
+            try:
+                return self._write(taken)
+            finally:
+                self._hold_again(taken)
 
     def close(self) -> None:
         """Writes all that is held and ends the timer. A closed writer takes no more rows."""
@@ -147,7 +151,9 @@ class Writer:
     def stats(self) -> WriterStats:
         """The counts so far."""
         with self._lock:
-            return WriterStats(self._kept, self._held.count, dict(self._rejected), self._written, self._failed)
+            return WriterStats(
+                self._kept, self._held.count + self._on_the_way, dict(self._rejected), self._written, self._failed
+            )
 
     def _append(self, table: Table, endpoint: str, rows: Iterable[object], check: Callable[[object, datetime], R]) -> Appended:
         layout.endpoint_slug(endpoint)
@@ -186,7 +192,7 @@ class Writer:
         with self._lock:
             if len(known | names) > self._limits.columns:
                 raise Malformed(f"the endpoint would have more than {self._limits.columns} different columns")
-            known |= names
+            known.update(names)
 
     def _hold(self, rows: Sequence[tuple[Partition, Request | Outcome]]) -> None:
         with self._lock:
@@ -215,32 +221,21 @@ class Writer:
             return self._held.count >= self._limits.rows or self._held.size >= self._limits.bytes
 
     def _write(self, taken: _Held) -> int:
-        files = 0
-        try:
-            while taken.rows:
-                partition, rows = taken.rows.popitem()
-                try:
-                    self._write_file(partition, rows)
-                except BaseException:
-                    taken.rows[partition] = rows
-                    raise
-                files += 1
-        except BaseException:
-            self._put_back(taken)
-            raise
-        finally:
-            with self._lock:
-                self._written += files
-        return files
+        """Writes one file a partition, and takes out of `taken` what lies in the log."""
+        partitions = list(taken.rows)
+        for partition in partitions:
+            name = layout.data_name("part", layout.new_stem(self._clock()))
+            self._files.put(partition.folder, name, tables.parquet(tables.table_of(partition.table, taken.rows[partition])))
+            del taken.rows[partition]
+            self._written += 1
+        return len(partitions)
 
-    def _write_file(self, partition: Partition, rows: Sequence[Request | Outcome]) -> None:
-        name = layout.data_name("part", layout.new_stem(self._clock()))
-        self._files.put(partition.folder, name, tables.parquet(tables.table_of(partition.table, rows)))
-
-    def _put_back(self, taken: _Held) -> None:
+    def _hold_again(self, left: _Held) -> None:
+        """After a write, with what it left because it failed."""
         with self._lock:
-            self._failed += 1
-            for partition, rows in taken.rows.items():
+            self._on_the_way = 0
+            self._failed += bool(left.rows)
+            for partition, rows in left.rows.items():
                 self._held.take_back(partition, rows)
 
     def _start_timer(self) -> None:
