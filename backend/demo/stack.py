@@ -88,7 +88,7 @@ def worker_spec(folder: Path, settings: Settings) -> Spec:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return Spec(
         name="worker",
-        argv=(sys.executable, "-P", "-m", "backend.cli.main", "worker"),
+        argv=(sys.executable, "-P", "-m", "backend.worker"),
         env={**environment, **_variables(settings), "PYTHONPATH": str(_ROOT), "PYTHONNOUSERSITE": "1"},
         cwd=folder,
         stop_grace_seconds=10.0,

@@ -10,10 +10,10 @@ from typing import Self
 
 from backend.demo.flights import FlightRequest, Flights
 from backend.demo.flights_setup import MODEL
-from backend.demo.logging_replay import ReplayLog
+from backend.demo.logging_replay import LoggedReplay
 from backend.demo.replay_stats import ReplayStats
 from backend.demo.replayer import Replayer, Route
-from backend.inference_log.log import InferenceLog
+from backend.inference_log.service import InferenceLog
 
 MONTHS = (6, 7)
 
@@ -22,7 +22,7 @@ class Traffic:
     """A replay against one endpoint that goes on until the block is left; flights that run out begin anew."""
 
     def __init__(self, router_url: str, endpoint: str, log: InferenceLog, cache: Path, *, rate: float) -> None:
-        recorder = ReplayLog(log, endpoint)
+        recorder = LoggedReplay(log, endpoint)
         self._log = log
         self._replayer = Replayer(
             _endless(Flights.open(cache)),

@@ -14,7 +14,23 @@ from backend.worker.timing import Timing
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
     """Kind of work -> the service that looks after one item of it."""
-    return {}
+    return {
+        "server": backend.reconciler.handle,
+        "rollout": backend.rollouts.handle,
+        "change": backend.changes.handle,
+        **(
+            {"mirror": backend.mirror.handle_mirror, "alias": backend.mirror.handle_alias}
+            if backend.settings.mlflow_url
+            else {}
+        ),
+    }
+
+
+def _of_the_registry(backend: Backend) -> Mapping[str, Handler]:
+    """Without a registry there is nothing to mirror, and no item of it may be claimed to fail for ever."""
+    if backend.settings.mlflow_url is None:
+        return {}
+    return {"mirror": backend.mirror.handle_mirror, "alias": backend.mirror.handle_alias}
 
 
 def worker(backend: Backend, name: str | None = None) -> Worker:

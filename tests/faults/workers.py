@@ -49,7 +49,7 @@ class Worker:
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "backend.cli.main", "worker"],
+                [sys.executable, "-P", "-m", "backend.worker"],
                 env=environment, cwd=world.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
