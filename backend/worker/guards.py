@@ -44,8 +44,8 @@ def _require_loopback(database: Database, settings: Settings) -> None:
 
 
 def is_local(address: str) -> bool:
-    """Whether a URL, `host:port` or host is this machine; an empty one, a Unix socket's folder and `localhost` are."""
-    if not address or address.startswith("/"):
+    """Whether a URL, `host:port` or host is this machine; nothing, a Unix socket's folder, memory and `localhost` are."""
+    if not address or address.startswith(("/", "memory:")):
         return True
     host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
     if host == "localhost":
