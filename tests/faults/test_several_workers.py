@@ -50,7 +50,7 @@ def test_a_worker_that_slept_past_its_lease_changes_no_record(real_time_database
             time.sleep(2.0)
             until(lambda: at_rest(world), heir)
             assert heir.end() == 0, heir.words
-        assert "LeaseLost" in sleeper.words or "lost its lease" in sleeper.words
+        assert '"lease.lost"' in sleeper.words
     assert world.row().proved_at == proved
     assert [one.outcome for one in world.pushes()].count("lost") == 1
     world.check_invariants()
