@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
 
 from backend.changes import standing
 from backend.changes.rows import Change, Vote
@@ -90,11 +89,6 @@ def void_votes(tx: Unit, change: Change, why: str) -> None:
     if rows:
         tx.record("change.void_votes", change, after={"votes": [row.id for row in rows], "reason": why})
         tx.session.flush()
-
-
-def undecided_on(endpoint_id: str, states: Collection[str]) -> SelectOfScalar[str]:
-    """The query for the ids of an endpoint's changes in these states."""
-    return select(Change.id).where(Change.endpoint_id == endpoint_id, col(Change.state).in_(states))
 
 
 def go_on(tx: Unit, at: Standing, *, events: Collection[str] = FORWARD) -> tuple[Standing, Due]:

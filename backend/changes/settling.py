@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from sqlmodel import col, select
+
 from backend.changes import course, standing
 from backend.changes.course import APPLYING_POLL, POLL, go_on, move, say
 from backend.changes.desk import Desk
@@ -77,10 +79,12 @@ class Settling(Desk):
         return tx.now + APPLYING_POLL
 
     def _follow(self, tx: Unit, at: Standing) -> None:
-        """What a proved change, or a proved way back, means for the registry's alias."""
+        """What a proved change, or a proved way back, means for the registry's alias, and for changes that wait."""
         number = _champion_after(at)
-        if number is not None:
+        if number is not None and at.is_live:  # whatever is live since has a say of its own
             self._versions.want_alias(tx, at.endpoint.model, at.endpoint.environment, number)
+        if at.change.state in ("done", "rolled_back"):
+            _wake_waiting(tx, at.endpoint.id)
 
     def _check(self, claim: Claim) -> Checked | None:
         """Hashes the artifacts that are new on the endpoint and every package of the plan, when a start is due."""
@@ -129,7 +133,11 @@ def settled(tx: Unit, endpoint_id: str) -> None:
     Those are the rollout there, the change that is live, and every change of the endpoint that has not started.
     """
     rollouts.settled(tx, endpoint_id)
-    query = course.undecided_on(endpoint_id, UNDECIDED)
+    _wake_waiting(tx, endpoint_id)
+
+
+def _wake_waiting(tx: Unit, endpoint_id: str) -> None:
+    query = select(Change.id).where(Change.endpoint_id == endpoint_id, col(Change.state).in_(UNDECIDED))
     work.wake_many(tx, "change", sorted(tx.session.exec(query)))
 
 

@@ -50,7 +50,7 @@ class Standing:
         votes: those that count: not void, and bound to the present plan and base.
         people: requester, editors and voters by id, with the roles that count here and now.
         other: a rollout of another change that is under way on the endpoint.
-        newest: the endpoint's newest generation.
+        newest: the endpoint's newest generation; `back`: the one that goes back from this change.
     """
 
     change: Change
@@ -66,6 +66,7 @@ class Standing:
     own: Rollout | None
     other: Other | None
     newest: Generation | None
+    back: Generation | None
     freeze: str
     now: datetime
 
@@ -171,10 +172,16 @@ class Standing:
         return self.change.base_digest == _digest_after(self, back=True)
 
     def _way_back(self) -> Literal["", "taken", "proved"]:
-        newest = self.newest
-        if newest is None or newest.reason != "rollback" or newest.authorization_id != self.change.authorization_id:
+        """Nothing follows a way back before it is proved, so a later generation says that it was."""
+        if self.back is None:
             return ""
-        return "proved" if self.endpoint.proved_generation == newest.number else "taken"
+        return "proved" if self.endpoint.proved_generation >= self.back.number else "taken"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the endpoint's newest generation is this change's."""
+        newest, own = self.newest, self.change.authorization_id
+        return newest is not None and own is not None and newest.authorization_id == own
 
 
 def read(session: Session, change: Change, now: datetime) -> Standing:
@@ -201,6 +208,7 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
         own=rollouts.of_authorization(session, authorization.id) if authorization is not None else None,
         other=other_on(session, endpoint.id, change.id),
         newest=rollouts.newest_generation(session, endpoint.id),
+        back=_way_back_of(session, change),
         freeze=stop.reason if stop is not None else "",
         now=now,
     )
@@ -232,6 +240,13 @@ def facts_of(session: Session, endpoint: Endpoint) -> EndpointFacts:
         desired=desired,
         interfaces={row.id: row.interface_digest for row in packages},
     )
+
+
+def _way_back_of(session: Session, change: Change) -> Generation | None:
+    if change.authorization_id is None:
+        return None
+    query = select(Generation).where(Generation.authorization_id == change.authorization_id, Generation.reason == "rollback")
+    return session.exec(query).first()
 
 
 def _digest_after(at: Standing, *, back: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""Reads an ONNX graph's inputs and outputs, as a process of its own: `python -P onnx_graph.py model.onnx`.
+"""Reads an ONNX graph's inputs and outputs, as a process of its own: `python -P onnx_graph.py model.onnx BYTES`.
 
 The file comes from outside, and a protobuf of a few megabytes can unfold into gigabytes, so it is parsed where memory and time
 are limited and where a crash hurts nobody. Nothing is executed and no other file is opened. Prints one JSON object: the graph's
@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-MEMORY_BYTES = 6 << 30
 CPU_SECONDS = 120
 MAX_TENSORS = 1024
 MAX_NAME = 256
@@ -24,9 +23,9 @@ class Problem(Exception):
     """Why the graph cannot be served, as a sentence without a full stop."""
 
 
-def main(path: str) -> None:
-    """Reads the graph in `path` and prints what it found."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+def main(path: str, memory_bytes: int) -> None:
+    """Reads the graph in `path`, in at most so much address space, and prints what it found."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
@@ -125,4 +124,4 @@ def _dimension(side: str, name: str, dimension: Any) -> int | str | None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

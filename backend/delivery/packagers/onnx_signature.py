@@ -16,6 +16,7 @@ MAX_MODEL_BYTES = 1 << 30
 MAX_ROWS = 64
 """Rows in one request, where the graph takes any number."""
 _SECONDS = 180
+_MEMORY_BYTES = 6 << 30
 _EXTERNAL = "external data"
 _TYPES = {
     "FLOAT": "TYPE_FP32",
@@ -74,7 +75,7 @@ def read_signature(model: Path) -> Signature:
 
 def _read_apart(model: Path) -> dict[str, Any]:
     """`-P` keeps the script's own folder off the import path; the file is opened there and nowhere else."""
-    command = [sys.executable, "-P", onnx_graph.__file__, str(model.absolute())]
+    command = [sys.executable, "-P", onnx_graph.__file__, str(model.absolute()), str(_MEMORY_BYTES)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603 - our own script
     except subprocess.TimeoutExpired as error:

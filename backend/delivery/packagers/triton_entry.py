@@ -135,7 +135,7 @@ def _outside(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _taken(copied: Mapping[str, TreeFile]) -> Iterator[str]:
-    if not copied:
+    if not set(copied) - {PROBES}:
         yield "there is no model in it"
     for path in (CONFIG, MANIFEST):
         if path in copied:
