@@ -130,11 +130,17 @@ def _registered_digest(database: Database, model: str, number: int) -> str | Non
         return session.exec(query).one_or_none()
 
 
+def install(settings: Settings) -> Backend:
+    """A backend on a data folder that is ready to use; it is made so where it is not. Repeating it changes nothing."""
+    _make_keys(settings)
+    backend = build(settings)
+    prepare(backend)
+    return backend
+
+
 def prepare(backend: Backend) -> None:
     """Makes a data folder usable: keys, schema, built-in environments and identities. Repeating it changes nothing."""
-    folder = keys_folder(backend.settings)
-    sealed.create_keys(folder)
-    heads.create_key(folder)
+    _make_keys(backend.settings)
     migrate.upgrade(backend.database)
     backend.identities.seed_demo()
     backend.policies.seed()
@@ -149,6 +155,13 @@ def missing_database(settings: Settings) -> Refusal | None:
         "Name its folder with `--data DIR`, or make a new one with `countersign migrate`.",
         code="no-database",
     )
+
+
+def _make_keys(settings: Settings) -> None:
+    """The sealing and the signing key. They come before the backend, whose services take them as they find them."""
+    folder = keys_folder(settings)
+    sealed.create_keys(folder)
+    heads.create_key(folder)
 
 
 def keys_folder(settings: Settings) -> Path:

@@ -63,8 +63,7 @@ class Stack:
                 envoy = starting.submit(start_envoy, group, folder / "envoy", found_envoy)
                 servers = mlflow.result(), triton.result(), envoy.result()
             settings = _settings(folder, servers[0].url)
-            services = bootstrap.build(settings)
-            bootstrap.prepare(services)
+            services = bootstrap.install(settings)
             worker = group.start(worker_spec(folder, settings))
         except BaseException:
             group.stop()
