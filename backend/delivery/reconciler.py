@@ -117,31 +117,45 @@ class _Pass:
         """Writes down what was found and decides. With nothing to do, the server is given back in the same unit."""
         with self._database.unit(SYSTEM) as tx:
             self._lease.fence(tx)
-            attempts = [made for one in judged if (made := self._consider(tx, one, renewed[one.standing.endpoint.id]))]
+            quiet = [one for one in judged if not renewed[one.standing.endpoint.id] and self._is_quiet(one, tx.now)]
+            looking.write_quiet(tx, quiet)
+            told = {one.standing.endpoint.id for one in quiet}
+            others = [one for one in judged if one.standing.endpoint.id not in told]
+            attempts = [made for one in others if (made := self._consider(tx, one, renewed[one.standing.endpoint.id]))]
             for attempt in attempts:
                 pushlog.open_record(tx, attempt, self._lease.claim.token)
             if not attempts:
                 self._give_back(tx)
             return attempts
 
-    def _consider(self, tx: Unit, judged: Judged, renewed: Sequence[Proved]) -> Attempt | None:
-        endpoint = looking.write_down(tx, judged, proofs_failed=proofs.failure(renewed))
-        if endpoint is None:
-            return None
-        proofs.keep(tx, endpoint.id, endpoint.generation, renewed)
-        remembered = tx.session.get(Look, endpoint.id)
-        retry_at = remembered.retry_at if remembered is not None else None
-        if retry_at is not None:
-            self._due.append(retry_at)
-        chosen = courses.course(
+    def _is_quiet(self, judged: Judged, now: datetime) -> bool:
+        """Whether there is nothing to write down but the time, and nothing to do."""
+        endpoint, remembered = judged.standing.endpoint, judged.standing.look
+        if remembered.retry_at is not None or not looking.is_quiet(judged):
+            return False
+        return self._course(judged, endpoint, None, now) == "look"
+
+    def _course(self, judged: Judged, endpoint: Endpoint, retry_at: datetime | None, now: datetime) -> courses.Course:
+        return courses.course(
             judged.verdict,
             state=endpoint.state,
             repair=endpoint.repair,
             revoked=judged.standing.revoked,
             proved=endpoint.proved_generation == endpoint.generation,
             retry_at=retry_at,
-            now=tx.now,
+            now=now,
         )
+
+    def _consider(self, tx: Unit, judged: Judged, renewed: Sequence[Proved]) -> Attempt | None:
+        endpoint = looking.write_down(tx, judged, proofs_failed=proofs.failure(renewed))
+        if endpoint is None:
+            return None
+        proofs.keep(tx, endpoint.id, endpoint.generation, [*renewed, *_disproved(judged)])
+        remembered = tx.session.get(Look, endpoint.id)
+        retry_at = remembered.retry_at if remembered is not None else None
+        if retry_at is not None:
+            self._due.append(retry_at)
+        chosen = self._course(judged, endpoint, retry_at, tx.now)
         if chosen == "look" or (chosen == "prove" and proofs.failure(renewed)):
             return None
         if self._must_drain(endpoint, chosen, tx.now) or self._is_fight(tx, endpoint, chosen):
@@ -294,7 +308,8 @@ class _Pass:
         standing = judged.standing
         if standing.desired is None or not standing.is_proved or judged.verdict.state != "in_sync":
             return ()
-        return self._take(judged, self._prover.due(standing, judged.seen.at))
+        due = self._prover.due(standing, judged.seen.at)
+        return self._take(judged, due) if due else ()
 
     def _take(self, judged: Judged, kinds: Iterable[ProofKind]) -> tuple[Proved, ...]:
         if self._reach.target is None:
@@ -310,6 +325,13 @@ class _Pass:
         now = self._lease.now()
         due = [one for one in standings if one.desired is not None and "bytes" in self._prover.due(one, now)]
         return sorted({name for one in due for name in _names(one)})
+
+
+def _disproved(judged: Judged) -> list[Proved]:
+    """A difference is at once a proof that failed: nothing may be shown as configured that a look found otherwise."""
+    if not judged.standing.is_proved or judged.verdict.state not in ("partial", "out_of_sync"):
+        return []
+    return [Proved("configured", "failed", judged.verdict.reason)]
 
 
 def _names(standing: Standing) -> set[str]:
