@@ -263,6 +263,18 @@ def test_a_dead_champion_is_unavailable_and_not_the_callers_fault(world: EnvoyRo
     assert count(world, route, "canary") == (1, 1, 0)
 
 
+def test_a_champion_whose_connection_breaks_is_asked_once_more(world: EnvoyRouted) -> None:
+    route = make_route(world.upstream, ALL_CANARY)
+    push(world, route)
+    world.server.versions["m", 2].mode = "reset_once"
+    assert post(world, route).status_code == 200
+    assert count(world, route, "champion") == (1, 0, 0)
+    world.server.versions["m", 2].mode = "error"
+    assert post(world, route).status_code == 500
+    assert len(world.server.versions["m", 2].requests) == 3  # what the champion answered is not asked again
+    assert count(world, route, "champion") == (2, 1, 0)
+
+
 def test_what_envoy_answers_itself_is_stamped_too(world: EnvoyRouted) -> None:
     route = make_route("127.0.0.1:1", ALL_CANARY)
     push(world, route)

@@ -25,7 +25,7 @@ from backend.delivery.routers import words
 from backend.delivery.routers.envoy_admin import EnvoyAdmin, Subscription, Subscriptions
 from backend.delivery.routers.envoy_files import WatchedFile, Written, last_reason, version_of
 from backend.delivery.routers.envoy_inspect import facts
-from backend.delivery.routers.envoy_readback import InForce, seen
+from backend.delivery.routers.envoy_readback import InForce, parse_dump, seen
 from backend.delivery.routers.envoy_render import PREFIX, Json, Rendered, is_ours, render
 from backend.delivery.routers.port import ArmTraffic, RouterAbilities, RouterFacts, SeenRouter
 from backend.delivery.targets.port import Access
@@ -101,7 +101,8 @@ class EnvoyRouter:
 
     def inspect(self) -> RouterFacts:
         """What Envoy says of itself, and what its own configuration lacks for us."""
-        return facts(self._admin.server(), self._admin.listeners(), self._settings.admin_url)
+        server = self._admin.read("/server_info", dict)
+        return self._admin.read("/config_dump", lambda dump: facts(server, dump, self._settings.admin_url))
 
     def push(self, desired: DesiredRouter) -> None:
         """Clusters, then routes. Nothing is written when the files and what is in force are so already."""
@@ -114,7 +115,8 @@ class EnvoyRouter:
 
     def observe(self) -> SeenRouter:
         """What is in force, and whether Envoy refused what was written last."""
-        return seen(self._admin.in_force(), self._settings.answer_seconds, self._rejected())
+        rejected, seconds = self._rejected(), self._settings.answer_seconds
+        return self._admin.read("/config_dump", lambda dump: seen(parse_dump(dump), seconds, rejected))
 
     def traffic(self) -> tuple[ArmTraffic, ...]:
         """A request that an arm failed is a failure of that arm, also when the champion answered it in the end.
