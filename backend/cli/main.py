@@ -7,7 +7,7 @@ import sys
 import click
 
 from backend import bootstrap
-from backend.cli import audit, session
+from backend.cli import audit
 from backend.cli.output import NO, emit, guarded, json_option, quiet_logs
 from backend.cli.session import Session, data_option
 from backend.core.errors import CountersignError
@@ -52,7 +52,7 @@ def _platform() -> list[tuple[str, str, str]]:
 
 
 def _database(opened: Session) -> list[tuple[str, str, str]]:
-    if (lacking := session.missing_database(opened.settings)) is not None:
+    if (lacking := bootstrap.missing_database(opened.settings)) is not None:
         return [("database", lacking.message, lacking.remedy)]
     try:
         require_current(opened.backend.database)
@@ -62,3 +62,7 @@ def _database(opened: Session) -> list[tuple[str, str, str]]:
 
 
 main.add_command(audit.audit)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,7 @@ class Session:
     @cached_property
     def actor(self) -> Actor:
         """Whom this command acts as. Refusal when the database is not ready or nobody is named."""
-        if (lacking := missing_database(self.settings)) is not None:
+        if (lacking := bootstrap.missing_database(self.settings)) is not None:
             raise lacking
         require_current(self.backend.database)
         if self._name is None:
@@ -45,17 +45,6 @@ class Session:
                 code="no-identity",
             )
         return self.backend.identities.act_as(self._name)
-
-
-def missing_database(settings: Settings) -> Refusal | None:
-    """Why there is nothing to look into yet: a look must not create an empty database."""
-    if settings.database_url is not None or (settings.data_dir / "countersign.db").exists():
-        return None
-    return Refusal(
-        f"There is no Countersign database in {settings.data_dir}.",
-        "Name its folder with `--data DIR`, or make a new one with `countersign migrate`.",
-        code="no-database",
-    )
 
 
 def data_option(command: Callable[Concatenate[Session, P], T]) -> Callable[..., T]:

@@ -1,13 +1,14 @@
-"""One suite for every target. Today: the in-memory one; each real runtime joins with one line in the cases.
+"""One suite for every target: the in-memory one and the real Triton; each further runtime joins with one line in the cases.
 
-Tests that script faults need a runtime that fails on command, so they are of the in-memory target alone.
+Tests that script faults need a runtime that fails on command, so they are of the in-memory target alone; what only Triton does
+is in test_triton.py.
 """
 
 from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,15 @@ from backend.delivery.packages import MANIFEST, PROBES, read_manifest
 from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault, MemoryServer
 from backend.delivery.targets.names import TARGETS, build
-from backend.delivery.targets.port import Target
+from backend.delivery.targets.port import Access, Target
+from backend.delivery.targets.triton import TritonTarget
+from backend.embedded.triton import TritonServer
 from tests.models import write_package
+from tests.packages import triton_package
 
 Package = Callable[..., Packaged]
+Ask = Callable[[str], Any]
+"""Gives a fixture by its name, so that a runtime starts only where it is asked for."""
 
 
 def memory_target(folder: Path) -> Target:
@@ -35,18 +41,30 @@ def shared_memory_target(folder: Path) -> Target:
     return MemoryTarget.connect({"path": str(folder / "server.json")}, access=_access())
 
 
-CASES = {"memory": memory_target, "memory-file": shared_memory_target}
+def triton_target(server: TritonServer) -> TritonTarget:
+    settings = {"url": server.url, "model_repository": str(server.models), "metrics_url": server.metrics_url}
+    return TritonTarget.connect(settings, Access("srv", server.admin_key, Guard(["127.0.0.0/8"])))
 
 
-def _access() -> Any:
-    from backend.delivery.targets.port import Access
+CASES: dict[str, Callable[[Path, Ask], Target]] = {
+    "memory": lambda folder, ask: memory_target(folder),
+    "memory-file": lambda folder, ask: shared_memory_target(folder),
+    "triton": lambda folder, ask: triton_target(ask("triton_server")),
+}
+PACKAGES: dict[str, Callable[..., Packaged]] = {"triton": triton_package}
+"""How a package is made that a target can load, where `write_package` is not enough."""
 
+
+def _access() -> Access:
     return Access("srv", None, Guard())
 
 
 @pytest.fixture(params=CASES)
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    return CASES[request.param](tmp_path)
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
+    """The target on an empty server; what a test leaves loaded is released."""
+    made = CASES[request.param](tmp_path, request.getfixturevalue)
+    yield made
+    made.push(DesiredServer({}, frozenset(made.observe().models)))
 
 
 @pytest.fixture
@@ -57,9 +75,11 @@ def memory(tmp_path: Path) -> MemoryTarget:
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Package:
-    """`package(offset)` gives a package whose model answers x + offset."""
-    return lambda offset=1.0, **more: write_package(tmp_path / uuid.uuid4().hex, offset, **more)
+def package(request: pytest.FixtureRequest, tmp_path: Path) -> Package:
+    """`package(offset)` gives a package that the test's target can load and whose model answers x + offset."""
+    case = getattr(request.node, "callspec", None)
+    write = PACKAGES.get(case.params.get("target") if case else "", write_package)
+    return lambda offset=1.0, **more: write(tmp_path / uuid.uuid4().hex, offset, **more)
 
 
 def desired(released: tuple[str, ...] = (), **models: dict[int, Packaged]) -> DesiredServer:
