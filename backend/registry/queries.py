@@ -146,11 +146,11 @@ def newest_versions(
 ) -> Lines[VersionLine]:
     """The newest versions of all models that the registry still has; of those that were registered only, on request."""
     size = _bounded(limit)
-    query = _version_lines().where(_is_removed(_V.removed_at, False)).order_by(_V.created_at.desc(), _V.id.desc())
-    if registered:
-        query = query.where(_R.id.is_not(None))
+    moment, identifier = (_R.created_at, _R.id) if registered else (_V.created_at, _V.id)
+    query = _version_lines(registered=registered).where(_is_removed(_V.removed_at, False))
     if after is not None:
-        query = query.where(_before(_V.created_at, _V.id, after))
+        query = query.where(_before(moment, identifier, after))
+    query = query.order_by(moment.desc(), identifier.desc())
     return _page(_read_lines(session, query.limit(size + 1)), size, lambda one: write_key(one.created_at, one.id))
 
 
@@ -217,11 +217,11 @@ def _model_lines() -> sa.Select[Any]:
     return sa.select(_M.id, _M.name, description, _M.owner, _M.latest_version, _M.updated_at, _M.removed_at)
 
 
-def _version_lines() -> sa.Select[Any]:
+def _version_lines(*, registered: bool = False) -> sa.Select[Any]:
     told = (_V.id, _V.model_id, _M.name, _V.number, _V.status, _V.author, _V.created_at, _V.removed_at)
     kept = (_R.author_identity_id, _R.registered_at, _R.registered_by, _R.artifact_digest)
-    joined = sa.join(sa.join(_V.id.table, _M.id.table, _M.id == _V.model_id), _R.id.table, _R.id == _V.id, isouter=True)
-    return sa.select(*told, *kept).select_from(joined)
+    models = sa.join(_V.id.table, _M.id.table, _M.id == _V.model_id)
+    return sa.select(*told, *kept).select_from(sa.join(models, _R.id.table, _R.id == _V.id, isouter=not registered))
 
 
 def _read_lines(session: Session, query: sa.Select[Any]) -> list[VersionLine]:
