@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -37,8 +37,7 @@ class Lines(Generic[T]):
     after: str | None
 
 
-@dataclass(frozen=True)
-class ModelLine:
+class ModelLine(NamedTuple):
     """A model in a list. `aliases` are (alias, version number), sorted."""
 
     id: str
@@ -51,8 +50,7 @@ class ModelLine:
     aliases: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True)
-class VersionLine:
+class VersionLine(NamedTuple):
     """A version in a list. `artifact_digest` is None while it is not registered; `is_verified` speaks of the author."""
 
     id: str
@@ -127,8 +125,8 @@ def models(
         query = query.order_by(_M.updated_at.desc(), _M.id.desc())
         query = query if after is None else query.where(_before(_M.updated_at, _M.id, after))
     rows = session.connection().execute(query.limit(size + 1)).all()
-    pointed = _aliases_of(session, [row.id for row in rows])
-    lines = [ModelLine(**row._mapping, aliases=tuple(pointed.get(row.id, ()))) for row in rows]
+    pointed = _aliases_of(session, [row[0] for row in rows])
+    lines = [ModelLine._make((*row, tuple(pointed.get(row[0], ())))) for row in rows]
     return _page(lines, size, lambda one: write_key(one.name) if order == "name" else write_key(one.updated_at, one.id))
 
 
@@ -218,32 +216,19 @@ def _model_lines() -> sa.Select[Any]:
 
 
 def _version_lines(*, registered: bool = False) -> sa.Select[Any]:
-    told = (_V.id, _V.model_id, _M.name, _V.number, _V.status, _V.author, _V.created_at, _V.removed_at)
-    kept = (_R.author_identity_id, _R.registered_at, _R.registered_by, _R.artifact_digest)
+    """The model's id, then the columns of a VersionLine but for the aliases."""
+    told = (_V.model_id, _V.id, _M.name, _V.number, _V.status, _V.author)
+    kept = (_R.author_identity_id.is_not(None), _V.created_at, _V.removed_at)
+    registration = (_R.registered_at, _R.registered_by, _R.artifact_digest)
     models = sa.join(_V.id.table, _M.id.table, _M.id == _V.model_id)
-    return sa.select(*told, *kept).select_from(sa.join(models, _R.id.table, _R.id == _V.id, isouter=not registered))
+    joined = sa.join(models, _R.id.table, _R.id == _V.id, isouter=not registered)
+    return sa.select(*told, *kept, *registration).select_from(joined)
 
 
 def _read_lines(session: Session, query: sa.Select[Any]) -> list[VersionLine]:
     rows = session.connection().execute(query).all()
-    pointed = _pointing(session, [(row.model_id, row.number) for row in rows])
-    return [
-        VersionLine(
-            id=row.id,
-            model=row.name,
-            number=row.number,
-            status=row.status,
-            author=row.author,
-            is_verified=row.author_identity_id is not None,
-            created_at=row.created_at,
-            removed_at=row.removed_at,
-            registered_at=row.registered_at,
-            registered_by=row.registered_by,
-            artifact_digest=row.artifact_digest,
-            aliases=pointed.get((row.model_id, row.number), ()),
-        )
-        for row in rows
-    ]
+    pointed = _pointing(session, [(row[0], row[3]) for row in rows])
+    return [VersionLine._make((*line, pointed.get((model_id, line[2]), ()))) for model_id, *line in rows]
 
 
 def _pointing(session: Session, keys: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], tuple[str, ...]]:
