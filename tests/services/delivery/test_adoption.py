@@ -215,6 +215,14 @@ def test_where_no_approval_is_needed_one_person_is_enough(around: Surroundings) 
     assert sign(around, {}, by="olga").number == 1
 
 
+def test_a_policy_that_got_stricter_meanwhile_counts(around: Surroundings) -> None:
+    around.endpoint(environment="staging")
+    base = around.endpoints.proposal(around.as_("olga"), "delay").digest
+    stricter = {"approvals_needed": 1}
+    around.meanwhile = [lambda: around.policies.set_policy(around.as_("otto"), "staging", stricter)]
+    refused("own-adoption", sign, around, {}, by="olga", base_digest=base)
+
+
 def test_only_reviewers_and_operators_sign_and_audit_only_reads(around: Surroundings) -> None:
     around.load("delay", v1=around.package())
     around.endpoint()

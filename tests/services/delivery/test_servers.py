@@ -218,16 +218,15 @@ def test_a_test_tells_warnings_and_abilities_and_says_when_nobody_answers(around
 
 
 def test_a_credential_in_the_clear_is_warned_of(around: Surroundings) -> None:
-    settings = {"admin_url": "http://192.0.2.1:9901"}
-    around.guard.allowed = (*around.guard.allowed, *type(around.guard)(["192.0.2.0/24"]).allowed)
-    for name, credential, warnings in (("open", SECRET, 2), ("without", None, 1)):
+    outside, loopback = {"admin_url": "http://192.0.2.1:9901"}, {"admin_url": "http://127.0.0.1:9901"}
+    around.guard.allowed = (*around.guard.allowed, *Guard(["192.0.2.0/24"]).allowed)
+    for name, settings, credential, warnings in (
+        ("open", outside, SECRET, 2),
+        ("without", outside, None, 1),
+        ("near", loopback, SECRET, 1),
+    ):
         around.servers.register_router(
-            around.as_("olga"),
-            name=name,
-            kind="fixed",
-            settings=settings,
-            public_url="http://127.0.0.1:1",
-            credential=credential,
+            around.as_("olga"), name=name, kind="fixed", settings=settings, public_url="http://127.0.0.1:1", credential=credential
         )
         assert len(around.servers.test_router(around.as_("olga"), name).warnings) == warnings
 
