@@ -51,7 +51,9 @@ def place(text: str) -> tuple[str, int]:
     """`flight-delay:3` -> the name and version under which a server has something."""
     name, _, version = text.rpartition(":")
     if not name or not version.isdecimal():
-        raise Refusal(f"{text!r} is no served version.", "Write it as NAME:VERSION, as `endpoint adopt` shows it.", code="bad-place")
+        raise Refusal(
+            f"{text!r} is no served version.", "Write it as NAME:VERSION, as `endpoint adopt` shows it.", code="bad-place"
+        )
     return name, int(version)
 
 
@@ -62,7 +64,9 @@ def places(texts: Iterable[str]) -> dict[tuple[str, int], int]:
         where, _, version = text.rpartition("=")
         if not version.isdecimal():
             raise Refusal(
-                f"{text!r} does not say which registered version runs there.", "Write it as NAME:VERSION=REGISTERED.", code="bad-place"
+                f"{text!r} does not say which registered version runs there.",
+                "Write it as NAME:VERSION=REGISTERED.",
+                code="bad-place",
             )
         found[place(where)] = int(version)
     return found
@@ -71,7 +75,9 @@ def places(texts: Iterable[str]) -> dict[tuple[str, int], int]:
 def digest(text: str) -> str:
     """A whole digest: what is approved is not abbreviated."""
     if not DIGEST.fullmatch(text):
-        raise Refusal(f"{text[:80]!r} is not a whole digest.", "Copy all of it: `sha256:` and 64 hex digits.", code="bad-digest")
+        raise Refusal(
+            f"{text[:80]!r} is not a whole digest.", "Copy all of it: `sha256:` and 64 hex digits.", code="bad-digest"
+        )
     return text
 
 

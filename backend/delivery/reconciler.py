@@ -37,7 +37,7 @@ from backend.delivery.timing import Timing
 R = TypeVar("R")
 A = TypeVar("A")
 Settled = Callable[[Unit, str], None]
-"""Told in the same unit when an endpoint's generation was proved, by its id: rollouts and changes wait for it."""
+"""Told in the same unit when an endpoint's generation was proved, or its base moved, by its id: rollouts and changes wait."""
 
 
 class Reconciler:
@@ -150,6 +150,7 @@ class _Pass:
         endpoint = looking.write_down(tx, judged, proofs_failed=proofs.failure(renewed))
         if endpoint is None:
             return None
+        self._tell_of_base(tx, judged, endpoint)
         proofs.keep(tx, endpoint.id, endpoint.generation, [*renewed, *_disproved(judged)])
         remembered = tx.session.get(Look, endpoint.id)
         retry_at = remembered.retry_at if remembered is not None else None
@@ -161,6 +162,10 @@ class _Pass:
         if self._must_drain(endpoint, chosen, tx.now) or self._is_fight(tx, endpoint, chosen):
             return None
         return Attempt(judged.standing, chosen, new_id("psh"), tx.now)
+
+    def _tell_of_base(self, tx: Unit, judged: Judged, endpoint: Endpoint) -> None:
+        if endpoint.base_digest != judged.standing.endpoint.base_digest:
+            self._all._settled(tx, endpoint.id)
 
     def _must_drain(self, endpoint: Endpoint, chosen: courses.Course, now: datetime) -> bool:
         """Whether requests may still be on their way to what would be unloaded."""
@@ -244,6 +249,7 @@ class _Pass:
         if attempt.going and attempt.course != "unload":
             self._mark_proved(tx, attempt, endpoint, was_proved)
         looking.write_down(tx, judged, tried=True, proofs_failed=proofs.failure(attempt.proved))
+        self._tell_of_base(tx, judged, endpoint)
         proofs.keep(tx, endpoint.id, endpoint.generation, attempt.proved)
         self._count(tx, attempt, endpoint)
         pushlog.close_record(tx, attempt, _outcome(attempt, was_proved))
