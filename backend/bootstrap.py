@@ -78,7 +78,7 @@ def build(settings: Settings) -> Backend:
     packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
     connections = Connections(guard, _opener(settings))
     registry = _registry(settings, guard)
-    versions = Versions(database, registry, _limits(settings), alias_pattern=settings.production_alias)
+    versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
     return Backend(
         settings=settings,
@@ -126,10 +126,6 @@ def _registry(settings: Settings, guard: Guard) -> MlflowRegistry | None:
         return None
     token = settings.mlflow_token.get_secret_value() if settings.mlflow_token is not None else None
     return MlflowRegistry(settings.mlflow_url, guard, token=token)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(max_bytes=settings.upload_max_bytes, max_entries=settings.upload_max_entries, pickles=settings.allow_pickle)
 
 
 def _sealer(settings: Settings) -> Sealer | None:
