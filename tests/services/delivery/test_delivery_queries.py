@@ -336,7 +336,13 @@ def test_the_timeline_tells_only_what_is_new(delivery: Delivery) -> None:
         ("observed", "pushing", "endpoint.admit"),
     ]
     assert [one.at for one in whole] == sorted((one.at for one in whole), reverse=True)
-    newest = whole[0].at
+    delivery.clock.tick(seconds=1)
+    delivery.see("delay", 1, 2, foreign=9)
+    delivery.see("delay", 1, 2, foreign=10)
+    drift = delivery.ask(queries.timeline, "delay", whole[0].at)
+    assert [one.kind for one in drift].count("observation") == 2
+    assert [one.state for one in drift if one.kind == "state"] == ["out_of_sync"], "it moved once"
+    newest = drift[0].at
     assert delivery.ask(queries.timeline, "delay", newest) == ()
     delivery.clock.tick(seconds=1)
     delivery.push("delay", "psh_3", outcome="running", ended=None)
@@ -388,6 +394,7 @@ def test_a_moment_when_nobody_answered_is_told_as_that(delivery: Delivery, clock
     delivery.see("delay", 1, 2)
     clock.tick(seconds=10)
     delivery.endpoints.pause(delivery.as_("olga"), "delay", reason="a migration")
+    delivery.endpoints.set_repair(delivery.as_("olga"), "delay", "report", reason="it says nothing of the state")
     told = {name: delivery.ask(queries.at, "delay", at) for name, at in (
         ("before", lost - timedelta(seconds=1)), ("lost", lost), ("back", lost + timedelta(seconds=10)), ("now", clock.now),
     )}  # fmt: skip
