@@ -26,7 +26,10 @@ from backend.delivery.reconciler import Reconciler
 from backend.delivery.routers.names import router_type
 from backend.delivery.servers import Servers
 from backend.delivery.store import PackageStore
+from backend.delivery.targets.names import target_type
 from backend.delivery.timing import Timing
+from backend.evidence.port import GateContext
+from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
 from backend.policy.service import Policies
 from backend.registry.mirror import Mirror
@@ -45,6 +48,7 @@ class Backend:
     settings: Settings
     database: Database
     guard: Guard
+    connections: Connections
     packages: PackageStore
     identities: Identities
     policies: Policies
@@ -57,6 +61,7 @@ class Backend:
     reconciler: Reconciler
     rollouts: Rollouts
     changes: Changes
+    evidence: EvidenceRunner
     inference_log: InferenceLog
 
     def close(self) -> None:
@@ -79,6 +84,7 @@ def build(settings: Settings) -> Backend:
         settings=settings,
         database=database,
         guard=guard,
+        connections=connections,
         packages=packages,
         identities=Identities(database, settings),
         policies=Policies(database),
@@ -97,7 +103,21 @@ def build(settings: Settings) -> Backend:
         changes=Changes(
             database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds
         ),
+        evidence=EvidenceRunner(database, settings),
         inference_log=InferenceLog(settings.data_dir / "inference-log"),
+    )
+
+
+def gate_context(settings: Settings) -> GateContext:
+    """What a gate may reach, for the process of one check."""
+    backend = build(settings)
+    return GateContext(
+        database=backend.database,
+        artifacts=backend.versions,
+        packages=backend.packages,
+        target=backend.connections.target,
+        target_abilities=lambda kind: target_type(kind).abilities,
+        router_abilities=lambda kind: router_type(kind).abilities,
     )
 
 

@@ -14,6 +14,7 @@ from backend.core.context import Actor
 from backend.core.errors import Refusal
 from backend.delivery import admission
 from backend.rollouts import service as rollouts
+from backend.rollouts.rows import Rollout
 
 MAX_REASON = 2_000
 
@@ -32,7 +33,7 @@ class Applying(Desk):
             require(tx, actor, "change.start", environment=at.endpoint.environment, model=at.endpoint.model)
             if change.state in ("applying", "done") or (change.state, change.start_mode) == ("approved", "at_once"):
                 return change
-            _refuse_start(at)
+            refuse_start(at)
             if change.start_at is None:
                 change.start_at, change.updated_at, change.revision = tx.now, tx.now, change.revision + 1
                 tx.record("change.ask_start", change, after=change.facts("state", "start_at"))
@@ -70,17 +71,16 @@ class Applying(Desk):
             require(tx, actor, "change.roll_back", environment=at.endpoint.environment, model=at.endpoint.model)
             if change.state == "rolled_back" or at.circumstances.way_back:
                 return change
-            CHANGE.next(change.state, "roll_back")
+            own = refuse_roll_back(at)
             why = demand_words("a reason", reason, limit=MAX_REASON)
-            if at.own is None:
-                raise Refusal("This change never went live.", "There is nothing to go back from.", code="not-live")
-            rollouts.go_back(tx, at.own, why)
+            rollouts.go_back(tx, own, why)
             course.say(tx, change, f"Going back: {why}")
             work.wake(tx, "change", change.id)
             return change
 
 
-def _refuse_start(at: Standing) -> None:
+def refuse_start(at: Standing) -> None:
+    """Refusal when a person cannot start it now."""
     CHANGE.next(at.change.state, "start")
     if at.change.start_mode == "at_time":
         raise Refusal(
@@ -90,3 +90,21 @@ def _refuse_start(at: Standing) -> None:
         )
     if at.freeze:
         raise Refusal(f"{at.endpoint.environment} is frozen: {at.freeze}", "Start it when the freeze is lifted.", code="frozen")
+
+
+def refuse_roll_back(at: Standing) -> Rollout:
+    """The rollout to go back from. Refusal when there is none, when something newer is live, or when nothing ran before."""
+    CHANGE.next(at.change.state, "roll_back")
+    if at.own is None or not at.is_live:
+        raise Refusal(
+            f"Change {at.change.number} is not what {at.endpoint.name} runs.",
+            "Roll back the change that is live now.",
+            code="not-live",
+        )
+    if at.plan.rollback is None:
+        raise Refusal(
+            "Nothing ran before this version, so there is no way back.",
+            "Propose another version; until then the present one keeps serving.",
+            code="no-rollback-target",
+        )
+    return at.own

@@ -44,10 +44,8 @@ class Votes(Desk):
             require(tx, actor, "change.vote", environment=at.endpoint.environment, model=at.endpoint.model)
             if _voted_so(at, actor, verdict, plan_digest, base_digest):
                 return at.change
-            _refuse_unseen(at, plan_digest, base_digest)
-            _refuse_interested(at, _person(tx, at, actor))
-            if (at.change.state, verdict) != ("approved", "approve"):
-                CHANGE.next(at.change.state, verdict)
+            refuse_unseen(at, plan_digest, base_digest)
+            refuse_vote(at, _person(tx, at, actor), verdict)
             _cast(tx, at, verdict, comment)
             if verdict == "reject":
                 course.move(tx, at.change, "reject", comment.strip()[:500])
@@ -65,7 +63,8 @@ def _voted_so(at: Standing, actor: Actor, verdict: Verdict, plan_digest: str, ba
     )
 
 
-def _refuse_unseen(at: Standing, plan_digest: str, base_digest: str) -> None:
+def refuse_unseen(at: Standing, plan_digest: str, base_digest: str) -> None:
+    """Refusal when the voter looked at another plan, or at another base."""
     change = at.change
     if (plan_digest, base_digest) != (change.plan_digest, change.base_digest):
         raise Refusal(
@@ -75,11 +74,14 @@ def _refuse_unseen(at: Standing, plan_digest: str, base_digest: str) -> None:
             plan_digest=change.plan_digest,
             base_digest=change.base_digest,
         )
+
+
+def refuse_vote(at: Standing, voter: Person, verdict: Verdict) -> None:
+    """Refusal when this person's vote is not possible now: state, what is live, interest, role."""
+    if (at.change.state, verdict) != ("approved", "approve"):
+        CHANGE.next(at.change.state, verdict)
     if at.circumstances.moved:
         raise Refusal(at.circumstances.moved, "Rebase the change and look at it as it is then.", code="stale-base")
-
-
-def _refuse_interested(at: Standing, voter: Person) -> None:
     if says := conflict(at.policy, at.involved, voter):
         raise Refusal(says.partition(";")[0] + ".", "Ask another reviewer.", code="conflict-of-interest")
     if not eligible(at.policy, voter):

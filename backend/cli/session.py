@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
+import sqlalchemy as sa
+import sqlmodel
 
 from backend import bootstrap
+from backend.access.service import require_to_read
 from backend.bootstrap import Backend
 from backend.core.context import Actor
-from backend.core.errors import Refusal
+from backend.core.errors import ExternalFailure, Refusal
 from backend.migrate import require_current
 from backend.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One consistent look at the database, and the time at which it was taken."""
+
+    session: sqlmodel.Session
+    now: datetime
 
 
 class Session:
@@ -35,9 +49,7 @@ class Session:
     @cached_property
     def actor(self) -> Actor:
         """Whom this command acts as. Refusal when the database is not ready or nobody is named."""
-        if (lacking := bootstrap.missing_database(self.settings)) is not None:
-            raise lacking
-        require_current(self.backend.database)
+        self.require_ready()
         if self._name is None:
             raise Refusal(
                 "A command always acts as somebody.",
@@ -45,6 +57,34 @@ class Session:
                 code="no-identity",
             )
         return self.backend.identities.act_as(self._name)
+
+    @property
+    def interval(self) -> timedelta:
+        """Between two looks at a server that is in sync: what says how old a look may be."""
+        return timedelta(seconds=self.settings.observe_seconds)
+
+    def require_ready(self) -> None:
+        """Refusal or ExternalFailure when there is no database to work with."""
+        if (lacking := bootstrap.missing_database(self.settings)) is not None:
+            raise lacking
+        try:
+            require_current(self.backend.database)
+        except sa.exc.OperationalError as error:
+            raise ExternalFailure("The database", "cannot be reached", retryable=True) from error
+
+    def permit(self, action: str) -> None:
+        """Refusal unless this command's identity may do `action`; for what is not read from the database."""
+        with self.reading(action):
+            return
+
+    @contextmanager
+    def reading(self, action: str) -> Iterator[Reading]:
+        """A look at the database by somebody who may do `action`; else Refusal."""
+        actor, database = self.actor, self.backend.database
+        with database.read() as session:
+            now = database.now(session)
+            require_to_read(session, actor, action, now=now)
+            yield Reading(session, now)
 
 
 def data_option(command: Callable[Concatenate[Session, P], T]) -> Callable[..., T]:

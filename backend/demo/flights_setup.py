@@ -51,7 +51,7 @@ class FlightsSetup:
         self._connect()
         if self._endpoint(PRODUCTION) is None:
             self.say("Version 1 runs on Triton already; taking it on ...")
-            serve_by_hand(self.stack.triton, PRODUCTION, versions.first, self._package(versions.first))
+            serve_by_hand(self.stack.triton, PRODUCTION, versions.first, self.package(versions.first))
             self._create(PRODUCTION, "production")
         self._sign_off(PRODUCTION, {(PRODUCTION, versions.first): versions.first})
         if self._endpoint(STAGING) is None:
@@ -125,7 +125,7 @@ class FlightsSetup:
             numbers = sorted(session.exec(query))
         return Prepared(numbers[0], numbers[1]) if len(numbers) >= 2 else None
 
-    def _package(self, number: int) -> Path:
+    def package(self, number: int) -> Path:
         """The package that the version's artifact makes, from the store."""
         with tempfile.TemporaryDirectory() as folder:
             artifact = Path(folder) / "artifact"

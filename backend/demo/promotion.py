@@ -13,6 +13,7 @@ from typing import Any
 from sqlmodel import col, select
 
 from backend.changes.rows import Change
+from backend.core.database import Database
 from backend.core.errors import ExternalFailure
 from backend.delivery.rows import Endpoint, Proof, PushRecord
 from backend.demo.flights_setup import PRODUCTION, RUNTIME, FlightsSetup, Prepared
@@ -92,13 +93,19 @@ class Promotion:
         with Traffic(self.stack.envoy.url, PRODUCTION, log, self.stack.folder / "cache", rate=RATE) as traffic:
             self._flowing(traffic, traffic.stats().requests + MIN_REQUESTS // 5)
             change = self._promote(wanted)
-            after, proofs, load = self.setup.live_version(PRODUCTION), self._proofs(), self._load_seconds()
-            seconds = self._approve_to_proved(change)
+            after, proofs, load = (
+                self.setup.live_version(PRODUCTION),
+                self._proofs(),
+                load_seconds(self.backend.database, PRODUCTION),
+            )
+            seconds = approve_to_proved(self.backend.database, PRODUCTION, change)
             self._flowing(traffic, traffic.stats().requests + MIN_REQUESTS // 5)
             self._roll_back(change)
             back = self.setup.live_version(PRODUCTION)
             self._flowing(traffic, max(MIN_REQUESTS, traffic.stats().requests + MIN_REQUESTS // 5))
         stats = traffic.stats()
+        if stats.failed:
+            self.say(f"Failed requests by kind: {dict(stats.failures)}.")
         verified = self.backend.audit.verify()
         return PromotionReport(
             endpoint=PRODUCTION,
@@ -152,13 +159,6 @@ class Promotion:
             why_not=lambda: f"{traffic.stats().requests} were sent",
         )
 
-    def _approve_to_proved(self, change: Change) -> float:
-        with self.backend.database.read() as session:
-            endpoint = session.exec(select(Endpoint).where(Endpoint.name == PRODUCTION)).one()
-        if endpoint.proved_at is None or change.approved_at is None:
-            raise ExternalFailure("The demo", "found no time of approval or of proof", retryable=False)
-        return (endpoint.proved_at - change.approved_at).total_seconds()
-
     def _proofs(self) -> dict[str, ProofReport]:
         database = self.backend.database
         with database.read() as session:
@@ -171,15 +171,23 @@ class Promotion:
             if one.generation == endpoint.generation
         }
 
-    def _load_seconds(self) -> float:
-        """What the runtime itself took to load, from the push log."""
-        with self.backend.database.read() as session:
-            endpoint = session.exec(select(Endpoint).where(Endpoint.name == PRODUCTION)).one()
-            query = select(PushRecord).where(
-                PushRecord.endpoint_id == endpoint.id,
-                PushRecord.generation == endpoint.generation,
-                PushRecord.outcome == "proved",
-            )
-            record = session.exec(query.order_by(col(PushRecord.started_at).desc())).first()
-        steps = record.steps if record is not None else []
-        return sum(float(one["seconds"]) for one in steps if one["step"] in LOADING)
+
+def approve_to_proved(database: Database, endpoint: str, change: Change) -> float:
+    """Seconds from the vote that approved a change to the proof of what is live, by the database's clock."""
+    with database.read() as session:
+        row = session.exec(select(Endpoint).where(Endpoint.name == endpoint)).one()
+    if row.proved_at is None or change.approved_at is None:
+        raise ExternalFailure("The demo", "found no time of approval or of proof", retryable=False)
+    return (row.proved_at - change.approved_at).total_seconds()
+
+
+def load_seconds(database: Database, endpoint: str) -> float:
+    """What the runtime itself took to load the generation that is live, from the push log."""
+    with database.read() as session:
+        row = session.exec(select(Endpoint).where(Endpoint.name == endpoint)).one()
+        query = select(PushRecord).where(
+            PushRecord.endpoint_id == row.id, PushRecord.generation == row.generation, PushRecord.outcome == "proved"
+        )
+        record = session.exec(query.order_by(col(PushRecord.started_at).desc())).first()
+    steps = record.steps if record is not None else []
+    return sum(float(one["seconds"]) for one in steps if one["step"] in LOADING)

@@ -1,4 +1,4 @@
-"""The leader's periodic jobs: signed heads, the mirror, what is overdue, what is missing, and old rows."""
+"""The leader's periodic jobs: signed heads, what is overdue, what is missing, and old rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backend.worker.timers import Job
 
 log = structlog.get_logger()
 
-EXPORT_SECONDS, MIRROR_SECONDS, SWEEP_SECONDS, RESYNC_SECONDS, PRUNE_SECONDS = 60.0, 60.0, 10.0, 60.0, 3600.0
+EXPORT_SECONDS, SWEEP_SECONDS, RESYNC_SECONDS, PRUNE_SECONDS = 60.0, 10.0, 60.0, 3600.0
 KEPT = timedelta(days=1)
 FAILING_AFTER = 3
 """Attempts in a row after which an item counts as failing."""
@@ -36,12 +36,14 @@ def standard(
     overdue_seconds: float,
     kinds: Sequence[str],
 ) -> tuple[Job, ...]:
-    """The jobs of an installation whose workers handle `kinds`; without a registry there is no mirror to wake."""
+    """The jobs of an installation whose workers handle `kinds`.
+
+    The registry's mirror needs no timer: it says itself when it is due again, later when a pass is long or the registry fails,
+    and `resync` brings it back when its item was lost.
+    """
     grace = timedelta(seconds=overdue_seconds)
-    mirror = [Job("wake-mirror", MIRROR_SECONDS, lambda: wake_mirror(database))] if "mirror" in kinds else []
     return (
         Job("export-head", EXPORT_SECONDS, lambda: export_head(audit)),
-        *mirror,
         Job("sweep-overdue", SWEEP_SECONDS, lambda: sweep(database, metrics, kinds, grace)),
         Job("resync", RESYNC_SECONDS, lambda: resync(database, resyncs)),
         Job("prune", PRUNE_SECONDS, lambda: prune(database)),
@@ -55,12 +57,6 @@ def export_head(audit: Audit) -> None:
         log.info("ledger.head_exported", seq=head.seq)
 
 
-def wake_mirror(database: Database) -> None:
-    """Makes the registry's mirror look for what is new."""
-    with database.unit(SYSTEM) as tx:
-        work.wake(tx, "mirror", "*")
-
-
 def sweep(database: Database, metrics: Metrics, kinds: Sequence[str], grace: timedelta) -> None:
     """Tells of items that were due and that nobody took (invariant I6), and of those that fail again and again."""
     with database.read() as session:
@@ -68,10 +64,12 @@ def sweep(database: Database, metrics: Metrics, kinds: Sequence[str], grace: tim
         late = work.overdue(session, now, grace=grace)
         query = select(WorkItem.kind, sa.func.count()).where(col(WorkItem.failures) >= FAILING_AFTER).group_by(WorkItem.kind)
         failing = dict(iter(session.exec(query)))
-    for item in late:
-        seconds = round((now - item.due_at).total_seconds(), 1)
-        log.error("work.overdue", kind=item.kind, key=item.key, seconds=seconds, failures=item.failures)
-    metrics.waiting(kinds, overdue=Counter(item.kind for item in late), failing=failing)
+    counted = Counter(item.kind for item in late)
+    for kind, items in counted.items():
+        oldest = min((item for item in late if item.kind == kind), key=lambda item: item.due_at)
+        seconds = round((now - oldest.due_at).total_seconds(), 1)
+        log.error("work.overdue", kind=kind, items=items, key=oldest.key, seconds=seconds, failures=oldest.failures)
+    metrics.waiting(kinds, overdue=counted, failing=failing)
 
 
 def resync(database: Database, resyncs: Sequence[Resync]) -> None:

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.changes.rows import Change
-from backend.changes.rules import CHANGE
+from backend.changes.rules import STARTED, UNDECIDED
 from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.work import WorkItem
-from backend.delivery.rows import Server
+from backend.delivery.rows import Endpoint, Generation, Server
 from backend.evidence.rows import Evidence
 from backend.registry.rows import Alias
 from backend.rollouts.rows import Rollout
@@ -47,24 +47,38 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 
 def of_the_house() -> tuple[Resync, ...]:
-    """Every server, open change, open rollout, unfinished check and alias that is not as wanted, and the mirror."""
-    open_states = [state for state in CHANGE.states if state not in CHANGE.final and state not in _SETTLED]
+    """Every server, open change, open rollout, unfinished check and model with aliases of ours, and the mirror."""
     return (
         Resync("server", _keys(select(Server.id))),
-        Resync("change", _keys(select(Change.id).where(col(Change.state).in_(open_states)))),
+        Resync("change", _keys(_CHANGES)),
         Resync("rollout", _keys(select(Rollout.id).where(col(Rollout.ended_at).is_(None)))),
         Resync("evidence", _keys(select(Evidence.id).where(col(Evidence.verdict).in_(("queued", "running"))))),
-        Resync("alias", _keys(_UNWRITTEN_ALIASES)),
+        Resync("alias", _keys(_ALIASES)),
         Resync("mirror", lambda _session: ["*"]),
     )
 
 
-_SETTLED = ("draft", "done", "failed", "revoked")
-"""States that something may still leave, by a person's command; until then there is nothing to look after."""
-
-_UNWRITTEN_ALIASES = select(Alias.model_id).where(
-    col(Alias.wanted).is_not(None), sa.or_(col(Alias.written_at).is_(None), col(Alias.written_at) < col(Alias.wanted_since))
+_CHANGES = (
+    select(Change.id)
+    .join(Endpoint, col(Endpoint.id) == Change.endpoint_id)
+    .outerjoin(Generation, sa.and_(col(Generation.endpoint_id) == Endpoint.id, col(Generation.number) == Endpoint.generation))
+    .where(
+        sa.or_(
+            col(Change.state).in_((*UNDECIDED, "applying")),
+            sa.and_(
+                col(Change.state).in_(STARTED),
+                col(Generation.reason) == "rollback",
+                col(Generation.authorization_id) == Change.authorization_id,
+            ),
+        )
+    )
 )
+"""Changes that wait for something, and those whose way back is live and not settled; the others only a person's act moves."""
+
+_ALIASES = select(Alias.model_id).where(
+    col(Alias.wanted_since).is_not(None), sa.or_(col(Alias.written_at).is_(None), col(Alias.wanted).is_not(None))
+)
+"""Aliases that are still to be written, and those that are watched because they are ours."""
 
 
 def _keys(query: Any) -> Callable[[Session], Sequence[str]]:

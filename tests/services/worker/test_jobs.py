@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import structlog
 from sqlmodel import select
 
@@ -23,6 +23,7 @@ from backend.worker.heartbeat import Pulse
 from backend.worker.metrics import Metrics
 from backend.worker.timing import Pace, lanes
 from tests.databases import Clock
+from tests.services.changes.world import World
 from tests.services.worker.crew import wake
 
 
@@ -47,6 +48,34 @@ def test_whatever_lost_its_item_gets_it_again(database: Database) -> None:
     assert work.still_held(database, held)
 
 
+def test_of_changes_those_get_their_item_again_that_wait_for_something(database: Database) -> None:
+    world = World(database)
+    number = world.propose()
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "change", "evidence"}
+    world.check()
+    world.vote(number)
+    world.run()
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "change", "rollout"}
+    world.prove()
+    world.run()
+    assert world.state(number) == "done"
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror"}
+    world.changes.roll_back(world.olga, number, "It is worse")
+    assert ("change", world.change(number).id) in _lost_and_found(database)
+    world.prove()
+    world.run()
+    assert world.state(number) == "rolled_back"
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror"}
+
+
+def _lost_and_found(database: Database) -> set[tuple[str, str]]:
+    """What the resync wakes after every item was lost."""
+    with database.unit(SYSTEM) as tx:
+        tx.session.connection().execute(sa.delete(WorkItem))
+    jobs.resync(database, resync.of_the_house())
+    return _items(database)
+
+
 def test_a_thousand_missing_items_are_woken_and_present_ones_stay_as_they_are(database: Database, clock: Clock) -> None:
     keys = [f"k{number}" for number in range(1500)]
     with database.unit(SYSTEM) as tx:
@@ -61,12 +90,14 @@ def test_a_thousand_missing_items_are_woken_and_present_ones_stay_as_they_are(da
 
 def test_overdue_and_failing_work_is_told_with_its_key_and_counted(database: Database, clock: Clock) -> None:
     wake(database, "change", "late", "held")
+    clock.tick(seconds=5)
+    wake(database, "change", "later")
     wake(database, "server", "failing")
     for _ in range(jobs.FAILING_AFTER):
         with database.unit(SYSTEM) as tx:
             (claim,) = work.claim_in(tx, "server", holder="w", seconds=5)
             work.finish(tx, claim, next_due=tx.now, error="down")
-    clock.tick(seconds=40)
+    clock.tick(seconds=35)
     with database.unit(SYSTEM) as tx:
         work.claim_in(tx, "change", holder="w", seconds=60, key="held")
         (claim,) = work.claim_in(tx, "server", holder="w", seconds=60)
@@ -74,11 +105,11 @@ def test_overdue_and_failing_work_is_told_with_its_key_and_counted(database: Dat
     metrics = Metrics()
     with structlog.testing.capture_logs() as logs:
         jobs.sweep(database, metrics, ["change", "server"], timedelta(seconds=30))
-    assert [(line["event"], line["kind"], line["key"], line["seconds"]) for line in logs] == [
-        ("work.overdue", "change", "late", 40.0)
+    assert [(line["event"], line["kind"], line["items"], line["key"], line["seconds"]) for line in logs] == [
+        ("work.overdue", "change", 2, "late", 40.0)
     ]
     value = metrics.registry.get_sample_value
-    assert value("countersign_work_overdue", {"kind": "change"}) == 1
+    assert value("countersign_work_overdue", {"kind": "change"}) == 2
     assert value("countersign_work_overdue", {"kind": "server"}) == 0
     assert value("countersign_work_failing", {"kind": "server"}) == 1
     metrics.beat(leader=False)
@@ -109,16 +140,6 @@ def test_the_ledger_s_head_is_exported_when_it_moved(database: Database, tmp_pat
         jobs.export_head(audit)
         jobs.export_head(audit)
     assert [(line["event"], line["seq"]) for line in logs] == [("ledger.head_exported", 1)]
-
-
-@pytest.mark.parametrize(("kinds", "wakes"), [(["server", "mirror"], True), (["server"], False)])
-def test_without_a_registry_no_mirror_is_woken(database: Database, tmp_path: Path, kinds: Sequence[str], wakes: bool) -> None:
-    audit = Audit(database, heads.HeadStore(tmp_path.as_uri(), tmp_path))
-    standard = {one.name: one for one in jobs.standard(database, audit, Metrics(), [], overdue_seconds=30, kinds=kinds)}
-    assert ("wake-mirror" in standard) is wakes
-    if wakes:
-        standard["wake-mirror"].run()
-        assert _items(database) == {("mirror", "*")}
 
 
 def test_lanes_keep_what_is_slow_from_what_decides() -> None:

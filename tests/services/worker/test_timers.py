@@ -103,6 +103,13 @@ def test_a_new_leader_runs_at_once_what_nobody_ran(database: Database, clock: Cl
     assert ran == ["resync"]
 
 
+def test_a_worker_that_begins_to_lead_runs_the_rare_jobs_at_once(real_time_database: Database) -> None:
+    ran: list[str] = []
+    with crew(real_time_database, lambda _: {}, "w", jobs=[Job("rare", 1e6, lambda: ran.append("rare"))]):
+        until(lambda: ran)
+    assert ran == ["rare"]
+
+
 def test_a_job_that_fails_is_logged_and_runs_again_in_its_next_slot(real_time_database: Database) -> None:
     tried: list[int] = []
 
