@@ -18,7 +18,7 @@ import httpx
 from backend.embedded.mlflow import MlflowServer, start_mlflow
 from backend.embedded.supervisor import Supervisor
 from benchmarks.children import Child
-from benchmarks.harness import spending, take_turns
+from benchmarks.harness import progress, spending, take_turns
 from benchmarks.machine import facts
 from benchmarks.registry_rows import ALIAS, asked_for
 from benchmarks.results import Figure, Result
@@ -41,9 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Sizes."""
     parser.add_argument("--models", type=int, default=10_000, help="registered models (%(default)s)")
     parser.add_argument("--versions", type=int, default=5, help="versions of each (%(default)s)")
-    parser.add_argument("--lists", type=int, default=30, help="lists a round and side (%(default)s)")
-    parser.add_argument("--lookups", type=int, default=300, help="alias lookups a round and side (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn (%(default)s)")
+    parser.add_argument("--lists", type=int, default=20, help="lists a round and side (%(default)s)")
+    parser.add_argument("--lookups", type=int, default=200, help="alias lookups a round and side (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each side has its turn (%(default)s)")
     parser.add_argument("--no-rest", action="store_true", help="leave out MLflow's server, which takes half a minute to start")
 
 
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> Result:
     with _sides(options) as sides:
         _compare(sides)
         for question, what in QUESTIONS.items():
+            progress(what)
             times = options.lists if question.startswith("newest") else options.lookups
             rounds = take_turns(options.rounds, {name: _turn(side, question, times) for name, side in sides.items()})
             figures += [Figure(what, name, "ms CPU", tuple(seconds * 1e3 for seconds in each)) for name, each in rounds.items()]
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> Result:
         figures=figures,
         ratios=_ratios(figures),
         notes=(
-            "CPU of one question: of the process that asks the database; for REST, of the server's processes, not the client's.",
+            "CPU of one question: of the process that asks the database; of the server alone, without its client, for REST.",
             "MLflow's lists come with the tags of every entry; ours leave those to the page of one version.",
             "MLflow cannot be asked for the number alone: it is compared with the whole version.",
         ),
@@ -76,6 +77,7 @@ def _sides(options: argparse.Namespace) -> Iterator[dict[str, Side]]:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="countersign-bench-")))
         (folder / "mlflow").mkdir()
         ours, store = (opened.enter_context(Child(f"benchmarks.registry_{name}")) for name in ("ours", "peer"))
+        progress("filling the registries")
         size = {"models": options.models, "versions": options.versions}
         ours.call("fill", url=f"sqlite:///{folder / 'ours.db'}", **size)
         store.call("fill", url=f"sqlite:///{folder / 'mlflow' / 'mlflow.db'}", **size)
