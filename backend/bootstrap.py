@@ -92,7 +92,7 @@ def build(settings: Settings) -> Backend:
         versions=versions,
         mirror=Mirror(database, registry, lease_seconds=settings.lease_seconds),
         packaging=packaging,
-        servers=Servers(database, guard, _sealer(settings), connections, router_type),
+        servers=Servers(database, guard, _sealer(settings), connections, router_type, in_memory=settings.demo_identities),
         endpoints=Endpoints(
             database, connections, packaging, lambda model, number: _registered_digest(database, model, number)
         ),

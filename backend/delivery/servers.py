@@ -66,6 +66,7 @@ class Servers:
         sealer: seals credentials to the worker's key; None where nobody can enter one.
         connect: from rows to adapters.
         router_type: from a router's kind to its adapter's class; Refusal for an unknown kind.
+        in_memory: whether servers and routers in memory may be added: they serve nobody, and keep a file where they are told.
     """
 
     def __init__(
@@ -75,12 +76,15 @@ class Servers:
         sealer: Sealer | None,
         connect: Connect,
         router_type: Callable[[str], type[Router]],
+        *,
+        in_memory: bool = True,
     ) -> None:
         self._database = database
         self._guard = guard
         self._sealer = sealer
         self._connect = connect
         self._router_type = router_type
+        self._in_memory = in_memory
 
     def register(
         self,
@@ -221,6 +225,14 @@ class Servers:
         with self._database.read() as session:
             ours = session.exec(select(Endpoint.served_name).where(Endpoint.server_id == row.id)).all()
         return unmanaged(seen, ours)
+
+    def _refuse_memory(self, kind: str) -> None:
+        if kind == "memory" and not self._in_memory:
+            raise Refusal(
+                "A server or router in memory serves nobody; it is for demos and tests.",
+                "Add the one that really runs, or set COUNTERSIGN_DEMO_IDENTITIES=true on a machine of your own.",
+                code="not-here",
+            )
 
     def _demand(self, actor: Actor, action: str) -> None:
         """Asked before a name is resolved or anything is called for the actor, and again in the unit that writes."""

@@ -28,6 +28,7 @@ MODEL = "flight-delay"
 PRODUCTION, STAGING = "flight-delay", "flight-delay-staging"
 SERVER, ROUTER = "triton", "envoy"
 RUNTIME = "triton"
+OPEN = ("draft", "checking", "review", "approved", "applying", "blocked", "suspended")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,13 @@ class FlightsSetup:
         """A change as it is now."""
         with self.backend.database.read() as session:
             return session.get_one(Change, change_id)
+
+    def open_change(self, name: str) -> Change | None:
+        """The newest change of an endpoint that is not decided or not over yet."""
+        with self.backend.database.read() as session:
+            row = session.exec(select(Endpoint).where(Endpoint.name == name)).one()
+            query = select(Change).where(Change.endpoint_id == row.id, col(Change.state).in_(OPEN))
+            return session.exec(query.order_by(col(Change.number).desc())).first()
 
     # -- steps
 

@@ -350,3 +350,10 @@ def test_a_managed_endpoint_and_one_on_record_stay(around: Surroundings) -> None
     refused("in-use", around.endpoints.remove, around.as_("olga"), "delay", "why")
     with around.database.read() as session:
         assert session.exec(select(Endpoint)).one().name == "delay"
+
+
+def test_a_server_in_memory_is_refused_where_it_would_serve_nobody(around: Surroundings) -> None:
+    around.servers._in_memory = False
+    refused("not-here", _register, around)
+    refused("not-here", around.behind_router)
+    assert around.events("server") == around.events("router") == []
