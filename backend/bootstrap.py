@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import ValidationError
 from sqlmodel import select
 
 from backend import migrate
@@ -26,7 +27,10 @@ from backend.delivery.reconciler import Reconciler
 from backend.delivery.routers.names import router_type
 from backend.delivery.servers import Servers
 from backend.delivery.store import PackageStore
+from backend.delivery.targets.names import target_type
 from backend.delivery.timing import Timing
+from backend.evidence.port import GateContext
+from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
 from backend.policy.service import Policies
 from backend.registry.mirror import Mirror
@@ -57,6 +61,7 @@ class Backend:
     reconciler: Reconciler
     rollouts: Rollouts
     changes: Changes
+    evidence: EvidenceRunner
     inference_log: InferenceLog
 
     def close(self) -> None:
@@ -97,7 +102,21 @@ def build(settings: Settings) -> Backend:
         changes=Changes(
             database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds
         ),
+        evidence=EvidenceRunner(database, settings),
         inference_log=InferenceLog(settings.data_dir / "inference-log"),
+    )
+
+
+def gate_context(settings: Settings) -> GateContext:
+    """What a gate may reach, made anew in the gate's own process."""
+    backend = build(settings)
+    return GateContext(
+        database=backend.database,
+        artifacts=backend.versions,
+        packages=backend.packages,
+        target=Connections(backend.guard, _opener(settings)).target,
+        target_abilities=lambda kind: target_type(kind).abilities,
+        router_abilities=lambda kind: router_type(kind).abilities,
     )
 
 
@@ -144,6 +163,18 @@ def prepare(backend: Backend) -> None:
     migrate.upgrade(backend.database)
     backend.identities.seed_demo()
     backend.policies.seed()
+
+
+def read_settings(data: Path | None = None) -> Settings:
+    """Settings from the environment, with another data folder where one is named. Refusal for one that is wrong."""
+    try:
+        return Settings() if data is None else Settings(data_dir=data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = "_".join(str(part) for part in first["loc"]).upper()
+        raise Refusal(
+            f"COUNTERSIGN_{field} is wrong: {first['msg']}.", "Correct it, or unset it for its default.", code="bad-setting"
+        ) from error
 
 
 def missing_database(settings: Settings) -> Refusal | None:

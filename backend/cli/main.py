@@ -24,9 +24,7 @@ COMMANDS = {
 }
 
 
-@click.group(
-    cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="countersign")
 def main() -> None:
     """Countersign pushes only what was approved, finds whatever else runs, and can prove both."""

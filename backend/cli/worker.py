@@ -20,4 +20,4 @@ def worker(data: Path | None) -> NoReturn:
     """
     environment = os.environ | ({"COUNTERSIGN_DATA_DIR": str(data)} if data is not None else {})
     safe_path = ["-P"] if sys.flags.safe_path else []
-    os.execve(sys.executable, [sys.executable, *safe_path, "-m", "backend.worker"], environment)  # noqa: S606 - our own module
+    os.execve(sys.executable, [sys.executable, *safe_path, "-m", "backend.worker"], environment)

@@ -18,11 +18,8 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         "server": backend.reconciler.handle,
         "rollout": backend.rollouts.handle,
         "change": backend.changes.handle,
-        **(
-            {"mirror": backend.mirror.handle_mirror, "alias": backend.mirror.handle_alias}
-            if backend.settings.mlflow_url
-            else {}
-        ),
+        "evidence": backend.evidence.handle,
+        **_of_the_registry(backend),
     }
 
 
