@@ -49,6 +49,7 @@ class Backend:
     settings: Settings
     database: Database
     guard: Guard
+    connections: Connections
     packages: PackageStore
     identities: Identities
     policies: Policies
@@ -78,12 +79,13 @@ def build(settings: Settings) -> Backend:
     packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
     connections = Connections(guard, _opener(settings))
     registry = _registry(settings, guard)
-    versions = Versions(database, registry, _limits(settings), alias_pattern=settings.production_alias)
+    versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
     return Backend(
         settings=settings,
         database=database,
         guard=guard,
+        connections=connections,
         packages=packages,
         identities=Identities(database, settings),
         policies=Policies(database),
@@ -108,13 +110,13 @@ def build(settings: Settings) -> Backend:
 
 
 def gate_context(settings: Settings) -> GateContext:
-    """What a gate may reach, made anew in the gate's own process."""
+    """What a gate may reach, for the process of one check."""
     backend = build(settings)
     return GateContext(
         database=backend.database,
         artifacts=backend.versions,
         packages=backend.packages,
-        target=Connections(backend.guard, _opener(settings)).target,
+        target=backend.connections.target,
         target_abilities=lambda kind: target_type(kind).abilities,
         router_abilities=lambda kind: router_type(kind).abilities,
     )
@@ -125,10 +127,6 @@ def _registry(settings: Settings, guard: Guard) -> MlflowRegistry | None:
         return None
     token = settings.mlflow_token.get_secret_value() if settings.mlflow_token is not None else None
     return MlflowRegistry(settings.mlflow_url, guard, token=token)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(max_bytes=settings.upload_max_bytes, max_entries=settings.upload_max_entries, pickles=settings.allow_pickle)
 
 
 def _sealer(settings: Settings) -> Sealer | None:

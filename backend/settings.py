@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,7 +31,7 @@ class Settings(BaseSettings):
     )
     demo_identities: bool = Field(False, description="Allow the built-in demo identities (loopback only).")
     runtimes_dir: Path | None = Field(None, description="Folder of the embedded runtimes' environments. Default: `.runtimes/`.")
-    allow_pickle: Literal["refuse", "flag"] = Field(
+    allow_pickle: str = Field(
         "flag",
         description="Models whose artifacts contain pickled code: `refuse`, or `flag` them; they are never loaded here.",
     )

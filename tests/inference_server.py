@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 
-Mode = Literal["ready", "unloaded", "not_found", "error", "reset", "slow"]
+Mode = Literal["ready", "unloaded", "not_found", "error", "reset", "reset_once", "slow"]
 
 
 @dataclass
@@ -93,7 +93,8 @@ def _handler_of(world: InferenceServer) -> type[BaseHTTPRequestHandler]:
                     return self._answer(400, {"error": "Request for unknown model: version is not found"})
                 case "error":
                     return self._answer(500, {"error": "the model failed"})
-                case "reset":
+                case "reset" | "reset_once":
+                    version.mode = "ready" if version.mode == "reset_once" else version.mode
                     self.close_connection = True
                     return self.connection.shutdown(socket.SHUT_RDWR)
                 case "slow":

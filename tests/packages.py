@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,22 @@ def write_artifact(folder: Path, model: onnx.ModelProto, probes: Sequence[tuple[
 
 
 def build_package(folder: Path, model: onnx.ModelProto, probes: Sequence[tuple[Row, Row]] = ()) -> Packaged:
-    """The package that the real packager builds from it."""
-    artifact = write_artifact(folder / "artifact", model, probes)
-    package = folder / "package"
-    package.mkdir()
-    OnnxTritonPackager().build(artifact, package)
-    return packaged(package)
+    """The package that the real packager builds from it; built once for a model, since reading a graph starts a process."""
+    folder.mkdir(parents=True)
+    recorded = json.dumps([[dict(one), dict(other)] for one, other in probes])
+    for name, content in _built(model.SerializeToString(deterministic=True), recorded).items():
+        (folder / name).write_bytes(content)
+    return packaged(folder)
+
+
+@cache
+def _built(model: bytes, probes: str) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "package"
+        package.mkdir()
+        artifact = write_artifact(Path(folder) / "artifact", onnx.ModelProto.FromString(model), json.loads(probes))
+        OnnxTritonPackager().build(artifact, package)
+        return {path.name: path.read_bytes() for path in package.iterdir()}
 
 
 def triton_package(folder: Path, offset: float = 1.0, interface: str = "add", broken: bool = False) -> Packaged:

@@ -55,6 +55,11 @@ def check_upstream(guard: Guard, upstream: str) -> None:
         raise _unresolved("the upstream") from error
 
 
+def is_in_memory(kind: str, address: str) -> bool:
+    """Whether it names a server or router in memory (`memory:<name>`), which only those of that kind do. Nothing is called."""
+    return kind == "memory" and address.startswith("memory:") and address.isprintable() and len(address) < 1_000
+
+
 def origins(settings: Mapping[str, Any]) -> list[str]:
     """Scheme, host and port of every URL in some settings, sorted; fit for the ledger."""
     return sorted({origin(url) for _, url in _urls(settings)})

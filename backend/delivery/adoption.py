@@ -1,6 +1,7 @@
 """Adoption: what runs under an observed endpoint's name is looked at, its bytes are kept, and somebody signs that it is right.
 
-Nothing is ever written to the server: a baseline says what runs already. From then on the endpoint is managed.
+Nothing is written to the server: a baseline says what runs already. From then on the endpoint is managed, and where a router
+stands before it the worker gives it its route.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ class Adoption:
             environment=stand.endpoint.environment,
             model=stand.endpoint.model,
             server=stand.server.name,
+            router=stand.router.name if stand.router is not None else None,
             served_name=stand.endpoint.served_name,
             seen_at=self._now(),
             running=look.found.running,
@@ -160,7 +162,7 @@ class Adoption:
         names = sorted(name for name in target.observe().models if is_own_name(own, name))
         server = target.observe(names)
         routes = self._connect.router(stand.router).observe() if stand.router is not None else SeenRouter({})
-        found = Found(own, server, routes.routes.get(stand.endpoint.name))
+        found = Found(own, stand.server.upstream, server, routes.routes.get(stand.endpoint.name))
         return _Look(found, routes.foreign, baselines.base_digest(found, endpoint=stand.endpoint.id, revisions=stand.revisions))
 
     def _unmoved(self, stand: _Stand, base_digest: str) -> Found:

@@ -53,9 +53,14 @@ class Unmanaged:
 
 @dataclass(frozen=True)
 class Found:
-    """What one look at an endpoint's server, and its router if it has one, came to."""
+    """What one look at an endpoint's server, and its router if it has one, came to.
+
+    Args:
+        upstream: where routers reach that server.
+    """
 
     served_name: str
+    upstream: str
     server: SeenServer
     route: EndpointRoute | None = None
 
@@ -93,6 +98,7 @@ class BaselineProposal:
     environment: str
     model: str
     server: str
+    router: str | None
     served_name: str
     seen_at: datetime
     running: tuple[Running, ...]
@@ -111,9 +117,10 @@ class BaselineProposal:
         named = ", ".join(f"version {one.served_version} of {one.served_name}" for one in ready)
         if self.champion is not None:
             return f"{named} stay as they run, with the traffic that the router gives them."
+        routed = f" The router {self.router} is then told to send callers there." if self.router is not None else ""
         if len(ready) == 1:
-            return f"{named} becomes the champion with all of the traffic."
-        return f"{named} stay loaded; the one that you name as champion gets all of the traffic."
+            return f"{named} becomes the champion with all of the traffic.{routed}"
+        return f"{named} stay loaded; the one that you name as champion gets all of the traffic.{routed}"
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,8 @@ def obstacles(found: Found) -> tuple[str, ...]:
         for arm in arms
         if (arm.served_model, arm.served_version) not in ready
     ]
+    if found.route is not None and found.route.upstream != found.upstream:
+        said.append(f"the router sends its requests to {found.route.upstream}, not to {found.upstream}")
     if found.route is not None and found.route.champion not in {arm.arm for arm in arms}:
         said.append(f"the router names {found.route.champion} as champion, which is no arm of its own")
     if arms and sum(buckets.share(arm.ranges) for arm in arms) != BUCKETS:

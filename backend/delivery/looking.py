@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
 from backend.core.canonical import digest
 from backend.core.context import SYSTEM
@@ -18,13 +18,15 @@ from backend.core.work import LeaseLost
 from backend.delivery import base, courses, rules
 from backend.delivery.lease import Lease
 from backend.delivery.routers.port import Router, SeenRouter
-from backend.delivery.rows import Endpoint, Look, Observation
+from backend.delivery.rows import Endpoint, Look, Observation, Proof
 from backend.delivery.seen import SeenServer
 from backend.delivery.standing import Place, Standing
 from backend.delivery.targets.port import Target
 from backend.delivery.timing import Timing
 
 T = TypeVar("T")
+_STANDING = {"in_sync": "prove", "partial": "fall_short", "out_of_sync": "differ", "unreachable": "lose", "stale": "age"}
+"""The event that leaves an endpoint's state as it is."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,33 @@ def write_down(tx: Unit, judged: Judged, *, tried: bool = False, proofs_failed: 
     return endpoint
 
 
+def is_quiet(judged: Judged) -> bool:
+    """Whether a look says nothing that the one before did not say: most looks, so that they are told apart without a query."""
+    standing, seen, remembered = judged.standing, judged.seen, judged.standing.look
+    endpoint = standing.endpoint
+    if seen.server is None or not seen.route_known or remembered.seen_at is None:
+        return False
+    if _event(judged, endpoint, remembered, False, False) not in (None, _STANDING.get(endpoint.state)):
+        return False
+    if _would_be_clean(judged) and remembered.clean_generation != endpoint.generation:
+        return False
+    found, _ = _found(judged)
+    _, fresh_digest = _fresh_base(judged, endpoint.generation)
+    return remembered.digest == found and endpoint.base_digest == fresh_digest
+
+
+def write_quiet(tx: Unit, quiet: Sequence[Judged]) -> None:
+    """Notes when all these were seen as before, and that they are configured as they were, in two statements."""
+    ids = [one.standing.endpoint.id for one in quiet]
+    if not ids:
+        return
+    at, connection = quiet[0].seen.at, tx.session.connection()
+    connection.execute(update(Look).where(col(Look.endpoint_id).in_(ids)).values(seen_at=at))
+    in_sync = [one.standing.endpoint.id for one in quiet if one.verdict.state == "in_sync" and one.standing.is_proved]
+    configured = (col(Proof.endpoint_id).in_(in_sync), col(Proof.kind) == "configured", col(Proof.verdict) == "ok")
+    connection.execute(update(Proof).where(*configured).values(checked_at=at))
+
+
 def mark_stale(database: Database, timing: Timing) -> int:
     """Marks endpoints that nobody has seen for too long, so that none stays in a passing state (I6). Returns how many."""
     with database.read() as session:
@@ -204,21 +233,36 @@ def _remembered(tx: Unit, judged: Judged, endpoint: Endpoint) -> Look:
     if judged.seen.server is None or not judged.seen.route_known:
         return found
     found.seen_at = judged.seen.at
-    verdict = judged.verdict
-    if verdict.state == "in_sync" and not verdict.leftovers and judged.standing.may_be_clean(judged.seen.at):
+    if _would_be_clean(judged):
         found.clean_generation = endpoint.generation
     return found
 
 
+def _would_be_clean(judged: Judged) -> bool:
+    verdict = judged.verdict
+    return verdict.state == "in_sync" and not verdict.leftovers and judged.standing.may_be_clean(judged.seen.at)
+
+
+def _found(judged: Judged) -> tuple[str, dict[str, Any]]:
+    """What was seen, and its digest; with what the plain facts do not show: other bytes, another configuration."""
+    seen, wanted = judged.seen, judged.wanted
+    facts = base.seen_facts({wanted.base_name, *wanted.models, *wanted.leaving}, seen.server, seen.route)
+    foreign = sorted(each.says for each in judged.verdict.differences if each.foreign)
+    return digest({**facts, "bytes": foreign}), facts
+
+
+def _fresh_base(judged: Judged, generation: int) -> tuple[dict[str, Any], str]:
+    fresh = base.base_from(generation, judged.standing.desired, judged.wanted, judged.seen)
+    return fresh, base.base_digest(fresh)
+
+
 def _observe(tx: Unit, judged: Judged, endpoint: Endpoint, remembered: Look) -> bool:
     """Writes an observation and the new base where what is seen differs from the look before."""
-    seen, wanted = judged.seen, judged.wanted
+    seen = judged.seen
     if seen.server is None or not seen.route_known:
         return False
-    facts = base.seen_facts({wanted.base_name, *wanted.models, *wanted.leaving}, seen.server, seen.route)
-    found = digest({**facts, "bytes": _bytes_differ(judged.verdict)})
-    fresh = base.base_from(endpoint.generation, judged.standing.desired, wanted, seen)
-    fresh_digest = base.base_digest(fresh)
+    found, facts = _found(judged)
+    fresh, fresh_digest = _fresh_base(judged, endpoint.generation)
     if remembered.digest == found and endpoint.base_digest == fresh_digest:
         return False
     remembered.digest = found
@@ -236,8 +280,3 @@ def _observe(tx: Unit, judged: Judged, endpoint: Endpoint, remembered: Look) -> 
         )
     )
     return True
-
-
-def _bytes_differ(verdict: rules.Verdict) -> list[str]:
-    """Differences that the plain facts do not show: other bytes, another configuration."""
-    return sorted(each.says for each in verdict.differences if each.foreign)

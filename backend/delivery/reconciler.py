@@ -37,7 +37,7 @@ from backend.delivery.timing import Timing
 R = TypeVar("R")
 A = TypeVar("A")
 Settled = Callable[[Unit, str], None]
-"""Told in the same unit when an endpoint's generation was proved, by its id: rollouts and changes wait for it."""
+"""Told in the same unit when an endpoint's generation was proved, or its base moved, by its id: rollouts and changes wait."""
 
 
 class Reconciler:
@@ -117,36 +117,55 @@ class _Pass:
         """Writes down what was found and decides. With nothing to do, the server is given back in the same unit."""
         with self._database.unit(SYSTEM) as tx:
             self._lease.fence(tx)
-            attempts = [made for one in judged if (made := self._consider(tx, one, renewed[one.standing.endpoint.id]))]
+            quiet = [one for one in judged if not renewed[one.standing.endpoint.id] and self._is_quiet(one, tx.now)]
+            looking.write_quiet(tx, quiet)
+            told = {one.standing.endpoint.id for one in quiet}
+            others = [one for one in judged if one.standing.endpoint.id not in told]
+            attempts = [made for one in others if (made := self._consider(tx, one, renewed[one.standing.endpoint.id]))]
             for attempt in attempts:
                 pushlog.open_record(tx, attempt, self._lease.claim.token)
             if not attempts:
                 self._give_back(tx)
             return attempts
 
-    def _consider(self, tx: Unit, judged: Judged, renewed: Sequence[Proved]) -> Attempt | None:
-        endpoint = looking.write_down(tx, judged, proofs_failed=proofs.failure(renewed))
-        if endpoint is None:
-            return None
-        proofs.keep(tx, endpoint.id, endpoint.generation, renewed)
-        remembered = tx.session.get(Look, endpoint.id)
-        retry_at = remembered.retry_at if remembered is not None else None
-        if retry_at is not None:
-            self._due.append(retry_at)
-        chosen = courses.course(
+    def _is_quiet(self, judged: Judged, now: datetime) -> bool:
+        """Whether there is nothing to write down but the time, and nothing to do."""
+        endpoint, remembered = judged.standing.endpoint, judged.standing.look
+        if remembered.retry_at is not None or not looking.is_quiet(judged):
+            return False
+        return self._course(judged, endpoint, None, now) == "look"
+
+    def _course(self, judged: Judged, endpoint: Endpoint, retry_at: datetime | None, now: datetime) -> courses.Course:
+        return courses.course(
             judged.verdict,
             state=endpoint.state,
             repair=endpoint.repair,
             revoked=judged.standing.revoked,
             proved=endpoint.proved_generation == endpoint.generation,
             retry_at=retry_at,
-            now=tx.now,
+            now=now,
         )
+
+    def _consider(self, tx: Unit, judged: Judged, renewed: Sequence[Proved]) -> Attempt | None:
+        endpoint = looking.write_down(tx, judged, proofs_failed=proofs.failure(renewed))
+        if endpoint is None:
+            return None
+        self._tell_of_base(tx, judged, endpoint)
+        proofs.keep(tx, endpoint.id, endpoint.generation, [*renewed, *_disproved(judged)])
+        remembered = tx.session.get(Look, endpoint.id)
+        retry_at = remembered.retry_at if remembered is not None else None
+        if retry_at is not None:
+            self._due.append(retry_at)
+        chosen = self._course(judged, endpoint, retry_at, tx.now)
         if chosen == "look" or (chosen == "prove" and proofs.failure(renewed)):
             return None
         if self._must_drain(endpoint, chosen, tx.now) or self._is_fight(tx, endpoint, chosen):
             return None
         return Attempt(judged.standing, chosen, new_id("psh"), tx.now)
+
+    def _tell_of_base(self, tx: Unit, judged: Judged, endpoint: Endpoint) -> None:
+        if endpoint.base_digest != judged.standing.endpoint.base_digest:
+            self._all._settled(tx, endpoint.id)
 
     def _must_drain(self, endpoint: Endpoint, chosen: courses.Course, now: datetime) -> bool:
         """Whether requests may still be on their way to what would be unloaded."""
@@ -230,6 +249,7 @@ class _Pass:
         if attempt.going and attempt.course != "unload":
             self._mark_proved(tx, attempt, endpoint, was_proved)
         looking.write_down(tx, judged, tried=True, proofs_failed=proofs.failure(attempt.proved))
+        self._tell_of_base(tx, judged, endpoint)
         proofs.keep(tx, endpoint.id, endpoint.generation, attempt.proved)
         self._count(tx, attempt, endpoint)
         pushlog.close_record(tx, attempt, _outcome(attempt, was_proved))
@@ -294,7 +314,8 @@ class _Pass:
         standing = judged.standing
         if standing.desired is None or not standing.is_proved or judged.verdict.state != "in_sync":
             return ()
-        return self._take(judged, self._prover.due(standing, judged.seen.at))
+        due = self._prover.due(standing, judged.seen.at)
+        return self._take(judged, due) if due else ()
 
     def _take(self, judged: Judged, kinds: Iterable[ProofKind]) -> tuple[Proved, ...]:
         if self._reach.target is None:
@@ -310,6 +331,13 @@ class _Pass:
         now = self._lease.now()
         due = [one for one in standings if one.desired is not None and "bytes" in self._prover.due(one, now)]
         return sorted({name for one in due for name in _names(one)})
+
+
+def _disproved(judged: Judged) -> list[Proved]:
+    """A difference is at once a proof that failed: nothing may be shown as configured that a look found otherwise."""
+    if not judged.standing.is_proved or judged.verdict.state not in ("partial", "out_of_sync"):
+        return []
+    return [Proved("configured", "failed", judged.verdict.reason)]
 
 
 def _names(standing: Standing) -> set[str]:

@@ -11,11 +11,16 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access.rows import Identity
+from backend.core.canonical import loads
+from backend.core.ledger import LedgerRow
+from backend.delivery.courses import ENDPOINT
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.named import named
 from backend.delivery.rows import Authorization, Endpoint, Generation, Observation, PushRecord
 
 LIMIT = 200
+_TELL_STATE = tuple(f"endpoint.{verb}" for verb in ("observe", "admit", "prove", "pause", "resume", "repair_now"))
+"""Actions whose ledger rows hold the endpoint's state before and after."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class GenerationView:
 
 @dataclass(frozen=True)
 class PushView:
-    """One attempt to make a generation true. `outcome`: running, proved, failed, repaired or lost; `seconds` once it ended."""
+    """One attempt to make a generation true. `outcome` is what came of it, in `PushRecord`'s words; `seconds` once it ended."""
 
     id: str
     endpoint: str
@@ -85,10 +90,14 @@ class PushView:
 
 @dataclass(frozen=True)
 class TimelineEntry:
-    """A transition in what was seen, or a push. `at`: when it was seen; when the push ended, or began if it runs."""
+    """A transition in what was seen, a push, or a change of the endpoint's state (by the worker or by hand).
+
+    `at`: when it was seen or changed; when the push ended, or began if it runs. `state` is a push's outcome. `details` are what
+    was seen, the push's steps, or the state before with who changed it.
+    """
 
     at: datetime
-    kind: Literal["observation", "push"]
+    kind: Literal["observation", "push", "state"]
     id: str
     generation: int
     state: str
@@ -105,7 +114,9 @@ class Moment:
         desired: the generation in force then, with who admitted it under which policy; None before the baseline. Its
             `proved_at`, `bake_until` and `revoked_at` are None where that came only later.
         votes: those that its authorization names: identity, verdict, digests and time.
-        state, reason, seen: the newest transition that had been seen by then, at `seen_at`; None before the first look.
+        state, reason: of the endpoint then, as the ledger tells it.
+        seen: what had last been seen by then, since `seen_at`; None before the first look. Read it together with the state: of
+            an endpoint that is unreachable or stale nobody knew whether it was still so.
     """
 
     at: datetime
@@ -146,7 +157,7 @@ def push_log(
 def timeline(
     session: Session, name: str, after: datetime | None = None, *, until: datetime | None = None, limit: int = 100
 ) -> tuple[TimelineEntry, ...]:
-    """What was seen and pushed, newest first; only what is later than `after`, which a live page asks for again and again.
+    """What was seen, pushed and changed, newest first; only what is later than `after`, as a live page asks again and again.
 
     A push that ran at `after` and ended since is told again, with its end. `until` (inclusive) shows an earlier stretch.
     """
@@ -154,7 +165,9 @@ def timeline(
     ended = sa.func.coalesce(col(PushRecord.finished_at), col(PushRecord.started_at))
     seen = select(Observation).where(Observation.endpoint_id == endpoint.id, *_between(col(Observation.seen_at), after, until))
     pushed = select(PushRecord).where(PushRecord.endpoint_id == endpoint.id, *_between(ended, after, until))
+    moved = _moves(endpoint).where(*_between(col(LedgerRow.at), after, until)).limit(most)
     entries = [
+        *filter(None, map(_state_entry, session.exec(moved))),
         *map(_seen_entry, session.exec(seen.order_by(col(Observation.seen_at).desc()).limit(most))),
         *map(_push_entry, session.exec(pushed.order_by(ended.desc()).limit(most))),
     ]
@@ -176,15 +189,18 @@ def at(session: Session, name: str, moment: datetime) -> Moment:
         .order_by(col(Observation.seen_at).desc(), col(Observation.id).desc())
         .limit(1)
     ).first()
+    moved = session.exec(_moves(endpoint).where(col(LedgerRow.at) <= moment).limit(1)).first()
+    told = loads(moved.after_json) if moved is not None else {}
+    exists = endpoint.created_at <= moment
     view = _views(session, endpoint, [desired], until=moment)[0] if desired is not None else None
     granted = session.get(Authorization, desired.authorization_id) if desired is not None and desired.authorization_id else None
     return Moment(
         at=moment,
-        exists=endpoint.created_at <= moment,
+        exists=exists,
         desired=view,
         votes=tuple(granted.votes) if granted is not None else (),
-        state=seen.state if seen is not None else None,
-        reason=seen.reason if seen is not None else "",
+        state=str(told.get("state", ENDPOINT.initial)) if exists else None,
+        reason=_reason(told),
         seen=seen.seen if seen is not None else None,
         seen_at=seen.seen_at if seen is not None else None,
     )
@@ -294,6 +310,28 @@ def _push_entry(row: PushRecord) -> TimelineEntry:
     return TimelineEntry(
         row.finished_at or row.started_at, "push", row.id, row.generation, row.outcome, row.error or "", details
     )
+
+
+def _moves(endpoint: Endpoint) -> Any:
+    """The ledger's rows that tell this endpoint's state, newest first."""
+    query = select(LedgerRow).where(
+        LedgerRow.subject_kind == "endpoint", LedgerRow.subject_id == endpoint.id, col(LedgerRow.action).in_(_TELL_STATE)
+    )
+    return query.order_by(col(LedgerRow.seq).desc())
+
+
+def _state_entry(row: LedgerRow) -> TimelineEntry | None:
+    before, after = loads(row.before_json) or {}, loads(row.after_json) or {}
+    if before.get("state") in (None, after.get("state")):
+        return None
+    details = {"before": before["state"], "action": row.action, "actor_id": row.actor_id}
+    generation = int(after.get("generation", 0))
+    return TimelineEntry(row.at, "state", f"led_{row.seq:012d}", generation, after["state"], _reason(after), details)
+
+
+def _reason(told: Mapping[str, Any]) -> str:
+    """The worker's words, or those of who did it by hand."""
+    return str(told.get("state_reason") or told.get("reason") or "")
 
 
 def _between(column: Any, after: datetime | None, until: datetime | None) -> list[sa.ColumnElement[bool]]:

@@ -18,7 +18,7 @@ from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.core.sealed import Sealer
 from backend.core.unit import Unit
-from backend.delivery.addresses import check_upstream, check_url, check_urls, origin, origins
+from backend.delivery.addresses import check_upstream, check_url, check_urls, is_in_memory, origin, origins
 from backend.delivery.baselines import Unmanaged, unmanaged
 from backend.delivery.named import add_named, named
 from backend.delivery.routers.port import Router, RouterAbilities, RouterFacts
@@ -100,7 +100,7 @@ class Servers:
         """
         self._demand(actor, "server.register")
         checked = self._checked(target_type(kind).Settings, kind, settings)
-        check_upstream(self._guard, upstream)
+        self._check_upstream(kind, upstream)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
             row = Server(
@@ -125,7 +125,7 @@ class Servers:
         """Adds a router. `public_url` is where callers reach its endpoints."""
         self._demand(actor, "server.register")
         checked = self._checked(self._router_type(kind).Settings, kind, settings)
-        check_url(self._guard, public_url, "the public URL")
+        self._check_public_url(kind, public_url)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
             row = RouterRow(
@@ -154,7 +154,7 @@ class Servers:
         """
         known = self._known(actor, "server.edit", Server, name)
         checked = self._checked(target_type(known.kind).Settings, known.kind, _or(settings, known.settings))
-        check_upstream(self._guard, _or(upstream, known.upstream))
+        self._check_upstream(known.kind, _or(upstream, known.upstream))
         with self._database.unit(actor) as tx:
             row = self._opened(tx, Server, name, revision)
             before = _told(row)
@@ -178,7 +178,7 @@ class Servers:
         """The same for a router; every server behind it is looked at again at once."""
         known = self._known(actor, "server.edit", RouterRow, name)
         checked = self._checked(self._router_type(known.kind).Settings, known.kind, _or(settings, known.settings))
-        check_url(self._guard, _or(public_url, known.public_url), "the public URL")
+        self._check_public_url(known.kind, _or(public_url, known.public_url))
         with self._database.unit(actor) as tx:
             row = self._opened(tx, RouterRow, name, revision)
             before = _told(row)
@@ -269,6 +269,14 @@ class Servers:
             ) from error
         check_urls(self._guard, typed)
         return typed
+
+    def _check_upstream(self, kind: str, upstream: str) -> None:
+        if not is_in_memory(kind, upstream):
+            check_upstream(self._guard, upstream)
+
+    def _check_public_url(self, kind: str, url: str) -> None:
+        if not is_in_memory(kind, url):
+            check_url(self._guard, url, "the public URL")
 
     def _keep_credential(self, row: R, settings: Mapping[str, Any], credential: str | None, *, forget: bool) -> None:
         """A credential is never sent to an address that it was not entered for."""

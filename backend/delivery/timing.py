@@ -11,7 +11,7 @@ from backend.delivery.seen import ProofKind
 
 def _renewals() -> dict[ProofKind, timedelta]:
     return {
-        "configured": timedelta(0),
+        "configured": timedelta(days=3650),  # every look that finds nothing new is one
         "answers": timedelta(seconds=60),
         "bytes": timedelta(minutes=5),
         "behaviour": timedelta(minutes=15),

@@ -104,6 +104,8 @@ class Promotion:
             back = self.setup.live_version(PRODUCTION)
             self._flowing(traffic, max(MIN_REQUESTS, traffic.stats().requests + MIN_REQUESTS // 5))
         stats = traffic.stats()
+        if stats.failed:
+            self.say(f"Failed requests by kind: {dict(stats.failures)}.")
         verified = self.backend.audit.verify()
         return PromotionReport(
             endpoint=PRODUCTION,

@@ -49,7 +49,7 @@ class Stack:
     backend: Backend
 
     @classmethod
-    def start(cls, folder: Path, say: Say) -> Self:
+    def start(cls, folder: Path, say: Say, *, observe_seconds: float = OBSERVE_SECONDS) -> Self:
         """Starts all of it and waits until each answers. What is slow is said before it is begun."""
         folder = folder.absolute()
         found_triton, found_envoy = _runtimes()
@@ -62,7 +62,7 @@ class Stack:
                 triton = starting.submit(start_triton, group, folder / "triton", found_triton)
                 envoy = starting.submit(start_envoy, group, folder / "envoy", found_envoy)
                 servers = mlflow.result(), triton.result(), envoy.result()
-            settings = _settings(folder, servers[0].url)
+            settings = _settings(folder, servers[0].url, observe_seconds)
             services = bootstrap.install(settings)
             worker = group.start(worker_spec(folder, settings))
         except BaseException:
@@ -95,13 +95,13 @@ def worker_spec(folder: Path, settings: Settings) -> Spec:
     )
 
 
-def _settings(folder: Path, mlflow_url: str) -> Settings:
+def _settings(folder: Path, mlflow_url: str, observe_seconds: float) -> Settings:
     return Settings(
         data_dir=folder,
         mlflow_url=mlflow_url,
         allowed_networks=LOOPBACK_NETWORK,
         demo_identities=True,
-        observe_seconds=OBSERVE_SECONDS,
+        observe_seconds=observe_seconds,
     )
 
 

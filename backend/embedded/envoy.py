@@ -210,7 +210,7 @@ def _request_ids() -> dict[str, Any]:
 def _distrust() -> dict[str, Any]:
     """Callers are strangers: their x-envoy-* headers and ours are removed, their paths normalised before routing."""
     return {
-        "use_remote_address": True,
+        "use_remote_address": True,  # and no internal_address_config: with one, even an empty one, loopback is trusted
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",

@@ -150,6 +150,14 @@ def test_the_champion_answers_for_buckets_that_nobody_owns(world: World) -> None
     assert (got.arm, got.bucket) == ("champion", buckets.bucket("s", "unit 1"))
 
 
+def test_a_range_begins_with_its_first_bucket_and_ends_before_its_last(world: World) -> None:
+    number = buckets.bucket("exp-1", "u")
+    for ranges, arm in ((((number, number + 1),), "canary"), (((number - 1, number), (number + 1, number + 2)), "champion")):
+        route = make_route(world.upstream, {"champion": (), "canary": ranges})
+        push(world, route)
+        assert ask(world, route, "u").arm == arm
+
+
 def test_a_new_generation_is_stamped_from_its_push_on(world: World) -> None:
     route = make_route(world.upstream)
     for generation in (1, 2):

@@ -30,7 +30,7 @@ def model(name: str, states: dict[int, ModelState], *, digest: str | None = BYTE
 
 
 def found(*models: SeenModel, route: EndpointRoute | None = None) -> Found:
-    return Found("m", SeenServer({one.name: one for one in models}), route)
+    return Found("m", "h:1", SeenServer({one.name: one for one in models}), route)
 
 
 def kept(version: int = 1, **changes: Any) -> Kept:
@@ -60,6 +60,30 @@ def test_what_is_on_its_way_is_not_signed_off(state: ModelState) -> None:
         check_choice(one, {("m", 1): 1}, None)
     assert refused.value.code == "not-settled"
     assert obstacles(found(model("m", {1: "ready", 2: "failed"}))) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"upstream": "elsewhere:1"}, "not to h:1"),
+        ({"champion": "v9"}, "no arm of its own"),
+        ({"arms": (ArmRoute("v1", 1, "m", 1, ((0, 9_000),)),)}, "100 %"),
+        ({"arms": (ArmRoute("v1", 2, "m", 2, ((0, 10_000),)),)}, "not ready"),
+        ({"arms": ()}, "no arm of its own"),
+    ],
+)
+def test_a_route_that_says_something_else_than_what_runs_stands_in_the_way(changes: dict[str, Any], says: str) -> None:
+    assert obstacles(found(model("m", {1: "ready"}), route=ROUTE)) == ()
+    said = obstacles(found(model("m", {1: "ready"}), route=replace(ROUTE, **changes)))
+    assert len(said) == 1
+    assert says in said[0]
+
+
+def test_a_route_with_names_that_no_plan_could_have_is_refused() -> None:
+    arms = (ArmRoute("Not A Slug", 1, "m", 1, ((0, 10_000),)),)
+    with pytest.raises(Refusal) as refused:
+        baseline(found(model("m", {1: "ready"}), route=replace(ROUTE, arms=arms)), [kept()], None, salt="s")
+    assert refused.value.code == "route-unusable"
 
 
 def test_the_digest_moves_with_everything_that_is_signed_and_with_nothing_else() -> None:

@@ -55,13 +55,13 @@ def version_contents(folder: Path, files: Sequence[TreeFile], config: Mapping[st
         files: its tree as it was hashed.
         config: the configuration that the server reports, in JSON form.
     """
-    copied = {file.path: file for file in files if not is_compiled(file.path)}
+    copied = {file.path: file for file in files if _is_taken(file.path)}
     return _contents(folder, copied, digest_tree(copied.values()), config)
 
 
 def is_compiled(path: str) -> bool:
     """Whether Python left it. Such code is never packaged: it would be run instead of the source."""
-    return CODE_GUARD in path.split("/")
+    return CODE_GUARD in path.split("/")[:-1]
 
 
 def _contents(root: Path, copied: Mapping[str, TreeFile], artifact_digest: str, config: Mapping[str, Any]) -> Contents:
@@ -92,7 +92,11 @@ def _of_artifact(files: Sequence[TreeFile]) -> dict[str, TreeFile]:
             raise _not_packageable(f"{path} lies beside the version folder, where the package does not reach")
     if PROBES in beside:
         inside.setdefault(PROBES, beside[PROBES])
-    return {path: file for path, file in inside.items() if not is_compiled(path)}
+    return {path: file for path, file in inside.items() if _is_taken(path)}
+
+
+def _is_taken(path: str) -> bool:
+    return path != CODE_GUARD and not is_compiled(path)
 
 
 def _version_folders(artifact: Path) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,7 +25,7 @@ from backend.delivery.routers import words
 from backend.delivery.routers.envoy_admin import EnvoyAdmin, Subscription, Subscriptions
 from backend.delivery.routers.envoy_files import WatchedFile, Written, last_reason, version_of
 from backend.delivery.routers.envoy_inspect import facts
-from backend.delivery.routers.envoy_readback import InForce, seen
+from backend.delivery.routers.envoy_readback import InForce, parse_dump, seen
 from backend.delivery.routers.envoy_render import PREFIX, Json, Rendered, is_ours, render
 from backend.delivery.routers.port import ArmTraffic, RouterAbilities, RouterFacts, SeenRouter
 from backend.delivery.targets.port import Access
@@ -100,7 +101,8 @@ class EnvoyRouter:
 
     def inspect(self) -> RouterFacts:
         """What Envoy says of itself, and what its own configuration lacks for us."""
-        return facts(self._admin.server(), self._admin.listeners(), self._settings.admin_url)
+        server = self._admin.read("/server_info", dict)
+        return self._admin.read("/config_dump", lambda dump: facts(server, dump, self._settings.admin_url))
 
     def push(self, desired: DesiredRouter) -> None:
         """Clusters, then routes. Nothing is written when the files and what is in force are so already."""
@@ -113,7 +115,8 @@ class EnvoyRouter:
 
     def observe(self) -> SeenRouter:
         """What is in force, and whether Envoy refused what was written last."""
-        return seen(self._admin.in_force(), self._settings.answer_seconds, self._rejected())
+        rejected, seconds = self._rejected(), self._settings.answer_seconds
+        return self._admin.read("/config_dump", lambda dump: seen(parse_dump(dump), seconds, rejected))
 
     def traffic(self) -> tuple[ArmTraffic, ...]:
         """A request that an arm failed is a failure of that arm, also when the champion answered it in the end.
@@ -150,30 +153,38 @@ class EnvoyRouter:
 
     def _give_clusters(self, wanted: Rendered, before: InForce, fared: Subscriptions) -> None:
         """What the new routes need, and what the routes in force still use."""
-        used = {name: each for name, each in before.clusters.items() if name in before.named_clusters and is_ours(each)}
+        named = before.named_clusters()
+        used = {name: each for name, each in before.clusters.items() if name in named and is_ours(each)}
         resources = _sorted({**used, **wanted.clusters})
         if _has(before, wanted) and _holds(self._clusters.read(), resources):
             return
-        self._clusters.replace(resources)
-        if not self._comes(lambda now: _has(now, wanted), "clusters", fared.clusters):
-            reason = self._reason() or "has not taken its new clusters in time"
-            raise ExternalFailure(self._system, f"kept its old routes: {reason}", retryable=True)
+        version = self._clusters.replace(resources)
+        if not self._comes("clusters", version, lambda now: _has(now, wanted), fared.clusters):
+            reason = self._reason() or "it has not taken its new clusters in time"
+            raise ExternalFailure(self._system, f"was left with its old routes: {reason}", retryable=True)
 
     def _give_routes(self, wanted: Rendered, fared: Subscriptions) -> None:
         """Hands the routes over and waits for them, at most a while: whether they came is for `observe` to say."""
-        self._routes.replace([wanted.routes])
-        self._comes(lambda now: now.configuration == wanted.routes, "routes", fared.routes)
+        version = self._routes.replace([wanted.routes])
+        self._comes("routes", version, lambda now: now.configuration == wanted.routes, fared.routes)
 
-    def _comes(self, holds: Callable[[InForce], bool], which: Literal["routes", "clusters"], fared: Subscription) -> bool:
-        """Waits until something is in force, or refused; Envoy takes a file in a few milliseconds."""
+    def _comes(
+        self, which: Literal["routes", "clusters"], version: str, holds: Callable[[InForce], bool], before: Subscription
+    ) -> bool:
+        """Waits until a file is in force, or refused. Envoy takes one in milliseconds; hundreds of clusters keep it busy."""
         deadline, pause = time.monotonic() + self._settings.timeout_seconds, 0.005
-        while not holds(self._admin.in_force()):
-            refused = getattr(self._admin.subscriptions(), which).refused > fared.refused
-            if refused or time.monotonic() > deadline:
-                return holds(self._admin.in_force())
+        while True:
+            with suppress(ExternalFailure):  # too busy to answer
+                fared = self._admin.subscriptions()
+                fares: Subscription = getattr(fared, which)
+                if fares.version == version and not fared.warming and holds(self._admin.in_force()):
+                    return True
+                if fares.refused > before.refused:
+                    return False
+            if time.monotonic() > deadline:
+                return False
             time.sleep(pause)
             pause = min(2 * pause, 0.2)
-        return True
 
     def _rejected(self) -> str:
         fared = self._admin.subscriptions()

@@ -17,6 +17,7 @@ from backend.embedded.envoy import ROUTE_CONFIG
 
 T = TypeVar("T")
 _ROUTES, _CLUSTERS = rf"rds\.{ROUTE_CONFIG}", r"cluster_manager\.cds"
+_ENDS = ("update_rejected", "update_failure", "update_time", "version_text")
 _SUBSCRIPTIONS = rf"({_ROUTES}|{_CLUSTERS})\.(update_|version_text)|cluster_manager\.warming"
 
 
@@ -50,15 +51,7 @@ class EnvoyAdmin:
 
     def in_force(self) -> InForce:
         """The configuration in force, of one moment: the whole dump is one answer."""
-        return self._parsed("/config_dump", parse_dump)
-
-    def server(self) -> Mapping[str, Any]:
-        """`/server_info`."""
-        return self._parsed("/server_info", lambda info: {**info, "node": dict(info["node"])})
-
-    def listeners(self) -> list[Mapping[str, Any]]:
-        """Every listener, static or not, as configured."""
-        return self._parsed("/config_dump", _listeners)
+        return self.read("/config_dump", parse_dump)
 
     def subscriptions(self) -> Subscriptions:
         """How the two files have fared."""
@@ -73,10 +66,11 @@ class EnvoyAdmin:
         lines = self._get("/stats", filter=pattern).text.splitlines()
         return {name: value.strip('"') for name, _, value in (line.partition(": ") for line in lines) if value}
 
-    def _parsed(self, path: str, parse: Callable[[Any], T]) -> T:
+    def read(self, path: str, parse: Callable[[Any], T]) -> T:
+        """What `parse` makes of the JSON at a path. ExternalFailure when it is not what Envoy has there."""
         try:
             return parse(loads(self._get(path).content))
-        except (Refusal, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (Refusal, LookupError, TypeError, ValueError, AttributeError) as error:
             raise self._unexpected(path) from error
 
     def _get(self, path: str, **query: str) -> httpx.Response:
@@ -92,12 +86,6 @@ class EnvoyAdmin:
         return ExternalFailure(self.system, f"gave an answer to {path} that is not Envoy's", retryable=False)
 
 
-def _listeners(dump: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    parts = [one for part in dump["configs"] for one in part.get("static_listeners", ())]
-    dynamic = [one for part in dump["configs"] for one in part.get("dynamic_listeners", ())]
-    return [one["listener"] for one in [*parts, *(each.get("active_state", {}) for each in dynamic)] if "listener" in one]
-
-
 def _subscription(figures: Mapping[str, str], pattern: str) -> Subscription:
     """Of several listeners that read the same file, the one that fared worst."""
     mine = {name: value for name, value in figures.items() if re.search(rf"{pattern}\.", name)}
@@ -107,9 +95,6 @@ def _subscription(figures: Mapping[str, str], pattern: str) -> Subscription:
         taken_at=min((int(value) for value in of["update_time"]), default=0) / 1000,
         version=min(of["version_text"], default=""),
     )
-
-
-_ENDS = ("update_rejected", "update_failure", "update_time", "version_text")
 
 
 def _warming(figures: Mapping[str, str]) -> int:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.core.canonical import digest, loads
+from backend.core.canonical import loads
 from backend.core.errors import ExternalFailure, Refusal
-from backend.delivery.routers.envoy_render import Json, text_of
+from backend.delivery.routers.envoy_render import Json, digest_of, text_of
 
 MAX_FILE_BYTES = 64 << 20
 _LOG_TAIL_BYTES = 64 << 10
@@ -69,7 +69,7 @@ class WatchedFile:
 
 def version_of(resources: Iterable[Json]) -> str:
     """The version under which Envoy reports these resources."""
-    return digest(list(resources))
+    return digest_of(list(resources))
 
 
 def last_reason(log_file: str | None) -> str:

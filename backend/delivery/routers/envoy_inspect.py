@@ -16,12 +16,11 @@ _NEEDED = {
 }
 
 
-def facts(server: Mapping[str, Any], listeners: Iterable[Mapping[str, Any]], admin_url: str) -> RouterFacts:
-    """From `/server_info` and the listeners of `/config_dump`."""
-    version = str(server.get("version", "")).split("/")
-    warnings = [*_missing(server.get("node", {})), *_of_listeners(list(listeners)), *_of_admin(admin_url)]
-    number = version[1] if len(version) > 1 else "unknown"
-    return RouterFacts("Envoy", number[:40], live=server.get("state") == "LIVE", warnings=tuple(warnings))
+def facts(server: Mapping[str, Any], dump: Mapping[str, Any], admin_url: str) -> RouterFacts:
+    """From `/server_info` and `/config_dump`. Raises LookupError for the answers of something else."""
+    version = str(server["version"]).split("/")[1]  # commit/version/...
+    warnings = [*_missing(server["node"]), *_of_listeners(_listeners(dump)), *_of_admin(admin_url)]
+    return RouterFacts("Envoy", version[:40], live=server["state"] == "LIVE", warnings=tuple(warnings))
 
 
 def _missing(node: Mapping[str, Any]) -> list[str]:
@@ -51,6 +50,8 @@ def _of_manager(manager: Mapping[str, Any]) -> list[str]:
         warnings.append(f"the listener has no Lua filter named {ASSIGN_FILTER}, so that every request goes to the champion")
     if forgeable:
         warnings.append(f"the listener lets callers forge {', '.join(forgeable)}")
+    if not manager.get("use_remote_address") or "internal_address_config" in manager:
+        warnings.append("the listener may believe callers' own x-envoy-* headers, which change time limits and repeats")
     if not manager.get("normalize_path"):
         warnings.append("the listener does not normalise paths")
     return warnings
@@ -63,6 +64,13 @@ def _of_admin(url: str) -> list[str]:
     except ValueError:
         loopback = host == "localhost"
     return [] if loopback else [f"its admin endpoint answers without authentication at {host[:80]}: nobody else may reach it"]
+
+
+def _listeners(dump: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Every listener, static or not, as configured."""
+    static = [one for part in dump["configs"] for one in part.get("static_listeners", ())]
+    dynamic = [one.get("active_state", {}) for part in dump["configs"] for one in part.get("dynamic_listeners", ())]
+    return [one["listener"] for one in (*static, *dynamic) if "listener" in one]
 
 
 def _managers(listeners: list[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.core.canonical import digest
 from backend.delivery.desired import ArmRoute, EndpointRoute
-from backend.delivery.routers.envoy_render import Json, arm_stat, render
+from backend.delivery.routers.envoy_render import Json, arm_stat, digest_of, render
 from backend.delivery.routers.port import SeenRouter
 from backend.delivery.routers.words import from_words
 from backend.embedded.envoy import ASSIGN_FILTER, GENERATION_HEADER, ROUTE_CONFIG
@@ -35,9 +34,8 @@ class InForce:
 
     def digest(self) -> str:
         """Digest of all of it."""
-        return digest({"routes": self.configuration, "clusters": dict(self.clusters)})
+        return digest_of({"routes": self.configuration, "clusters": dict(self.clusters)})
 
-    @property
     def named_clusters(self) -> frozenset[str]:
         """Every cluster that a route in force may send a request to."""
         return frozenset(_clusters_in(self.configuration))

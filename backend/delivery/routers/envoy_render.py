@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from backend.core.canonical import digest
+from backend.core.canonical import digest_bytes
 from backend.delivery.desired import ArmRoute, EndpointRoute
 from backend.delivery.routers.words import infer_path, model_path, to_words
 from backend.embedded.envoy import (
@@ -59,16 +59,9 @@ class Rendered:
 
 def render(routes: Iterable[EndpointRoute], answer_seconds: float) -> Rendered:
     """Everything for these endpoints, in order of their names. `answer_seconds` bounds one attempt at one arm."""
-    parts = [(_endpoint_routes(route, answer_seconds), endpoint_clusters(route)) for route in sorted(routes, key=_name)]
-    listed = [one for part, _ in parts for one in part]
-    return Rendered(_configuration(listed), {name: one for _, part in parts for name, one in part.items()})
-
-
-def endpoint_clusters(route: EndpointRoute) -> dict[str, Json]:
-    """The clusters of one endpoint: its server as such, and the server as each arm sees it."""
-    server = _server(route)
-    arms = [_arm_cluster(route, arm, server["name"]) for arm in route.arms]
-    return {one["name"]: one for one in (server, *arms)}
+    parts = [_Endpoint.of(route, answer_seconds) for route in sorted(routes, key=lambda route: route.endpoint)]
+    listed = [one for part in parts for one in part.routes()]
+    return Rendered(_configuration(listed), {one["name"]: one for part in parts for one in (part.server, *part.arms.values())})
 
 
 def arm_stat(route: EndpointRoute, arm: ArmRoute) -> str:
@@ -78,7 +71,12 @@ def arm_stat(route: EndpointRoute, arm: ArmRoute) -> str:
 
 def content_name(stat: str, content: Mapping[str, Any]) -> str:
     """A cluster's name: what it is called in figures, and a digest of all that it says besides its name."""
-    return f"{stat}_{digest(content).removeprefix('sha256:')[:12]}"
+    return f"{stat}_{digest_of(content).removeprefix('sha256:')[:12]}"
+
+
+def digest_of(value: Any) -> str:
+    """`sha256:<hex>` over a value in a fixed form of its own: what is named by it never leaves this machine's Envoy."""
+    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
 
 
 def is_ours(cluster: Mapping[str, Any]) -> bool:
@@ -105,10 +103,6 @@ def text_of(response: Mapping[str, Any]) -> str:
     return json.dumps(response, indent=1, sort_keys=True) + "\n"
 
 
-def _name(route: EndpointRoute) -> str:
-    return route.endpoint
-
-
 def _configuration(routes: list[Json]) -> Json:
     if not routes:
         return {"@type": f"{_TYPE}.config.route.v3.RouteConfiguration", "name": ROUTE_CONFIG, "validate_clusters": True}
@@ -133,100 +127,103 @@ def _script(name: str) -> str:
 # -- the routes of one endpoint
 
 
-def _endpoint_routes(route: EndpointRoute, answer_seconds: float) -> list[Json]:
-    serving = [arm for arm in route.arms if arm.arm != route.shadow]
-    challengers = [arm for arm in serving if arm.arm != route.champion]
-    champion = next(arm for arm in serving if arm.arm == route.champion)
-    return [
-        *(_challenger(route, arm, answer_seconds) for arm in challengers),
-        _champion(route, champion, answer_seconds),
-        _read(route, champion, "", answer_seconds),
-        _read(route, champion, "/ready", answer_seconds),
-    ]
+@dataclass(frozen=True)
+class _Endpoint:
+    """One endpoint with its clusters: its server as such, and the server as each arm sees it."""
 
+    route: EndpointRoute
+    answer_seconds: float
+    server: Json
+    arms: Mapping[str, Json]
 
-def _challenger(route: EndpointRoute, arm: ArmRoute, answer_seconds: float) -> Json:
-    """Answers for its buckets; when it fails, the champion does."""
-    groups = [_group(route, name) for name in (arm.arm, route.champion)]
-    specifier = {"@type": f"{_TYPE}.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"}
-    action = {
-        "inline_cluster_specifier_plugin": {
-            "extension": {
-                "name": "envoy.router.cluster_specifier_plugin.priority_group",
-                "typed_config": {**specifier, "priority_groups": groups},
-            }
-        },
-        "retry_policy": {
-            **_retry("5xx"),
-            "per_try_timeout": _seconds(answer_seconds),
-            "refresh_cluster_on_retry": True,
-        },
-        "timeout": _seconds(2 * answer_seconds + 1),
-    }
-    match = _infer_match(route)
-    match["headers"].append(_exactly(ASSIGNED_HEADER, arm.arm))
-    return _inference(route, arm, match, action, "challenger")
+    @classmethod
+    def of(cls, route: EndpointRoute, answer_seconds: float) -> _Endpoint:
+        server = _server(route)
+        arms = {arm.arm: _arm_cluster(route, arm, server["name"]) for arm in route.arms}
+        return cls(route, answer_seconds, server, arms)
 
+    def routes(self) -> list[Json]:
+        serving = [arm for arm in self.route.arms if arm.arm != self.route.shadow]
+        challengers = [arm for arm in serving if arm.arm != self.route.champion]
+        champion = next(arm for arm in serving if arm.arm == self.route.champion)
+        return [
+            *(self._challenger(arm) for arm in challengers),
+            self._champion(champion),
+            self._read(champion, ""),
+            self._read(champion, "/ready"),
+        ]
 
-def _champion(route: EndpointRoute, arm: ArmRoute, answer_seconds: float) -> Json:
-    """Answers for its buckets and for whoever has none. It is tried again only where a connection broke, on itself."""
-    action = {
-        "cluster": _cluster_name(route, arm.arm),
-        "retry_policy": _retry("connect-failure,refused-stream,reset"),
-        "timeout": _seconds(answer_seconds),
-    }
-    chosen_first = _inference(route, arm, _infer_match(route), action, "champion")
-    return {**chosen_first, "metadata": {"filter_metadata": {ASSIGN_FILTER: to_words(route)}}}
+    def _challenger(self, arm: ArmRoute) -> Json:
+        """Answers for its buckets; when it fails, the champion does."""
+        groups = [
+            {"name": name, "clusters": [{"cluster_name": self.arms[name]["name"], "weight": 1}]}
+            for name in (arm.arm, self.route.champion)
+        ]
+        kind = f"{_TYPE}.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupClusterSpecifier"
+        specifier = {
+            "name": "envoy.router.cluster_specifier_plugin.priority_group",
+            "typed_config": {"@type": kind, "priority_groups": groups},
+        }
+        retry = {**_retry("5xx"), "per_try_timeout": _seconds(self.answer_seconds), "refresh_cluster_on_retry": True}
+        action = {
+            "inline_cluster_specifier_plugin": {"extension": specifier},
+            "retry_policy": retry,
+            "timeout": _seconds(2 * self.answer_seconds + 1),
+        }
+        match = self._infer_match(_exactly(ASSIGNED_HEADER, arm.arm))
+        return self._inference(arm, match, action, "challenger")
 
-
-def _inference(route: EndpointRoute, arm: ArmRoute, match: Json, action: Json, role: str) -> Json:
-    stamps = [
-        _stamp(ASSIGNED_HEADER, arm.arm),
-        _stamp(GENERATION_HEADER, str(route.generation)),
-        _stamp(BUCKET_HEADER, f"%REQ({BUCKET_HEADER})%"),  # left out where the request has none
-        _stamp(ARM_HEADER, arm.arm, "ADD_IF_ABSENT"),  # for what Envoy answers itself; else the arm has stamped it
-        _stamp(VERSION_HEADER, str(arm.version), "ADD_IF_ABSENT"),
-    ]
-    return {
-        "name": f"{route.endpoint}/{arm.arm}",
-        "match": match,
-        "route": {**action, **_mirror(route)},
-        "response_headers_to_add": stamps,
-        "request_body_buffer_limit": str(MAX_REQUEST_BYTES),  # 64-bit numbers are texts in protobuf's JSON
-        "stat_prefix": f"{route.endpoint}.{arm.arm}.{role}",
-    }
-
-
-def _read(route: EndpointRoute, champion: ArmRoute, what: str, answer_seconds: float) -> Json:
-    """The champion's metadata or readiness under the endpoint's own path. Nothing else of the server can be reached."""
-    stamps = {ARM_HEADER: champion.arm, VERSION_HEADER: str(champion.version), GENERATION_HEADER: str(route.generation)}
-    return {
-        "name": f"{route.endpoint}/{champion.arm}{what or '/metadata'}",
-        "match": {"path": model_path(route) + what, "headers": [_exactly(":method", "GET")]},
-        "route": {
-            "cluster": _server(route)["name"],
-            "prefix_rewrite": _version_target(champion) + what,
+    def _champion(self, arm: ArmRoute) -> Json:
+        """Answers for its buckets and for whoever has none. It is tried again only where a connection broke, on itself."""
+        action = {
+            "cluster": self.arms[arm.arm]["name"],
             "retry_policy": _retry("connect-failure,refused-stream,reset"),
-            "timeout": _seconds(answer_seconds),
-        },
-        "response_headers_to_remove": list(_STAMPS),
-        "response_headers_to_add": [_stamp(name, value) for name, value in stamps.items()],
-    }
+            "timeout": _seconds(self.answer_seconds),
+        }
+        chosen_first = self._inference(arm, self._infer_match(), action, "champion")
+        return {**chosen_first, "metadata": {"filter_metadata": {ASSIGN_FILTER: to_words(self.route)}}}
 
+    def _inference(self, arm: ArmRoute, match: Json, action: Json, role: str) -> Json:
+        stamps = [
+            _stamp(ASSIGNED_HEADER, arm.arm),
+            _stamp(GENERATION_HEADER, str(self.route.generation)),
+            _stamp(BUCKET_HEADER, f"%REQ({BUCKET_HEADER})%"),  # left out where the request has none
+            _stamp(ARM_HEADER, arm.arm, "ADD_IF_ABSENT"),  # for what Envoy answers itself; else the arm has stamped it
+            _stamp(VERSION_HEADER, str(arm.version), "ADD_IF_ABSENT"),
+        ]
+        return {
+            "name": f"{self.route.endpoint}/{arm.arm}",
+            "match": match,
+            "route": {**action, **self._mirror()},
+            "response_headers_to_add": stamps,
+            "request_body_buffer_limit": str(MAX_REQUEST_BYTES),  # 64-bit numbers are texts in protobuf's JSON
+            "stat_prefix": f"{self.route.endpoint}.{arm.arm}.{role}",
+        }
 
-def _infer_match(route: EndpointRoute) -> Json:
-    return {"path": infer_path(route), "headers": [_exactly(":method", "POST")]}
+    def _mirror(self) -> Json:
+        if self.route.shadow is None:
+            return {}
+        policy = {"cluster": self.arms[self.route.shadow]["name"], "disable_shadow_host_suffix_append": True}
+        return {"request_mirror_policies": [policy]}
 
+    def _infer_match(self, *more: Json) -> Json:
+        return {"path": infer_path(self.route), "headers": [_exactly(":method", "POST"), *more]}
 
-def _mirror(route: EndpointRoute) -> Json:
-    if route.shadow is None:
-        return {}
-    policy = {"cluster": _cluster_name(route, route.shadow), "disable_shadow_host_suffix_append": True}
-    return {"request_mirror_policies": [policy]}
-
-
-def _group(route: EndpointRoute, arm: str) -> Json:
-    return {"name": arm, "clusters": [{"cluster_name": _cluster_name(route, arm), "weight": 1}]}
+    def _read(self, champion: ArmRoute, what: str) -> Json:
+        """The champion's metadata or readiness under the endpoint's own path. Nothing else of the server can be reached."""
+        stamps = {ARM_HEADER: champion.arm, VERSION_HEADER: champion.version, GENERATION_HEADER: self.route.generation}
+        return {
+            "name": f"{self.route.endpoint}/{champion.arm}{what or '/metadata'}",
+            "match": {"path": model_path(self.route) + what, "headers": [_exactly(":method", "GET")]},
+            "route": {
+                "cluster": self.server["name"],
+                "prefix_rewrite": _version_target(champion) + what,
+                "retry_policy": _retry("connect-failure,refused-stream,reset"),
+                "timeout": _seconds(self.answer_seconds),
+            },
+            "response_headers_to_remove": list(_STAMPS),
+            "response_headers_to_add": [_stamp(name, str(value)) for name, value in stamps.items()],
+        }
 
 
 def _retry(on: str) -> Json:
@@ -304,11 +301,6 @@ def _cluster(upstream: str, stat: str, filters: list[Json]) -> Json:
 def _named(content: Json) -> Json:
     name = content_name(content["alt_stat_name"], content)
     return {**content, "name": name, "load_assignment": {**content["load_assignment"], "cluster_name": name}}
-
-
-def _cluster_name(route: EndpointRoute, arm: str) -> str:
-    chosen = next(each for each in route.arms if each.arm == arm)
-    return str(_arm_cluster(route, chosen, _server(route)["name"])["name"])
 
 
 def _version_target(arm: ArmRoute) -> str:

@@ -20,7 +20,7 @@ from backend.core.outbound import Guard, bounds
 
 MAX_ANSWER_BYTES = 16 << 20
 LIST_BYTES = 64 << 20
-_PATHS = re.compile(r"(?<![\w.])/(?:[\w.@+~-]+/)*([\w.@+~-]+)")
+_PATHS = re.compile(r"(?<![\w./])/(?:[\w.@+~-]+/)*([\w.@+~-]+)")
 _MAX_REASON = 240
 
 

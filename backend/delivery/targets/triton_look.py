@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -24,11 +24,14 @@ _GONE = "unloaded"
 _LIST = "/v2/repository/index"
 _STATISTICS = "/v2/models/stats"
 
+# Of dots alone it would lead elsewhere as a part of a URL; no folder has such a name.
+Name = Annotated[str, Field(pattern=r"[^.]", max_length=1024)]
+
 
 class _Entry(BaseModel):
     """One line of the index: a model, or one version of it."""
 
-    name: str = Field(min_length=1, max_length=1024)
+    name: Name
     version: str | None = None
     state: str = ""
     reason: str = ""
@@ -37,7 +40,7 @@ class _Entry(BaseModel):
 class _Counted(BaseModel):
     """One line of the statistics: a version that is loaded."""
 
-    name: str = Field(min_length=1, max_length=1024)
+    name: Name
     version: str
 
 

@@ -1,19 +1,18 @@
-"""What the tests of servers, adoption, controls and queries stand on: a server in memory, a store, identities, policies."""
+"""What the tests of servers, adoption, controls and queries stand on: a server and a router in memory, a store, identities."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict
 from sqlmodel import select
 
 from backend.access.service import Identities
 from backend.audit.queries import Event, events
+from backend.core import work
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -21,82 +20,55 @@ from backend.core.ledger import LedgerRow, first_break
 from backend.core.outbound import Guard
 from backend.core.sealed import Opener, Sealer, create_keys
 from backend.core.work import WorkItem
-from backend.delivery.desired import DesiredRouter, EndpointRoute, Packaged
+from backend.delivery.connections import Connections
+from backend.delivery.desired import Packaged
+from backend.delivery.door import Door
 from backend.delivery.endpoints import Endpoints
 from backend.delivery.packages import read_manifest
-from backend.delivery.routers.port import ArmTraffic, Router, RouterAbilities, RouterFacts, SeenRouter
-from backend.delivery.rows import Endpoint, Package, RouterRow, Server
+from backend.delivery.packaging import Packaging
+from backend.delivery.reconciler import Reconciler
+from backend.delivery.routers.memory import MemoryRouter
+from backend.delivery.routers.memory_door import MemoryDoor
+from backend.delivery.routers.memory_world import MemoryRouterWorld
+from backend.delivery.routers.names import router_type
+from backend.delivery.routers.port import Router
+from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.delivery.servers import Servers
 from backend.delivery.store import PackageStore
-from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import MemoryServer
-from backend.delivery.targets.names import build
 from backend.delivery.targets.port import Target
 from backend.policy.service import Policies
 from backend.settings import Settings
+from tests.delivery_world import QUICK
 from tests.models import write_package
 
-
-class FixedSettings(BaseModel):
-    """A router's settings with an address in them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    admin_url: str = "http://127.0.0.1:9901"
+ADMIN = "http://127.0.0.1:9901"
 
 
-class FixedRouter:
-    """A router that has in force what the test put there. It is only ever read: nothing here may push."""
+class Interrupted(Connections):
+    """The real connections; what a test wants to happen between two looks happens when an adapter is asked for.
 
-    kind: ClassVar[str] = "fixed"
-    Settings: ClassVar[type[BaseModel]] = FixedSettings
-    abilities: ClassVar[RouterAbilities] = RouterAbilities(True, True, True, True, True)
+    Whatever the kind of a router, the one in memory answers for it, so that one with an address can be tested.
+    """
 
-    def __init__(self) -> None:
-        self.routes: dict[str, EndpointRoute] = {}
+    def __init__(self, guard: Guard, opener: Opener, world: MemoryRouterWorld) -> None:
+        super().__init__(guard, opener)
+        self.world = world
+        self.before_target: list[Callable[[], object]] = []
+        self.before_router: list[Callable[[], object]] = []
 
-    def inspect(self) -> RouterFacts:
-        return RouterFacts("fixed", "1", live=True, warnings=("it is only for tests",))
+    def target(self, server: Server) -> Target:
+        if self.before_target:
+            self.before_target.pop(0)()
+        return super().target(server)
 
-    def push(self, desired: DesiredRouter) -> None:
-        raise AssertionError("a router was written to")
+    def router(self, router: RouterRow) -> Router:
+        if self.before_router:
+            self.before_router.pop(0)()
+        return MemoryRouter(self.world)
 
-    def observe(self) -> SeenRouter:
-        return SeenRouter(dict(self.routes), foreign=("theirs",))
-
-    def traffic(self) -> tuple[ArmTraffic, ...]:
-        return ()
-
-
-def router_type(kind: str) -> type[Router]:
-    """The one kind of router that these tests know."""
-    if kind != FixedRouter.kind:
-        raise Refusal(f"{kind!r} is not a kind of router.", "Choose fixed.", code="unknown-router")
-    return FixedRouter
-
-
-class StoreKeeper:
-    """Puts a package folder into a real store and records it."""
-
-    def __init__(self, database: Database, store: PackageStore) -> None:
-        self.database, self.store = database, store
-
-    def keep(self, actor: Actor, package_folder: Path) -> Package:
-        key, manifest = self.store.put(package_folder), read_manifest(package_folder)
-        files = [list(file) for file in self.store.files(key)]
-        row = Package(
-            id=key, packager=manifest.packager, target=manifest.target, artifact_digest=manifest.artifact_digest,
-            interface_digest=manifest.interface_digest, files=files, size=sum(file[1] for file in files),
-            created_at=self.database.now(),
-        )  # fmt: skip
-        try:
-            with self.database.unit(actor) as tx:
-                if (known := tx.session.get(Package, key)) is not None:
-                    return known
-                tx.record("package.keep", tx.add(row))
-        except sa.exc.IntegrityError:  # somebody kept it at the same time
-            return self.keep(actor, package_folder)
-        return row
+    def door(self, router: RouterRow) -> Door:
+        return MemoryDoor(self.world, router.name)
 
 
 class Surroundings:
@@ -113,25 +85,13 @@ class Surroundings:
         self.opener = Opener.from_folder(folder / "keys")
         self.memory_name = f"server-{uuid.uuid4().hex}"
         self.memory = MemoryServer(self.memory_name)
-        self.fixed = FixedRouter()
+        self.router = MemoryRouterWorld(f"router-{uuid.uuid4().hex}")
         self.store = PackageStore((folder / "packages").as_uri(), folder / "cache")
         self.registered: dict[int, str] = {}
-        self.meanwhile: list[Callable[[], object]] = []
-        self.servers = Servers(database, self.guard, Sealer.from_folder(folder / "keys"), self, router_type)
-        keeper = StoreKeeper(database, self.store)
-        self.endpoints = Endpoints(database, self, keeper, lambda model, number: self.registered.get(number))
-
-    def target(self, server: Server) -> Target:
-        """As `Connections` does; what the test wants to happen between two looks happens when the adapter is asked for."""
-        if self.meanwhile:
-            self.meanwhile.pop(0)()
-        sealed = server.sealed_credential
-        credential = self.opener.open(server.id, sealed) if sealed is not None else None
-        return build(server.kind, server.settings, credential, self.guard, name=server.name)
-
-    def router(self, router: RouterRow) -> Router:
-        """The one router."""
-        return self.fixed
+        self.connections = Interrupted(self.guard, self.opener, self.router)
+        self.servers = Servers(database, self.guard, Sealer.from_folder(folder / "keys"), self.connections, router_type)
+        packaging = Packaging(database, self.store)
+        self.endpoints = Endpoints(database, self.connections, packaging, lambda model, number: self.registered.get(number))
 
     def as_(self, name: str) -> Actor:
         """A demo identity."""
@@ -149,16 +109,19 @@ class Surroundings:
 
     def server(self, name: str = "srv", **more: Any) -> Server:
         """Registers the server in memory."""
-        settings = {"name": self.memory_name}
-        return self.servers.register(
-            self.as_("olga"), name=name, kind=MemoryTarget.kind, settings=settings, upstream="127.0.0.1:8000", **more
-        )
+        wanted = {"kind": "memory", "settings": {"name": self.memory_name}, "upstream": f"memory:{self.memory_name}"}
+        return self.servers.register(self.as_("olga"), name=name, **{**wanted, **more})
 
-    def behind_router(self, name: str = "edge") -> RouterRow:
-        """Registers the router."""
-        return self.servers.register_router(
-            self.as_("olga"), name=name, kind="fixed", settings={}, public_url="http://127.0.0.1:10000"
-        )
+    def behind_router(self, name: str = "edge", *, admin_url: str = ADMIN, **more: Any) -> RouterRow:
+        """Registers a router with an address; the one in memory answers for it."""
+        files = {"routes_file": "/srv/routes.json", "clusters_file": "/srv/clusters.json"}
+        wanted = {"kind": "envoy", "settings": {**files, "admin_url": admin_url}, "public_url": "http://127.0.0.1:10000"}
+        return self.servers.register_router(self.as_("olga"), name=name, **{**wanted, **more})
+
+    def one_pass(self) -> None:
+        """One pass of the real reconciler over the server."""
+        (claim,) = work.claim(self.database, "server", holder="w1", seconds=60)
+        Reconciler(self.database, self.store, self.connections, timing=QUICK, chance=lambda: 0.0).handle(claim)
 
     def endpoint(self, name: str = "delay", **changes: Any) -> Endpoint:
         """Adopts an endpoint in production on the server, by olga."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,10 @@ from backend.access.rows import Identity
 from backend.access.service import actor_of
 from backend.core.database import Database
 from backend.core.errors import CountersignError, ExternalFailure
-from backend.delivery import rules
 from backend.delivery.desired import ArmRoute, EndpointRoute
 from backend.delivery.generations import DesiredEndpoint
-from backend.delivery.named import named
 from backend.delivery.packages import read_manifest
-from backend.delivery.rows import Generation, Package, Server
+from backend.delivery.rows import Generation
 from backend.delivery.targets.memory_server import Fault
 from tests.services.delivery.surroundings import Surroundings, refused
 
@@ -45,15 +42,15 @@ def desired(generation: Generation) -> DesiredEndpoint:
     return DesiredEndpoint.model_validate(generation.desired)
 
 
-def route(*arms: tuple[str, int, Any], champion: str = "v1") -> EndpointRoute:
+def route(upstream: str, *arms: tuple[str, int, Any], champion: str = "v1") -> EndpointRoute:
     """A route of ours that an earlier installation left in a router: arm `v1` goes to served version 1, and so on."""
     routed = tuple(ArmRoute(name, version, "delay", version, ranges) for name, version, ranges in arms)
-    return EndpointRoute("delay", "flight-delay", "127.0.0.1:8000", 7, "old-salt", "x-user", champion, routed)
+    return EndpointRoute("delay", "flight-delay", upstream, 7, "old-salt", "x-user", champion, routed)
 
 
 def untouched(around: Surroundings) -> bool:
-    """Whether the server's own journal knows of nobody but the other team."""
-    return {entry["by"] for entry in around.memory.journal} <= {"another team"}
+    """Whether the server's and the router's own journals know of nobody but the other team."""
+    return {entry["by"] for entry in [*around.memory.journal, *around.router.journal]} <= {"another team"}
 
 
 def test_what_runs_is_signed_off_kept_and_left_as_it_is(around: Surroundings) -> None:
@@ -82,17 +79,31 @@ def test_what_runs_is_signed_off_kept_and_left_as_it_is(around: Surroundings) ->
     assert untouched(around)
 
 
-def test_the_reconciler_finds_nothing_to_push_after_a_signature(around: Surroundings) -> None:
+def test_after_a_signature_the_worker_proves_without_touching_anything(around: Surroundings) -> None:
     around.load("delay", v1=around.package(), v2=around.package(2.0))
     around.endpoint()
-    signed = desired(sign(around, {("delay", 1): 1, ("delay", 2): 2}, champion=("delay", 2)))
-    with around.database.read() as session:
-        configs = {one.id: one.interface_digest for one in session.exec(select(Package))}
-        row = named(session, Server, "srv")
-    wanted = rules.wanted_from("delay", signed, baked=False, clean=False, configs=configs, route=None)
-    assert set(wanted.configs) == {"delay"}
-    server, now = around.target(row).observe(("delay",)), around.database.now()
-    assert rules.judge(wanted, rules.Seen(now, server), now, stale_after=timedelta(seconds=1)).state == "in_sync"
+    sign(around, {("delay", 1): 1, ("delay", 2): 2}, champion=("delay", 2))
+    around.one_pass()
+    row = around.row()
+    assert (row.state, row.proved_generation, row.last_error) == ("in_sync", 1, None)
+    assert (row.base["champion"], [one["version"] for one in row.base["arms"]]) == ("v2", [2])
+    assert "strangers" not in row.base
+    assert untouched(around)
+
+
+def test_after_a_signature_the_worker_gives_the_router_its_route_and_nothing_else(around: Surroundings) -> None:
+    package = around.package()
+    around.load("delay", v1=package)
+    around.behind_router()
+    around.endpoint(router="edge")
+    assert "The router edge is then told" in around.endpoints.proposal(around.as_("ben"), "delay").says
+    sign(around, {("delay", 1): 1})
+    assert around.router.routes == {}
+    around.one_pass()
+    assert around.row().state == "in_sync"
+    routed = around.router.routes["delay"]
+    assert (routed.champion, routed.generation, [arm.ranges for arm in routed.arms]) == ("v1", 1, [((0, 10_000),)])
+    assert {entry["by"] for entry in around.memory.journal} == {"another team"}
 
 
 def test_the_signature_stands_in_the_ledger_with_what_was_signed(around: Surroundings) -> None:
@@ -105,13 +116,14 @@ def test_the_signature_stands_in_the_ledger_with_what_was_signed(around: Surroun
     assert event.actor_id == around.as_("ben").id
     assert (event.before, event.after["base_digest"]) == ({"mode": "observe"}, base)
     assert event.after["versions"] == [{"served_as": ["delay", 1], "version": 4, "package_digest": package.digest}]
-    assert {one.action for one in around.events()} >= {"generation.admit", "endpoint.admit", "package.keep"}
+    assert {one.action for one in around.events()} >= {"generation.admit", "endpoint.admit", "package.store"}
     around.check_ledger()
 
 
 def test_where_nothing_runs_the_baseline_is_empty(around: Surroundings) -> None:
     around.load("theirs", v1=around.package())
     around.behind_router()
+    around.router.add_foreign("theirs")
     around.endpoint(router="edge")
     proposal = around.endpoints.proposal(around.as_("ben"), "delay")
     assert (proposal.running, proposal.obstacles, proposal.foreign_routes) == ((), (), ("theirs",))
@@ -149,9 +161,13 @@ def test_what_moves_while_its_bytes_are_copied_is_not_signed(around: Surrounding
     around.load("delay", v1=around.package())
     around.endpoint()
     base = around.endpoints.proposal(around.as_("ben"), "delay").digest
-    around.meanwhile = [lambda: None, lambda: None, lambda: around.load("delay", v1=around.package(), v2=around.package(2.0))]
+    around.connections.before_target = [
+        lambda: None,
+        lambda: None,
+        lambda: around.load("delay", v1=around.package(), v2=around.package(2.0)),
+    ]
     refused("stale-base", sign, around, {("delay", 1): 1}, base_digest=base)
-    assert around.meanwhile == []
+    assert around.connections.before_target == []
     assert around.row().generation == 0
 
 
@@ -164,21 +180,13 @@ def test_what_moves_after_the_last_look_is_not_signed(around: Surroundings, what
     base = around.endpoints.proposal(around.as_("ben"), "delay").digest
     olga = around.as_("olga")
     doing: dict[str, Any] = {
-        "server": lambda: around.servers.edit(olga, "srv", revision=1, upstream="127.0.0.1:9000"),
+        "server": lambda: around.servers.edit(olga, "srv", revision=1, upstream="memory:moved"),
         "router": lambda: around.servers.edit_router(olga, "edge", revision=1, public_url="http://127.0.0.1:2"),
         "base": lambda: around.change("delay", base_digest="sha256:" + "b" * 64),
     }
-    looks = []
-
-    def router(row: Any) -> Any:
-        looks.append(row)
-        if len(looks) == 2:
-            doing[what]()
-        return around.fixed
-
-    around.router = router  # type: ignore[method-assign]
+    around.connections.before_router = [lambda: None, doing[what]]
     refused("stale-base", sign, around, {}, base_digest=base)
-    assert len(looks) == 2
+    assert around.connections.before_router == []
     assert around.row().mode == "observe"
 
 
@@ -219,7 +227,7 @@ def test_a_policy_that_got_stricter_meanwhile_counts(around: Surroundings) -> No
     around.endpoint(environment="staging")
     base = around.endpoints.proposal(around.as_("olga"), "delay").digest
     stricter = {"approvals_needed": 1}
-    around.meanwhile = [lambda: around.policies.set_policy(around.as_("otto"), "staging", stricter)]
+    around.connections.before_target = [lambda: around.policies.set_policy(around.as_("otto"), "staging", stricter)]
     refused("own-adoption", sign, around, {}, by="olga", base_digest=base)
 
 
@@ -263,7 +271,7 @@ def test_several_running_versions_are_all_named_and_one_is_champion(around: Surr
         ({one: 1, two: 2}, ("delay", 3), "bad-champion"),
     ):
         refused(code, sign, around, versions, champion=champion)
-    assert around.events("package.keep") == []
+    assert around.events("package.store") == []
 
 
 def test_of_several_without_a_router_the_champion_answers_and_the_rest_stays_loaded(around: Surroundings) -> None:
@@ -282,7 +290,7 @@ def test_with_a_route_in_force_no_unit_moves(around: Surroundings) -> None:
     around.load("delay", v1=around.package(), v2=around.package(2.0), v3=around.package(3.0))
     around.behind_router()
     around.endpoint(router="edge")
-    around.fixed.routes = {"delay": route(*HALVES)}
+    around.router.put({"delay": route(f"memory:{around.memory_name}", *HALVES)}, by="another team")
     proposal = around.endpoints.proposal(around.as_("ben"), "delay")
     assert [(one.arm, one.share) for one in proposal.running] == [("v1", 7_500), ("v2", 2_500), (None, None)]
     assert proposal.champion == "v1"
@@ -293,23 +301,20 @@ def test_with_a_route_in_force_no_unit_moves(around: Surroundings) -> None:
     assert signed.ranges == {"v1": ((0, 7_500),), "v2": ((7_500, 10_000),)}
     assert (signed.champion, signed.salt, signed.unit_header) == ("v1", "old-salt", "x-user")
     assert [one.name for one in signed.warm] == ["v3"]
+    assert untouched(around)
+    around.one_pass()
+    now = around.router.routes["delay"]
+    assert around.row().state == "in_sync"
+    assert ({arm.arm: arm.ranges for arm in now.arms}, now.salt, now.generation) == (signed.ranges, "old-salt", 1)
 
 
-def test_a_route_that_cannot_be_taken_on_is_refused(around: Surroundings) -> None:
+def test_a_route_to_somewhere_else_is_not_signed(around: Surroundings) -> None:
     around.load("delay", v1=around.package())
     around.behind_router()
     around.endpoint(router="edge")
-    whole = (("v1", 1, ((0, 10_000),)),)
-    for broken, says in (
-        (route(*HALVES), "not ready"),
-        (route(("v1", 1, ((0, 9_000),))), "100 %"),
-        (route(*whole, champion="v9"), "champion"),
-    ):
-        around.fixed.routes = {"delay": broken}
-        assert any(says in one for one in around.endpoints.proposal(around.as_("ben"), "delay").obstacles)
-        refused("not-settled", sign, around, {("delay", 1): 1})
-    around.fixed.routes = {"delay": route(("Not A Slug", 1, ((0, 10_000),)), champion="Not A Slug")}
-    refused("route-unusable", sign, around, {("delay", 1): 1})
+    around.router.put({"delay": route("memory:elsewhere", ("v1", 1, ((0, 10_000),)))}, by="another team")
+    assert "memory:elsewhere" in around.endpoints.proposal(around.as_("ben"), "delay").obstacles[0]
+    refused("not-settled", sign, around, {("delay", 1): 1})
     assert around.row().generation == 0
 
 

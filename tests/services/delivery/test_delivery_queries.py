@@ -10,20 +10,21 @@ import pytest
 from sqlmodel import select
 
 from backend.core import work
-from backend.core.canonical import digest
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import NotFound
-from backend.delivery import base, queries
+from backend.delivery import looking, queries, rules
 from backend.delivery.generations import DesiredEndpoint, generation_from
+from backend.delivery.looking import Judged
 from backend.delivery.plan import BUCKETS, Plan, parse_plan
-from backend.delivery.rows import Authorization, Endpoint, Generation, Look, Observation, Proof, PushRecord
+from backend.delivery.rows import Authorization, Endpoint, Generation, Look, Proof, PushRecord
 from backend.delivery.rules import Seen
 from backend.delivery.seen import SeenModel, SeenServer, SeenVersion
 from backend.delivery.standing import read_place
 from tests.databases import Clock
+from tests.delivery_world import World
 from tests.rules.test_plan import plan as plan_json
-from tests.services.delivery.surroundings import SECRET, Surroundings
+from tests.services.delivery.surroundings import ADMIN, SECRET, Surroundings
 
 INTERVAL = timedelta(seconds=10)
 PLAN: Plan = parse_plan(plan_json(endpoint="delay", model="flight-delay", ramp=[{"shares": {"v1": 9000, "v2": 1000}}]))
@@ -42,14 +43,15 @@ class Delivery(Surroundings):
         """Writes the next generation."""
         with self.database.unit(SYSTEM) as tx:
             row = tx.session.exec(select(Endpoint).where(Endpoint.name == name)).one()
+            before = row.facts("generation", "state")
             row.mode, row.generation, row.state, row.state_since = "managed", row.generation + 1, "pushing", tx.now
             one = Generation(
                 id=f"{row.id}/{row.generation}", endpoint_id=row.id, number=row.generation, authorization_id=grant,
                 reason=reason, step=desired.step, desired=desired.to_json(), digest=desired.digest(), admitted_at=tx.now,
                 admitted_by=self.as_("ben").id,
             )  # fmt: skip
-            tx.record("endpoint.test", row)
-            tx.record("generation.test", tx.add(one))
+            tx.record("endpoint.admit", row, before=before, after=row.facts("generation", "state"))
+            tx.record("generation.admit", tx.add(one))
 
     def grant(self, name: str, change: str = "chg_7") -> str:
         """An authorization of the plan."""
@@ -62,29 +64,24 @@ class Delivery(Surroundings):
             tx.record("authorization.test", tx.add(one))
             return one.id
 
-    def see(self, name: str, state: str, *ready: int, foreign: int | None = None, proofs: str = "") -> None:
-        """One look: these served versions are ready under `delay` (`foreign` by nobody's approval)."""
+    def see(self, name: str, *ready: int, foreign: int | None = None, proofs: str = "", answers: bool = True) -> None:
+        """One look, judged and written down by the reconciler's own functions; what is as wanted counts as proved.
+
+        These served versions are ready under `flight-delay` (`foreign`: one that nobody approved). `proofs` are kinds, with `!`
+        behind one that failed.
+        """
         loaded = {number: SeenVersion(number, "ready") for number in (*ready, *([foreign] if foreign else []))}
-        server = SeenServer({"flight-delay": SeenModel("flight-delay", loaded)})
+        server = SeenServer({"flight-delay": SeenModel("flight-delay", loaded)}) if answers else None
         with self.database.unit(SYSTEM) as tx:
             place = read_place(tx.session, self.place.id)
             assert place is not None
             standing = next(one for one in place.standings if one.name == name)
-            row, wanted = standing.endpoint, standing.wanted(tx.now)
-            row.base = base.base_from(row.generation, standing.desired, wanted, Seen(tx.now, server))
-            row.base_digest = base.base_digest(row.base)
-            row.state, row.state_since, row.state_reason = state, tx.now, f"seen {state}"
-            if state == "in_sync":
+            row, wanted, seen = standing.endpoint, standing.wanted(tx.now), Seen(tx.now, server, trouble="it is gone")
+            verdict = rules.judge(wanted, seen, tx.now, stale_after=3 * INTERVAL)
+            if verdict.state == "in_sync" and row.generation and not standing.is_proved:
                 row.proved_generation, row.proved_at = row.generation, tx.now
-            facts = {"unreachable": True} if state == "unreachable" else base.seen_facts([row.served_name], server, None)
-            seen = Observation(
-                id=tx.new_id("obs"), endpoint_id=row.id, seen_at=tx.now, generation=row.generation, state=state,
-                reason=row.state_reason, digest=digest(facts), seen=facts,
-            )  # fmt: skip
-            tx.record("endpoint.see", row)
-            tx.add(seen)
-            look = tx.session.get(Look, row.id) or tx.add(Look(endpoint_id=row.id))
-            look.seen_at = look.seen_at if state == "unreachable" else tx.now
+                tx.record("endpoint.prove", row, after=row.facts("proved_generation", "state"))
+            looking.write_down(tx, Judged(standing, wanted, seen, verdict))
             for kind in filter(None, proofs.split(",")):
                 held = {"endpoint_id": row.id, "generation": row.generation, "checked_at": tx.now, "details": {}}
                 tx.session.merge(Proof(kind=kind.strip("!"), verdict="failed" if "!" in kind else "ok", **held))
@@ -129,7 +126,7 @@ def baseline() -> DesiredEndpoint:
 def ramp_started(delivery: Delivery) -> datetime:
     """A baseline that was proved, then a step of 90/10 that is proved a minute later; returns when the step was admitted."""
     delivery.admit("delay", baseline(), "baseline")
-    delivery.see("delay", "in_sync", 1, proofs="answers,configured")
+    delivery.see("delay", 1, proofs="answers,configured")
     delivery.clock.tick(minutes=1)
     delivery.admit("delay", generation_from(PLAN, 0, baseline(), clean=True), "start", delivery.grant("delay"))
     admitted = delivery.clock.now
@@ -137,7 +134,7 @@ def ramp_started(delivery: Delivery) -> datetime:
     delivery.clock.tick(seconds=30)
     delivery.push("delay", "psh_2", outcome="proved")
     delivery.clock.tick(seconds=2)
-    delivery.see("delay", "in_sync", 1, 2, proofs="answers,configured")
+    delivery.see("delay", 1, 2, proofs="answers,configured")
     return admitted
 
 
@@ -174,7 +171,7 @@ def test_what_was_proved_of_an_earlier_generation_does_not_hold(delivery: Delive
 
 def test_a_failed_proof_is_not_healthy(delivery: Delivery) -> None:
     delivery.admit("delay", baseline(), "baseline")
-    delivery.see("delay", "in_sync", 1, proofs="answers,behaviour!")
+    delivery.see("delay", 1, proofs="answers,behaviour!")
     line = delivery.ask(queries.endpoints).rows[0]
     assert (line.healthy, [one.holds for one in line.proofs]) == (False, [True, False])
 
@@ -196,7 +193,8 @@ def test_lists_are_filtered_and_paged_by_name(delivery: Delivery) -> None:
     delivery.server("second")
     for number in range(4):
         delivery.endpoint(f"e{number}", environment="dev", server="second", served_name=None, model="Other_model")
-    delivery.see("delay", "in_sync", 1)
+    delivery.admit("delay", baseline(), "baseline")
+    delivery.see("delay", 1)
     delivery.change("e1", state="in_sync", mode="managed")
 
     def names(**wanted: Any) -> list[str]:
@@ -205,7 +203,7 @@ def test_lists_are_filtered_and_paged_by_name(delivery: Delivery) -> None:
     assert names() == ["delay", "e0", "e1", "e2", "e3"]
     assert names(environment="production") == names(server="srv") == names(model="flight-delay") == ["delay"]
     assert names(state="in_sync") == ["delay"]
-    assert names(state="stale") == names(mode="managed") == ["e1"]
+    assert (names(state="stale"), names(mode="managed")) == (["e1"], ["delay", "e1"])
     assert names(text="OTHER_") == ["e0", "e1", "e2", "e3"]
     assert names(text="%") == names(text="e_") == names(environment="mars") == []
     first = delivery.ask(queries.endpoints, limit=2)
@@ -224,14 +222,15 @@ def test_wanted_stands_against_seen(delivery: Delivery) -> None:
     told = [(one.name, one.role, one.champion, one.wanted_share, one.seen_share, one.seen_state) for one in detail.arms]
     assert told == [("v1", "arm", True, 9_000, 9_000, "ready"), ("v2", "arm", False, 1_000, 1_000, "ready")]
     assert (detail.strangers, detail.salt, detail.created_by_name) == ((), PLAN.salt, "Olga (platform engineer)")
-    delivery.see("delay", "out_of_sync", 1, foreign=9)
+    delivery.see("delay", 1, foreign=9)
     detail = delivery.detail()
     assert [(one.name, one.seen_share, one.seen_state) for one in detail.arms] == [
         ("v1", 9_000, "ready"),
         ("v2", 0, "not_loaded"),
     ]
     assert [(one.served_name, one.served_version) for one in detail.strangers] == [("flight-delay", 9)]
-    assert (detail.line.state, detail.line.reason, detail.line.healthy) == ("out_of_sync", "seen out_of_sync", False)
+    assert (detail.line.state, detail.line.healthy) == ("out_of_sync", False)
+    assert "version 9 of flight-delay is loaded and no approval names it" in detail.line.reason
 
 
 def test_what_is_warm_or_leaving_is_told_as_that(delivery: Delivery) -> None:
@@ -239,13 +238,13 @@ def test_what_is_warm_or_leaving_is_told_as_that(delivery: Delivery) -> None:
     gone = baseline().arms[0].model_copy(update={"name": "v0", "version": 8, "served_as": PLAN.arms[0].served_as, "ranges": ()})
     left = gone.model_copy(update={"served_as": gone.served_as.model_copy(update={"version": 8})})
     delivery.admit("delay", final.model_copy(update={"leaving": (left,)}), "start", delivery.grant("delay"))
-    delivery.see("delay", "in_sync", 1, 2, foreign=8)
+    delivery.see("delay", 1, 2, foreign=8)
     assert [(one.name, one.role, one.seen_state) for one in delivery.detail().arms] == [
         ("v2", "arm", "ready"),
         ("v1", "warm", "ready"),
         ("v0", "leaving", "ready"),
     ]
-    delivery.see("delay", "in_sync", 1, 2)
+    delivery.see("delay", 1, 2)
     assert [one.name for one in delivery.detail().arms] == ["v2", "v1"]
 
 
@@ -255,7 +254,7 @@ def test_what_nobody_sees_now_is_not_told_as_seen(delivery: Delivery, how: str) 
     if how == "stale":
         delivery.clock.tick(minutes=5)
     else:
-        delivery.see("delay", "unreachable")
+        delivery.see("delay", answers=False)
     detail = delivery.detail()
     assert (detail.line.state, detail.line.healthy, detail.seen) == (how, False, None)
     assert {(one.seen_share, one.seen_state, one.seen_champion) for one in detail.arms} == {(None, None, None)}
@@ -265,7 +264,7 @@ def test_what_nobody_sees_now_is_not_told_as_seen(delivery: Delivery, how: str) 
 
 def test_trouble_and_the_next_attempt_are_told(delivery: Delivery) -> None:
     delivery.admit("delay", baseline(), "baseline")
-    delivery.see("delay", "partial")
+    delivery.see("delay")
     delivery.change("delay", last_error="Triton srv answered 500")
     later = delivery.clock.now + timedelta(minutes=1)
     with delivery.database.unit(SYSTEM) as tx:
@@ -306,7 +305,7 @@ def test_history_says_who_admitted_what_for_which_change_and_when_it_was_proved(
 def test_the_newest_proof_counts_without_a_push(delivery: Delivery) -> None:
     delivery.admit("delay", baseline(), "baseline")
     assert delivery.ask(queries.history, "delay")[0].proved_at is None
-    delivery.see("delay", "in_sync", 1)
+    delivery.see("delay", 1)
     assert delivery.ask(queries.history, "delay")[0].proved_at == delivery.clock.now
 
 
@@ -323,14 +322,27 @@ def test_the_push_log_is_newest_first_and_pages(delivery: Delivery) -> None:
 def test_the_timeline_tells_only_what_is_new(delivery: Delivery) -> None:
     ramp_started(delivery)
     whole = delivery.ask(queries.timeline, "delay")
-    assert [(one.kind, one.state, one.generation) for one in whole] == [
+    assert [(one.kind, one.state, one.generation) for one in whole if one.kind != "state"] == [
         ("push", "proved", 2),
         ("observation", "in_sync", 2),
         ("push", "failed", 2),
         ("observation", "in_sync", 1),
     ]
+    moved = [(one.details["before"], one.state, one.details["action"]) for one in whole if one.kind == "state"]
+    assert moved == [
+        ("pushing", "in_sync", "endpoint.observe"),
+        ("in_sync", "pushing", "endpoint.admit"),
+        ("pushing", "in_sync", "endpoint.observe"),
+        ("observed", "pushing", "endpoint.admit"),
+    ]
     assert [one.at for one in whole] == sorted((one.at for one in whole), reverse=True)
-    newest = whole[0].at
+    delivery.clock.tick(seconds=1)
+    delivery.see("delay", 1, 2, foreign=9)
+    delivery.see("delay", 1, 2, foreign=10)
+    drift = delivery.ask(queries.timeline, "delay", whole[0].at)
+    assert [one.kind for one in drift].count("observation") == 2
+    assert [one.state for one in drift if one.kind == "state"] == ["out_of_sync"], "it moved once"
+    newest = drift[0].at
     assert delivery.ask(queries.timeline, "delay", newest) == ()
     delivery.clock.tick(seconds=1)
     delivery.push("delay", "psh_3", outcome="running", ended=None)
@@ -341,7 +353,8 @@ def test_the_timeline_tells_only_what_is_new(delivery: Delivery) -> None:
         record.outcome, record.finished_at = "failed", tx.now + timedelta(seconds=1)
     assert [one.state for one in delivery.ask(queries.timeline, "delay", running[0].at)] == ["failed"]
     assert len(delivery.ask(queries.timeline, "delay", limit=2)) == 2
-    assert [one.generation for one in delivery.ask(queries.timeline, "delay", until=whole[-1].at)] == [1]
+    early = delivery.ask(queries.timeline, "delay", until=whole[-1].at)
+    assert ([one.kind for one in early], {one.generation for one in early}) == (["observation", "state", "state"], {1})
 
 
 def test_any_moment_can_be_asked_for(delivery: Delivery, clock: Clock) -> None:
@@ -352,13 +365,13 @@ def test_any_moment_can_be_asked_for(delivery: Delivery, clock: Clock) -> None:
     before = delivery.ask(ask, "delay", created - timedelta(seconds=1))
     assert (before.exists, before.desired, before.seen, before.state) == (False, None, None, None)
     empty = delivery.ask(ask, "delay", created)
-    assert (empty.exists, empty.desired, empty.votes) == (True, None, ())
+    assert (empty.exists, empty.desired, empty.votes, empty.state) == (True, None, (), "observed")
     first = delivery.ask(ask, "delay", admitted - timedelta(microseconds=1))
     assert (first.desired.number, first.desired.reason, first.state) == (1, "baseline", "in_sync")
     assert first.seen["models"]["flight-delay"]["versions"] == {"1": "ready"}
     step = delivery.ask(ask, "delay", admitted)
     assert (step.desired.number, step.desired.change_id, step.desired.policy) == (2, "chg_7", "production@1")
-    assert step.votes == (VOTE,)
+    assert (step.votes, step.state) == ((VOTE,), "pushing")
     assert step.desired.proved_at is None, "at that moment it was not proved yet"
     assert step.seen_at == admitted - timedelta(minutes=1)
     with delivery.database.unit(SYSTEM) as tx:
@@ -372,6 +385,62 @@ def test_any_moment_can_be_asked_for(delivery: Delivery, clock: Clock) -> None:
     assert delivery.ask(ask, "delay", clock.now - timedelta(seconds=1)).desired.revoked_at is None
 
 
+def test_a_moment_when_nobody_answered_is_told_as_that(delivery: Delivery, clock: Clock) -> None:
+    ramp_started(delivery)
+    clock.tick(seconds=10)
+    delivery.see("delay", answers=False)
+    lost = clock.now
+    clock.tick(seconds=10)
+    delivery.see("delay", 1, 2)
+    clock.tick(seconds=10)
+    delivery.endpoints.pause(delivery.as_("olga"), "delay", reason="a migration")
+    delivery.endpoints.set_repair(delivery.as_("olga"), "delay", "report", reason="it says nothing of the state")
+    told = {name: delivery.ask(queries.at, "delay", at) for name, at in (
+        ("before", lost - timedelta(seconds=1)), ("lost", lost), ("back", lost + timedelta(seconds=10)), ("now", clock.now),
+    )}  # fmt: skip
+    assert {name: one.state for name, one in told.items()} == {
+        "before": "in_sync", "lost": "unreachable", "back": "in_sync", "now": "paused",
+    }  # fmt: skip
+    assert (told["lost"].reason, told["now"].reason) == ("it is gone", "a migration")
+    assert told["lost"].seen_at < lost
+    newest = delivery.ask(queries.timeline, "delay")[0]
+    assert (newest.kind, newest.state, newest.says) == ("state", "paused", "a migration")
+    assert newest.details["actor_id"] == delivery.as_("olga").id
+
+
+def test_what_the_real_worker_writes_reads_as_it_happened(database: Database, tmp_path: Path, clock: Clock) -> None:
+    world = World(database, tmp_path)
+    world.live()
+    clock.tick(seconds=5)
+    with database.read() as session:
+        detail = queries.endpoint(session, "flight-delay", now=clock.now, interval=INTERVAL)
+        newest, first = queries.history(session, "flight-delay")
+        log = queries.push_log(session, name="flight-delay")
+        moment = queries.at(session, "flight-delay", clock.now)
+    assert (detail.line.state, detail.line.healthy, detail.line.champion_version, detail.line.live_version) == (
+        "in_sync",
+        True,
+        1,
+        1,
+    )
+    assert {one.kind: (one.verdict, one.holds) for one in detail.line.proofs} == dict.fromkeys(
+        ("answers", "behaviour", "bytes", "configured"), ("ok", True)
+    )
+    assert [(one.name, one.wanted_share, one.seen_share, one.seen_champion, one.seen_state) for one in detail.arms] == [
+        ("v1", BUCKETS, BUCKETS, True, "ready")
+    ]
+    assert (newest.reason, newest.change_id, first.reason) == ("start", "chg_flight-delay_1", "baseline")
+    assert None not in (newest.proved_at, first.proved_at)
+    assert {one.outcome for one in log} <= {"proved", "unloaded"}
+    assert (moment.state, moment.desired.number, moment.votes[0]["verdict"]) == ("in_sync", 2, "approve")
+    world.server.stop()
+    world.one_pass()
+    with database.read() as session:
+        lost = queries.endpoint(session, "flight-delay", now=clock.now, interval=INTERVAL)
+    assert (lost.line.state, lost.line.healthy, lost.line.live_version) == ("unreachable", False, None)
+    assert not any(one.holds for one in lost.line.proofs)
+
+
 # -- servers
 
 
@@ -380,7 +449,7 @@ def test_servers_tell_what_stands_on_them_and_no_secret(delivery: Delivery) -> N
     delivery.behind_router()
     delivery.endpoint("routed", served_name="routed", router="edge")
     delivery.change("routed", mode="managed")
-    delivery.see("delay", "observed", 1)
+    delivery.see("delay", 1)
     empty, used = delivery.ask(queries.servers)
     assert (empty.name, empty.endpoints, empty.seen_at, empty.next_look_at, empty.has_credential) == (
         "empty",
@@ -398,13 +467,13 @@ def test_servers_tell_what_stands_on_them_and_no_secret(delivery: Delivery) -> N
     )
     assert used.next_look_at is not None
     router = delivery.ask(queries.routers)[0]
-    assert (router.name, router.endpoints, router.settings) == ("edge", 1, {"admin_url": "http://127.0.0.1:9901"})
+    assert (router.name, router.endpoints, router.settings["admin_url"]) == ("edge", 1, ADMIN)
     assert SECRET not in repr((empty, used, router))
 
 
 def test_what_runs_without_approval_is_listed_by_server(delivery: Delivery) -> None:
     assert delivery.ask(queries.unmanaged, "srv") == ()
-    delivery.see("delay", "observed", 3, 4)
+    delivery.see("delay", 3, 4)
     found = delivery.ask(queries.unmanaged, "srv")
     assert [(one.endpoint, one.served_name, one.served_version) for one in found] == [
         ("delay", "flight-delay", 3),

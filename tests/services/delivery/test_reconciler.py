@@ -13,7 +13,7 @@ from backend.core.database import Database
 from backend.core.work import Claim, LeaseLost, WorkItem
 from backend.delivery import admission, looking
 from backend.delivery.desired import Packaged
-from backend.delivery.rows import Endpoint, Generation, Look
+from backend.delivery.rows import Endpoint, Generation, Look, Proof
 from backend.delivery.targets.memory_server import Fault
 from tests.databases import Clock
 from tests.delivery_world import World
@@ -100,8 +100,6 @@ def test_a_split_reaches_each_arm_and_asks_each(world: World) -> None:
     world.one_pass()
     assert world.state() == "in_sync"
     with world.database.read() as session:
-        from backend.delivery.rows import Proof
-
         answers = session.get_one(Proof, ("end_flight-delay", "answers"))
     assert {name: one["through"] for name, one in answers.details.items()} == {"v1": "router", "v2": "router"}
 
@@ -153,6 +151,7 @@ def test_where_policy_says_report_nothing_is_repaired_until_somebody_asks(world:
     world.one_pass()
     world.one_pass()
     assert (world.state(), world.loaded()) == ("out_of_sync", set())
+    assert world.proofs()["configured"] == "failed"
     with world.database.unit(SYSTEM) as tx:
         row = tx.get(Endpoint, "end_flight-delay")
         row.state = "pushing"
@@ -429,6 +428,9 @@ def test_looking_at_the_same_again_leaves_no_trace_in_the_ledger(world: World, c
         clock.tick(seconds=10)
         world.one_pass()
     assert len(world.ledger()) == before
+    with world.database.read() as session:
+        look, configured = session.get_one(Look, "end_flight-delay"), session.get_one(Proof, ("end_flight-delay", "configured"))
+    assert look.seen_at == configured.checked_at == clock.now
 
 
 def test_a_server_that_was_removed_is_not_looked_after_any_more(world: World) -> None:

@@ -16,7 +16,7 @@ from backend.core.outbound import Guard
 from backend.delivery.addresses import check_upstream, check_url, check_urls
 from backend.delivery.rows import Authorization, Endpoint, Look, Observation, Proof, PushRecord, Server
 from backend.delivery.targets.memory_server import Fault
-from tests.services.delivery.surroundings import SECRET, Surroundings, refused
+from tests.services.delivery.surroundings import ADMIN, SECRET, Surroundings, refused
 
 UPSTREAM = "127.0.0.1:8000"
 
@@ -35,7 +35,7 @@ def _register(around: Surroundings, **changes: Any) -> Server:
 
 
 def test_a_server_is_registered_tested_and_its_secret_stays_sealed(around: Surroundings) -> None:
-    row = around.server(credential=SECRET)
+    row = around.server(upstream=UPSTREAM, credential=SECRET)
     assert SECRET not in repr(row)
     assert around.opener.open(row.id, row.sealed_credential) == SECRET
     facts = around.servers.test(around.as_("olga"), "srv")
@@ -73,10 +73,8 @@ def test_an_address_that_nobody_allowed_is_refused_with_what_to_do(around: Surro
     for upstream in ("169.254.169.254:80", "10.1.2.3:8000", "[::1]:8000"):
         error = refused("address-not-allowed", _register, around, upstream=upstream)
         assert "COUNTERSIGN_ALLOWED_NETWORKS" in error.remedy
-    register = around.servers.register_router
-    router = {"name": "edge", "kind": "fixed", "settings": {}, "public_url": "http://127.0.0.1:1"}
-    for changes in ({"settings": {"admin_url": "http://169.254.169.254/"}}, {"public_url": "http://10.0.0.7:80"}):
-        refused("address-not-allowed", register, around.as_("olga"), **{**router, **changes})
+    for changes in ({"admin_url": "http://169.254.169.254/"}, {"public_url": "http://10.0.0.7:80"}):
+        refused("address-not-allowed", around.behind_router, **changes)
     refused("not-resolved", _register, around, upstream="no-such-host.invalid:80")
     assert around.events("server") == around.events("router") == []
 
@@ -103,6 +101,13 @@ def test_only_what_is_a_url_is_taken_for_one() -> None:
     guard = Guard()
     check_urls(guard, {"model_repository": "s3://bucket/models", "path": "/srv/models", "timeout": 3, "url_count": "2"})
     refused("address-not-allowed", check_urls, guard, {"anything": ["HTTP://127.0.0.1:1"]})
+
+
+def test_only_what_is_in_memory_has_an_address_in_memory(around: Surroundings) -> None:
+    refused("bad-upstream", _register, around, upstream="memory:a\nb")
+    refused("bad-url", around.behind_router, public_url="memory:edge")
+    row = around.behind_router(kind="memory", settings={"name": "edge"}, public_url="memory:edge")
+    assert row.public_url == "memory:edge"
 
 
 def test_what_is_entered_wrongly_is_refused_in_its_own_words(around: Surroundings) -> None:
@@ -155,7 +160,7 @@ def test_only_operators_and_admins_touch_servers(around: Surroundings) -> None:
 
 
 def test_an_edit_keeps_the_credential_counts_up_and_wakes(around: Surroundings) -> None:
-    row = around.server(credential=SECRET)
+    row = around.server(upstream=UPSTREAM, credential=SECRET)
     edited = around.servers.edit(around.as_("olga"), "srv", revision=1, upstream="127.0.0.1:9000")
     assert (edited.upstream, edited.revision, edited.settings) == ("127.0.0.1:9000", 2, row.settings)
     assert edited.sealed_credential == row.sealed_credential
@@ -181,10 +186,8 @@ def test_a_new_credential_replaces_the_old_and_can_be_forgotten(around: Surround
 
 
 def test_a_credential_is_never_sent_to_an_address_it_was_not_entered_for(around: Surroundings) -> None:
-    around.servers.register_router(
-        around.as_("olga"), name="edge", kind="fixed", settings={}, public_url="http://127.0.0.1:1", credential=SECRET
-    )
-    edit, olga, moved = around.servers.edit_router, around.as_("olga"), {"admin_url": "http://127.0.0.2:9901"}
+    row = around.behind_router(credential=SECRET)
+    edit, olga, moved = around.servers.edit_router, around.as_("olga"), {**row.settings, "admin_url": "http://127.0.0.2:9901"}
     refused("credential-needed", edit, olga, "edge", revision=1, settings=moved)
     assert edit(olga, "edge", revision=1, public_url="http://127.0.0.1:2").sealed_credential is not None
     assert edit(olga, "edge", revision=2, settings=moved, credential=SECRET).settings == moved
@@ -207,28 +210,30 @@ def test_editing_a_router_wakes_every_server_behind_it(around: Surroundings) -> 
     assert around.wakes(server.id) == before + 1
 
 
-def test_a_test_tells_warnings_and_abilities_and_says_when_nobody_answers(around: Surroundings) -> None:
+def test_a_test_tells_what_is_there_and_says_when_nobody_answers(around: Surroundings) -> None:
     around.server()
     around.behind_router()
     facts = around.servers.test_router(around.as_("olga"), "edge")
-    assert (facts.warnings, facts.abilities.split) == (("it is only for tests",), True)
+    assert (facts.product, facts.live, facts.abilities.split) == ("memory", True, True)
     around.memory.script(Fault("inspect", "reset"))
+    around.router.script(Fault("inspect", "reset"))
     with pytest.raises(ExternalFailure):
         around.servers.test(around.as_("olga"), "srv")
+    with pytest.raises(ExternalFailure):
+        around.servers.test_router(around.as_("olga"), "edge")
 
 
 def test_a_credential_in_the_clear_is_warned_of(around: Surroundings) -> None:
-    outside, loopback = {"admin_url": "http://192.0.2.1:9901"}, {"admin_url": "http://127.0.0.1:9901"}
+    outside = "http://192.0.2.1:9901"
     around.guard.allowed = (*around.guard.allowed, *Guard(["192.0.2.0/24"]).allowed)
-    for name, settings, credential, warnings in (
-        ("open", outside, SECRET, 2),
-        ("without", outside, None, 1),
-        ("near", loopback, SECRET, 1),
+    for name, admin_url, credential, warned in (
+        ("open", outside, SECRET, True),
+        ("without", outside, None, False),
+        ("near", ADMIN, SECRET, False),
     ):
-        around.servers.register_router(
-            around.as_("olga"), name=name, kind="fixed", settings=settings, public_url="http://127.0.0.1:1", credential=credential
-        )
-        assert len(around.servers.test_router(around.as_("olga"), name).warnings) == warnings
+        around.behind_router(name, admin_url=admin_url, credential=credential)
+        warnings = around.servers.test_router(around.as_("olga"), name).warnings
+        assert any("192.0.2.1" in one for one in warnings) == warned == bool(warnings)
 
 
 def test_a_server_is_removed_only_when_nothing_stands_on_it(around: Surroundings) -> None:

@@ -19,7 +19,7 @@ from backend.registry import memory, passes, queries
 from backend.registry.memory import Fault
 from backend.registry.mirror import Mirror
 from backend.registry.port import Page, RunFacts
-from backend.registry.rows import MirroredAlias, MirroredVersion, Model, Version
+from backend.registry.rows import MirroredAlias, MirroredVersion, MirrorState, Model, Version
 from tests.databases import Clock
 from tests.services.registry.worlds import SQLITE, World
 
@@ -239,6 +239,27 @@ def test_large_registries_are_paged_and_written_in_batches(world: World, monkeyp
         assert count(session, MirroredVersion) == 120
 
 
+def test_between_whole_passes_only_what_changed_lately_is_read(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, 6)
+    world.mirror.mirror_all()
+    monkeypatch.setattr(memory, "_MODEL_PAGE", 2)
+    clock.tick(minutes=1)
+    for name in ("m001", "m002", "new"):
+        world.memory.add_version(name, {"a": b"1"}, run=RunFacts(metrics={"auc": 0.9}))
+    world.memory.calls.clear()
+    done = world.mirror.mirror_recent()
+    assert (done.models, done.changed, done.runs_read) == (3, 3 + 3, 3)
+    assert (world.memory.calls["models"], world.memory.calls["versions"]) == (2, 3)
+    world.memory.calls.clear()
+    assert world.mirror.mirror_recent().changed == 0
+    assert world.memory.calls == {"models": 1}
+    with world.database.read() as session:
+        assert queries.version(session, "new", 1).told.metrics == {"auc": 0.9}
+        assert queries.version(session, "m002", 3).told.number == 3
+
+
 @SQLITE
 def test_a_registry_that_leads_round_in_a_circle_is_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world.memory, "models", lambda page: Page((), "again"))
@@ -297,6 +318,22 @@ def test_unread_runs_make_the_next_pass_come_sooner(world: World, clock: Clock) 
     left = handle(world)
     assert left is not None
     assert left.due_at - clock.now == timedelta(seconds=6)
+
+
+@SQLITE
+def test_where_a_whole_pass_takes_long_most_looks_are_at_the_latest_changes(world: World, clock: Clock) -> None:
+    fill(world, 2)
+    world.mirror.start()
+    handle(world)
+    with world.database.unit(SYSTEM) as tx:
+        tx.get(MirrorState, "*").seconds = 20.0
+    whole = []
+    for _ in range(5):
+        clock.tick(minutes=1)
+        world.memory.calls.clear()
+        handle(world)
+        whole.append(world.memory.calls["versions"] > 0)
+    assert whole == [False, False, False, True, True], "200 s after one that took 20 s; that one took no time"
 
 
 @SQLITE
