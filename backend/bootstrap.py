@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from pydantic import ValidationError
 from sqlmodel import select
 
 from backend import migrate
@@ -160,6 +161,18 @@ def prepare(backend: Backend) -> None:
     migrate.upgrade(backend.database)
     backend.identities.seed_demo()
     backend.policies.seed()
+
+
+def read_settings(data: Path | None = None) -> Settings:
+    """Settings from the environment, with another data folder where one is named. Refusal for one that is wrong."""
+    try:
+        return Settings() if data is None else Settings(data_dir=data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = "_".join(str(part) for part in first["loc"]).upper()
+        raise Refusal(
+            f"COUNTERSIGN_{field} is wrong: {first['msg']}.", "Correct it, or unset it for its default.", code="bad-setting"
+        ) from error
 
 
 def missing_database(settings: Settings) -> Refusal | None:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -26,7 +26,7 @@ def seconds(text: str) -> int:
     """`90`, `90s`, `10m`, `1h` or `2d` -> seconds."""
     match = re.fullmatch(r"\s*([0-9]{1,9})\s*([smhd]?)\s*", text)
     if match is None:
-        raise Refusal(f"{text!r} is not a duration.", "Write it like 90s, 10m, 1h or 2d.", code="bad-duration")
+        raise Refusal(f"{text[:80]!r} is not a duration.", "Write it like 90s, 10m, 1h or 2d.", code="bad-duration")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -43,7 +43,7 @@ def _step(text: str) -> dict[str, Any]:
     person = rest[-1:] == ["person"]
     held = rest[:-1] if person else rest
     if len(held) > 1:
-        raise Refusal(f"{text!r} is not a step of a ramp.", "Write steps like 1:10m,25:1h,50:1h:person.", code="bad-ramp")
+        raise Refusal(f"{text[:80]!r} is not a step of a ramp.", "Write steps like 1:10m,25:1h,50:1h:person.", code="bad-ramp")
     return {"share": buckets_from_percent(share), "hold_seconds": seconds(held[0]) if held else 0, "person": person}
 
 
@@ -117,7 +117,7 @@ def credential(variable: str | None, from_stdin: bool) -> str | None:
     return sys.stdin.readline().rstrip("\r\n") or _no_credential("Standard input holds no credential.")
 
 
-def _no_credential(message: str) -> str:
+def _no_credential(message: str) -> NoReturn:
     raise Refusal(message, "Put the credential there, as one line, and try again.", code="bad-credential")
 
 

@@ -49,13 +49,15 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._line(ctx, name)) for name in self.list_commands(ctx)])
 
-    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+    def main(  # type: ignore[override]  # click has overloads for what its last argument makes it return
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **options: Any
+    ) -> Any:
         """Runs the command line; see click."""
         given = list(sys.argv[1:] if args is None else args)
-        if "--json" not in given or not options.pop("standalone_mode", True):
-            return super().main(given, *more, **options)
+        if "--json" not in given or not standalone_mode:
+            return super().main(given, standalone_mode=standalone_mode, **options)
         try:
-            code = super().main(given, *more, standalone_mode=False, **options)
+            code = super().main(given, standalone_mode=False, **options)
         except click.Abort:
             sys.exit(1)
         except click.ClickException as wrong:

@@ -33,7 +33,7 @@ def json_option(command: Callable[P, T]) -> Callable[P, T]:
 def emit(as_json: bool, content: Mapping[str, Any], lines: Iterable[str]) -> None:
     """Prints the object on one line, or the lines."""
     if as_json:
-        click.echo(json.dumps(content, default=_plain, ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False))
         return
     for line in lines:
         click.echo(line)
@@ -89,15 +89,22 @@ def printable(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """JSON-able form, however deep: records by the names of their fields, times as ISO 8601, sets sorted."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, frozenset | set | tuple):
-        return sorted(value) if isinstance(value, frozenset | set) else list(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if hasattr(value, "_fields"):  # a named tuple
+        return {name: _plain(getattr(value, name)) for name in value._fields}
+    if isinstance(value, Sequence):
+        return [_plain(one) for one in value]
+    if isinstance(value, frozenset | set):
+        return sorted(_plain(one) for one in value)
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    return dict(value) if isinstance(value, Mapping) else str(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
 def _cell(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -37,14 +37,24 @@ class Reading:
 class Session:
     """One command's settings and, on first use, its backend."""
 
-    def __init__(self, settings: Settings, name: str | None = None) -> None:
-        self.settings = settings
+    def __init__(self, data: Path | None, name: str | None = None) -> None:
+        self._data = data
         self._name = name
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Read on first use."""
+        return bootstrap.read_settings(self._data)
 
     @cached_property
     def backend(self) -> Backend:
         """The services; made on first use."""
         return bootstrap.build(self.settings)
+
+    def close(self) -> None:
+        """Returns every connection of the backend, if there is one."""
+        if "backend" in self.__dict__:
+            self.backend.close()
 
     @cached_property
     def actor(self) -> Actor:
@@ -91,7 +101,8 @@ def data_option(command: Callable[Concatenate[Session, P], T]) -> Callable[..., 
     """Adds `--data`; the command gets a session."""
 
     def run(data: Path | None, *args: Any, **options: Any) -> T:
-        return command(Session(_settings(data)), *args, **options)
+        with closing(Session(data)) as opened:
+            return command(opened, *args, **options)
 
     return _named_like(command, _DATA(run))
 
@@ -100,17 +111,14 @@ def acting(command: Callable[Concatenate[Session, P], T]) -> Callable[..., T]:
     """Adds `--data` and `--as`; the command gets a session that acts as that identity."""
 
     def run(data: Path | None, acting_as: str | None, *args: Any, **options: Any) -> T:
-        return command(Session(_settings(data), acting_as), *args, **options)
+        with closing(Session(data, acting_as)) as opened:
+            return command(opened, *args, **options)
 
     return _named_like(command, _DATA(_AS(run)))
 
 
 _DATA = click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Data folder (COUNTERSIGN_DATA_DIR).")
 _AS = click.option("--as", "acting_as", envvar="COUNTERSIGN_AS", metavar="NAME", help="Demo identity to act as.")
-
-
-def _settings(data: Path | None) -> Settings:
-    return Settings() if data is None else Settings(data_dir=data)
 
 
 def _named_like(command: Callable[..., Any], wrapped: Callable[..., T]) -> Callable[..., T]:

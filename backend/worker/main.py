@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from types import FrameType
 
 import structlog
-from pydantic import ValidationError
 
 from backend import bootstrap
 from backend.core.errors import ExternalFailure, Refusal
@@ -31,7 +30,7 @@ def main() -> int:
     name = worker_name()
     logs.configure("INFO", worker=name)
     try:
-        run(_settings(), name)
+        run(bootstrap.read_settings(), name)
     except Refusal as refusal:
         log.error("worker.refused", code=refusal.code, problem=refusal.message, remedy=refusal.remedy)
         return REFUSED
@@ -57,17 +56,6 @@ def until_told(worker: Worker, metrics_port: int | None = None) -> None:
     _obey_signals(stop)
     with _metrics_served(worker, metrics_port):
         worker.run(stop)
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = "_".join(str(part) for part in first["loc"]).upper()
-        raise Refusal(
-            f"COUNTERSIGN_{field} is wrong: {first['msg']}.", "Correct it, or unset it for its default.", code="bad-setting"
-        ) from error
 
 
 def _obey_signals(stop: threading.Event) -> None:
