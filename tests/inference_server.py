@@ -32,6 +32,7 @@ class InferenceServer:
         self.versions: dict[tuple[str, int], Version] = {}
         self.managed: list[str] = []
         self.slow_seconds = 0.5
+        self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
 
@@ -40,6 +41,7 @@ class InferenceServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -98,7 +100,7 @@ def _handler_of(world: InferenceServer) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     return self.connection.shutdown(socket.SHUT_RDWR)
                 case "slow":
-                    threading.Event().wait(world.slow_seconds)
+                    world.closing.wait(world.slow_seconds)
             return self._answer(*_inferred(version, body))
 
         def _body(self) -> bytes:

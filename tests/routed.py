@@ -127,7 +127,7 @@ class MemoryRouted:
             MemoryDoor(MemoryRouterWorld(name, router), "r"),
             MemoryServer(name, server),
             f"memory:{server or name}",
-            60 if shared else 300,
+            50 if shared else 120,
         )
 
     def serve(self, version: int, offset: float) -> None:
@@ -178,7 +178,7 @@ class EnvoyRouted:
     server: InferenceServer
     router: EnvoyRouter
     door: HttpDoor
-    units: int = 300
+    units: int = 120
 
     @classmethod
     def make(cls, envoy: EnvoyServer, server: InferenceServer, log: Path) -> EnvoyRouted:

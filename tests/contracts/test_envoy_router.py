@@ -87,15 +87,15 @@ def fnv1a_bucket(text: bytes) -> int:
 def test_thousands_of_units_fall_into_the_bucket_that_python_names(world: EnvoyRouted) -> None:
     route = make_route(world.upstream, {"champion": ((0, 10_000),)}, salt='s"]]..%d\\\0ü')
     push(world, route)
-    units = [f"{prefix}{number}".encode() for number in range(480) for prefix in ("", "passenger-", "ümläut ", "機械学習 ")]
-    units += [bytes([left, middle, 126]) for left in (33, 128, 200, 255) for middle in range(32, 256, 3) if middle != 127]
+    units = [f"{prefix}{number}".encode() for number in range(450) for prefix in ("", "passenger-", "ümläut ", "機械学習 ")]
+    units += [bytes([left, middle, 126]) for left in (33, 128, 255) for middle in range(32, 256, 3) if middle != 127]
     connection = http.client.HTTPConnection(world.envoy.url.removeprefix("http://"))
     for unit in units:
         connection.request("POST", path_of(route), BODY, {b"x-unit-id": unit})  # type: ignore[dict-item]
         answer = connection.getresponse()
         answer.read()
         assert answer.headers.get("x-cs-bucket") == str(fnv1a_bucket(route.salt.encode() + b":" + unit)), unit
-    for unit in units[:1920]:
+    for unit in units[:1800]:
         assert fnv1a_bucket(route.salt.encode() + b":" + unit) == buckets.bucket(route.salt, unit.decode())
 
 
@@ -221,9 +221,9 @@ def test_however_an_arm_dies_the_champion_answers(world: EnvoyRouted, mode: Mode
 
 def test_an_arm_that_takes_too_long_is_dead_too(world: EnvoyRouted, runtime_group: Supervisor) -> None:
     route = make_route(world.upstream, ALL_CANARY)
-    hasty = envoy_router(world.envoy, runtime_group.folder / "envoy.log", Guard(LOOPBACK), answer_seconds=0.1)
+    hasty = envoy_router(world.envoy, runtime_group.folder / "envoy.log", Guard(LOOPBACK), answer_seconds=1.5)
     hasty.push(DesiredRouter({route.endpoint: route}))
-    world.server.versions["m", 1].mode = "slow"
+    world.server.versions["m", 1].mode, world.server.slow_seconds = "slow", 60.0
     assert stamps(post(world, route, x_unit_id="u"))["arm"] == "champion"
     assert count(world, route, "canary") == (1, 1, 1)
     assert hasty.observe().routes == {route.endpoint: route}
@@ -377,6 +377,9 @@ def test_a_file_that_is_gone_garbled_or_written_in_place_is_put_right(world: Env
     for damage in (
         lambda: world.envoy.routes_file.unlink(),
         lambda: world.envoy.routes_file.write_text("in place"),
+        lambda: world.envoy.routes_file.write_text(
+            good.replace("sha256:", "sha256:0", 1)
+        ),  # the same routes under another version
         lambda: (
             world.envoy.routes_file.with_name("new").write_text("{]")
             and os.replace(world.envoy.routes_file.with_name("new"), world.envoy.routes_file)

@@ -135,8 +135,7 @@ class EnvoyRouter:
     # -- the steps of a push
 
     def _rendered(self, desired: DesiredRouter) -> Rendered:
-        for route in desired.routes.values():
-            words.check(route)
+        words.check_all(desired)
         return render(desired.routes.values(), self._settings.answer_seconds)
 
     def _is_so(self, wanted: Rendered, in_force: InForce) -> bool:

@@ -13,7 +13,7 @@ from backend.core.errors import ExternalFailure
 from backend.delivery.desired import DesiredRouter
 from backend.delivery.routers.memory_world import MemoryRouterWorld, is_upstream
 from backend.delivery.routers.port import ArmTraffic, RouterAbilities, RouterFacts, SeenRouter
-from backend.delivery.routers.words import check
+from backend.delivery.routers.words import check_all
 from backend.delivery.targets.memory_server import Fault
 from backend.delivery.targets.port import Access
 
@@ -51,8 +51,7 @@ class MemoryRouter:
 
     def push(self, desired: DesiredRouter) -> None:
         """Puts all routes in force in one locked step; nothing is journalled when they are so already."""
-        for route in desired.routes.values():
-            check(route, is_upstream)
+        check_all(desired, is_upstream)
         with call(self.world, "push", self._system) as fault:
             if fault.does("refuse"):
                 self.world.refuse("it was scripted to be")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from backend.core.errors import Refusal
-from backend.delivery.desired import ArmRoute, EndpointRoute
+from backend.delivery.desired import ArmRoute, DesiredRouter, EndpointRoute
 from backend.delivery.plan import BUCKETS, ServedName, Slug
 
 SCHEMA = 1
@@ -64,6 +65,12 @@ def from_words(words: Any, is_upstream: Callable[[str], bool] | None = None) -> 
         return route if to_words(route) == words else None
     except (KeyError, TypeError, ValueError, AttributeError, Refusal):
         return None
+
+
+def check_all(desired: DesiredRouter, is_upstream: Callable[[str], bool] | None = None) -> None:
+    """Refusal when a route cannot be carried, or is filed under another endpoint's name."""
+    for name, route in desired.routes.items():
+        check(route if route.endpoint == name else replace(route, endpoint=f"{name}/{route.endpoint}"), is_upstream)
 
 
 def check(route: EndpointRoute, is_upstream: Callable[[str], bool] | None = None) -> None:
