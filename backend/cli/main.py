@@ -20,6 +20,7 @@ COMMANDS = {
     "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),
     "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),
     "server": Lazy("backend.cli.server:server", "Register, test and list servers."),
+    "up": Lazy("backend.cli.up:up", "Start the whole stack with the flights demo, until it is told to stop."),
     "worker": Lazy("backend.cli.worker:worker", "Run a worker in the foreground until it is told to stop."),
 }
 

@@ -103,6 +103,7 @@ class Servers:
             upstream: `host:port` at which routers reach its inference interface.
         """
         self._demand(actor, "server.register")
+        self._refuse_memory(kind)
         checked = self._checked(target_type(kind).Settings, kind, settings)
         self._check_upstream(kind, upstream)
         with self._database.unit(actor) as tx:
@@ -128,6 +129,7 @@ class Servers:
     ) -> RouterRow:
         """Adds a router. `public_url` is where callers reach its endpoints."""
         self._demand(actor, "server.register")
+        self._refuse_memory(kind)
         checked = self._checked(self._router_type(kind).Settings, kind, settings)
         self._check_public_url(kind, public_url)
         with self._database.unit(actor) as tx:

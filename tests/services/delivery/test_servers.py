@@ -355,5 +355,5 @@ def test_a_managed_endpoint_and_one_on_record_stay(around: Surroundings) -> None
 def test_a_server_in_memory_is_refused_where_it_would_serve_nobody(around: Surroundings) -> None:
     around.servers._in_memory = False
     refused("not-here", _register, around)
-    refused("not-here", around.behind_router)
+    refused("not-here", around.behind_router, kind="memory", settings={})
     assert around.events("server") == around.events("router") == []
