@@ -661,7 +661,8 @@ def fake() -> Iterator[Fake]:
 
 @pytest.fixture
 def faulty(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TritonTarget:
-    monkeypatch.setattr(outbound, "MAX_BODY_BYTES", 1 << 20)
+    monkeypatch.setattr(outbound, "MAX_ANSWER_SECONDS", 1e6)  # the adapter's own bounds are what is tested
+    monkeypatch.setattr(outbound, "MAX_BODY_BYTES", 1 << 50)
     (tmp_path / "models").mkdir()
     settings = {"url": fake.url, "model_repository": str(tmp_path / "models"), "timeout_seconds": 1, "load_timeout_seconds": 1}
     return TritonTarget.connect(settings, Access("srv", "the-key", Guard(LOOPBACK)))
