@@ -276,6 +276,7 @@ def test_a_new_version_is_asked_its_first_recorded_request_and_taken_back_when_i
 ) -> None:
     good = build_package(tmp_path / "good", _gather(), [({"x": 1}, {"y": 7.0})])
     bad = build_package(tmp_path / "bad", _gather(), [({"x": 9}, {"y": 7.0})])
+    unsendable = build_package(tmp_path / "unsendable", _gather(), [({"x": 0.5}, {"y": 7.0})])
     target.push(wanted(pick={1: good}))
     counted = [one.value for one in target.metrics() if (one.metric, one.model) == ("requests_total", "pick")]
     assert counted == [1.0]
@@ -287,7 +288,7 @@ def test_a_new_version_is_asked_its_first_recorded_request_and_taken_back_when_i
     assert {number for number, one in seen.items() if one.state == "ready"} == {1}
     assert target.answer("pick", 1, {"x": 0}).outputs["y"] == [[5.0]]
     with pytest.raises(Refusal):
-        target.push(wanted(new={1: bad}))
+        target.push(wanted(new={1: unsendable}))
     assert not (triton_server.models / "new" / "1").exists()
     assert all(one.state != "ready" for one in target.observe().models["new"].versions.values())
 
@@ -661,7 +662,8 @@ def fake() -> Iterator[Fake]:
 
 @pytest.fixture
 def faulty(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TritonTarget:
-    monkeypatch.setattr(outbound, "MAX_BODY_BYTES", 1 << 20)
+    monkeypatch.setattr(outbound, "MAX_ANSWER_SECONDS", 1e6)  # the adapter's own bounds are what is tested
+    monkeypatch.setattr(outbound, "MAX_BODY_BYTES", 1 << 50)
     (tmp_path / "models").mkdir()
     settings = {"url": fake.url, "model_repository": str(tmp_path / "models"), "timeout_seconds": 1, "load_timeout_seconds": 1}
     return TritonTarget.connect(settings, Access("srv", "the-key", Guard(LOOPBACK)))

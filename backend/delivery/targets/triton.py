@@ -200,14 +200,20 @@ class TritonTarget:
         A version that is loaded and cannot answer is taken back, and refused as one that cannot be loaded.
         """
         for number in versions:
-            probes = wanted.versions[number].path / PROBES
-            if not probes.exists():
-                continue
-            reply, _ = self._infer(wanted.name, number, parse_probes(probes.read_bytes())[0][0])
-            if reply.status != httpx.codes.OK:
+            if reason := self._first_answer(wanted, number):
                 self._take_back(before)
-                reason = reply.reason or f"status {reply.status}"
                 raise _not_loadable(wanted.name, f"version {number} does not answer its first recorded request: {reason}")
+
+    def _first_answer(self, wanted: Wanted, number: int) -> str:
+        """Why a version does not answer; "" when it does, or when no request was recorded."""
+        probes = wanted.versions[number].path / PROBES
+        if not probes.exists():
+            return ""
+        try:
+            reply, _ = self._infer(wanted.name, number, parse_probes(probes.read_bytes())[0][0])
+        except Refusal as refusal:
+            return refusal.message.rstrip(".")
+        return "" if reply.status == httpx.codes.OK else reply.reason or f"status {reply.status}"
 
     def _take_back(self, before: Running) -> None:
         if before.config is not None and before.ready:

@@ -1,4 +1,4 @@
-"""Triton's Prometheus text in our vocabulary. One regular expression: the official parser takes seven times as long.
+"""Triton's Prometheus text in our vocabulary, by one regular expression: about half of the official parser's time.
 
 Counters restart at 0 when a version is unloaded and loaded again. A quantile of an empty window is printed as `Nan` and left
 out: no figure is not 0 seconds.
@@ -58,7 +58,9 @@ def read_series(text: str) -> list[Series]:
 
 
 def _place(written: str) -> tuple[str, int, str] | None:
-    found: Mapping[str, str] = {name: _ESCAPED.sub(_unescaped, value) for name, value in _LABEL.findall(written)}
+    found: Mapping[str, str] = dict(_LABEL.findall(written))
+    if "\\" in written:
+        found = {name: _ESCAPED.sub(_unescaped, value) for name, value in found.items()}
     version = found.get("version", "")
     if not found.get("model") or not (version.isascii() and version.isdigit()) or len(version) > 18:
         return None
