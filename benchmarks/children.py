@@ -45,6 +45,11 @@ class Child:
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
     def call(self, name: str, **arguments: Any) -> Any:
         """What the child's function of that name returned. RuntimeError when the child failed; its own words are on stderr."""
         self._asks.write(json.dumps({"call": name, **arguments}) + "\n")

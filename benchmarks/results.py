@@ -70,7 +70,7 @@ def table(result: Result) -> str:
     rows = [(one.what, one.side, _figure(one.median), f"{_figure(min(one.values))} to {_figure(max(one.values))}", one.unit)
             for one in result.figures]  # fmt: skip
     lines = _aligned([("what", "by", "median", "range", "unit"), *rows])
-    ratios = [f"{name}: {value:.3g}" for name, value in result.ratios.items()]
+    ratios = [f"{name}: {_figure(value)}" for name, value in result.ratios.items()]
     machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
     return "\n".join([head, "", *lines, "", *ratios, "", *result.notes, machine])
 
