@@ -140,6 +140,22 @@ def test_a_dripping_body_ends(serve: Callable[..., str], monkeypatch: pytest.Mon
         Guard(["127.0.0.0/8"]).client(serve(drip)).get("/")
 
 
+def test_dripping_headers_end(serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "MAX_ANSWER_SECONDS", 0.5)
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        try:
+            for number in range(50):
+                handler.wfile.write(f"x-{number}: y\r\n".encode() if number else b"HTTP/1.1 200 OK\r\n")
+                handler.wfile.flush()
+                time.sleep(0.1)
+        except OSError:
+            return
+
+    with pytest.raises(httpx.ReadTimeout):
+        Guard(["127.0.0.0/8"]).client(serve(drip)).get("/")
+
+
 def test_proxies_from_the_environment_are_ignored(serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert Guard(["127.0.0.0/8"]).client(serve(_ok)).get("/").status_code == 200
