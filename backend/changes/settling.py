@@ -146,11 +146,11 @@ def _take_over(tx: Unit, at: Standing) -> None:
     if at.other is None:
         return
     why = f"Superseded by change {at.change.number}."
-    rollouts.go_back(tx, at.other.rollout, why)
     change = tx.get(Change, at.other.change_id)
     if change.state == "applying":
         change.superseded_by = at.change.id
         move(tx, change, "supersede", why)
+    rollouts.go_back(tx, at.other.rollout, why)  # last: it wakes others, and work items come after every row
     say(tx, at.change, f"Waits until the way back of change {change.number} is proved.")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from backend.core import work
 from backend.core.context import SYSTEM
+from backend.core.errors import Refusal
 from backend.core.work import WorkItem
 from backend.delivery import admission
 from backend.policy.rules import GateRule
@@ -171,6 +172,29 @@ def test_a_damaged_package_blocks_and_a_silent_registry_only_delays(world: World
     clock.tick(seconds=15)
     world.run()
     assert (world.state(number), world.generations()) == ("blocked", [])
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        ("stale-base", "suspended"),
+        ("expired", "expired"),
+        ("place-taken", "blocked"),
+        ("busy", "approved"),
+        ("new", "approved"),
+    ],
+)
+def test_what_a_refused_start_leads_to(world: World, monkeypatch: pytest.MonkeyPatch, code: str, state: str) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise Refusal("It cannot start.", "Do something.", code=code)
+
+    number = world.approved()
+    world.changes.start(world.olga, number)
+    monkeypatch.setattr("backend.rollouts.service.start", refuse)
+    world.run()
+    row = world.change(number)
+    assert (row.state, row.state_reason) == (state, "It cannot start. Do something.")
+    assert ("authorization.revoke" in world.ledger("authorization")) == (state != "approved")
 
 
 def test_checks_that_are_out_of_date_are_repeated_before_the_start(world: World, clock: Clock) -> None:

@@ -123,3 +123,27 @@ def test_a_change_under_way_takes_no_second_start(world: World) -> None:
     world.run()
     assert world.generations() == ["start"]
     refused("wrong-state", world.changes.edit, world.ana, first, share=100)
+
+
+def test_the_alias_follows_what_is_live_however_late_the_first_is_noticed(world: World, clock: Clock) -> None:
+    first = world.applied(2, ramp=RAMP)
+    world.prove()
+    world.run()
+    second = world.reviewed(3)
+    world.vote(second)
+    clock.tick(hours=1)
+    world.run()
+    world.prove()
+    for _ in range(4):  # a worker holds the first change and does nothing with it
+        for claim in world.claims("rollout"):
+            world.rollouts.handle(claim)
+        for claim in world.claims("change"):
+            if claim.key == world.change(second).id:
+                world.changes.handle(claim)
+        clock.tick(seconds=15)
+    assert (world.state(first), world.state(second)) == ("applying", "applying")
+    world.prove()
+    clock.tick(seconds=31)
+    world.run()
+    assert (world.state(first), world.state(second)) == ("done", "done")
+    assert world.versions.aliases == [("flight-delay", "production", 3)]

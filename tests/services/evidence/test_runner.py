@@ -142,6 +142,25 @@ def test_a_check_that_was_voided_is_ended_and_stays_void(world: World) -> None:
 
 
 @sqlite_only
+def test_a_result_that_comes_after_the_check_was_voided_is_not_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "REPORT_SECONDS", 3_600.0)
+    identifier, claim = world.request(), world.claim()
+    thread = threading.Thread(
+        target=EvidenceRunner(world.database, world.settings, factory=f"{HERE}:waits_for_a_sign").handle, args=[claim]
+    )
+    thread.start()
+    assert eventually(lambda: (world.folder / "waiting").exists())
+    with world.database.unit(SYSTEM) as tx:
+        void(tx, "chg_1", "The change was edited.")
+    (world.folder / "sign").touch()
+    thread.join(60)
+    row = world.evidence(identifier)
+    assert (row.verdict, row.summary) == ("void", "")
+    with world.database.read() as session:
+        assert session.get(WorkItem, ("evidence", identifier)) is None
+
+
+@sqlite_only
 def test_a_worker_that_lost_its_lease_writes_nothing(world: World) -> None:
     identifier, claim = world.request(), world.claim()
     settings = world.settings.model_copy(update={"lease_seconds": 3.0})

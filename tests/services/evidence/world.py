@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ def context(settings: Settings) -> GateContext:
 def tells_how_it_was_started(settings: Settings) -> GateContext:
     (settings.data_dir / "cmdline").write_bytes(Path("/proc/self/cmdline").read_bytes())
     print("whatever a library prints")
+    return context(settings)
+
+
+def waits_for_a_sign(settings: Settings) -> GateContext:
+    (settings.data_dir / "waiting").touch()
+    while not (settings.data_dir / "sign").exists():
+        time.sleep(0.05)
     return context(settings)
 
 
