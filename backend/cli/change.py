@@ -60,13 +60,24 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
 @click.option("--title", required=True)
 @_reason
 @_wishes
+@wait_option
 @json_option
 @guarded
-def propose(opened: Session, /, endpoint: str, version: int, title: str, reason: str, as_json: bool, **wishes: Any) -> None:
-    """Propose that ENDPOINT serves registered VERSION of its model."""
+def propose(
+    opened: Session,
+    /,
+    endpoint: str,
+    version: int,
+    title: str,
+    reason: str,
+    wait: float | None,
+    as_json: bool,
+    **wishes: Any,
+) -> None:
+    """Propose that ENDPOINT serves registered VERSION of its model; `--wait` waits until its checks have passed."""
     asked = _asked(**wishes)
     made = opened.backend.changes.propose(opened.actor, endpoint=endpoint, version=version, title=title, reason=reason, **asked)
-    _emit(opened, made.number, as_json)
+    _emit(opened, made.number, as_json, wait, _CHECKED)
 
 
 @change.command()
@@ -237,12 +248,13 @@ def withdraw(opened: Session, ref: str, reason: str, as_json: bool) -> None:
 @change.command()
 @acting
 @_REF
+@wait_option
 @json_option
 @guarded
-def recheck(opened: Session, ref: str, as_json: bool) -> None:
+def recheck(opened: Session, ref: str, wait: float | None, as_json: bool) -> None:
     """Run every check of a change again."""
     opened.backend.changes.recheck(opened.actor, ref)
-    _emit(opened, ref, as_json)
+    _emit(opened, ref, as_json, wait, _CHECKED)
 
 
 @change.command()
@@ -327,5 +339,7 @@ def _look(opened: Session, ref: str | int, goals: tuple[str, ...]) -> Look:
     return ("reached" if row.state in goals else "over" if row.state in lost else "not yet"), says
 
 
+_CHECKED = ("review", "approved", "applying", "done")
+"""States in which every check has passed."""
 _LOST = ("rejected", "withdrawn", "expired", "suspended", "revoked", "failed", "blocked", "superseded", "rolled_back")
 """States from which a change does not become live without somebody's further act."""

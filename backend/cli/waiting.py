@@ -24,7 +24,7 @@ def wait_option(command: Callable[P, T]) -> Callable[P, T]:
         "--wait",
         type=click.FloatRange(min=0, max=86_400),
         metavar="SECONDS",
-        help="Wait until it is proved; exit code 4 if it is not by then.",
+        help="Wait until that is reached; exit code 4 if it is not by then.",
     )(command)
 
 
