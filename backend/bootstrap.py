@@ -105,7 +105,7 @@ def build(settings: Settings) -> Backend:
             database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds
         ),
         evidence=EvidenceRunner(database, settings),
-        inference_log=InferenceLog(settings.data_dir / "inference-log"),
+        inference_log=InferenceLog(settings.inference_log),
     )
 
 
