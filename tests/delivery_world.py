@@ -270,16 +270,37 @@ class World:
             admitted = _admitted_packages(session)
             generations = list(session.exec(select(Generation)))
         assert self.pushed_digests() <= admitted, "I2: something was pushed that nobody admitted"
+        self._check_found_before_repaired()
         starts = [(one.authorization_id, one.step) for one in generations if one.reason in ("start", "ramp")]
         assert len(starts) == len(set(starts)), "I3: one approval took effect twice"
         assert first_break(self.ledger())[0] is None, "I5: the ledger does not hold"
+
+    def _check_bytes(self, desired: DesiredEndpoint) -> None:
+        with self.server.state() as state:
+            for arm in desired.arms:
+                loaded = state["models"][arm.place[0]]["versions"][str(arm.place[1])]
+                assert loaded["digest"] == arm.package_digest, f"I1: {arm.name} loads another package than was admitted"
+
+    def _check_found_before_repaired(self) -> None:
+        """Each repair has an observation of the same endpoint before it, later than the proof that it repairs."""
+        seen: dict[str, str] = {}
+        for row in self.ledger():
+            if row.action == "endpoint.repair":
+                assert seen.get(row.subject_id) == "endpoint.observe", f"I2: row {row.seq} repairs what nobody recorded"
+            if row.action in ("endpoint.observe", "endpoint.prove", "endpoint.admit"):
+                seen[row.subject_id] = row.action
 
     def _check_weights(self, session: Session, endpoint: Endpoint) -> None:
         if endpoint.router_id is None:
             return
         route = self.router.routes.get(endpoint.name)
-        desired = session.get_one(Generation, f"{endpoint.id}/{endpoint.generation}").desired
-        assert (route is None) == (desired["champion"] is None), f"I4: {endpoint.name} has no route"
+        desired = DesiredEndpoint.model_validate(session.get_one(Generation, f"{endpoint.id}/{endpoint.generation}").desired)
+        upstream = session.get_one(Server, endpoint.server_id).upstream
+        admitted = desired.route(
+            endpoint=endpoint.name, model=endpoint.model, upstream=upstream, generation=endpoint.generation
+        )
+        assert route == admitted, f"I1: {endpoint.name} is routed otherwise than was admitted"
+        self._check_bytes(desired)
         for arm in route.arms if route is not None else ():
             assert arm.served_version in self.loaded(arm.served_model), f"I4: {arm.arm} of {endpoint.name} is not loaded"
         if route is not None:

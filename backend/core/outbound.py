@@ -26,6 +26,8 @@ from backend.core.unit import assert_outside_unit
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
+_NAT64, _COMPATIBLE = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
+"""Addresses that carry an IPv4 one (RFC 6052, RFC 4291)."""
 MAX_BODY_BYTES = 64 << 20
 MAX_ANSWER_SECONDS = 120.0
 _deadline: ContextVar[float | None] = ContextVar("countersign_answer_deadline", default=None)
@@ -229,6 +231,8 @@ def _resolve(host: str, port: int) -> list[Address]:
 
 def _unmapped(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64 or (address in _COMPATIBLE and int(address) > 0xFFFF):  # not :: and ::1
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
     return address
 

@@ -25,9 +25,11 @@ from backend.delivery.router_lease import router_lease
 from backend.delivery.routers.port import Router, SeenRouter
 from backend.delivery.rows import Endpoint
 from backend.delivery.seen import SeenServer
-from backend.delivery.standing import routed_standings
+from backend.delivery.standing import revoked_now, routed_standings
 from backend.delivery.targets.port import Target
 from backend.delivery.timing import Timing
+
+REVOKED = "The approval was revoked."
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,13 @@ class Pusher:
                 left = rules.leftovers(wanted, keep) if keep is not None else {}
                 digests = {one for part in (wanted.models, left) for versions in part.values() for one in versions.values()}
                 paths = {one: self._verified(one) for one in sorted(digests)}
-                attempt.desired = rules.desired_server({attempt.standing.name: wanted}, paths, keep=keep)
+                attempt.desired = rules.desired_server({attempt.standing.name: wanted}, paths, keep=keep, strange=self.seen)
 
     def _load(self, attempts: Sequence[Attempt], step: str) -> None:
         """One endpoint at a time: one that fails stops no other. A call that may have taken effect is settled by looking."""
         for attempt in going(attempts):
             with attempt.step(step):
+                self._refuse_revoked(attempt)
                 try:
                     self.lease.call(self.target.push, attempt.desired)
                 except ExternalFailure as failure:
@@ -123,10 +126,14 @@ class Pusher:
             return
         with self.database.unit(SYSTEM) as tx:
             self.lease.fence(tx)
+            rows = {one.standing.endpoint.id: tx.get(Endpoint, one.standing.endpoint.id, lock=True) for one in attempts}
+            revoked = revoked_now(tx.session, rows)  # after the locks: a revocation takes them too
             for attempt in attempts:
-                endpoint = tx.get(Endpoint, attempt.standing.endpoint.id, lock=True)
+                endpoint = rows[attempt.standing.endpoint.id]
                 wanted = attempt.standing.endpoint.generation
-                if endpoint.generation != wanted:
+                if endpoint.id in revoked:
+                    attempt.fail(REVOKED)
+                elif endpoint.generation != wanted:
                     attempt.fail("A newer generation was admitted meanwhile.")
                 elif endpoint.routed_generation != wanted:
                     before = endpoint.facts("routed_generation")
@@ -139,9 +146,9 @@ class Pusher:
             if not routed:
                 return
             router = self._router(router_id)
-            with router_lease(self.database, router_id, self.lease, self.timing):
-                in_force = self.lease.call(router.observe)
-                self.lease.call(router.push, self._routes(router_id, in_force))
+            with router_lease(self.database, router_id, self.lease, self.timing) as held:
+                in_force = held.call(router.observe)
+                held.call(router.push, self._routes(router_id, in_force))
             seen = self._in_force(router, routed)
             for attempt in routed:
                 if wrong := _not_in_force(self._wanted(attempt).route, seen):
@@ -160,6 +167,7 @@ class Pusher:
         """Every route that the router may carry. One that nobody may touch now is handed over as it was found."""
         with self.database.read() as session:
             standings = routed_standings(session, router_id)
+            revoked = revoked_now(session, [endpoint.id for endpoint, _, _ in standings])
         routes: dict[str, EndpointRoute] = {}
         for endpoint, server, desired in standings:
             route = desired.route(
@@ -168,7 +176,7 @@ class Pusher:
                 upstream=server.upstream,
                 generation=endpoint.routed_generation,
             )
-            if _stands_still(endpoint):
+            if _stands_still(endpoint) or endpoint.id in revoked:
                 route = in_force.routes.get(endpoint.name, route)
             if route is not None:
                 routes[endpoint.name] = route
@@ -193,6 +201,12 @@ class Pusher:
                 digest=digest,
             )
         return self.packages.local(digest)
+
+    def _refuse_revoked(self, attempt: Attempt) -> None:
+        """Asked right before a call: what is revoked while a push is under way goes no further."""
+        with self.database.read() as session:
+            if revoked_now(session, [attempt.standing.endpoint.id]):
+                raise Refusal(REVOKED, "Roll it back, or propose it again.", code="revoked")
 
     def _refuse_conflicts(self, attempt: Attempt) -> None:
         """Refusal when what this endpoint wants would replace what another one on the server wants or still needs."""

@@ -31,7 +31,7 @@ from backend.delivery.proofs import Proved, Prover
 from backend.delivery.pushing import Pusher
 from backend.delivery.rows import Endpoint, Generation, Look
 from backend.delivery.seen import ProofKind
-from backend.delivery.standing import Place, Standing, read_place
+from backend.delivery.standing import Place, Standing, read_place, revoked_now
 from backend.delivery.timing import Timing
 
 R = TypeVar("R")
@@ -133,14 +133,16 @@ class _Pass:
         endpoint, remembered = judged.standing.endpoint, judged.standing.look
         if remembered.retry_at is not None or not looking.is_quiet(judged):
             return False
-        return self._course(judged, endpoint, None, now) == "look"
+        return self._course(judged, endpoint, None, now, revoked=judged.standing.revoked) == "look"
 
-    def _course(self, judged: Judged, endpoint: Endpoint, retry_at: datetime | None, now: datetime) -> courses.Course:
+    def _course(
+        self, judged: Judged, endpoint: Endpoint, retry_at: datetime | None, now: datetime, *, revoked: bool
+    ) -> courses.Course:
         return courses.course(
             judged.verdict,
             state=endpoint.state,
             repair=endpoint.repair,
-            revoked=judged.standing.revoked,
+            revoked=revoked,
             proved=endpoint.proved_generation == endpoint.generation,
             retry_at=retry_at,
             now=now,
@@ -156,7 +158,8 @@ class _Pass:
         retry_at = remembered.retry_at if remembered is not None else None
         if retry_at is not None:
             self._due.append(retry_at)
-        chosen = self._course(judged, endpoint, retry_at, tx.now)
+        revoked = bool(revoked_now(tx.session, [endpoint.id]))
+        chosen = self._course(judged, endpoint, retry_at, tx.now, revoked=revoked)
         if chosen == "look" or (chosen == "prove" and proofs.failure(renewed)):
             return None
         if self._must_drain(endpoint, chosen, tx.now) or self._is_fight(tx, endpoint, chosen):

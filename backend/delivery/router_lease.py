@@ -17,21 +17,24 @@ from backend.delivery.timing import Timing
 
 KIND = "router"
 SECONDS = 30.0
+NEVER = timedelta(days=3650)
 
 
 @contextmanager
-def router_lease(database: Database, router_id: str, lease: Lease, timing: Timing) -> Iterator[None]:
-    """Holds the router for one write. ExternalFailure when another worker keeps it for too long.
+def router_lease(database: Database, router_id: str, lease: Lease, timing: Timing) -> Iterator[Lease]:
+    """Holds the router for one write; calls through what it gives are made only while it is held.
+
+    ExternalFailure when another worker keeps it for too long.
 
     A writer that is stopped past the lease can still write late: its routes name an older generation, which the next look
     of each endpoint finds and repairs.
     """
     held = _wait(database, router_id, lease.claim.holder, timing)
     try:
-        yield
+        yield Lease(database, held)
     finally:
         with suppress(LeaseLost), database.unit(SYSTEM) as tx:
-            work.finish(tx, held, next_due=None)
+            work.finish(tx, held, next_due=tx.now + NEVER)  # the item stays, so that its tokens only grow
 
 
 def _wait(database: Database, router_id: str, holder: str, timing: Timing) -> Claim:
@@ -48,5 +51,5 @@ def _claim(database: Database, router_id: str, holder: str) -> Claim | None:
     """Made on demand, and far from due: nobody is woken by it."""
     with database.unit(SYSTEM) as tx:
         if tx.session.get(WorkItem, (KIND, router_id)) is None:
-            work.wake(tx, KIND, router_id, at=tx.now + timedelta(days=3650))
+            work.wake(tx, KIND, router_id, at=tx.now + NEVER)
         return next(iter(work.claim_in(tx, KIND, holder=holder, seconds=SECONDS, key=router_id)), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
-from backend.core import work
+from backend.core import failpoints, work
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.work import Claim, LeaseLost, WorkItem
@@ -33,7 +34,7 @@ def test_an_admitted_version_is_loaded_routed_read_back_and_proved(world: World)
     assert [one["step"] for one in record.steps] == ["store", "load", "ready", "weight", "prove"]
     route = world.router.routes["flight-delay"]
     assert (route.generation, route.champion) == (2, "v1")
-    assert world.settled == [endpoint_id, endpoint_id]
+    assert world.settled.count(endpoint_id) >= 2, "told of the baseline and of the version"
     assert "endpoint.prove" in world.actions(endpoint_id)
     world.check_invariants()
 
@@ -211,6 +212,73 @@ def test_nothing_is_repaired_under_a_revoked_approval(world: World) -> None:
     world.server.unload("flight-delay", by="somebody")
     world.one_pass()
     assert (world.state(), world.loaded()) == ("out_of_sync", set())
+
+
+@pytest.mark.parametrize("moment", ["claim", "store", "ready"])
+def test_a_revocation_during_a_push_stops_it(world: World, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    world.live()
+    authorization = world.start("flight-delay", 2, back_to=1, bake=3600)
+
+    def reach(name: str) -> None:
+        if name == moment:
+            with world.database.unit(SYSTEM) as tx:
+                admission.revoke(tx, authorization, "found a fault in the data")
+
+    monkeypatch.setattr(failpoints, "reach", reach)
+    world.one_pass()
+    assert world.row().proved_generation == 2
+    assert world.router.routes["flight-delay"].champion == "v1"
+    if moment != "ready":
+        assert world.package(2) not in world.pushed_digests()
+    if moment != "claim":
+        assert "revoked" in str(world.row().last_error)
+
+
+def test_a_neighbours_push_does_not_route_what_was_revoked(world: World) -> None:
+    world.live("one", 1)
+    world.live("two", 1)
+    world.one_pass()
+    authorization = world.start("one", 2, back_to=1)
+    _set(world, "one", routed_generation=3)
+    with world.database.unit(SYSTEM) as tx:
+        admission.revoke(tx, authorization, "found a fault in the data")
+    world.start("two", 2, back_to=1)
+    world.one_pass()
+    assert (world.router.routes["one"].champion, world.router.routes["two"].champion) == ("v1", "v2")
+
+
+def test_a_stranger_under_a_second_name_of_ours_is_found_and_unloaded(world: World) -> None:
+    world.live()
+    digest = world.package(7)
+    seven = {1: Packaged(digest, world.store.local(digest))}
+    world.server.load("flight-delay.0123abcd", seven, None, by="somebody")
+    world.one_pass()
+    assert (world.state(), world.loaded("flight-delay.0123abcd")) == ("in_sync", set())
+    assert any("flight-delay.0123abcd is loaded and no approval names it" in row.reason for row in world.observations())
+
+
+def test_a_route_that_no_approval_names_is_found_and_taken_away(world: World) -> None:
+    world.live("one", 1)
+    world.endpoint("two")
+    world.one_pass()
+    route = world.router.routes["one"]
+    world.router.put({"one": route, "two": replace(route, endpoint="two")}, by="somebody")
+    world.one_pass()
+    assert (set(world.router.routes), world.state("two")) == ({"one"}, "in_sync")
+    assert any("no approval names" in row.reason for row in world.observations("two"))
+
+
+def test_a_routers_lease_is_never_the_same_twice(world: World) -> None:
+    world.live()
+    with world.database.unit(SYSTEM) as tx:
+        (first,) = work.claim_in(tx, "router", holder="a", seconds=60, key="rtr_1")
+        work.finish(tx, first, next_due=tx.now)
+    world.start("flight-delay", 2, back_to=1)
+    world.one_pass()
+    with world.database.unit(SYSTEM) as tx:
+        (later,) = work.claim_in(tx, "router", holder="b", seconds=60, key="rtr_1")
+    assert later.token > first.token + 1
+    assert not work.still_held(world.database, first)
 
 
 # -- what fails
