@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,10 @@ class CommandLine:
 
     def _run(self, arguments: list[str], by: str | None, given: str | None) -> Any:
         before = structlog.get_config()
-        acting: Mapping[str, str] = {"COUNTERSIGN_AS": by} if by is not None else {}
+        others = {name: None for name in os.environ if name.startswith("COUNTERSIGN_")}
+        environment = {**others, **self._environment, "COUNTERSIGN_AS": by}
         try:
-            result = CliRunner(env={**self._environment, **acting}).invoke(main, arguments, input=given)
+            result = CliRunner(env=environment).invoke(main, arguments, input=given)
         finally:
             structlog.configure(**before)
         if result.exception is not None and not isinstance(result.exception, SystemExit):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,6 +84,21 @@ def test_yes_approves_what_is_shown_and_nothing_else(world: World, countersign: 
     assert vote.plan_digest in answer.said
     assert vote.base_digest in answer.said
     assert "v2 (version 2) is new and gets 100 % of units." in answer.said
+
+
+@pytest.mark.parametrize(("typed", "code", "votes"), [("{number}", 0, 1), ("yes", 2, 0)])
+def test_on_a_terminal_the_number_is_typed(world: World, tmp_path: Path, typed: str, code: int, votes: int) -> None:
+    """A process on a terminal of its own."""
+    number = world.reviewed()
+    ours, terminal = pty.openpty()
+    environment = {**os.environ, "COUNTERSIGN_DATABASE_URL": str(world.database.url), "COUNTERSIGN_DEMO_IDENTITIES": "true"}
+    environment |= {"COUNTERSIGN_DATA_DIR": str(tmp_path), "COUNTERSIGN_AS": "ben"}
+    command = [sys.executable, "-m", "backend.cli.main", "change", "approve", str(number)]
+    os.write(ours, f"{typed.format(number=number)}\n".encode())
+    with os.fdopen(ours, "wb"), os.fdopen(terminal, "rb") as stdin:
+        done = subprocess.run(command, env=environment, stdin=stdin, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, len(world.votes(number))) == (code, votes), done.stderr
+    assert world.change(number).plan_digest in done.stderr
 
 
 def test_a_rejection_ends_the_change_with_its_reason(world: World, countersign: CommandLine) -> None:

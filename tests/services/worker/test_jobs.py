@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -140,6 +141,14 @@ def test_the_ledger_s_head_is_exported_when_it_moved(database: Database, tmp_pat
         jobs.export_head(audit)
         jobs.export_head(audit)
     assert [(line["event"], line["seq"]) for line in logs] == [("ledger.head_exported", 1)]
+
+
+def test_the_document_lists_every_figure() -> None:
+    document = (Path(__file__).resolve().parents[3] / "docs" / "worker.md").read_text()
+    told = set(re.findall(r"^\| `(countersign_[a-z_]+)", document, re.MULTILINE))
+    suffix = {"counter": "_total"}
+    known = {one.name + suffix.get(one.type, "") for one in Metrics().registry.collect() if one.name.startswith("countersign")}
+    assert told == known
 
 
 def test_lanes_keep_what_is_slow_from_what_decides() -> None:
