@@ -145,7 +145,7 @@ def show(opened: Session, ref: str, as_json: bool) -> None:
 @acting
 @_REF
 @click.option("--plan", help="The digest of the plan that you looked at, as `change show` prints it.")
-@click.option("--base", help="The digest of what it was drawn on; unless given, the one that is shown now.")
+@click.option("--base", help="The digest of what it was drawn on; named with the plan.")
 @click.option("--comment", default="", help="What you found.")
 @click.option("--yes", is_flag=True, help="Approve what is shown now, without being asked.")
 @wait_option
@@ -297,9 +297,17 @@ def _seen(opened: Session, ref: str, verb: str, plan: str | None, base: str | No
     named = inputs.digest(plan) if plan is not None else None, inputs.digest(base) if base is not None else None
     for line in plan_lines(found):
         note(line)
-    if named[0] is None and not yes:
+    if named[0] is not None and named[1] is not None:
+        return named[0], named[1]
+    if named != (None, None):
+        raise Refusal(
+            "A vote is bound to a plan and to what it was drawn on.",
+            "Name both with `--plan DIGEST --base DIGEST`, as `change show` prints them, or neither.",
+            code="not-named",
+        )
+    if not yes:
         _ask(found.line.number, verb)
-    return named[0] or found.plan_digest, named[1] or found.base_digest
+    return found.plan_digest, found.base_digest
 
 
 def _ask(number: int, verb: str) -> None:
@@ -307,7 +315,7 @@ def _ask(number: int, verb: str) -> None:
     if not sys.stdin.isatty():
         raise Refusal(
             "A vote is bound to what you looked at.",
-            "Name the plan with `--plan DIGEST`, as `change show` prints it, or `--yes` for what is shown now.",
+            "Name both digests with `--plan` and `--base`, as `change show` prints them, or `--yes` for what is shown now.",
             code="not-named",
         )
     typed = click.prompt(f"Type {number} to {verb} what is shown above", err=True)

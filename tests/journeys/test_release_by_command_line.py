@@ -115,7 +115,9 @@ def _promote(countersign: CommandLine, version: str, *terms: str) -> str:
     assert proposed["reached"] is True, proposed
     assert {one["standing"] for one in proposed["evidence"] if one["weight"] == "must_pass"} == {"passed"}
     number = str(proposed["line"]["number"])
-    approved = countersign("change", "approve", number, "--plan", proposed["plan_digest"], *WAIT, by="ben")
+    approved = countersign(
+        "change", "approve", number, "--plan", proposed["plan_digest"], "--base", proposed["base_digest"], *WAIT, by="ben"
+    )
     assert approved.code == 0, approved
     if "by-hand" in terms:
         assert approved.content["line"]["state"] == "approved"

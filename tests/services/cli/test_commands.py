@@ -53,13 +53,25 @@ def test_a_vote_needs_the_plan_that_was_looked_at(world: World, countersign: Com
     for given, code in (
         ((), "not-named"),
         (("--plan", shown["plan_digest"][:20]), "bad-digest"),
-        (("--plan", shown["base_digest"]), "stale-vote"),
+        (("--plan", shown["plan_digest"]), "not-named"),
+        (("--plan", shown["base_digest"], "--base", shown["base_digest"]), "stale-vote"),
         (("--plan", shown["plan_digest"], "--base", shown["plan_digest"]), "stale-vote"),
     ):
         answer = countersign("change", "approve", number, *given, by="ben")
         assert (answer.code, answer.error) == (2, code)
     assert world.votes(int(number)) == []
-    answer = countersign("change", "approve", number, "--plan", shown["plan_digest"], "--comment", "Sound", by="ben")
+    answer = countersign(
+        "change",
+        "approve",
+        number,
+        "--plan",
+        shown["plan_digest"],
+        "--base",
+        shown["base_digest"],
+        "--comment",
+        "Sound",
+        by="ben",
+    )
     assert (answer.code, answer.content["line"]["state"]) == (0, "approved")
     (vote,) = world.votes(int(number))
     assert (vote.plan_digest, vote.base_digest, vote.comment) == (shown["plan_digest"], shown["base_digest"], "Sound")
@@ -71,7 +83,7 @@ def test_a_plan_that_was_edited_meanwhile_is_not_approved(world: World, counters
     world.changes.edit(world.ana, number, share=5_000)
     world.run()
     world.check()
-    answer = countersign("change", "approve", number, "--plan", shown["plan_digest"], by="ben")
+    answer = countersign("change", "approve", number, "--plan", shown["plan_digest"], "--base", shown["base_digest"], by="ben")
     assert (answer.code, answer.error) == (2, "stale-vote")
     assert world.votes(int(number)) == []
 
