@@ -125,8 +125,8 @@ class Pusher:
         if not attempts:
             return
         with self.database.unit(SYSTEM) as tx:
-            self.lease.fence(tx)
-            rows = {one.standing.endpoint.id: tx.get(Endpoint, one.standing.endpoint.id, lock=True) for one in attempts}
+            ids = sorted(one.standing.endpoint.id for one in attempts)
+            rows = {one: tx.get(Endpoint, one, lock=True) for one in ids}
             revoked = revoked_now(tx.session, rows)  # after the locks: a revocation takes them too
             for attempt in attempts:
                 endpoint = rows[attempt.standing.endpoint.id]
@@ -139,6 +139,7 @@ class Pusher:
                     before = endpoint.facts("routed_generation")
                     endpoint.routed_generation = wanted
                     tx.record("endpoint.route", endpoint, before=before, after=endpoint.facts("routed_generation"))
+            self.lease.fence(tx)  # last, as in every unit here: admission locks an endpoint and then wakes its server
 
     def _route(self, router_id: str, attempts: Sequence[Attempt]) -> None:
         """Hands the router all of its routes under the router's own lease, since servers share it, and waits for them."""

@@ -114,17 +114,23 @@ class _Pass:
     # -- first unit: what was found, and what is to be done
 
     def _decide(self, judged: Sequence[Judged], renewed: dict[str, Sequence[Proved]]) -> list[Attempt]:
-        """Writes down what was found and decides. With nothing to do, the server is given back in the same unit."""
+        """Writes down what was found and decides. With nothing to do, the server is given back in the same unit.
+
+        The lease is compared last: admission locks an endpoint and then wakes its server, so the other order could lock up.
+        """
         with self._database.unit(SYSTEM) as tx:
-            self._lease.fence(tx)
             quiet = [one for one in judged if not renewed[one.standing.endpoint.id] and self._is_quiet(one, tx.now)]
             looking.write_quiet(tx, quiet)
             told = {one.standing.endpoint.id for one in quiet}
-            others = [one for one in judged if one.standing.endpoint.id not in told]
+            others = sorted(
+                (one for one in judged if one.standing.endpoint.id not in told), key=lambda one: one.standing.endpoint.id
+            )
             attempts = [made for one in others if (made := self._consider(tx, one, renewed[one.standing.endpoint.id]))]
             for attempt in attempts:
                 pushlog.open_record(tx, attempt, self._lease.claim.token)
-            if not attempts:
+            if attempts:
+                self._lease.fence(tx)
+            else:
                 self._give_back(tx)
             return attempts
 
@@ -228,7 +234,7 @@ class _Pass:
             if attempt.course != "unload":
                 self._prove(attempt, judged[attempt.standing.endpoint.id])
         with self._database.unit(SYSTEM) as tx:
-            for attempt in attempts:
+            for attempt in sorted(attempts, key=lambda one: one.standing.endpoint.id):
                 self._settle(tx, attempt, judged[attempt.standing.endpoint.id])
             failpoints.reach("commit")
             self._give_back(tx)

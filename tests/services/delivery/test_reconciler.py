@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sqlmodel import select
 from backend.core import failpoints, work
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.core.errors import Refusal
 from backend.core.work import Claim, LeaseLost, WorkItem
 from backend.delivery import admission, looking
 from backend.delivery.desired import Packaged
@@ -516,3 +518,32 @@ def _set(world: World, name: str = "flight-delay", **values: object) -> None:
         for key, value in values.items():
             setattr(row, key, value)
         tx.record("endpoint.test", row)
+
+
+def test_an_admission_during_a_pass_neither_waits_for_ever_nor_locks_up(real_time_database: Database, tmp_path: Path) -> None:
+    world = World(real_time_database, tmp_path)
+    world.live()
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def click() -> None:
+        for number in range(30):
+            try:
+                authorization = world.start("flight-delay", 2 + number % 2, back_to=1, change=f"chg_click_{number}")
+                with world.database.unit(SYSTEM) as tx:
+                    admission.admit_rollback(tx, authorization, "clicked")
+            except Refusal:
+                continue
+            except BaseException as error:
+                failures.append(error)
+        stop.set()
+
+    clicking = threading.Thread(target=click)
+    clicking.start()
+    while not stop.is_set():
+        try:
+            world.one_pass()
+        except LeaseLost:
+            continue
+    clicking.join()
+    assert failures == []
