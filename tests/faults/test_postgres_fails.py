@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from backend import migrate
 from backend.core.database import Database
 from tests.delivery_world import World
-from tests.faults.workers import Worker, at_rest, fault_world, until
+from tests.faults.workers import Worker, at_rest, fault_world, start_when_seen, until
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_postgres_restarted_under_load_loses_nothing(own_postgres: Any, tmp_path
     with Worker(world, name="one") as one, Worker(world, name="two") as two:
         until(lambda: at_rest(world, *names), one)
         for name in names:
-            world.start(name, 1)
+            start_when_seen(world, name, 1)
         database.close()
         own_postgres.stop()
         own_postgres.start()
         until(lambda: _answers(database), one)
         until(lambda: at_rest(world, *names), one)
         for name in names:
-            world.start(name, 2, back_to=1)
+            start_when_seen(world, name, 2, back_to=1)
         until(lambda: at_rest(world, *names), two)
         assert one.end() == two.end() == 0, one.words + two.words
     world.check_invariants()

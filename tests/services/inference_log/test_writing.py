@@ -99,8 +99,9 @@ def test_files_appear_after_a_while_without_another_row(root: Path, late_clock: 
     with InferenceLog(root, clock=late_clock, limits=Limits(seconds=0.05)) as log:
         for number in range(2):  # the timer goes on after the first time
             log.append("delay", [row(number)])
-            until(lambda wanted=number + 1: len(data_files(root)) == wanted)  # type: ignore[misc]
+            until(lambda wanted=number + 1: len(ids(log)) == wanted)  # type: ignore[misc]
         assert ids(log) == ["r0", "r1"]
+        assert len(data_files(root)) == 2
 
 
 def test_a_closed_log_has_written_everything_and_takes_no_more(root: Path, late_clock: Clock) -> None:

@@ -65,7 +65,7 @@ def item(database: Database, kind: str, key: str) -> WorkItem | None:
         return session.get(WorkItem, (kind, key))
 
 
-def until(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 90.0) -> Any:
     """What `what` answers as soon as that is true; fails when it never becomes so."""
     end = time.monotonic() + seconds
     while not (answer := what()):
