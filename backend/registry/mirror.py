@@ -9,6 +9,7 @@ from datetime import timedelta
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import CountersignError, NotFound
+from backend.core.outbound import MAX_ANSWER_SECONDS
 from backend.core.work import Claim, LeaseLost, finish, renew, wake
 from backend.registry import aliases, rules
 from backend.registry.aliases import Aliases
@@ -19,6 +20,8 @@ from backend.registry.rows import MirrorState
 KIND = "mirror"
 """The kind of work item, keyed by `*` for everything or by the name of one model."""
 EVERYTHING = "*"
+LONGEST_CALL_SECONDS = 60.0 + MAX_ANSWER_SECONDS
+"""One page of a large registry may take so long (to be reached, and to answer), and nothing can be renewed meanwhile."""
 
 
 class Mirror:
@@ -29,7 +32,7 @@ class Mirror:
         registry: what is copied; None where none is configured: every pass is refused then.
         put_back: whether an alias that was moved by hand is put back, or only reported.
         interval: seconds between two looks; where a whole pass takes long, most of them are at the latest changes only.
-        lease_seconds: for how long a claim is renewed while a pass goes on.
+        lease_seconds: for how long a claim is renewed while a pass goes on; at least as long as one call may take.
         most_runs, most_absent: runs read, and absences confirmed, in one pass; the rest waits for the next.
     """
 
@@ -40,7 +43,7 @@ class Mirror:
         *,
         put_back: bool = True,
         interval: float = 60.0,
-        lease_seconds: float = 180.0,
+        lease_seconds: float = 30.0,
         most_runs: int = 500,
         most_absent: int = 200,
     ) -> None:
@@ -48,7 +51,7 @@ class Mirror:
         self._connected = registry
         self._put_back = put_back
         self._interval = interval
-        self._lease_seconds = lease_seconds
+        self._lease_seconds = max(lease_seconds, LONGEST_CALL_SECONDS)
         self._most = (most_runs, most_absent)
 
     def start(self) -> None:
@@ -116,12 +119,12 @@ class Mirror:
             finish(tx, claim, next_due=None if again is None else tx.now + again, error=error)
 
     def _renewing(self, claim: Claim, every: float) -> GoOn:
-        """Renews the claim, at most once in `every` seconds."""
-        renewed = time.monotonic()
+        """Renews the claim before the first call, and then at most once in `every` seconds."""
+        renewed: float | None = None
 
         def go_on() -> None:
             nonlocal renewed
-            if time.monotonic() - renewed >= every:
+            if renewed is None or time.monotonic() - renewed >= every:
                 renew(self._database, claim, seconds=self._lease_seconds)
                 renewed = time.monotonic()
 

@@ -23,7 +23,7 @@ def unpack(archive: Path, folder: Path, limits: Limits, progress: Progress) -> P
     packed = max(1, archive.stat().st_size)
     with room_on_disk():
         for entry in opened.entries(limits):
-            progress(min(1.0, entry.at / packed), "unpacking")
+            progress(min(1.0, max(0, entry.at) / packed), "unpacking")
             if entry.is_folder:
                 (folder / names.add_folder(entry.path)).mkdir(parents=True, exist_ok=True)
             else:

@@ -24,7 +24,7 @@ _COMMENT = 1 << 16
 _DIRECTORY_BYTES_AN_ENTRY = 1024
 _ENCRYPTED = 1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError, struct.error)
 
 
 def starts_as_zip(path: Path) -> bool:
@@ -44,11 +44,11 @@ def entries(path: Path, meter: Meter) -> Iterator[Entry]:
                 meter.count_entry()
                 _check(info)
                 blocks = meter.metered(_blocks(opened, info))
-                yield Entry(info.orig_filename.removesuffix("/"), info.is_dir(), blocks, info.header_offset)
+                yield Entry(info.orig_filename.removesuffix("/"), _is_folder(info), blocks, info.header_offset)
 
 
 def _blocks(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    if info.is_dir():
+    if _is_folder(info):
         return
     with _errors(), opened.open(info) as content:
         while block := content.read(BLOCK):
@@ -64,13 +64,18 @@ def _check_sizes(infos: list[zipfile.ZipInfo], meter: Meter) -> None:
 
 def _check(info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
-    expected = stat.S_IFDIR if info.is_dir() else stat.S_IFREG
+    expected = stat.S_IFDIR if _is_folder(info) else stat.S_IFREG
     if kind not in (0, expected):
         raise special(info.orig_filename, "a link, a device or another special file")
     if info.flag_bits & _ENCRYPTED:
         raise bad_archive("is encrypted")
     if info.compress_type not in _METHODS:
         raise bad_archive("uses a compression other than deflate")
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """By the name as it is stored; the library cuts it at a NUL and then fails for an empty one."""
+    return info.orig_filename.endswith("/")
 
 
 def _count_directory(stream: BinaryIO, meter: Meter) -> None:

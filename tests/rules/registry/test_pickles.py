@@ -186,6 +186,14 @@ def test_an_archive_that_cannot_be_looked_into_counts_as_found(tmp_path: Path) -
     assert found(tmp_path) == ("bomb", "broken")
 
 
+def test_archives_in_archives_are_followed_three_deep_and_count_as_found_below(tmp_path: Path) -> None:
+    nested = b"harmless"
+    for depth in range(6):
+        nested = in_zip("inner", nested)
+        (tmp_path / f"{depth}").write_bytes(nested)
+    assert found(tmp_path) == ("4", "5")
+
+
 def test_many_archives_together_may_not_unpack_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them is within the bounds; what is left when the common budget is spent counts as found."""
     monkeypatch.setattr(pickles, "_POOL", 1)

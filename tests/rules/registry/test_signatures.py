@@ -97,7 +97,7 @@ def test_no_papers_say_nothing(tmp_path: Path) -> None:
         "just text",
         "[" * 100_000,
         "{a: " * 50 + "1" + "}" * 50,
-        "- x\n" * 210_000,
+        "".join(f"k{number}:\n" for number in range(110_000)),
         "x" * (1 << 21),
         "\x00",
     ],

@@ -123,6 +123,36 @@ def test_a_newer_wish_during_the_write_stays_to_be_written(world: World, monkeyp
 # -- moved by hand
 
 
+@pytest.mark.parametrize("put_back", [True, False])
+def test_the_worker_is_woken_only_to_put_it_back(database: Database, clock: Clock, put_back: bool) -> None:
+    world = settled(database, put_back=put_back)
+    model_id = world.alias().model_id
+    claim = world.claim("alias", model_id)
+    assert claim is not None
+    world.mirror.handle_alias(claim)
+    clock.tick(seconds=20)
+    world.memory.move_alias("delay", ALIAS, 3)
+    world.mirror.mirror_all()
+    with world.database.read() as session:
+        due = session.get_one(WorkItem, ("alias", model_id)).due_at
+    assert due == clock.now + timedelta(seconds=0 if put_back else 40)
+
+
+@SQLITE
+def test_a_wish_that_changes_during_the_look_is_not_taken_for_a_move(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.memory.move_alias("delay", ALIAS, 2)
+    look = world.memory.model
+
+    def wanted_meanwhile(name: str) -> Any:
+        seen = look(name)
+        world.want(2)
+        return seen
+
+    monkeypatch.setattr(world.memory, "model", wanted_meanwhile)
+    world.mirror.mirror_all()
+    assert world.ledger("alias.drift") == world.ledger("alias.settled") == []
+
+
 def test_the_mirror_finds_a_moved_alias_and_records_it_once(world: World) -> None:
     world.memory.move_alias("delay", ALIAS, 3)
     for _ in range(3):

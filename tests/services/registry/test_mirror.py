@@ -270,6 +270,23 @@ def test_a_registry_that_leads_round_in_a_circle_is_left(world: World, monkeypat
 # -- as the worker calls it
 
 
+@SQLITE
+def test_a_call_may_take_longer_than_an_ordinary_lease(world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One page of a large registry takes a minute; the worker that waits for it keeps its claim."""
+    world.mirror = Mirror(world.database, world.registry, lease_seconds=1.0)
+    models = world.memory.models
+
+    def slow(page: str | None) -> Any:
+        clock.tick(seconds=100)
+        return models(page)
+
+    monkeypatch.setattr(world.memory, "models", slow)
+    world.mirror.start()
+    left = handle(world)
+    assert left is not None
+    assert (left.holder, left.last_error) == (None, None)
+
+
 def item(world: World, key: str, kind: str = "mirror") -> WorkItem | None:
     with world.database.read() as session:
         return session.get(WorkItem, (kind, key))
@@ -348,7 +365,6 @@ def test_without_a_registry_the_item_says_so(world: World) -> None:
 
 
 def test_a_worker_that_lost_its_lease_stops_between_two_pages(world: World, clock: Clock) -> None:
-    world.mirror = Mirror(world.database, world.registry, lease_seconds=0.0)
     fill(world, 2)
     world.mirror.start()
     claim = world.claim("mirror", "*")

@@ -24,12 +24,15 @@ def world(database: Database, clock: Clock) -> World:
     for number in range(12):
         name = f"m{number:02}"
         tags = {"team": "delay" if number % 2 else "fares", "owner": "ana" if number < 3 else "olga"}
-        world.memory.add_model(name, description=f"Predicts {number} things at 100% or a_b", tags=tags)
+        world.memory.add_model(name, description=f"Über: Predicts {number} things at 100% or a_b", tags=tags)
         for _ in range(2):
             world.log(name, run=RunFacts(metrics={"auc": number / 100}, params={"n": str(number)}, author="trainer"))
         if number not in (4, 8):
             clock.tick(minutes=1)
     world.memory.move_alias("m03", "champion", 1)
+    world.memory.move_alias("m03", "former", 1)
+    world.mirror.mirror_all()
+    world.memory.move_alias("m03", "former", None)
     world.mirror.mirror_all()
     return world
 
@@ -66,6 +69,7 @@ def test_models_page_by_name_and_by_latest_change_without_gap_or_repeat(world: W
         ("M03", 1),
         ("predicts team=DELAY", 6),
         ("team=delay m03", 1),
+        ("ÜBER", 12),
         ("100%", 12),
         ("%", 12),
         ("1%", 0),
@@ -122,7 +126,7 @@ def test_a_page_that_nobody_gave_is_refused(world: World) -> None:
 def test_an_alias_leads_to_its_version_and_what_is_absent_is_not_found(world: World) -> None:
     with world.database.read() as session:
         assert queries.by_alias(session, "m03", "champion") == 1
-        for model, alias in (("m03", "other"), ("m04", "champion"), ("\x00", "\x00")):
+        for model, alias in (("m03", "other"), ("m03", "former"), ("m04", "champion"), ("\x00", "\x00")):
             with pytest.raises(NotFound):
                 queries.by_alias(session, model, alias)
         for call in (lambda: queries.version(session, "m03", 9), lambda: queries.versions(session, "absent")):
