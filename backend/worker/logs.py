@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from traceback import format_tb
@@ -64,7 +65,7 @@ def configure(level: str, *, worker: str, secrets: Iterable[str] = (), stream: T
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(default=str)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=out),  # type: ignore[arg-type]  # it needs write and flush only
+        logger_factory=structlog.WriteLoggerFactory(file=out),  # type: ignore[arg-type]  # it needs write and flush only
     )
     _take_over_standard_logging(level, shared, out)
 
@@ -166,16 +167,19 @@ def _take_over_standard_logging(level: str, shared: list[Processor], out: _Strea
 
 
 class _Stream:
-    """A log that cannot be written (a closed pipe, a full disk) must not stop the work."""
+    """Each line is written whole, whichever thread and library it comes from. A log that cannot be written (a closed pipe, a
+    full disk) must not stop the work.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
+        with self._lock, suppress(OSError, ValueError):
             return self._stream.write(text)
         return 0
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
+        with self._lock, suppress(OSError, ValueError):
             self._stream.flush()

@@ -21,8 +21,8 @@ from backend.worker.timing import Timing
 from tests.services.worker.crew import finishing
 
 SECONDS = {"work": 0.0, "slow": 1.0, "hang": 3600.0}
-LEASE = 1.5
-TIMING = Timing(beat=0.3, leader=1.5)
+LEASE = 3.0
+TIMING = Timing(beat=0.5, leader=3.0)
 
 
 def main(url: str, name: str, mode: str) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,3 +130,28 @@ def test_the_settings_secrets_are_known() -> None:
     known = logs.secrets_of(settings)
     assert SECRET in known
     assert "pw123456" in known
+
+
+def test_lines_of_many_threads_are_whole(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream gives up the processor in the middle of each write, as a full pipe does."""
+
+    def slow(text: str) -> int:
+        for one in (text[:20], text[20:]):
+            time.sleep(0.0005)
+            io.StringIO.write(written, one)
+        return len(text)
+
+    monkeypatch.setattr(written, "write", slow)
+
+    def talk(number: int) -> None:
+        for _ in range(20):
+            structlog.get_logger().info("ours", number=number)
+            logging.getLogger("a.library").warning("theirs")
+
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert Counter(line["event"] for line in lines(written)) == {"ours": 80, "theirs": 80}

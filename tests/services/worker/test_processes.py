@@ -11,7 +11,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ class Process:
 
     def _read(self) -> None:
         assert self.popen.stderr is not None
-        self.lines.extend(json.loads(line) for line in iter(self.popen.stderr.readline, ""))
+        for line in iter(self.popen.stderr.readline, ""):
+            with suppress(json.JSONDecodeError) if self.popen.poll() == -signal.SIGKILL else nullcontext():
+                self.lines.append(json.loads(line))  # one that is killed may leave half a line
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def test_a_killed_worker_is_followed_by_another_after_its_leases(real_time_datab
     keys = [f"k{number}" for number in range(5)]
     wake(real_time_database, "server", *keys)
     with crew_process(real_time_database, "killed", "hang") as killed:
-        until(lambda: len(killed.events("test.begun")) == 5 and killed.events("worker.leads"))
+        until(lambda: len(killed.events("test.begun")) >= 5 and killed.events("worker.leads"))
         with crew_process(real_time_database, "heir", "work") as heir:
             until(lambda: heir.events("worker.started"))
             killed.popen.send_signal(signal.SIGKILL)
@@ -77,7 +79,7 @@ def test_a_killed_worker_is_followed_by_another_after_its_leases(real_time_datab
             heir.popen.send_signal(signal.SIGTERM)
             assert heir.exit_code() == 0
     assert effects(real_time_database) == [(key, "heir") for key in keys]
-    assert {line["token"] for line in heir.events("test.begun")} == {2}
+    assert min(line["token"] for line in heir.events("test.begun")) > 1
 
 
 def test_sigterm_lets_the_handler_end_and_the_log_tells_of_it(real_time_database: Database) -> None:
