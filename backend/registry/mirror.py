@@ -28,7 +28,7 @@ class Mirror:
         database: where the rows are.
         registry: what is copied; None where none is configured: every pass is refused then.
         put_back: whether an alias that was moved by hand is put back, or only reported.
-        interval: seconds between two looks; a pass that takes long is repeated less often.
+        interval: seconds between two looks; where a whole pass takes long, most of them are at the latest changes only.
         lease_seconds: for how long a claim is renewed while a pass goes on.
         most_runs, most_absent: runs read, and absences confirmed, in one pass; the rest waits for the next.
     """
@@ -64,6 +64,12 @@ class Mirror:
         self._note_pass(done, time.monotonic() - started)
         return done
 
+    def mirror_recent(self, go_on: GoOn = lambda: None) -> Done:
+        """What changed lately, without looking at everything: for the time between two whole passes."""
+        done = self._walk(go_on).recent()
+        self._look_at_aliases(go_on)
+        return done
+
     def mirror_model(self, name: str, go_on: GoOn = lambda: None) -> Done:
         """One pass over one model, as when somebody asks to look again."""
         done = self._walk(go_on).one(name)
@@ -78,7 +84,7 @@ class Mirror:
         """Looks after a claimed item: `*` comes again, one model's is done once. A failing registry rests longer each time."""
         go_on = self._renewing(claim, self._lease_seconds / 3)
         if claim.key == EVERYTHING:
-            self._look_after(claim, lambda: self._timed_pass(go_on))
+            self._look_after(claim, lambda: self._next_pass(go_on))
         else:
             self._look_after(claim, lambda: _nothing_more(self.mirror_model(claim.key, go_on)))
 
@@ -88,11 +94,14 @@ class Mirror:
         again = timedelta(seconds=self._interval)
         self._look_after(claim, lambda: again if self.sync_alias(claim.key, go_on) else None)
 
-    def _timed_pass(self, go_on: GoOn) -> timedelta:
-        started = time.monotonic()
-        done = self.mirror_all(go_on)
+    def _next_pass(self, go_on: GoOn) -> timedelta:
+        """A whole pass when one is due, else what changed lately; sooner again while something is left to ask for."""
+        with self._database.read() as session:
+            last, now = session.get(MirrorState, EVERYTHING), self._database.now(session)
+        is_due = last is None or rules.is_whole_pass_due(last.completed_at, last.seconds, now, interval=self._interval)
+        done = self.mirror_all(go_on) if is_due else self.mirror_recent(go_on)
         is_left = done.runs_left > 0 or done.absent_left > 0
-        return rules.next_pass(self._interval, time.monotonic() - started, left=is_left)
+        return timedelta(seconds=self._interval / 10 if is_left else self._interval)
 
     def _look_after(self, claim: Claim, work: Callable[[], timedelta | None]) -> None:
         """Does the work and gives the claim back, whatever came of it. A lost lease is somebody else's to finish."""

@@ -29,8 +29,8 @@ _aliases: sa.Table = MirroredAlias.__table__  # type: ignore[attr-defined]
 _AT_ONCE = 500
 
 
-def put_models(tx: Unit, facts: Sequence[ModelFacts]) -> tuple[dict[str, str], int]:
-    """Writes the models that are new, changed or back, with their aliases. Returns all their ids by name, and how many."""
+def put_models(tx: Unit, facts: Sequence[ModelFacts]) -> tuple[dict[str, str], list[str]]:
+    """Writes the models that are new, changed or back, with their aliases. Returns all ids by name, and the names written."""
     told = {one.name: one for one in facts}
     known = {row.name: row for name in _chunks(list(told)) for row in _known_models(tx, name)}
     prints = {name: _model_print(one) for name, one in told.items()}
@@ -44,7 +44,7 @@ def put_models(tx: Unit, facts: Sequence[ModelFacts]) -> tuple[dict[str, str], i
     if any(one.name not in known for one in stale):
         ids |= {row.name: row.id for names in _chunks(list(told)) for row in _known_models(tx, names)}
     _put_aliases(tx, {ids[one.name]: one.aliases for one in stale})
-    return ids, len(stale)
+    return ids, [one.name for one in stale]
 
 
 def put_versions(tx: Unit, ids: Mapping[str, str], facts: Sequence[VersionFacts]) -> int:

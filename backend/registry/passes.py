@@ -75,6 +75,25 @@ class Walk:
             runs_left=unread,
         )
 
+    def recent(self) -> Done:
+        """What changed lately: the registry lists the latest change first, so that one page is enough where little did.
+
+        Moved aliases and edited tags do not count as a change there; the next whole pass finds them.
+        """
+        changed: list[str] = []
+        versions = written = 0
+        for page in self._pages(lambda token: self.registry.models(token, order="newest")):
+            with self.database.unit(SYSTEM) as tx:
+                _, renewed = mirrored.put_models(tx, page)
+            changed += renewed
+            if not page or page[-1].name not in renewed:
+                break
+        for name in changed:
+            seen, count = self._versions(name)
+            versions, written = versions + len(seen), written + count
+        read, unread = self._read_runs(None)
+        return Done(len(changed), versions, len(changed) + written, runs_read=read, runs_left=unread)
+
     def one(self, name: str) -> Done:
         """One model with its versions."""
         ids, changed = self._ask_model(name)
@@ -91,9 +110,9 @@ class Walk:
         changed = 0
         for page in self._pages(self.registry.models):
             with self.database.unit(SYSTEM) as tx:
-                some, count = mirrored.put_models(tx, page)
+                some, renewed = mirrored.put_models(tx, page)
             ids |= some
-            changed += count
+            changed += len(renewed)
         return ids, changed
 
     def _versions(self, model: str | None) -> tuple[set[mirrored.Key], int]:
@@ -127,7 +146,8 @@ class Walk:
         except NotFound:
             return {}, 0
         with self.database.unit(SYSTEM) as tx:
-            return mirrored.put_models(tx, [facts])
+            ids, renewed = mirrored.put_models(tx, [facts])
+            return ids, len(renewed)
 
     def _remove_absent_models(self, present: dict[str, str]) -> tuple[int, int]:
         """How many were removed, and how many are still to be asked for."""

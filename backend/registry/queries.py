@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -37,8 +37,7 @@ class Lines(Generic[T]):
     after: str | None
 
 
-@dataclass(frozen=True)
-class ModelLine:
+class ModelLine(NamedTuple):
     """A model in a list. `aliases` are (alias, version number), sorted."""
 
     id: str
@@ -51,8 +50,7 @@ class ModelLine:
     aliases: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True)
-class VersionLine:
+class VersionLine(NamedTuple):
     """A version in a list. `artifact_digest` is None while it is not registered; `is_verified` speaks of the author."""
 
     id: str
@@ -127,8 +125,8 @@ def models(
         query = query.order_by(_M.updated_at.desc(), _M.id.desc())
         query = query if after is None else query.where(_before(_M.updated_at, _M.id, after))
     rows = session.connection().execute(query.limit(size + 1)).all()
-    pointed = _aliases_of(session, [row.id for row in rows])
-    lines = [ModelLine(**row._mapping, aliases=tuple(pointed.get(row.id, ()))) for row in rows]
+    pointed = _aliases_of(session, [row[0] for row in rows])
+    lines = [ModelLine._make((*row, tuple(pointed.get(row[0], ())))) for row in rows]
     return _page(lines, size, lambda one: write_key(one.name) if order == "name" else write_key(one.updated_at, one.id))
 
 
@@ -146,11 +144,11 @@ def newest_versions(
 ) -> Lines[VersionLine]:
     """The newest versions of all models that the registry still has; of those that were registered only, on request."""
     size = _bounded(limit)
-    query = _version_lines().where(_is_removed(_V.removed_at, False)).order_by(_V.created_at.desc(), _V.id.desc())
-    if registered:
-        query = query.where(_R.id.is_not(None))
+    moment, identifier = (_R.created_at, _R.id) if registered else (_V.created_at, _V.id)
+    query = _version_lines(registered=registered).where(_is_removed(_V.removed_at, False))
     if after is not None:
-        query = query.where(_before(_V.created_at, _V.id, after))
+        query = query.where(_before(moment, identifier, after))
+    query = query.order_by(moment.desc(), identifier.desc())
     return _page(_read_lines(session, query.limit(size + 1)), size, lambda one: write_key(one.created_at, one.id))
 
 
@@ -217,33 +215,20 @@ def _model_lines() -> sa.Select[Any]:
     return sa.select(_M.id, _M.name, description, _M.owner, _M.latest_version, _M.updated_at, _M.removed_at)
 
 
-def _version_lines() -> sa.Select[Any]:
-    told = (_V.id, _V.model_id, _M.name, _V.number, _V.status, _V.author, _V.created_at, _V.removed_at)
-    kept = (_R.author_identity_id, _R.registered_at, _R.registered_by, _R.artifact_digest)
-    joined = sa.join(sa.join(_V.id.table, _M.id.table, _M.id == _V.model_id), _R.id.table, _R.id == _V.id, isouter=True)
-    return sa.select(*told, *kept).select_from(joined)
+def _version_lines(*, registered: bool = False) -> sa.Select[Any]:
+    """The model's id, then the columns of a VersionLine but for the aliases."""
+    told = (_V.model_id, _V.id, _M.name, _V.number, _V.status, _V.author)
+    kept = (_R.author_identity_id.is_not(None), _V.created_at, _V.removed_at)
+    registration = (_R.registered_at, _R.registered_by, _R.artifact_digest)
+    models = sa.join(_V.id.table, _M.id.table, _M.id == _V.model_id)
+    joined = sa.join(models, _R.id.table, _R.id == _V.id, isouter=not registered)
+    return sa.select(*told, *kept, *registration).select_from(joined)
 
 
 def _read_lines(session: Session, query: sa.Select[Any]) -> list[VersionLine]:
     rows = session.connection().execute(query).all()
-    pointed = _pointing(session, [(row.model_id, row.number) for row in rows])
-    return [
-        VersionLine(
-            id=row.id,
-            model=row.name,
-            number=row.number,
-            status=row.status,
-            author=row.author,
-            is_verified=row.author_identity_id is not None,
-            created_at=row.created_at,
-            removed_at=row.removed_at,
-            registered_at=row.registered_at,
-            registered_by=row.registered_by,
-            artifact_digest=row.artifact_digest,
-            aliases=pointed.get((row.model_id, row.number), ()),
-        )
-        for row in rows
-    ]
+    pointed = _pointing(session, [(row[0], row[3]) for row in rows])
+    return [VersionLine._make((*line, pointed.get((model_id, line[2]), ()))) for model_id, *line in rows]
 
 
 def _pointing(session: Session, keys: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], tuple[str, ...]]:

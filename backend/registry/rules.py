@@ -28,7 +28,7 @@ _RESERVED_ALIAS = re.compile(r"latest|v[0-9]+", re.IGNORECASE)
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
 PASS_SHARE = 10.0
-"""The mirror rests at least so many times as long as its pass took: at most a tenth of the registry's time is ours."""
+"""Whole passes are at least so many times as long apart as one takes: at most a tenth of the registry's time is ours."""
 FIGHT_DRIFTS = 3
 FIGHT_WINDOW = timedelta(hours=1)
 
@@ -196,6 +196,6 @@ def retry_after(failures: int) -> timedelta:
     return timedelta(seconds=min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures, 10)))
 
 
-def next_pass(interval: float, took: float, *, left: bool) -> timedelta:
-    """When the mirror looks again (both in seconds); sooner while runs are still to be read."""
-    return timedelta(seconds=max(interval / 10 if left else interval, took if left else took * PASS_SHARE))
+def is_whole_pass_due(completed_at: datetime, took: float, now: datetime, *, interval: float) -> bool:
+    """Whether everything is to be looked at again, after a pass that took so long (seconds, as the interval)."""
+    return now - completed_at >= timedelta(seconds=max(interval, took * PASS_SHARE))

@@ -87,17 +87,8 @@ class Versions:
         The same bytes again change nothing. Refusal `digest-mismatch` when other bytes were registered under this number,
         `pickled-code` where settings refuse it, `version-not-ready` while the registry still makes it.
         """
-        registry = self._connected()
         self._allow(actor, model)
-        told = _ask(registry, model, number)
-        with self._folder() as folder:
-            files = read_tree(registry, told.version, self._limits, _part(progress, 0.0, 0.8), into=folder)
-            found = self._examine(folder, files, _part(progress, 0.8, 0.95))
-        with self._database.unit(actor) as tx:
-            require(tx, actor, "version.register", model=model)
-            row = _register(tx, told, found)
-        progress(1.0, f"version {number} is registered")
-        return row
+        return self._take(actor, model, number, progress, expected=None)
 
     def upload(
         self, actor: Actor, model: str, archive: Path, *, description: str = "", progress: Progress = rules.quiet
@@ -116,7 +107,7 @@ class Versions:
             progress(0.3, "sending it to the registry")
             made = registry.log_version(model, artifact, description=description, tags=tags)
         progress(0.6, f"the registry has it as version {made.number}; reading it back")
-        return self.register(actor, model, made.number, progress=_part(progress, 0.6, 1.0))
+        return self._take(actor, model, made.number, _part(progress, 0.6, 1.0), expected=found.digest)
 
     def digest_now(self, model: str, number: int) -> str:
         """Artifact digest of a version as its files are in the registry at this moment; nothing is kept."""
@@ -148,6 +139,21 @@ class Versions:
         writes it and reads it back.
         """
         aliases.want(tx, model, rules.alias_name(self._alias_pattern, environment), number)
+
+    def _take(self, actor: Actor, model: str, number: int, progress: Progress, *, expected: str | None) -> Version:
+        """Reads a version whole and registers it; where a digest is expected, only with that."""
+        registry = self._connected()
+        told = _ask(registry, model, number)
+        with self._folder() as folder:
+            files = read_tree(registry, told.version, self._limits, _part(progress, 0.0, 0.8), into=folder)
+            found = self._examine(folder, files, _part(progress, 0.8, 0.95))
+        if expected not in (None, found.digest):
+            raise rules.digest_mismatch(model, number, str(expected), found.digest)
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "version.register", model=model)
+            row = _register(tx, told, found)
+        progress(1.0, f"version {number} is registered")
+        return row
 
     def _connected(self) -> Registry:
         if self._registry is None:

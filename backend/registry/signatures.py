@@ -36,8 +36,8 @@ class Papers:
     """What the files say.
 
     `signature` is {"inputs": [...], "outputs": [...], "params": [...]} of {"name", "type", "shape"?, "required"}, or None.
-    `dependencies` are names with their pins, sorted. `named_pickles` are the files that MLmodel itself calls pickled; an MLmodel
-    that cannot be read is one of them, for it may name others.
+    `dependencies` are names with their pins, sorted. `named_pickles` are the files that MLmodel itself calls pickled; an
+    MLmodel that cannot be read is one of them, for it may name others.
     """
 
     signature: Mapping[str, Any] | None = None

@@ -60,11 +60,9 @@ def entries(path: Path, meter: Meter, *, packed: bool) -> Iterator[Entry]:
 def _entries(source: _Source, stream: BinaryIO, meter: Meter) -> Iterator[Entry]:
     for header in _headers(source, meter):
         path = _name(header.path)
-        if header.kind in _SPECIAL:
-            raise special(path, _SPECIAL[header.kind])
+        if header.kind not in (*_FILE, _FOLDER):
+            raise special(path, _SPECIAL.get(header.kind, "of a kind that is not known here"))
         is_folder = header.kind == _FOLDER or path.endswith("/")
-        if not is_folder and header.kind not in _FILE:
-            raise special(path, "of a kind that is not known here")
         content = _Content(source, header.size)
         path = path.removeprefix("./").removesuffix("/")
         if path not in ("", "."):

@@ -95,11 +95,9 @@ def test_a_failing_registry_rests_longer_each_time() -> None:
     assert max(waits) == rules.LONGEST_RETRY_SECONDS == rules.retry_after(10**6).total_seconds()
 
 
-def test_the_mirror_takes_at_most_a_tenth_of_the_registrys_time() -> None:
-    assert rules.next_pass(60, 1, left=False) == timedelta(seconds=60)
-    assert rules.next_pass(60, 30, left=False) == timedelta(seconds=300)
-    assert rules.next_pass(60, 1, left=True) == timedelta(seconds=6)
-    assert rules.next_pass(60, 30, left=True) == timedelta(seconds=30)
+@pytest.mark.parametrize(("took", "passed", "due"), [(1, 59, False), (1, 60, True), (30, 299, False), (30, 300, True)])
+def test_the_mirror_takes_at_most_a_tenth_of_the_registrys_time(took: float, passed: float, due: bool) -> None:
+    assert rules.is_whole_pass_due(NOW, took, NOW + timedelta(seconds=passed), interval=60) == due
 
 
 def test_owners_and_search_texts() -> None:
