@@ -1,0 +1,48 @@
+"""One ASGI process: the pages (`app`) and, under `/api`, the REST API (`api`).
+
+    python -m app [--host 127.0.0.1] [--port 8501]
+    streamlit run app/asgi.py
+    uvicorn app.asgi:app
+
+One worker a process: sessions live in memory. Streamlit puts this folder, not the repository, on the import path.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import streamlit as st  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
+from starlette.routing import Mount  # noqa: E402
+
+from app import feedback, wiring  # noqa: E402
+from app.bind import check_bind  # noqa: E402
+from app.edge import Edge  # noqa: E402
+from backend.api.app import build  # noqa: E402
+
+api = build(wiring.backend)
+
+
+@asynccontextmanager
+async def _lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
+    """Refuses to start where anybody could reach it; returns the backend's connections at the end."""
+    check_bind(st.get_option("server.address"))
+    yield None
+    wiring.forget()
+
+
+app = st.App(
+    ROOT / "app" / "main.py",
+    routes=[Mount("/api", app=api)],
+    lifespan=_lifespan,
+    middleware=[Middleware(Edge)],
+    on_script_error=feedback.tell,
+)

@@ -1,0 +1,57 @@
+"""The entry script: runs anew for every interaction, decides who looks, and draws the page that the address names."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from app import components, feedback, identity, menu, wiring
+from backend.core import context
+from backend.core.columns import new_id
+from backend.core.errors import CountersignError
+
+
+def run() -> None:
+    """One run for one session."""
+    context.request_id.set(new_id("req"))
+    icon = str(menu.STATIC / "icon.svg")
+    st.set_page_config(page_title="Countersign", page_icon=icon, layout="wide", initial_sidebar_state=216)
+    menu.logo()
+    page = page_to_draw()
+    st.session_state[components.HEADED] = False
+    title = st.empty()
+    with feedback.shown() as outcome:
+        page.run()
+    if not outcome.ok and not st.session_state[components.HEADED]:
+        title.header(page.title, anchor=False)
+
+
+def page_to_draw() -> st.Page:
+    """The page that the address names, or what stands before every page: an outage, or the choice of an identity."""
+    try:
+        wiring.require_ready()
+        if not wiring.backend().settings.demo_identities:
+            return menu.instead(identity.nobody, "Sign in")
+        actor = identity.recall()
+        if actor is None:
+            return menu.instead(identity.picker, "Sign in")
+        page = menu.pages()
+    except Exception as error:
+        return menu.instead(partial(_not_ready, error), "Not ready")
+    identity.switcher(actor)
+    feedback.show_done()
+    return page
+
+
+def _not_ready(error: Exception) -> None:
+    """What is wrong, at every address; the same address is tried again on the next run."""
+    readable = isinstance(error, CountersignError)
+    st.header("Countersign cannot show this now" if readable else "Countersign has a problem", anchor=False)
+    feedback.tell(error)
+    with st.container(horizontal=True):
+        st.button("Try again", icon=":material/refresh:")
+        st.button("Act as somebody else", icon=":material/switch_account:", on_click=identity.choose, args=(None,))
+
+
+run()

@@ -1,0 +1,45 @@
+"""The ways between pages, within the running application: a link in Markdown would open another tab and load all of it again.
+
+Streamlit 1.67 writes the query of the next page into the history of this one before it leaves, so that the browser's back
+button meets a list with the detail's query and without its own filters. `open_detail` remembers what the list's address said,
+and `returned` puts it back, as does the detail's own way up.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import streamlit as st
+
+from app.wiring import ROOT
+
+_LEFT = "ways.left"
+
+
+def path(file: str) -> str:
+    """What `st.switch_page` and `st.page_link` take for a page, by its name in `pages/`."""
+    return str(ROOT / "pages" / f"{file}.py")
+
+
+def go(file: str, **query: object) -> NoReturn:
+    """Opens a page with this query and nothing else in its address."""
+    st.switch_page(path(file), query_params={name: str(value) for name, value in query.items()})
+
+
+def open_detail(file: str, **query: object) -> NoReturn:
+    """Opens a detail from its list; the way back leads to the list as it was filtered."""
+    st.session_state[_LEFT] = st.query_params.to_dict()
+    go(file, **query)
+
+
+def up(file: str) -> NoReturn:
+    """Opens the list that a detail belongs to, filtered as it was left, if it was left in this session."""
+    go(file, **st.session_state.get(_LEFT, {}))
+
+
+def returned(*foreign: str) -> None:
+    """To be called by a list before its filters: `foreign` are the names that its details have in their address."""
+    if not any(name in st.query_params for name in foreign):
+        return
+    st.query_params.from_dict(st.session_state.get(_LEFT, {}))
+    st.rerun()  # filters take what the address says only at the beginning of a run

@@ -1,0 +1,72 @@
+"""The one cached backend behind every page and the API of this process, and how a page looks into it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from sqlmodel import Session
+
+from backend import bootstrap
+from backend.api.readiness import lacks
+from backend.bootstrap import Backend
+from backend.cli.output import quiet_logs
+from backend.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds `app/` and `pages/`."""
+
+_making = threading.Lock()
+_ready = threading.Event()
+
+
+def backend() -> Backend:
+    """Every service, made once a process; nothing connects before its first use."""
+    with _making:
+        return _made()
+
+
+@cache
+def _made() -> Backend:
+    settings = Settings()
+    quiet_logs(settings.log_level)
+    return bootstrap.build(settings)
+
+
+def require_ready() -> None:
+    """Refusal while the database is missing or of another schema; asked until it is ready, then never again."""
+    if _ready.is_set():
+        return
+    if (lacking := lacks(backend())) is not None:
+        raise lacking
+    _ready.set()
+
+
+def forget() -> None:
+    """Closes the backend and makes the next one anew from the settings; for tests."""
+    with _making:
+        if _made.cache_info().currsize:
+            _made().close()
+        _made.cache_clear()
+        _ready.clear()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One consistent look: a read-only session, and the database's time at which it was opened."""
+
+    session: Session
+    now: datetime
+
+
+@contextmanager
+def reading() -> Iterator[Reading]:
+    """A look for one page or one fragment. Take out values, not rows that would load more later."""
+    database = backend().database
+    with database.read() as session:
+        yield Reading(session, database.now(session))
