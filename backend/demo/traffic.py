@@ -16,6 +16,8 @@ from backend.demo.replayer import Replayer, Route
 from backend.inference_log.service import InferenceLog
 
 MONTHS = (6, 7)
+TIMEOUT_SECONDS = 30.0
+"""As long as the router itself waits for an answer: what fails then has failed, and was not only slow on a busy machine."""
 
 
 class Traffic:
@@ -28,6 +30,7 @@ class Traffic:
             _endless(Flights.open(cache)),
             Route(f"{router_url}/{endpoint}", MODEL),
             rate=rate,
+            timeout_seconds=TIMEOUT_SECONDS,
             on_request=recorder.request,
             on_arrival=recorder.arrival,
         )
