@@ -88,7 +88,7 @@ class Timers:
         What `run` raises is logged and changes nothing for the next time.
         """
         first = {"next_run_time": datetime.now(UTC)} if at_once else {}
-        self._scheduler.add_job(_safely(name, run), Aligned(seconds), id=name, **first)
+        self._scheduler.add_job(_safely(name, run), Aligned(seconds), id=name, name=name, **first)
 
     def now(self, name: str) -> None:
         """Calls a timer at once; its later times stay as they are."""
