@@ -16,7 +16,6 @@ from backend import bootstrap
 from backend.api.readiness import lacks
 from backend.bootstrap import Backend
 from backend.cli.output import quiet_logs
-from backend.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds `app/` and `pages/`."""
@@ -33,7 +32,7 @@ def backend() -> Backend:
 
 @cache
 def _made() -> Backend:
-    settings = Settings()
+    settings = bootstrap.read_settings()
     quiet_logs(settings.log_level)
     return bootstrap.build(settings)
 

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+
+from pydantic import ValidationError
+from sqlmodel import select
 
 from backend import migrate
 from backend.access.service import Identities
 from backend.audit import heads
 from backend.audit.service import Audit
+from backend.changes.service import Changes, settled
 from backend.core import sealed
 from backend.core.database import Database
+from backend.core.errors import Refusal
 from backend.core.outbound import Guard
+from backend.core.sealed import PRIVATE_NAME, PUBLIC_NAME, Opener, Sealer
+from backend.delivery.connections import Connections
+from backend.delivery.endpoints import Endpoints
+from backend.delivery.packaging import Packaging
+from backend.delivery.reconciler import Reconciler
+from backend.delivery.routers.names import router_type
+from backend.delivery.servers import Servers
 from backend.delivery.store import PackageStore
+from backend.delivery.targets.names import target_type
+from backend.delivery.timing import Timing
+from backend.evidence.port import GateContext
+from backend.evidence.runner import EvidenceRunner
+from backend.inference_log.service import InferenceLog
 from backend.policy.service import Policies
+from backend.registry.mirror import Mirror
+from backend.registry.mlflow import MlflowRegistry
+from backend.registry.rows import Model, Version
+from backend.registry.rules import Limits
+from backend.registry.service import Versions
+from backend.rollouts.service import Rollouts
 from backend.settings import Settings
 
 
@@ -24,13 +49,25 @@ class Backend:
     settings: Settings
     database: Database
     guard: Guard
+    connections: Connections
     packages: PackageStore
     identities: Identities
     policies: Policies
     audit: Audit
+    versions: Versions
+    mirror: Mirror
+    packaging: Packaging
+    servers: Servers
+    endpoints: Endpoints
+    reconciler: Reconciler
+    rollouts: Rollouts
+    changes: Changes
+    evidence: EvidenceRunner
+    inference_log: InferenceLog
 
     def close(self) -> None:
-        """Returns every connection."""
+        """Writes what is buffered, and returns every connection."""
+        self.inference_log.close()
         self.guard.close()
         self.database.close()
 
@@ -38,25 +75,122 @@ class Backend:
 def build(settings: Settings) -> Backend:
     """The backend of one process."""
     database = Database(settings.sqlalchemy_url)
+    guard = Guard(settings.allowed_networks.split(","))
+    packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
+    connections = Connections(guard, _opener(settings))
+    registry = _registry(settings, guard)
+    versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
+    packaging = Packaging(database, packages)
     return Backend(
         settings=settings,
         database=database,
-        guard=Guard(settings.allowed_networks.split(",")),
-        packages=PackageStore(settings.package_store, settings.data_dir / "package-cache"),
+        guard=guard,
+        connections=connections,
+        packages=packages,
         identities=Identities(database, settings),
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
+        versions=versions,
+        mirror=Mirror(database, registry, lease_seconds=settings.lease_seconds),
+        packaging=packaging,
+        servers=Servers(database, guard, _sealer(settings), connections, router_type, in_memory=settings.demo_identities),
+        endpoints=Endpoints(
+            database, connections, packaging, lambda model, number: _registered_digest(database, model, number)
+        ),
+        reconciler=Reconciler(
+            database, packages, connections, timing=Timing(timedelta(seconds=settings.observe_seconds)), settled=settled
+        ),
+        rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
+        changes=Changes(
+            database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds
+        ),
+        evidence=EvidenceRunner(database, settings),
+        inference_log=InferenceLog(settings.inference_log),
     )
+
+
+def gate_context(settings: Settings) -> GateContext:
+    """What a gate may reach, for the process of one check."""
+    backend = build(settings)
+    return GateContext(
+        database=backend.database,
+        artifacts=backend.versions,
+        packages=backend.packages,
+        target=backend.connections.target,
+        target_abilities=lambda kind: target_type(kind).abilities,
+        router_abilities=lambda kind: router_type(kind).abilities,
+    )
+
+
+def _registry(settings: Settings, guard: Guard) -> MlflowRegistry | None:
+    if settings.mlflow_url is None:
+        return None
+    token = settings.mlflow_token.get_secret_value() if settings.mlflow_token is not None else None
+    return MlflowRegistry(settings.mlflow_url, guard, token=token)
+
+
+def _sealer(settings: Settings) -> Sealer | None:
+    """What seals credentials; None before the keys were made."""
+    folder = keys_folder(settings)
+    return Sealer.from_folder(folder) if (folder / PUBLIC_NAME).exists() else None
+
+
+def _opener(settings: Settings) -> Opener | None:
+    """What opens them, in processes that may read the private key; None elsewhere."""
+    folder = keys_folder(settings)
+    return Opener.from_folder(folder) if os.access(folder / PRIVATE_NAME, os.R_OK) else None
+
+
+def _registered_digest(database: Database, model: str, number: int) -> str | None:
+    with database.read() as session:
+        query = select(Version.artifact_digest).join(Model).where(Model.name == model, Version.number == number)
+        return session.exec(query).one_or_none()
+
+
+def install(settings: Settings) -> Backend:
+    """A backend on a data folder that is ready to use; it is made so where it is not. Repeating it changes nothing."""
+    _make_keys(settings)
+    backend = build(settings)
+    prepare(backend)
+    return backend
 
 
 def prepare(backend: Backend) -> None:
     """Makes a data folder usable: keys, schema, built-in environments and identities. Repeating it changes nothing."""
-    folder = keys_folder(backend.settings)
-    sealed.create_keys(folder)
-    heads.create_key(folder)
+    _make_keys(backend.settings)
     migrate.upgrade(backend.database)
     backend.identities.seed_demo()
     backend.policies.seed()
+
+
+def read_settings(data: Path | None = None) -> Settings:
+    """Settings from the environment, with another data folder where one is named. Refusal for one that is wrong."""
+    try:
+        return Settings() if data is None else Settings(data_dir=data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = "_".join(str(part) for part in first["loc"]).upper()
+        raise Refusal(
+            f"COUNTERSIGN_{field} is wrong: {first['msg']}.", "Correct it, or unset it for its default.", code="bad-setting"
+        ) from error
+
+
+def missing_database(settings: Settings) -> Refusal | None:
+    """Why there is nothing to open yet: a look must not create an empty database."""
+    if settings.database_url is not None or (settings.data_dir / "countersign.db").exists():
+        return None
+    return Refusal(
+        f"There is no Countersign database in {settings.data_dir}.",
+        "Name its folder with `--data DIR`, or make a new one with `countersign migrate`.",
+        code="no-database",
+    )
+
+
+def _make_keys(settings: Settings) -> None:
+    """The sealing and the signing key. They come before the backend, whose services take them as they find them."""
+    folder = keys_folder(settings)
+    sealed.create_keys(folder)
+    heads.create_key(folder)
 
 
 def keys_folder(settings: Settings) -> Path:

@@ -24,6 +24,9 @@ class Settings(BaseSettings):
         None,
         description="Where signed ledger heads are exported (fsspec URL). Default: `ledger-heads/` in the data folder.",
     )
+    inference_log_url: str | None = Field(
+        None, description="Where the inference log is kept (fsspec URL). Default: `inference-log/` in the data folder."
+    )
     mlflow_url: str | None = Field(None, description="Tracking and registry server, e.g. `https://mlflow.example.com`.")
     mlflow_token: SecretStr | None = Field(None, description="Bearer token for the MLflow server.")
     allowed_networks: str = Field(
@@ -57,6 +60,11 @@ class Settings(BaseSettings):
     def package_store(self) -> str:
         """fsspec URL of the package store in force."""
         return self.package_store_url or (self.data_dir.absolute() / "packages").as_uri()
+
+    @property
+    def inference_log(self) -> str:
+        """fsspec URL of the inference log in force."""
+        return self.inference_log_url or (self.data_dir.absolute() / "inference-log").as_uri()
 
     @property
     def ledger_heads(self) -> str:

@@ -7,7 +7,6 @@ from datetime import datetime
 
 import click
 
-from backend.access.service import require_to_read
 from backend.audit.queries import events
 from backend.cli.output import NO, emit, guarded, json_option, table
 from backend.cli.session import Session, acting
@@ -24,7 +23,7 @@ def audit() -> None:
 @guarded
 def verify(opened: Session, as_json: bool) -> None:
     """Walk the whole hash chain, and compare it with every signed head; exit code 4 when it does not hold."""
-    _require(opened, "audit.verify")
+    opened.permit("audit.verify")
     found = opened.backend.audit.verify()
     broken = None if found.broken is None else {"row": found.broken.seq, "reason": found.broken.reason}
     content = {"rows": found.rows, "heads": found.heads, "intact": found.intact, "first_bad": broken}
@@ -52,11 +51,10 @@ def log(
     as_json: bool,
 ) -> None:
     """List ledger rows, newest first."""
-    _require(opened, "audit.read")
     kind, _, identifier = (subject or "").partition("/")
-    with opened.backend.database.read() as reading:
+    with opened.reading("audit.read") as look:
         found = events(
-            reading,
+            look.session,
             subject=(kind, identifier) if subject else None,
             action=action,
             until=until,
@@ -65,9 +63,3 @@ def log(
         )
     rows = [(one.seq, one.at, one.actor_id, one.action, f"{one.subject_kind}/{one.subject_id}") for one in found]
     emit(as_json, {"events": found}, table(("row", "at", "by", "action", "subject"), rows))
-
-
-def _require(opened: Session, action: str) -> None:
-    actor, database = opened.actor, opened.backend.database
-    with database.read() as reading:
-        require_to_read(reading, actor, action, now=database.now(reading))

@@ -1,64 +1,36 @@
-"""`countersign`: the root command, and what looks after the installation itself."""
+"""`countersign`: the root command. Each of its commands is in a file of its own and is imported when it is called."""
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from backend import bootstrap
-from backend.cli import audit, session
-from backend.cli.output import NO, emit, guarded, json_option, quiet_logs
-from backend.cli.session import Session, data_option
-from backend.core.errors import CountersignError
-from backend.embedded import platform
-from backend.migrate import require_current
+from backend.cli.lazy import Lazy, LazyGroup
+from backend.cli.output import quiet_logs
+
+COMMANDS = {
+    "audit": Lazy("backend.cli.audit:audit", "Read the ledger, and check that nobody rewrote it."),
+    "change": Lazy("backend.cli.change:change", "Propose, review, start, revoke and take back changes."),
+    "demo": Lazy("backend.cli.demo:demo", "Promote a model under real traffic, prove it, and take it back."),
+    "doctor": Lazy("backend.cli.installation:doctor", "Say what this machine and this installation lack."),
+    "endpoint": Lazy("backend.cli.endpoint:endpoint", "Look at endpoints, adopt them, and stop or repair them by hand."),
+    "freeze": Lazy("backend.cli.freeze:freeze", "Stop all starts in an environment, or everywhere."),
+    "migrate": Lazy("backend.cli.installation:migrate", "Make keys, and bring the database to this program's schema."),
+    "model": Lazy("backend.cli.model:model", "Register versions, and look at models."),
+    "policy": Lazy("backend.cli.policy:policy", "See and set what an environment asks of a change."),
+    "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),
+    "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),
+    "server": Lazy("backend.cli.server:server", "Register, test and list servers."),
+    "up": Lazy("backend.cli.up:up", "Start the whole stack with the flights demo, until it is told to stop."),
+    "worker": Lazy("backend.cli.worker:worker", "Run a worker in the foreground until it is told to stop."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="countersign")
 def main() -> None:
     """Countersign pushes only what was approved, finds whatever else runs, and can prove both."""
     quiet_logs()
 
 
-@main.command("migrate")
-@data_option
-@json_option
-@guarded
-def migrate_command(opened: Session, as_json: bool) -> None:
-    """Make the data folder's keys, and bring the database to the schema of this program."""
-    bootstrap.prepare(opened.backend)
-    emit(as_json, {"migrated": True}, ["The database is at the schema of this program."])
-
-
-@main.command()
-@data_option
-@json_option
-@guarded
-def doctor(opened: Session, as_json: bool) -> None:
-    """Say what this machine and this installation lack, and what to do about each."""
-    findings = [*_platform(), *_database(opened)]
-    lines = [f"{name}: {says} {remedy}".strip() for name, says, remedy in findings] or ["Nothing is missing."]
-    wanting = [{"part": name, "lacks": says, "remedy": remedy} for name, says, remedy in findings]
-    emit(as_json, {"ok": not findings, "lacks": wanting}, lines)
-    sys.exit(NO if findings else 0)
-
-
-def _platform() -> list[tuple[str, str, str]]:
-    machine = platform.inspect()
-    parts = {"Triton": platform.triton_shortfalls(machine), "Envoy": platform.envoy_shortfalls(machine)}
-    return [(f"embedded {name}", one.lacks, one.remedy) for name, lacking in parts.items() for one in lacking]
-
-
-def _database(opened: Session) -> list[tuple[str, str, str]]:
-    if (lacking := session.missing_database(opened.settings)) is not None:
-        return [("database", lacking.message, lacking.remedy)]
-    try:
-        require_current(opened.backend.database)
-    except CountersignError as error:
-        return [("database", str(error), "")]
-    return []
-
-
-main.add_command(audit.audit)
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -33,7 +33,7 @@ def json_option(command: Callable[P, T]) -> Callable[P, T]:
 def emit(as_json: bool, content: Mapping[str, Any], lines: Iterable[str]) -> None:
     """Prints the object on one line, or the lines."""
     if as_json:
-        click.echo(json.dumps(content, default=_plain, ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False))
         return
     for line in lines:
         click.echo(line)
@@ -71,32 +71,53 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
 def _fail(as_json: bool, status: int, code: str, message: str, remedy: str) -> NoReturn:
     if as_json:
         click.echo(json.dumps({"error": {"code": code, "message": message, "remedy": remedy}}, ensure_ascii=False))
-    note(_printable(f"{message} {remedy}".strip()))
+    note(printable(f"{message} {remedy}".strip()))
     sys.exit(status)
 
 
-def plain(value: Any) -> Any:
-    """Dataclasses as dictionaries, recursively; for `emit`."""
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+def facts(pairs: Iterable[tuple[str, Any]]) -> list[str]:
+    """One line a fact, aligned and not cut; facts that are None or empty are left out."""
+    told = [(name, _text(value)) for name, value in pairs]
+    told = [(name, text) for name, text in told if text]
+    width = max((len(name) for name, _ in told), default=0)
+    return [f"{name.ljust(width)}  {text}" for name, text in told]
+
+
+def printable(text: str) -> str:
+    """One line of somebody else's text: it must not move a terminal's cursor."""
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
 
 
 def _plain(value: Any) -> Any:
+    """JSON-able form, however deep: records by the names of their fields, times as ISO 8601, sets sorted."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, frozenset | set | tuple):
-        return sorted(value) if isinstance(value, frozenset | set) else list(value)
-    return plain(value) if is_dataclass(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if hasattr(value, "_fields"):  # a named tuple
+        return {name: _plain(getattr(value, name)) for name in value._fields}
+    if isinstance(value, Sequence):
+        return [_plain(one) for one in value]
+    if isinstance(value, frozenset | set):
+        return sorted(_plain(one) for one in value)
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)
-    text = _printable(text)
+    text = _text(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _printable(text: str) -> str:
-    """Upstream text must not move a terminal's cursor."""
-    return "".join(one if one.isprintable() else "?" for one in text)
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return printable(value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value))
 
 
 def quiet_logs(level: str = "WARNING") -> None:

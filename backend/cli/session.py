@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
+import sqlalchemy as sa
+import sqlmodel
 
 from backend import bootstrap
+from backend.access.service import require_to_read
 from backend.bootstrap import Backend
 from backend.core.context import Actor
-from backend.core.errors import Refusal
+from backend.core.errors import ExternalFailure, Refusal
 from backend.migrate import require_current
 from backend.settings import Settings
 
@@ -20,24 +26,40 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One consistent look at the database, and the time at which it was taken."""
+
+    session: sqlmodel.Session
+    now: datetime
+
+
 class Session:
     """One command's settings and, on first use, its backend."""
 
-    def __init__(self, settings: Settings, name: str | None = None) -> None:
-        self.settings = settings
+    def __init__(self, data: Path | None, name: str | None = None) -> None:
+        self._data = data
         self._name = name
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Read on first use."""
+        return bootstrap.read_settings(self._data)
 
     @cached_property
     def backend(self) -> Backend:
         """The services; made on first use."""
         return bootstrap.build(self.settings)
 
+    def close(self) -> None:
+        """Returns every connection of the backend, if there is one."""
+        if "backend" in self.__dict__:
+            self.backend.close()
+
     @cached_property
     def actor(self) -> Actor:
         """Whom this command acts as. Refusal when the database is not ready or nobody is named."""
-        if (lacking := missing_database(self.settings)) is not None:
-            raise lacking
-        require_current(self.backend.database)
+        self.require_ready()
         if self._name is None:
             raise Refusal(
                 "A command always acts as somebody.",
@@ -46,23 +68,41 @@ class Session:
             )
         return self.backend.identities.act_as(self._name)
 
+    @property
+    def interval(self) -> timedelta:
+        """Between two looks at a server that is in sync: what says how old a look may be."""
+        return timedelta(seconds=self.settings.observe_seconds)
 
-def missing_database(settings: Settings) -> Refusal | None:
-    """Why there is nothing to look into yet: a look must not create an empty database."""
-    if settings.database_url is not None or (settings.data_dir / "countersign.db").exists():
-        return None
-    return Refusal(
-        f"There is no Countersign database in {settings.data_dir}.",
-        "Name its folder with `--data DIR`, or make a new one with `countersign migrate`.",
-        code="no-database",
-    )
+    def require_ready(self) -> None:
+        """Refusal or ExternalFailure when there is no database to work with."""
+        if (lacking := bootstrap.missing_database(self.settings)) is not None:
+            raise lacking
+        try:
+            require_current(self.backend.database)
+        except sa.exc.OperationalError as error:
+            raise ExternalFailure("The database", "cannot be reached", retryable=True) from error
+
+    def permit(self, action: str) -> None:
+        """Refusal unless this command's identity may do `action`; for what is not read from the database."""
+        with self.reading(action):
+            return
+
+    @contextmanager
+    def reading(self, action: str) -> Iterator[Reading]:
+        """A look at the database by somebody who may do `action`; else Refusal."""
+        actor, database = self.actor, self.backend.database
+        with database.read() as session:
+            now = database.now(session)
+            require_to_read(session, actor, action, now=now)
+            yield Reading(session, now)
 
 
 def data_option(command: Callable[Concatenate[Session, P], T]) -> Callable[..., T]:
     """Adds `--data`; the command gets a session."""
 
     def run(data: Path | None, *args: Any, **options: Any) -> T:
-        return command(Session(_settings(data)), *args, **options)
+        with closing(Session(data)) as opened:
+            return command(opened, *args, **options)
 
     return _named_like(command, _DATA(run))
 
@@ -71,17 +111,14 @@ def acting(command: Callable[Concatenate[Session, P], T]) -> Callable[..., T]:
     """Adds `--data` and `--as`; the command gets a session that acts as that identity."""
 
     def run(data: Path | None, acting_as: str | None, *args: Any, **options: Any) -> T:
-        return command(Session(_settings(data), acting_as), *args, **options)
+        with closing(Session(data, acting_as)) as opened:
+            return command(opened, *args, **options)
 
     return _named_like(command, _DATA(_AS(run)))
 
 
 _DATA = click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Data folder (COUNTERSIGN_DATA_DIR).")
 _AS = click.option("--as", "acting_as", envvar="COUNTERSIGN_AS", metavar="NAME", help="Demo identity to act as.")
-
-
-def _settings(data: Path | None) -> Settings:
-    return Settings() if data is None else Settings(data_dir=data)
 
 
 def _named_like(command: Callable[..., Any], wrapped: Callable[..., T]) -> Callable[..., T]:

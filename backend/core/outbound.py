@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import httpcore
@@ -25,8 +26,11 @@ from backend.core.unit import assert_outside_unit
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
+_NAT64, _COMPATIBLE = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
+"""Addresses that carry an IPv4 one (RFC 6052, RFC 4291)."""
 MAX_BODY_BYTES = 64 << 20
 MAX_ANSWER_SECONDS = 120.0
+_deadline: ContextVar[float | None] = ContextVar("countersign_answer_deadline", default=None)
 
 
 class Guard:
@@ -111,7 +115,11 @@ class _GuardedTransport(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         assert_outside_unit(f"a call to {request.url.host}")
-        response = super().handle_request(request)
+        token = _deadline.set(time.monotonic() + float(request.extensions.get("max_seconds", MAX_ANSWER_SECONDS)))
+        try:
+            response = super().handle_request(request)
+        finally:
+            _deadline.reset(token)
         assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101 - narrows the type for the wrapper
         response.stream = _BoundedStream(response.stream, request)
         return response
@@ -155,10 +163,40 @@ class _GuardedSockets(httpcore.SyncBackend):
             address = self._guard.address(host, port)
         except ExternalFailure as error:
             raise httpcore.ConnectError(str(error)) from error
-        return super().connect_tcp(address, port, *args, **options)
+        return _TimedStream(super().connect_tcp(address, port, *args, **options))
 
     def connect_unix_socket(self, path: str, *args: Any, **options: Any) -> httpcore.NetworkStream:
         raise httpcore.ConnectError(f"unix sockets are not called: {path}")
+
+
+class _TimedStream(httpcore.NetworkStream):
+    """A connection whose every read ends by the deadline of the request: an answer's headers may not drip for ever either."""
+
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        deadline = _deadline.get()
+        if deadline is None:  # a body: `_BoundedStream` looks after it
+            return self._stream.read(max_bytes, timeout)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("the answer takes too long")
+        return self._stream.read(max_bytes, left if timeout is None else min(timeout, left))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 def bounds(*, max_bytes: int, max_seconds: float) -> dict[str, Any]:
@@ -193,6 +231,8 @@ def _resolve(host: str, port: int) -> list[Address]:
 
 def _unmapped(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64 or (address in _COMPATIBLE and int(address) > 0xFFFF):  # not :: and ::1
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
     return address
 

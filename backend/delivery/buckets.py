@@ -96,6 +96,19 @@ def as_ranges(buckets: Iterable[int]) -> Ranges:
     return tuple(zip(starts, ends, strict=True))
 
 
+def unit_in(salt: str, ranges: Sequence[Range], *, tries: int = 400_000) -> str:
+    """A unit that falls into one of these ranges, always the same one: for requests of our own.
+
+    A single bucket is met after 10,000 tries on average. Raises Refusal when `tries` do not do.
+    """
+    for number in range(tries):
+        unit = f"countersign-probe-{number}"
+        found = bucket(salt, unit)
+        if any(start <= found < end for start, end in ranges):
+            return unit
+    raise _bad("no unit was found for these buckets")
+
+
 def _owners(ranges: Mapping[str, Sequence[Range]]) -> list[str | None]:
     owners: list[str | None] = [None] * BUCKETS
     for arm, own in ranges.items():

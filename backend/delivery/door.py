@@ -5,6 +5,7 @@ The request is Open Inference Protocol v2 over HTTP; the headers of the answer a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,28 +16,45 @@ from backend.core.canonical import loads
 from backend.core.errors import ExternalFailure, Refusal
 from backend.core.outbound import Guard
 from backend.delivery.desired import EndpointRoute
+from backend.delivery.routers.words import infer_path
 from backend.delivery.targets.port import Answer
-
-ARM, VERSION, GENERATION = "x-cs-arm", "x-cs-version", "x-cs-generation"
-PROBE_HEADER = "x-cs-probe"
-"""Marks our own requests, so that logs and statistics can leave them out."""
+from backend.embedded.envoy import (
+    ARM_HEADER,
+    ASSIGNED_HEADER,
+    BUCKET_HEADER,
+    GENERATION_HEADER,
+    PROBE_HEADER,
+    VERSION_HEADER,
+)
 
 
 @dataclass(frozen=True)
 class RoutedAnswer:
-    """An answer that came through a router: which arm, version and generation it was stamped with ("" when it was not)."""
+    """An answer that came through a router, and its stamps ("" and None where there was none).
+
+    Args:
+        arm, version: who answered, and with which registered version.
+        generation: of the route that was in force.
+        assigned_arm: the arm that the unit belongs to; another than `arm` after a fallback.
+        bucket: of the unit; None when the router did not take it for one.
+    """
 
     answer: Answer
     arm: str
     version: str
     generation: str
+    assigned_arm: str = ""
+    bucket: int | None = None
 
 
 class Door(Protocol):
     """Where callers reach the endpoints of one router."""
 
     def ask(self, route: EndpointRoute, inputs: Mapping[str, Any], config: Mapping[str, Any], unit: str) -> RoutedAnswer:
-        """One row through the router, as `unit`. `config` is the package's runtime configuration (types of inputs)."""
+        """One row through the router, as `unit`. `config` is the package's runtime configuration (types of inputs).
+
+        Raises ExternalFailure when there is no valid answer; not retryable where asking again would get the same.
+        """
         ...
 
 
@@ -50,20 +68,21 @@ class HttpDoor:
 
     def ask(self, route: EndpointRoute, inputs: Mapping[str, Any], config: Mapping[str, Any], unit: str) -> RoutedAnswer:
         """See `Door`."""
-        path = f"/{route.endpoint}/v2/models/{route.model}/infer"
-        headers = {route.unit_header: unit, PROBE_HEADER: "1"}
+        headers = {route.unit_header.encode(): unit.encode(), PROBE_HEADER.encode(): b"1"}
         try:
-            got = self._guard.client(self._url).post(path, json=infer_body(inputs, config), headers=headers)
+            got = self._guard.client(self._url).post(infer_path(route), json=infer_body(inputs, config), headers=headers)
         except httpx.HTTPError as error:
             raise self._failure(f"did not pass on a request to {route.endpoint}") from error
         if got.status_code != 200:
-            raise self._failure(f"answered {got.status_code} to a request to {route.endpoint}")
+            passing = got.status_code >= 500 or got.status_code == 404  # a route that is not in force yet
+            raise self._failure(f"answered {got.status_code} to a request to {route.endpoint}", retryable=passing)
         answer = Answer(outputs_of(got.content, self._system), got.elapsed.total_seconds())
-        stamped = [got.headers.get(name, "") for name in (ARM, VERSION, GENERATION)]
-        return RoutedAnswer(answer, *stamped)
+        stamps = (ARM_HEADER, VERSION_HEADER, GENERATION_HEADER, ASSIGNED_HEADER, BUCKET_HEADER)
+        arm, version, generation, assigned, bucket = (got.headers.get(name, "") for name in stamps)
+        return RoutedAnswer(answer, arm, version, generation, assigned, _bucket(bucket))
 
-    def _failure(self, message: str) -> ExternalFailure:
-        return ExternalFailure(self._system, message, retryable=True)
+    def _failure(self, message: str, *, retryable: bool = True) -> ExternalFailure:
+        return ExternalFailure(self._system, message, retryable=retryable)
 
 
 def infer_body(inputs: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,10 +106,16 @@ def outputs_of(body: bytes, system: str) -> dict[str, Any]:
 def _tensor(name: str, value: Any, declared: Mapping[str, Any], batched: bool) -> dict[str, Any]:
     data = _flat(value)
     wanted = str(declared.get("data_type", "")).removeprefix("TYPE_").replace("STRING", "BYTES")
-    dims = [int(one) for one in declared.get("dims", [])]
-    if not dims or any(one < 0 for one in dims):
-        dims = [len(data)]
+    dims = _dims([int(one) for one in declared.get("dims", [])], len(data))
     return {"name": name, "datatype": wanted or _type(data), "shape": [1, *dims] if batched else dims, "data": data}
+
+
+def _dims(declared: list[int], count: int) -> list[int]:
+    """The declared dimensions, an open one worked out from how many values there are; without any, one flat row."""
+    known = math.prod(one for one in declared if one >= 0)
+    if sum(one < 0 for one in declared) == 1 and known and count % known == 0:
+        return [one if one >= 0 else count // known for one in declared]
+    return declared if declared and math.prod(declared) == count and min(declared) >= 0 else [count]
 
 
 def _type(data: list[Any]) -> str:
@@ -101,3 +126,7 @@ def _type(data: list[Any]) -> str:
 
 def _flat(value: Any) -> list[Any]:
     return [leaf for part in value for leaf in _flat(part)] if isinstance(value, list | tuple) else [value]
+
+
+def _bucket(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None

@@ -11,7 +11,7 @@ from typing import Literal
 from backend.core.errors import Refusal
 from backend.delivery import buckets
 from backend.delivery.desired import DesiredModel, DesiredServer, EndpointRoute, Packaged
-from backend.delivery.generations import DesiredArm, DesiredEndpoint
+from backend.delivery.generations import DesiredArm, DesiredEndpoint, is_own_name
 from backend.delivery.plan import percent
 from backend.delivery.seen import SeenModel, SeenServer, SeenVersion
 
@@ -168,13 +168,18 @@ def leftovers(wanted: Wanted, server: SeenServer) -> dict[str, dict[int, str]]:
 
 
 def desired_server(
-    wanted: Mapping[str, Wanted], packages: Mapping[str, Path], *, keep: SeenServer | None = None
+    wanted: Mapping[str, Wanted],
+    packages: Mapping[str, Path],
+    *,
+    keep: SeenServer | None = None,
+    strange: SeenServer | None = None,
 ) -> DesiredServer:
     """The union of what all these endpoints want on one server, in the adapter's words.
 
     Args:
         wanted: endpoint name -> what it wants. Two packages in one place are refused, with both endpoints named.
         packages: package digest -> local folder, for every digest that is named.
+        strange: the server as it was seen: what runs there under names of these endpoints and no approval names, goes.
         keep: leave loaded what earlier generations left there (routers may still name it); None: exactly what is wanted.
     """
     parts = {name: (each.models, leftovers(each, keep) if keep is not None else {}) for name, each in wanted.items()}
@@ -185,6 +190,8 @@ def desired_server(
             loaded = {number: Packaged(one, packages[one]) for number, one in versions.items()}
             models.setdefault(name, {}).update(loaded)
     released = {name for each in wanted.values() for name in (*each.leaving, each.base_name)}
+    if strange is not None:
+        released |= {name for each in wanted.values() for name, _ in strangers(each, strange)}
     return DesiredServer(
         {name: DesiredModel(name, versions) for name, versions in models.items()}, frozenset(released - set(models))
     )
@@ -259,7 +266,8 @@ def _wrong_config(wanted: Wanted, name: str, seen: SeenModel | None) -> list[Dif
 def strangers(wanted: Wanted, server: SeenServer) -> list[tuple[str, int]]:
     """Versions that are loaded under names of ours and that neither this generation nor one before it explains."""
     found = []
-    for name in sorted({wanted.base_name, *wanted.models, *wanted.leaving}):
+    ours = {name for name in server.models if is_own_name(wanted.base_name, name)}
+    for name in sorted({*ours, *wanted.models, *wanted.leaving}):
         explained = {*wanted.models.get(name, {}), *wanted.leaving.get(name, {})}
         versions = server.models[name].versions if name in server.models else {}
         present = {number for number, one in versions.items() if one.state in ("ready", "loading")}
@@ -270,7 +278,7 @@ def strangers(wanted: Wanted, server: SeenServer) -> list[tuple[str, int]]:
 def _router_differences(wanted: Wanted, seen: Seen) -> list[Difference]:
     want, have = wanted.route, seen.route
     if want is None:
-        return []
+        return [] if have is None else [Difference("router", "the router has a route that no approval names", foreign=True)]
     if have is None:
         return [Difference("router", f"the router has no route for {want.endpoint}", foreign=False), *_rejected(seen)]
     if have == want:

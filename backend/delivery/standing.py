@@ -128,6 +128,22 @@ def routed_standings(session: Session, router_id: str) -> list[tuple[Endpoint, S
     return [(one, server, DesiredEndpoint.model_validate(row.desired)) for one, server, row in session.exec(query)]
 
 
+def revoked_now(session: Session, endpoint_ids: Iterable[str]) -> frozenset[str]:
+    """Those of these endpoints whose newest generation stands under an approval that was revoked. A rollback does not."""
+    query = (
+        select(Endpoint.id)
+        .join(Generation, col(Generation.endpoint_id) == Endpoint.id)
+        .join(Authorization, col(Authorization.id) == Generation.authorization_id)
+        .where(
+            col(Endpoint.id).in_(list(endpoint_ids)),
+            Generation.number == Endpoint.generation,
+            Generation.reason != "rollback",
+            col(Authorization.revoked_at).is_not(None),
+        )
+    )
+    return frozenset(session.exec(query))
+
+
 def _revoked(session: Session, generations: Iterable[Generation]) -> set[str]:
     ids = {one.authorization_id for one in generations if one.authorization_id}
     query = select(Authorization.id).where(col(Authorization.id).in_(ids), col(Authorization.revoked_at).is_not(None))

@@ -1,11 +1,9 @@
 """The embedded Envoy: one listener and the admin endpoint on loopback, routes and clusters from files.
 
 The bootstrap is generic. Whoever splits traffic replaces `routes_file` (RDS, a RouteConfiguration named `countersign`)
-and `clusters_file` (CDS) by renaming a new file over them; a write in place is ignored. Two Lua filters do nothing
-until a virtual host or a route gives them code by `LuaPerRoute` under their names:
-
-- `ASSIGN_FILTER` names the arm. The route is chosen again after it ran, so that routes can match its header.
-- `REWRITE_FILTER` may change the path of the chosen route or arm. The choice stands.
+and `clusters_file` (CDS) by renaming a new file over them; a write in place is ignored. A Lua filter does nothing until
+a virtual host or a route gives it code by `LuaPerRoute` under the name `ASSIGN_FILTER`: it names the arm that a request is
+assigned to, and the route is chosen again after it ran, so that routes can match its header.
 
 Headers that only the router may set are removed from every request as it arrives. The access log is one JSON object a
 line, see `ACCESS_LOG_FIELDS`. Sources: Envoy 1.40 API reference (HttpConnectionManager, Lua, PathConfigSource) and its
@@ -32,13 +30,13 @@ NAME = "envoy"
 READY_SECONDS = 30.0
 ROUTE_CONFIG = "countersign"
 ASSIGN_FILTER = "envoy.filters.http.lua"
-REWRITE_FILTER = "countersign.rewrite"
 BUCKET_HEADER = "x-cs-bucket"
-ARM_HEADER = "x-cs-arm"
-SERVED_HEADER = "x-cs-served-arm"
+ASSIGNED_HEADER = "x-cs-assigned-arm"
+ARM_HEADER = "x-cs-arm"  # the arm that answered
 VERSION_HEADER = "x-cs-version"
 GENERATION_HEADER = "x-cs-generation"
-_OURS = (BUCKET_HEADER, ARM_HEADER, SERVED_HEADER, VERSION_HEADER, GENERATION_HEADER)
+PROBE_HEADER = "x-cs-probe"  # marks our own requests; callers may set it too, about themselves
+_OURS = (BUCKET_HEADER, ASSIGNED_HEADER, ARM_HEADER, VERSION_HEADER, GENERATION_HEADER)
 
 ACCESS_LOG_FIELDS = {
     "start": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
@@ -51,10 +49,11 @@ ACCESS_LOG_FIELDS = {
     "upstream": "%UPSTREAM_HOST%",
     "duration_ms": "%DURATION%",
     "bucket": f"%REQ({BUCKET_HEADER})%",  # present exactly when the caller named a unit; the raw unit is not logged
-    "assigned_arm": f"%REQ({ARM_HEADER})%",
-    "served_arm": f"%RESP({SERVED_HEADER})%",
+    "assigned_arm": f"%REQ({ASSIGNED_HEADER})%",
+    "served_arm": f"%RESP({ARM_HEADER})%",
     "served_version": f"%RESP({VERSION_HEADER})%",
     "generation": f"%RESP({GENERATION_HEADER})%",
+    "probe": f"%REQ({PROBE_HEADER})%",
 }
 LATENCY_BUCKETS_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
@@ -180,7 +179,6 @@ def _manager(folder: Path) -> dict[str, Any]:
         "http_filters": [
             _keep_path(),
             _typed(ASSIGN_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua"}),
-            _typed(REWRITE_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua", "clear_route_cache": False}),
             _typed("envoy.filters.http.router", {"@type": f"{_HTTP}.router.v3.Router"}),
         ],
     }
@@ -212,7 +210,7 @@ def _request_ids() -> dict[str, Any]:
 def _distrust() -> dict[str, Any]:
     """Callers are strangers: their x-envoy-* headers and ours are removed, their paths normalised before routing."""
     return {
-        "use_remote_address": True,
+        "use_remote_address": True,  # and no internal_address_config: with one, even an empty one, loopback is trusted
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",

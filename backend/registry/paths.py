@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from backend.core.errors import Refusal
 
@@ -36,8 +37,48 @@ def shown(path: str) -> str:
 
 
 def folded(path: str) -> str:
-    """The key under which two paths would be one file on a system that ignores case."""
-    return path.casefold()
+    """The key under which two paths would be one file on a system that ignores case or how accents are composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
+
+
+class PathSet:
+    """The paths of one tree, no two of which may be one place on any system."""
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+        self._folders: dict[str, str] = {}
+
+    def add_file(self, path: str) -> str:
+        """The path, if it is safe and new. Refusal `bad-path`, `duplicate-path`."""
+        key = folded(safe_path(path))
+        if key in self._files or key in self._folders:
+            raise _duplicate(path)
+        self._files.add(key)
+        self._add_folders(path.rpartition("/")[0])
+        return path
+
+    def add_folder(self, path: str) -> str:
+        """The same for a folder; naming one folder again is harmless, naming it in another case is not."""
+        self._add_folders(safe_path(path))
+        return path
+
+    def _add_folders(self, path: str) -> None:
+        """Notes a folder and all above it."""
+        while path:
+            key = folded(path)
+            known = self._folders.setdefault(key, path)
+            if known != path or key in self._files:
+                raise _duplicate(path)
+            path = path.rpartition("/")[0]
+
+
+def _duplicate(path: str) -> Refusal:
+    return Refusal(
+        f"{shown(path)} is there twice, or differs from another path only by case.",
+        "Rename one of them; some systems would take both for one file.",
+        code="duplicate-path",
+        path=shown(path),
+    )
 
 
 def _objection(path: str) -> str:

@@ -1,4 +1,9 @@
-"""Tables that mirror the registry, so that lists of 10,000 models and 100,000 versions page by key."""
+"""Tables of the registry room: what the registry tells (mirrored, not governed) and what was registered (governed).
+
+What somebody else's registry says changes without anybody here deciding anything, for 100,000 versions at a time; it is an
+observation, and observations are not governed. What Countersign was told to rely on is kept apart, as it was at that moment,
+and changes only with its ledger row. docs/decisions/0004 says why.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ class Model(Row, table=True):
 
     __tablename__ = "model"
     __subject__: ClassVar[str] = "model"
+    __governed__: ClassVar[bool] = False
     __table_args__ = (sa.Index("model_updated", "updated_at", "id"), sa.Index("model_name", "name", unique=True))
 
     id: str = Field(primary_key=True)
@@ -27,11 +33,83 @@ class Model(Row, table=True):
     created_at: datetime = Field(sa_column=utc())
     updated_at: datetime = Field(sa_column=utc())
     mirrored_at: datetime = Field(sa_column=utc())
+    """When the mirror last wrote this row, which is when the registry last told something new."""
     removed_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    fingerprint: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """Of all that the registry told, aliases included: a pass compares it and leaves unchanged rows alone."""
+    search: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    """Name, description, tags and owner, case folded."""
+
+
+class MirroredVersion(Row, table=True):
+    """One numbered version as the registry last told it, registered here or not. A registered one has a `Version` of the
+    same id. The columns that lists show come first, the long ones last.
+    """
+
+    __tablename__ = "mirrored_version"
+    __governed__: ClassVar[bool] = False
+    __table_args__ = (
+        sa.UniqueConstraint("model_id", "number"),
+        sa.Index("mirrored_version_created", "created_at", "id"),
+        sa.Index("mirrored_version_unread", "run_read_at", "created_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    model_id: str = Field(foreign_key="model.id")
+    number: int
+    status: str = "READY"
+    author: str = ""
+    """Who ran the training, as the registry claims."""
+    run_id: str | None = None
+    code_version: str = ""
+    created_at: datetime = Field(sa_column=utc())
+    updated_at: datetime = Field(sa_column=utc())
+    mirrored_at: datetime = Field(sa_column=utc())
+    removed_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    run_read_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    """When its run was read; None while that is still to do."""
+    fingerprint: str = ""
+    description: str = ""
+    source: str = ""
+    tags: dict[str, str] = Field(default_factory=dict, sa_column=json())
+    metrics: dict[str, float] = Field(default_factory=dict, sa_column=json())
+    params: dict[str, str] = Field(default_factory=dict, sa_column=json())
+    datasets: list[dict[str, Any]] = Field(default_factory=list, sa_column=json())
+
+
+class MirroredAlias(Row, table=True):
+    """Where an alias points in the registry; `number` is None when it was taken away."""
+
+    __tablename__ = "mirrored_alias"
+    __governed__: ClassVar[bool] = False
+    __table_args__ = (sa.Index("mirrored_alias_version", "model_id", "number"),)
+
+    model_id: str = Field(foreign_key="model.id", primary_key=True)
+    alias: str = Field(primary_key=True)
+    number: int | None = None
+    seen_at: datetime = Field(sa_column=utc())
+    """Since when it points there, to within one pass of the mirror."""
+
+
+class MirrorState(Row, table=True):
+    """The last complete pass over the registry, so that every list can say how old it is."""
+
+    __tablename__ = "mirror_state"
+    __governed__: ClassVar[bool] = False
+
+    id: str = Field(default="*", primary_key=True)
+    completed_at: datetime = Field(sa_column=utc())
+    seconds: float = 0.0
+    models: int = 0
+    versions: int = 0
+    runs_left: int = 0
+    """Versions whose run is still to be read."""
 
 
 class Version(Row, table=True):
-    """One numbered version with all that its run says of it. The artifact digest is what was hashed at registration."""
+    """One version that was registered with Countersign: everything the registry and its run said of it at that moment, and
+    what its files hash to. Nothing in it changes afterwards but `removed_at`.
+    """
 
     __tablename__ = "version"
     __subject__: ClassVar[str] = "version"
@@ -64,18 +142,37 @@ class Version(Row, table=True):
     """Sorted [path, size, digest]."""
     pickled: list[str] = Field(default_factory=list, sa_column=json())
     """Files that hold pickled code; never loaded here."""
+    input_example: str | None = None
+    """Path of the input example in the artifact, None for none."""
     registered_by: str | None = None
-    """Identity that registered it with Countersign; None while it is only mirrored."""
+    """Identity that registered it with Countersign."""
     registered_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     created_at: datetime = Field(sa_column=utc())
     mirrored_at: datetime = Field(sa_column=utc())
     removed_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
 
 
-class Alias(Row, table=True):
-    """An alias as the registry has it, and as a proved promotion wants it.
+class Upload(Row, table=True):
+    """That an identity, by our own sign-in, handed in these bytes as a new version of a model.
 
-    `wanted` is None for aliases that are none of ours; where it differs from `seen`, somebody moved the alias by hand.
+    Written before anything is sent, and named in the version's tag `countersign.upload`. A version that carries the tag and
+    hashes to the same digest has this author, whoever may have written the tag.
+    """
+
+    __tablename__ = "upload"
+    __subject__: ClassVar[str] = "upload"
+
+    id: str = Field(primary_key=True)
+    model: str
+    artifact_digest: str
+    identity_id: str = Field(foreign_key="identity.id")
+    at: datetime = Field(sa_column=utc())
+
+
+class Alias(Row, table=True):
+    """An alias that Countersign looks after: where a proved promotion wants it, and where it was last noted to be.
+
+    Where `seen` differs from `wanted` although the wish was written, somebody moved the alias by hand.
     """
 
     __tablename__ = "alias"
@@ -86,8 +183,10 @@ class Alias(Row, table=True):
     model_id: str = Field(foreign_key="model.id")
     alias: str
     seen: int | None = None
+    """Where it was when that was last recorded in the ledger; `MirroredAlias` has each alias as it is now."""
     seen_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     wanted: int | None = None
+    """None: it shall not exist, and once it is gone nobody minds what others do with it."""
     wanted_since: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     written_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
-    """When Countersign last wrote it and read it back."""
+    """When this wish was last written and read back; None while it is still to be written."""

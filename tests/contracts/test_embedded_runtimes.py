@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from backend.embedded import runtimes
-from backend.embedded.envoy import ASSIGN_FILTER, REWRITE_FILTER, EnvoyServer, replace, start_envoy
+from backend.embedded.envoy import ASSIGN_FILTER, EnvoyServer, replace, start_envoy
 from backend.embedded.mlflow import MlflowServer
 from backend.embedded.processes import Identity, descendants, identify, is_alive
 from backend.embedded.state import read_state
@@ -180,9 +180,8 @@ def lua(code: str) -> dict[str, Any]:
 def route(arm: str, match: dict[str, Any], rewritten: str) -> dict[str, Any]:
     return {
         "match": match,
-        "route": {"cluster": "contract"},
-        "response_headers_to_add": [{"header": {"key": "x-cs-served-arm", "value": arm}}],
-        "typed_per_filter_config": {REWRITE_FILTER: lua(f'handle:headers():replace(":path", "{rewritten}")')},
+        "route": {"cluster": "contract", "prefix_rewrite": rewritten},
+        "response_headers_to_add": [{"header": {"key": "x-cs-arm", "value": arm}}],
     }
 
 
@@ -191,9 +190,9 @@ def routing(generation: str) -> dict[str, Any]:
     assign = """
         local unit = handle:headers():get("x-unit-id")
         if unit then handle:headers():add("x-cs-bucket", "7") end
-        handle:headers():add("x-cs-arm", unit == "b" and "b" or "a")
+        handle:headers():add("x-cs-assigned-arm", unit == "b" and "b" or "a")
     """
-    to_b = {"path": "/asked", "headers": [{"name": "x-cs-arm", "string_match": {"exact": "b"}}]}
+    to_b = {"path": "/asked", "headers": [{"name": "x-cs-assigned-arm", "string_match": {"exact": "b"}}]}
     return {
         "version_info": generation,
         "resources": [
@@ -233,17 +232,17 @@ def log_lines(envoy: EnvoyServer) -> list[dict[str, Any]]:
 
 def test_envoy_assigns_rewrites_and_logs_without_believing_the_caller(routed_envoy: EnvoyServer) -> None:
     forged = {
-        "x-cs-arm": "b",
+        "x-cs-assigned-arm": "b",
         "x-cs-bucket": "1",
         "x-cs-generation": "99",
         "x-request-id": "outcome-1",
         "x-envoy-original-path": "/forged",
     }
     plain = httpx.get(f"{routed_envoy.url}/asked?passenger=smith", headers=forged)
-    assert (plain.headers["x-cs-served-arm"], plain.headers["x-request-id"]) == ("a", "outcome-1")
+    assert (plain.headers["x-cs-arm"], plain.headers["x-request-id"]) == ("a", "outcome-1")
     assert plain.json()["name"].startswith("countersign-")  # answered by /v2
     sticky = httpx.get(f"{routed_envoy.url}/asked", headers={"x-unit-id": "b", "x-request-id": "outcome-2"})
-    assert (sticky.headers["x-cs-served-arm"], sticky.text) == ("b", "")  # answered by /v2/health/live
+    assert (sticky.headers["x-cs-arm"], sticky.text) == ("b", "")  # answered by /v2/health/live
 
     assert eventually(lambda: any(line["request_id"] == "outcome-2" for line in log_lines(routed_envoy)))
     by_id = {line["request_id"]: line for line in log_lines(routed_envoy)}

@@ -1,4 +1,7 @@
-"""The registry port, held to a real MLflow server. Nothing here imports mlflow: versions are made through the port itself."""
+"""The registry port, held to a real MLflow server and to the registry in memory.
+
+Nothing here imports mlflow: versions are made through the port itself.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,27 @@ import pytest
 from backend.core.canonical import digest_bytes
 from backend.core.errors import ExternalFailure, NotFound, Refusal
 from backend.core.outbound import Guard
+from backend.core.unit import writing
 from backend.embedded.mlflow import MlflowServer
+from backend.registry import memory as memory_module
 from backend.registry import mlflow as mlflow_module
+from backend.registry.memory import Fault, MemoryRegistry
 from backend.registry.mlflow import MlflowRegistry
 from backend.registry.port import Registry, VersionFacts
 
 LOOPBACK = ["127.0.0.0/8"]
 
 
-@pytest.fixture(params=["mlflow"])
-def registry(mlflow_server: MlflowServer) -> Registry:
-    """Each adapter under its own name; a new one is one line."""
-    return MlflowRegistry(mlflow_server.url, Guard(LOOPBACK))
+CASES: dict[str, Callable[[pytest.FixtureRequest], Registry]] = {
+    "mlflow": lambda request: MlflowRegistry(request.getfixturevalue("mlflow_server").url, Guard(LOOPBACK)),
+    "memory": lambda request: MemoryRegistry(),
+}
+"""Each adapter under its own name; a new one is one line."""
+
+
+@pytest.fixture(params=CASES)
+def registry(request: pytest.FixtureRequest) -> Registry:
+    return CASES[request.param](request)
 
 
 @pytest.fixture
@@ -77,12 +89,13 @@ def test_versions_and_models_page_to_the_end(
 ) -> None:
     for _ in range(3):
         _log(registry, model, artifact)
-    monkeypatch.setattr(mlflow_module, "_VERSION_PAGE", 2)
+    for module in (mlflow_module, memory_module):
+        monkeypatch.setattr(module, "_VERSION_PAGE", 2)
+        monkeypatch.setattr(module, "_MODEL_PAGE", 1)
     first = registry.versions(model)
     second = registry.versions(model, first.next)
     assert [one.number for one in (*first.items, *second.items)] == [3, 2, 1]
     assert second.next is None
-    monkeypatch.setattr(mlflow_module, "_MODEL_PAGE", 1)
     names, page = [], None
     for _ in range(100):
         answer = registry.models(page)
@@ -117,6 +130,25 @@ def test_what_does_not_exist_is_not_found(registry: Registry, model: str, artifa
     assert registry.versions("no-such-model").items == ()
 
 
+def test_lists_of_models_tell_aliases_and_the_latest_number(registry: Registry, model: str, artifact: Path) -> None:
+    _log(registry, model, artifact)
+    _log(registry, model, artifact)
+    registry.set_alias(model, "production-champion", 1)
+    newest = registry.models(order="newest").items[0]
+    assert (newest.name, newest.latest, newest.aliases) == (model, 2, {"production-champion": 1})
+
+
+def test_an_alias_that_does_not_exist_is_taken_away_in_vain(registry: Registry, model: str, artifact: Path) -> None:
+    _log(registry, model, artifact)
+    registry.set_alias(model, "never-set", None)
+    assert registry.model(model).aliases == {}
+
+
+def test_no_call_is_made_inside_a_unit_of_work(registry: Registry) -> None:
+    with writing(), pytest.raises(RuntimeError, match="inside a unit"):
+        registry.models()
+
+
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "data/../../x", "a\\b", ""])
 def test_a_path_that_leaves_the_artifact_is_refused(registry: Registry, model: str, artifact: Path, path: str) -> None:
     made = _log(registry, model, artifact)
@@ -144,6 +176,35 @@ def test_an_address_that_nobody_allowed_is_refused(mlflow_server: MlflowServer) 
     with pytest.raises(Refusal) as refused:
         MlflowRegistry(mlflow_server.url, Guard()).models()
     assert refused.value.code == "address-not-allowed"
+
+
+# -- the registry in memory fails as it is told
+
+
+def test_faults_are_met_in_the_order_of_the_script() -> None:
+    registry = MemoryRegistry()
+    registry.add_version("m", {"a": b"1"})
+    registry.script(Fault("model", "unreachable"), Fault("model", "error", times=2), Fault("set_alias", "lie"))
+    for _ in range(3):
+        with pytest.raises(ExternalFailure):
+            registry.model("m")
+    registry.set_alias("m", "champion", 1)
+    assert registry.model("m").aliases == {}
+    registry.script(Fault("set_alias", "apply_then_timeout"))
+    with pytest.raises(ExternalFailure) as unknown:
+        registry.set_alias("m", "champion", 1)
+    assert unknown.value.applied_unknown
+    assert registry.model("m").aliases == {"champion": 1}
+    registry.up = False
+    with pytest.raises(ExternalFailure):
+        registry.versions()
+
+
+def test_a_changed_byte_is_one_byte() -> None:
+    registry = MemoryRegistry()
+    made = registry.add_version("m", {"a": b"1234", "b": b"x"})
+    registry.change_byte("m", 1)
+    assert [_fetch(registry, made, path) for path in "ab"] == [b"0234", b"x"]
 
 
 # -- answers of a server that lies

@@ -1,29 +1,36 @@
-"""One suite for every target. Today: the in-memory one; each real runtime joins with one line in the cases.
+"""One suite for every target: the in-memory one and the real Triton; each further runtime joins with one line in the cases.
 
-Tests that script faults need a runtime that fails on command, so they are of the in-memory target alone.
+Tests that script faults need a runtime that fails on command, so they are of the in-memory target alone; what only Triton does
+is in test_triton.py.
 """
 
 from __future__ import annotations
 
+import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backend.core.canonical import canonical
+from backend.core.canonical import canonical, digest_tree, tree_files
 from backend.core.errors import CountersignError, ExternalFailure, Refusal
 from backend.core.outbound import Guard
 from backend.delivery.desired import DesiredModel, DesiredServer, Packaged
-from backend.delivery.packages import PROBES
+from backend.delivery.packages import MANIFEST, PROBES, read_manifest
 from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault, MemoryServer
 from backend.delivery.targets.names import TARGETS, build
-from backend.delivery.targets.port import Target
+from backend.delivery.targets.port import Access, Target
+from backend.delivery.targets.triton import TritonTarget
+from backend.embedded.triton import TritonServer
 from tests.models import write_package
+from tests.packages import triton_package
 
 Package = Callable[..., Packaged]
+Ask = Callable[[str], Any]
+"""Gives a fixture by its name, so that a runtime starts only where it is asked for."""
 
 
 def memory_target(folder: Path) -> Target:
@@ -34,18 +41,30 @@ def shared_memory_target(folder: Path) -> Target:
     return MemoryTarget.connect({"path": str(folder / "server.json")}, access=_access())
 
 
-CASES = {"memory": memory_target, "memory-file": shared_memory_target}
+def triton_target(server: TritonServer) -> TritonTarget:
+    settings = {"url": server.url, "model_repository": str(server.models), "metrics_url": server.metrics_url}
+    return TritonTarget.connect(settings, Access("srv", server.admin_key, Guard(["127.0.0.0/8"])))
 
 
-def _access() -> Any:
-    from backend.delivery.targets.port import Access
+CASES: dict[str, Callable[[Path, Ask], Target]] = {
+    "memory": lambda folder, ask: memory_target(folder),
+    "memory-file": lambda folder, ask: shared_memory_target(folder),
+    "triton": lambda folder, ask: triton_target(ask("triton_server")),
+}
+PACKAGES: dict[str, Callable[..., Packaged]] = {"triton": triton_package}
+"""How a package is made that a target can load, where `write_package` is not enough."""
 
+
+def _access() -> Access:
     return Access("srv", None, Guard())
 
 
 @pytest.fixture(params=CASES)
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
-    return CASES[request.param](tmp_path)
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
+    """The target on an empty server; what a test leaves loaded is released."""
+    made = CASES[request.param](tmp_path, request.getfixturevalue)
+    yield made
+    made.push(DesiredServer({}, frozenset(made.observe().models)))
 
 
 @pytest.fixture
@@ -56,9 +75,11 @@ def memory(tmp_path: Path) -> MemoryTarget:
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Package:
-    """`package(offset)` gives a package whose model answers x + offset."""
-    return lambda offset=1.0, **more: write_package(tmp_path / uuid.uuid4().hex, offset, **more)
+def package(request: pytest.FixtureRequest, tmp_path: Path) -> Package:
+    """`package(offset)` gives a package that the test's target can load and whose model answers x + offset."""
+    case = getattr(request.node, "callspec", None)
+    write = PACKAGES.get(case.params.get("target") if case else "", write_package)
+    return lambda offset=1.0, **more: write(tmp_path / uuid.uuid4().hex, offset, **more)
 
 
 def desired(released: tuple[str, ...] = (), **models: dict[int, Packaged]) -> DesiredServer:
@@ -144,7 +165,45 @@ def test_it_says_what_it_is_and_counts_what_it_answers(target: Target, package: 
     assert counted == [2.0]
 
 
+def test_what_a_version_is_loaded_from_is_copied_out_as_its_package(target: Target, package: Package, tmp_path: Path) -> None:
+    one, two = package(1.0), package(10.0)
+    target.push(desired(add={1: one, 2: two}))
+    for number, loaded in ((1, one), (2, two)):
+        folder = tmp_path / f"copy-{number}"
+        folder.mkdir()
+        target.copy_out("add", number, folder)
+        assert digest_tree(tree_files(folder)) == loaded.digest
+        assert digest_tree(tree_files(folder)) == target.observe(("add",)).models["add"].versions[number].package_digest
+        assert read_manifest(folder) == read_manifest(loaded.path)
+    assert ready(target, "add") == {1, 2}
+
+
+def test_what_is_not_served_is_not_copied_out(target: Target, package: Package, tmp_path: Path) -> None:
+    target.push(desired(add={1: package(1.0)}))
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for model, version in (("add", 2), ("unknown", 1)):
+        with pytest.raises(CountersignError):
+            target.copy_out(model, version, folder)
+    assert list(folder.iterdir()) == []
+
+
 # -- what only a runtime that fails on command can show
+
+
+def test_storage_that_cannot_be_read_is_not_importable(memory: MemoryTarget, package: Package, tmp_path: Path) -> None:
+    gone, linked, bare = package(1.0), package(2.0), package(3.0)
+    memory.push(desired(add={1: gone, 2: linked, 3: bare}))
+    shutil.rmtree(gone.path)
+    (linked.path / "link").symlink_to("/etc/hostname")
+    (bare.path / MANIFEST).unlink()
+    for version in (1, 2, 3):
+        folder = tmp_path / f"copy-{version}"
+        folder.mkdir()
+        with pytest.raises(Refusal) as refused:
+            memory.copy_out("add", version, folder)
+        assert refused.value.code == "not-importable"
+        assert not (folder / "link").exists()
 
 
 def test_pushing_the_same_again_does_nothing(memory: MemoryTarget, package: Package) -> None:

@@ -1,4 +1,4 @@
-"""The command line as a person or CI calls it: a process of its own, one JSON object on one line, honest exit codes."""
+"""The command line as a person or CI calls it: one JSON object on one line, honest exit codes, nothing done by looking."""
 
 from __future__ import annotations
 
@@ -8,84 +8,116 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.command_line import CommandLine
 
-def run(data: Path, *arguments: str, identity: str | None = None, demo: bool = True) -> tuple[int, dict[str, Any], str]:
-    """(exit code, the JSON object, standard error) of `countersign ... --data DIR --json`."""
-    settings = {key: value for key, value in os.environ.items() if not key.startswith("COUNTERSIGN_")}
-    settings |= {"COUNTERSIGN_DEMO_IDENTITIES": "true"} if demo else {}
-    acting = ["--as", identity] if identity else []
-    program = [sys.executable, "-c", "from backend.cli.main import main; main()"]
-    command = [*program, *arguments, "--data", str(data), "--json", *acting]
-    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=120, check=False)
-    lines = done.stdout.splitlines()
-    assert len(lines) == 1, done.stdout + done.stderr
-    return done.returncode, json.loads(lines[0]), done.stderr
+
+def process(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`countersign` as a process of its own."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("COUNTERSIGN_")}
+    ours = {f"COUNTERSIGN_{key.upper()}": value for key, value in settings.items()}
+    program = [sys.executable, "-P", "-m", "backend.cli.main", *arguments]
+    return subprocess.run(program, env=clean | ours, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
+    """A data folder that was made usable."""
+    answer = CommandLine(data_dir=str(tmp_path / "data"), demo_identities="true")("migrate")
+    assert (answer.code, answer.content) == (0, {"migrated": True})
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def countersign(data: Path) -> CommandLine:
+    return CommandLine(data_dir=str(data), demo_identities="true")
+
+
+def test_a_process_makes_a_new_folder_usable_and_leaves_it_as_it_is(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    assert run(folder, "migrate")[:2] == (0, {"migrated": True})
-    return folder
+    countersign = CommandLine(data_dir=str(folder), demo_identities="true")
+    done = process("migrate", "--data", str(folder), "--json", demo_identities="true")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"migrated": True})
+    first = countersign("audit", "verify", by="audra")
+    assert (first.content["intact"], first.content["rows"] > 10) == (True, True)
+    assert countersign("migrate").code == 0
+    assert countersign("audit", "verify", by="audra") == first
+    assert (folder / "keys" / "ledger.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_new_folder_is_made_usable_and_stays_as_it_is(data: Path) -> None:
-    first = run(data, "audit", "verify", identity="audra")
-    assert run(data, "migrate")[0] == 0
-    assert run(data, "audit", "verify", identity="audra") == first
-    assert first[1]["intact"] is True
-    assert first[1]["rows"] > 10
-    assert (data / "keys" / "ledger.key").stat().st_mode & 0o077 == 0
-
-
-def test_a_rewritten_row_is_named_and_the_exit_code_says_no(data: Path) -> None:
+def test_a_rewritten_row_is_named_and_the_exit_code_says_no(data: Path, countersign: CommandLine) -> None:
     with sqlite3.connect(data / "countersign.db") as database:
         database.execute("DROP TRIGGER ledger_no_UPDATE")
         database.execute("UPDATE ledger SET actor_id = 'idn_other' WHERE seq = 3")
-    code, found, _ = run(data, "audit", "verify", identity="audra")
-    assert code == 4
-    assert found["intact"] is False
-    assert found["first_bad"]["row"] == 3
+    answer = countersign("audit", "verify", by="audra")
+    assert (answer.code, answer.content["intact"], answer.content["first_bad"]["row"]) == (4, False, 3)
 
 
-def test_the_log_pages_from_the_newest(data: Path) -> None:
-    _, first, _ = run(data, "audit", "log", "--limit", "2", identity="otto")
-    _, second, _ = run(data, "audit", "log", "--limit", "1", "--before", str(first["events"][-1]["seq"]), identity="otto")
-    assert second["events"][0]["seq"] == first["events"][-1]["seq"] - 1
-    _, about, _ = run(data, "audit", "log", "--subject", "environment/production", identity="otto")
-    assert [one["action"] for one in about["events"]] == ["environment.create"]
+def test_the_log_pages_from_the_newest(countersign: CommandLine) -> None:
+    first = countersign("audit", "log", "--limit", "2", by="otto").content["events"]
+    second = countersign("audit", "log", "--limit", "1", "--before", str(first[-1]["seq"]), by="otto").content["events"]
+    assert second[0]["seq"] == first[-1]["seq"] - 1
+    about = countersign("audit", "log", "--subject", "environment/production", by="otto").content["events"]
+    assert [one["action"] for one in about] == ["environment.create"]
 
 
 @pytest.mark.parametrize(
     ("identity", "code"), [("ana", "not-allowed"), ("ben", "not-allowed"), ("nobody", "not-found"), (None, "no-identity")]
 )
-def test_who_may_not_read_the_ledger_is_refused(data: Path, identity: str | None, code: str) -> None:
-    status, answer, said = run(data, "audit", "verify", identity=identity)
-    assert (status, answer["error"]["code"]) == (2, code)
-    assert answer["error"]["remedy"]
-    assert "Traceback" not in said
+def test_who_may_not_read_the_ledger_is_refused(countersign: CommandLine, identity: str | None, code: str) -> None:
+    for command in (("audit", "verify"), ("audit", "log")):
+        answer = countersign(*command, by=identity)
+        assert (answer.code, answer.error) == (2, code)
+        assert answer.content["error"]["remedy"] in answer.said
 
 
 def test_demo_identities_need_the_setting(data: Path) -> None:
-    status, answer, _ = run(data, "audit", "verify", identity="audra", demo=False)
-    assert (status, answer["error"]["code"]) == (2, "demo-identities-off")
+    assert CommandLine(data_dir=str(data))("audit", "verify", by="audra").error == "demo-identities-off"
 
 
 def test_a_look_never_creates_a_database(tmp_path: Path) -> None:
-    status, answer, _ = run(tmp_path / "absent", "audit", "verify", identity="audra")
-    assert (status, answer["error"]["code"]) == (2, "no-database")
-    status, found, _ = run(tmp_path / "absent", "doctor")
-    assert status == 4
-    assert [one["part"] for one in found["lacks"]][-1] == "database"
+    countersign = CommandLine(data_dir=str(tmp_path / "absent"), demo_identities="true")
+    assert countersign("audit", "verify", by="audra").error == "no-database"
+    found = countersign("doctor")
+    assert found.code == 4
+    assert [one["part"] for one in found.content["lacks"]][-1] == "database"
     assert not (tmp_path / "absent").exists()
 
 
-def test_the_doctor_finds_nothing_where_nothing_is_missing(data: Path) -> None:
-    status, found, _ = run(data, "doctor")
-    machine = [one for one in found["lacks"] if not one["part"].startswith("embedded")]
-    assert machine == []
-    assert status == (4 if found["lacks"] else 0)
+def test_the_doctor_finds_nothing_where_nothing_is_missing(countersign: CommandLine) -> None:
+    found = countersign("doctor")
+    assert [one for one in found.content["lacks"] if not one["part"].startswith("embedded")] == []
+    assert found.code == (4 if found.content["lacks"] else 0)
+
+
+def test_help_and_the_worker_s_start_load_no_service() -> None:
+    """Otherwise each costs seconds: the command line imports a command when it is called."""
+    program = (
+        "import sys; from backend.cli.main import main; main(['--help'], standalone_mode=False); import backend.cli.worker;"
+        "print(sorted({'backend.bootstrap', 'sqlalchemy', 'httpx', 'duckdb'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert "Propose, review, start, revoke and take back changes." in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_worker_command_becomes_the_worker(tmp_path: Path) -> None:
+    """Its refusal and its exit code are the worker's own."""
+    done = process("worker", "--data", str(tmp_path / "absent"))
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (done.returncode, line["event"], line["code"]) == (2, "worker.refused", "no-database")
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_wrong_setting_is_named(data: Path) -> None:
+    answer = CommandLine(data_dir=str(data), demo_identities="true", observe_seconds="often")("change", "list", by="ana")
+    assert (answer.code, answer.error) == (2, "bad-setting")
+    assert "COUNTERSIGN_OBSERVE_SECONDS" in answer.content["error"]["message"]
+
+
+def test_a_database_that_cannot_be_reached_is_another_system_s_failure(tmp_path: Path) -> None:
+    nowhere = "postgresql+psycopg://nobody@127.0.0.1:9/absent?connect_timeout=2"
+    answer = CommandLine(data_dir=str(tmp_path), database_url=nowhere, demo_identities="true")("change", "list", by="ana")
+    assert (answer.code, answer.error) == (3, "external-failure")

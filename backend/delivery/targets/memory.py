@@ -8,9 +8,11 @@ in a locked JSON file that several processes share.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -93,9 +95,7 @@ class MemoryTarget:
         """Evaluates the package's ONNX graph with onnx's own reference evaluator; without one, the recorded answer."""
         started = time.monotonic()
         with self._call("answer") as fault:
-            package = self.server.loaded_from(model, version)
-            if package is None:
-                raise self._failure(f"does not serve version {version} of {model}", retryable=False)
+            package = self._package(model, version)
             outputs = self.server.evaluate(package, inputs)
             self.server.count(model, version)
             return Answer(fault.outputs if fault.does("lie") else outputs, time.monotonic() - started)
@@ -108,6 +108,23 @@ class MemoryTarget:
                 for name, model in sorted(state["models"].items())
                 for version, loaded in sorted(model["versions"].items())
             ]
+
+    def copy_out(self, model: str, version: int, folder: Path) -> None:
+        """Copies the package folder that a version was loaded from."""
+        with self._call("copy_out"):
+            package = self._package(model, version)
+            try:
+                _copy(package, folder)
+                read_manifest(folder)
+            except (OSError, Refusal) as error:
+                raise _not_importable(model, version) from error
+
+    def _package(self, model: str, version: int) -> Path:
+        """The folder that a served version was loaded from."""
+        package = self.server.loaded_from(model, version)
+        if package is None:
+            raise self._failure(f"does not serve version {version} of {model}", retryable=False)
+        return package
 
     @contextmanager
     def _call(self, verb: str, desired: DesiredServer | None = None) -> Iterator[Fault]:
@@ -165,6 +182,22 @@ def _broken(reason: str, model: str) -> Refusal:
         f"The server could not load {model}: {reason}.",
         "The version that served before still serves. Correct the model and propose its new version.",
         code="not-loadable",
+    )
+
+
+def _copy(package: Path, folder: Path) -> None:
+    """Regular files only: `tree_files` refuses a link, which could lead out of the package."""
+    for file in tree_files(package):
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package / file.path, target)
+
+
+def _not_importable(model: str, version: int) -> Refusal:
+    return Refusal(
+        f"What version {version} of {model} is loaded from cannot be read as a package.",
+        "Make the server's storage readable here, or register the model and propose it as a change.",
+        code="not-importable",
     )
 
 

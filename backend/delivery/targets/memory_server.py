@@ -29,7 +29,7 @@ class Fault:
     """What goes wrong with the next calls of one verb.
 
     Args:
-        verb: push, observe, answer, inspect or metrics.
+        verb: push, observe, answer, inspect, metrics or copy_out.
         kind: error (500, nothing applied), reset, timeout (nothing applied), apply_then_timeout, refuse (as a broken model
             is), lie (push: says yes and does nothing; observe: sees nothing; answer: gives `outputs`), partial (push: stops
             after `after` models). "" only waits.

@@ -11,9 +11,11 @@ from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.port import Access, Target
+from backend.delivery.targets.triton import TritonTarget
 
 TARGETS: dict[str, type[Target]] = {
     MemoryTarget.kind: MemoryTarget,
+    TritonTarget.kind: TritonTarget,
 }
 
 

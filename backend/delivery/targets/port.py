@@ -1,4 +1,4 @@
-"""The port towards a serving runtime: five verbs in our words. Adding a runtime = one file + one line in `names.py`.
+"""The port towards a serving runtime: six verbs in our words. Adding a runtime = one file + one line in `names.py`.
 
 An adapter translates every error once: `Refusal` when a person must do something, `ExternalFailure` when the runtime
 failed. It never shows an upstream body, never holds state that matters, and never touches what is not ours.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel
@@ -120,4 +121,12 @@ class Target(Protocol):
 
     def metrics(self) -> Sequence[Series]:
         """The runtime's own counters and quantiles; an empty sequence where it has none."""
+        ...
+
+    def copy_out(self, model: str, version: int, folder: Path) -> None:
+        """Copies what the runtime loads a version from into the empty `folder`, as a package tree with its manifest, so that
+        it can be kept as a package and pushed again. Where `observe` re-hashes the storage, the tree's digest is the one that
+        it gives. Raises Refusal `not-importable` where the storage cannot be read from here, and ExternalFailure for a
+        version that is not served.
+        """
         ...

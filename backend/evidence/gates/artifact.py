@@ -8,6 +8,7 @@ from sqlmodel import Session, select
 
 from backend.core.errors import Refusal
 from backend.delivery.plan import Arm, Plan
+from backend.evidence.gates.live import live_packages
 from backend.evidence.port import Finding, GateContext, GateResult, Progress
 from backend.registry.rows import Model, Version
 
@@ -26,23 +27,31 @@ class ArtifactGate:
         self._context = context
 
     def run(self, plan: Plan, progress: Progress) -> GateResult:
-        """A version that leaves needs only its package: going back must not depend on the registry."""
+        """A version that leaves needs only its package: going back must not depend on the registry.
+
+        One that runs there already may have left the registry; if it is there, its files must still be the same.
+        """
         findings: list[Finding] = []
+        with self._context.database.read() as session:
+            live = live_packages(session, plan)
         for position, arm in enumerate(plan.arms):
             progress(position / len(plan.arms), f"hashing version {arm.version}")
             if arm.buckets or arm.name == plan.shadow:
-                findings.append(self._artifact(plan, arm))
+                findings.append(self._artifact(plan, arm, arm.package_digest in live))
                 findings += self._pickled(plan, arm)
             findings.append(self._package(arm))
         bad = [one.says for one in findings if not one.ok]
         summary = bad[0] if bad else f"{len(plan.arms)} version(s) and package(s) are what was registered."
         return GateResult("failed" if bad else "passed", summary, tuple(findings))
 
-    def _artifact(self, plan: Plan, arm: Arm) -> Finding:
+    def _artifact(self, plan: Plan, arm: Arm, is_live: bool) -> Finding:
         facts = {"version": arm.version, "registered": arm.artifact_digest}
         try:
             now = self._context.artifacts.digest_now(plan.model, arm.version)
         except Refusal as refusal:
+            if is_live:
+                says = f"Version {arm.version} runs there already; its artifact cannot be hashed any more: {refusal}"
+                return Finding(True, says, facts)
             return Finding(False, f"Version {arm.version} cannot be hashed: {refusal}", facts)
         if now != arm.artifact_digest:
             says = f"The files of version {arm.version} changed since it was registered; register them as a new version."

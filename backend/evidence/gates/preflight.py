@@ -12,8 +12,12 @@ from backend.delivery.plan import Plan
 from backend.delivery.routers.port import RouterAbilities
 from backend.delivery.rows import Endpoint, Generation, Package, RouterRow, Server
 from backend.delivery.targets.port import Abilities
+from backend.evidence.gates.live import endpoint_of
 from backend.evidence.port import Finding, GateContext, GateResult, Progress
 from backend.registry.rows import Model, Version
+
+FEATURE_TAGS = ("feast.feature_service", "feature_service")
+"""Registry tags that name a version's feature service; the second is the older name."""
 
 Place = tuple[str, int]
 """Served model and served version on one server."""
@@ -57,7 +61,7 @@ class PreflightGate:
         return GateResult("failed" if bad else "passed", summary, findings)
 
     def _surroundings(self, session: Session, plan: Plan) -> Surroundings:
-        endpoint = session.exec(select(Endpoint).where(Endpoint.name == plan.endpoint)).one()
+        endpoint = endpoint_of(session, plan)
         server = session.get_one(Server, endpoint.server_id)
         router = session.get(RouterRow, endpoint.router_id) if endpoint.router_id else None
         wanted = [arm.package_digest for arm in plan.arms]
@@ -157,4 +161,5 @@ def _arms(desired: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _feature_tags(session: Session, plan: Plan) -> dict[int, str]:
     numbers = [arm.version for arm in plan.arms if arm.buckets]
     query = select(Version).join(Model).where(Model.name == plan.model, col(Version.number).in_(numbers))
-    return {row.number: row.tags["feature_service"] for row in session.exec(query) if row.tags.get("feature_service")}
+    named = {row.number: next((row.tags[tag] for tag in FEATURE_TAGS if row.tags.get(tag)), "") for row in session.exec(query)}
+    return {number: name for number, name in named.items() if name}

@@ -17,6 +17,7 @@ from backend.delivery.plan import Arm, Plan
 from backend.delivery.probes import MAX_PROBES_BYTES, PROBES, difference, parse_probes
 from backend.delivery.rows import Endpoint, Server
 from backend.delivery.targets.port import Target
+from backend.evidence.gates.live import live_packages
 from backend.evidence.port import Finding, GateContext, GateResult, Progress
 from backend.policy.rows import Environment
 
@@ -45,8 +46,15 @@ class RecordedAnswersGate:
         self._context = context
 
     def run(self, plan: Plan, progress: Progress) -> GateResult:
-        """Checks every version that shall serve. Without a place to ask, or without recorded answers, it is no pass."""
-        serving = [arm for arm in plan.arms if arm.buckets or arm.name == plan.shadow]
+        """Checks every version that shall serve and that is new there; what runs there already has gone on before.
+
+        Without a place to ask, or without recorded answers, it is no pass.
+        """
+        with self._context.database.read() as session:
+            live = live_packages(session, plan)
+        serving = [arm for arm in plan.arms if (arm.buckets or arm.name == plan.shadow) and arm.package_digest not in live]
+        if not serving:
+            return GateResult("passed", "No version is new there.")
         findings: list[Finding] = []
         for position, arm in enumerate(serving):
             with self._context.database.read() as session:

@@ -1,0 +1,99 @@
+"""What somebody may do with a change now, and why not: the commands' own checks, asked without doing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlmodel import Session
+
+from backend.access import queries as access
+from backend.access import rules as access_rules
+from backend.access.queries import Person
+from backend.changes.applying import refuse_roll_back, refuse_start
+from backend.changes.rules import CHANGE
+from backend.changes.standing import Standing
+from backend.changes.voting import Verdict, refuse_vote
+from backend.core.context import Actor
+from backend.core.errors import Refusal
+from backend.rollouts.rules import ROLLOUT
+
+_ACTIONS: Mapping[str, str] = {
+    "approve": "change.vote",
+    "reject": "change.vote",
+    "comment": "change.comment",
+    "edit": "change.edit",
+    "rebase": "change.edit",
+    "recheck": "change.comment",
+    "withdraw": "change.withdraw",
+    "start": "change.start",
+    "revoke": "change.revoke",
+    "roll_back": "change.roll_back",
+    "pause": "rollout.pause",
+    "resume": "rollout.resume",
+    "let_on": "rollout.let_on",
+    "abort": "rollout.abort",
+}
+"""What a page offers -> the action that is asked of access."""
+
+
+def offers(session: Session, actor: Actor, at: Standing) -> dict[str, str]:
+    """For everything that can be done with a change: "" when this person may do it now, else why not and what would help."""
+    where = {"environment": at.endpoint.environment, "model": at.endpoint.model}
+    person = access.some_people(session, [actor.id], now=at.now, **where).get(actor.id)
+    grants = access.grants(session, actor.id)
+    told = {}
+    for name, action in _ACTIONS.items():
+        if person is None or not person.active or not access_rules.may(grants, action, now=at.now, **where):
+            told[name] = str(access_rules.refusal(actor.name, action, at.endpoint.environment, at.endpoint.model))
+        else:
+            told[name] = _why_not(_checks(at, person)[name])
+    return told
+
+
+def _why_not(check: Callable[[], object]) -> str:
+    try:
+        check()
+    except Refusal as refusal:
+        return str(refusal)
+    return ""
+
+
+def _checks(at: Standing, person: Person) -> dict[str, Callable[[], object]]:
+    def event(name: str) -> Callable[[], object]:
+        return lambda: CHANGE.next(at.change.state, name)
+
+    def step(*names: str) -> Callable[[], object]:
+        return lambda: _refuse_step(at, names)
+
+    return {
+        "approve": lambda: _refuse_again(at, person, "approve"),
+        "reject": lambda: _refuse_again(at, person, "reject"),
+        "comment": lambda: None,
+        "edit": event("edit"),
+        "rebase": event("rebase"),
+        "recheck": event("recheck"),
+        "withdraw": event("withdraw"),
+        "start": lambda: refuse_start(at),
+        "revoke": event("revoke"),
+        "roll_back": lambda: refuse_roll_back(at),
+        "pause": step("pause"),
+        "resume": step("resume_ramping", "resume_holding"),
+        "let_on": step("advance"),
+        "abort": step("abort"),
+    }
+
+
+def _refuse_again(at: Standing, person: Person, verdict: Verdict) -> None:
+    """A page offers no vote that was cast already; the command takes it as a double click."""
+    if any((one.identity_id, one.verdict) == (person.id, verdict) for one in at.votes):
+        raise Refusal(f"Your vote is to {verdict} it.", "Wait for the others, or vote otherwise.", code="voted")
+    refuse_vote(at, person, verdict)
+
+
+def _refuse_step(at: Standing, events: tuple[str, ...]) -> None:
+    if at.own is None:
+        raise Refusal("It has no rollout yet.", "Wait until it has started.", code="no-rollout")
+    if "advance" in events and not at.plan.steps[at.own.step].person:
+        raise Refusal("This step goes on by itself.", "Pause the rollout to stop it.", code="not-asked")
+    if not any(ROLLOUT.allows(at.own.state, event) for event in events):
+        ROLLOUT.next(at.own.state, events[0])

@@ -1,0 +1,291 @@
+"""Proposing a change, editing it, drawing it anew on what is live now, checking it again, and taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import col, select
+
+from backend.access.service import require
+from backend.changes import course, standing
+from backend.changes.course import demand_words
+from backend.changes.desk import Desk, Material, named_endpoint
+from backend.changes.drawing import Terms, base_after, draw
+from backend.changes.rows import Change, Comment
+from backend.changes.rules import CHANGE
+from backend.changes.wanted import RampStep, Wanted, parse_wanted
+from backend.core import work
+from backend.core.context import Actor
+from backend.core.errors import Refusal, StaleWrite
+from backend.core.unit import Unit
+from backend.delivery.base import base_digest
+from backend.delivery.plan import BUCKETS
+from backend.delivery.rows import Endpoint
+from backend.evidence import service as evidence
+from backend.policy import service as policy
+from backend.policy.rules import check_start
+
+MAX_TITLE, MAX_TEXT = 200, 10_000
+_TERMS = ("title", "reason", "start_mode", "start_at", "supersede")
+_NUMBERS = 0x6368616E6765  # "change": the advisory lock on PostgreSQL under which numbers are given
+
+
+class Proposals(Desk):
+    """Commands that make a change and its plan."""
+
+    def propose(
+        self,
+        actor: Actor,
+        *,
+        endpoint: str,
+        version: int,
+        title: str,
+        reason: str,
+        share: int = BUCKETS,
+        ramp: Sequence[RampStep | Mapping[str, Any]] = (),
+        bake_seconds: int | None = None,
+        start_mode: str = "at_once",
+        start_at: datetime | None = None,
+        supersede: bool = False,
+        shadow: str = "keep",
+        experiment: str | None = None,
+        unit_header: str | None = None,
+    ) -> Change:
+        """A new change: its plan is drawn on what is live, and its checks are asked for.
+
+        Args:
+            share: the version's final share in buckets out of 10,000.
+            ramp: steps on the way, each {"share", "hold_seconds", "person"}.
+            start_mode: `at_once`, `by_hand`, or `at_time` with `start_at`.
+            supersede: whether it may take over a rollout under way, by that one's way back.
+            shadow, experiment, unit_header: see `wanted.Wanted`.
+        """
+        wanted = parse_wanted(
+            {
+                "version": version, "share": share, "ramp": tuple(ramp), "bake_seconds": bake_seconds, "shadow": shadow,
+                "experiment": experiment, "unit_header": unit_header,
+            }
+        )  # fmt: skip
+        material = self.material(actor, endpoint, wanted.version, "change.propose")
+        with self._database.unit(actor) as tx:
+            place = _place(tx, actor, endpoint, "change.propose")
+            change = Change(
+                id=tx.new_id("chg"),
+                number=_next_number(tx),
+                endpoint_id=place.id,
+                title=demand_words("a title", title, limit=MAX_TITLE),
+                reason=demand_words("a reason", reason, limit=MAX_TEXT),
+                requester_id=actor.id,
+                state=CHANGE.initial,
+                supersede=supersede,
+                created_at=tx.now,
+                **_start_terms(tx, place, start_mode, start_at, supersede),
+                **_drawn(tx, place, wanted, material, supersede),
+            )
+            tx.add(change)
+            tx.record("change.propose", change, after=change.facts("number", "endpoint_id", "plan_digest", "base_digest"))
+            _submit(tx, change)
+            return change
+
+    def edit(self, actor: Actor, ref: str | int, **given: Any) -> Change:
+        """Changes what is asked for: any argument of `propose` but the endpoint. Votes and results of checks are void.
+
+        The plan is drawn on what is live now; reviewers are shown what the edit changes.
+        """
+        told: dict[str, Any] = {key: given.pop(key) for key in _TERMS if key in given}
+        name, before = self._asked(ref)
+        wanted = parse_wanted({**before, **given})
+        material = self.material(actor, name, wanted.version, "change.edit")
+        with self._database.unit(actor) as tx:
+            change = course.stand(tx, ref).change
+            place = _place(tx, actor, name, "change.edit")
+            _refuse_edited(change, before)
+            course.move(tx, change, "edit")
+            _reword(tx, change, place, told)
+            _note_editor(change, actor)
+            _redraw(tx, change, place, wanted, material)
+            evidence.void(tx, change.id, "The change was edited.")
+            _submit(tx, change)
+            return change
+
+    def rebase(self, actor: Actor, ref: str | int) -> Change:
+        """Draws a suspended change anew on what is live now. It returns to review without votes, and is checked anew.
+
+        Whoever rebases a change whose requester was deactivated takes it over.
+        """
+        name, asked = self._asked(ref)
+        wanted = parse_wanted(asked)
+        material = self.material(actor, name, wanted.version, "change.edit")
+        with self._database.unit(actor) as tx:
+            at = course.stand(tx, ref)
+            _refuse_edited(at.change, asked)
+            place = _place(tx, actor, name, "change.edit")
+            course.move(tx, at.change, "rebase", "Drawn anew on what is live now.")
+            _take_over_request(at, actor)
+            _redraw(tx, at.change, place, wanted, material)
+            evidence.void(tx, at.change.id, "The change was drawn anew.")
+            _under_review(tx, at.change)
+            return at.change
+
+    def recheck(self, actor: Actor, ref: str | int) -> Change:
+        """Runs every check again. Votes stay: neither the plan nor its base changes."""
+        with self._database.unit(actor) as tx:
+            at = course.stand(tx, ref)
+            require(tx, actor, "change.comment", environment=at.endpoint.environment, model=at.endpoint.model)
+            if at.change.state != "checking":
+                course.move(tx, at.change, "recheck")
+                evidence.request(tx, at.change.id, at.plan, [rule.gate for rule in at.policy.gates])
+                _under_review(tx, at.change)
+            return at.change
+
+    def withdraw(self, actor: Actor, ref: str | int, reason: str) -> Change:
+        """Takes a change back before it starts."""
+        with self._database.unit(actor) as tx:
+            at = course.stand(tx, ref)
+            require(tx, actor, "change.withdraw", environment=at.endpoint.environment, model=at.endpoint.model)
+            if at.change.state != "withdrawn":
+                course.move(tx, at.change, "withdraw", demand_words("a reason", reason, limit=MAX_TEXT))
+                work.wake(tx, "change", at.change.id)
+            return at.change
+
+    def comment(self, actor: Actor, ref: str | int, text: str) -> Comment:
+        """Adds a remark to the discussion. The ledger names it and does not hold its words."""
+        with self._database.unit(actor) as tx:
+            change = course.find(tx.session, ref)
+            place = tx.get(Endpoint, change.endpoint_id)
+            require(tx, actor, "change.comment", environment=place.environment, model=place.model)
+            row = Comment(
+                id=tx.new_id("com"),
+                change_id=change.id,
+                identity_id=actor.id,
+                text=demand_words("a text", text, limit=MAX_TEXT),
+                at=tx.now,
+            )
+            tx.record("change.comment", tx.add(row), after={"comment_id": row.id})
+            return row
+
+    def _asked(self, ref: str | int) -> tuple[str, dict[str, Any]]:
+        """The endpoint's name, and what a change asks for as it is stored."""
+        with self._database.read() as session:
+            change = course.find(session, ref)
+            return session.get_one(Endpoint, change.endpoint_id).name, dict(change.wanted)
+
+
+def _refuse_edited(change: Change, before: Mapping[str, Any]) -> None:
+    """Nobody's edit is overwritten by somebody who did not see it."""
+    if change.wanted != before:
+        raise StaleWrite("change", str(change.number))
+
+
+def _place(tx: Unit, actor: Actor, name: str, action: str) -> Endpoint:
+    """The endpoint, locked and as it is now, for somebody who may do this there."""
+    found = named_endpoint(tx.session, name)
+    require(tx, actor, action, environment=found.environment, model=found.model)
+    tx.session.refresh(tx.get(Endpoint, found.id, lock=True))
+    return found
+
+
+def _start_terms(tx: Unit, place: Endpoint, mode: str, at: datetime | None, supersede: bool) -> dict[str, Any]:
+    """How it shall start. A time must come while an approval given today could still be used."""
+    rules = policy.in_force(tx.session, place.environment).policy
+    check_start(rules, mode)
+    if supersede and not rules.may_supersede:
+        raise Refusal(
+            f"The policy of {place.environment} lets no change take over a rollout under way.",
+            "Propose it without superseding; it then waits until that rollout is over.",
+            code="policy",
+        )
+    if (mode == "at_time") != (at is not None):
+        raise Refusal("Only a change that starts at a time has one.", "Give a time with `at_time`.", code="bad-start")
+    if at is not None and (at.tzinfo is None or not tx.now < at <= tx.now + rules.start_within):
+        latest = tx.now + rules.start_within
+        raise Refusal(
+            "A change cannot be set to start at that time.",
+            f"Choose one with a zone, from now on and until {latest:%Y-%m-%d %H:%M} UTC: so long is an approval good for.",
+            code="bad-start",
+        )
+    return {"start_mode": mode, "start_at": at}
+
+
+def _drawn(tx: Unit, place: Endpoint, wanted: Wanted, material: Material, supersede: bool) -> dict[str, Any]:
+    """The columns of a change that say what it comes to, drawn under the policy that is in force."""
+    rules = policy.in_force(tx.session, place.environment)
+    base = _base(tx, place, supersede and rules.policy.may_supersede)
+    terms = Terms(rules.id, rules.policy)
+    plan = draw(wanted, base, standing.facts_of(tx.session, place), material.version, material.package, terms)
+    return {
+        "wanted": wanted.to_json(),
+        "plan": plan.to_json(),
+        "plan_digest": plan.digest(),
+        "base": base,
+        "base_digest": base_digest(base or {}),
+        "policy": rules.id,
+        "decide_by": tx.now + rules.policy.decide_within,
+        "updated_at": tx.now,
+    }
+
+
+def _base(tx: Unit, place: Endpoint, takes_over: bool) -> dict[str, Any] | None:
+    """What the plan is drawn on: what is live, or where a rollout that is under way leads (its way back, to take it over)."""
+    other = standing.other_on(tx.session, place.id, None)
+    if other is None or place.base is None:
+        return place.base
+    back = other.plan.rollback is not None and (takes_over or other.revoked)
+    return base_after(other.plan, routed=standing.is_routed(place), back=back)
+
+
+def _redraw(tx: Unit, change: Change, place: Endpoint, wanted: Wanted, material: Material) -> None:
+    drawn = _drawn(tx, place, wanted, material, change.supersede)
+    before = change.facts("plan_digest", "base_digest", "policy")
+    change.earlier_plan = change.plan
+    for name, value in drawn.items():
+        setattr(change, name, value)
+    tx.record("change.draw", change, before=before, after=change.facts("plan_digest", "base_digest", "policy"))
+
+
+def _reword(tx: Unit, change: Change, place: Endpoint, told: Mapping[str, Any]) -> None:
+    if "title" in told:
+        change.title = demand_words("a title", told["title"], limit=MAX_TITLE)
+    if "reason" in told:
+        change.reason = demand_words("a reason", told["reason"], limit=MAX_TEXT)
+    change.supersede = bool(told.get("supersede", change.supersede))
+    mode = told.get("start_mode", change.start_mode)
+    at = told.get("start_at", change.start_at if mode == "at_time" else None)
+    for name, value in _start_terms(tx, place, mode, at, change.supersede).items():
+        setattr(change, name, value)
+
+
+def _note_editor(change: Change, actor: Actor) -> None:
+    if actor.id != change.requester_id and actor.id not in change.editors:
+        change.editors = [*change.editors, actor.id]
+
+
+def _take_over_request(at: standing.Standing, actor: Actor) -> None:
+    change, requester = at.change, at.people.get(at.change.requester_id)
+    if requester is None or not requester.active:
+        change.editors = sorted({*change.editors, change.requester_id} - {actor.id})
+        change.requester_id = actor.id
+    _note_editor(change, actor)
+
+
+def _submit(tx: Unit, change: Change) -> None:
+    course.move(tx, change, "submit", plan_digest=change.plan_digest, base_digest=change.base_digest)
+    _under_review(tx, change)
+
+
+def _under_review(tx: Unit, change: Change) -> None:
+    """As far as it goes by itself: without checks and approvals to wait for, it is approved at once."""
+    tx.session.flush()
+    course.go_on(tx, standing.read(tx.session, change, tx.now))
+    work.wake(tx, "change", change.id)
+
+
+def _next_number(tx: Unit) -> int:
+    """The next number; on PostgreSQL those who propose at the same time take turns, SQLite has one writer anyway."""
+    if tx.session.get_bind().dialect.name == "postgresql":
+        tx.session.connection().execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _NUMBERS})
+    newest = tx.session.exec(select(Change.number).order_by(col(Change.number).desc()).limit(1)).first()
+    return (newest or 0) + 1

@@ -1,0 +1,353 @@
+"""`countersign change`: propose, look, vote, start, revoke, go back. A change is named by its number or its id."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from backend.changes import course, queries, timeline
+from backend.changes.rules import CHANGE
+from backend.changes.view import ChangeView, view
+from backend.cli import inputs
+from backend.cli.change_show import list_lines, plan_lines, whole_lines
+from backend.cli.output import NO, emit, guarded, json_option, note
+from backend.cli.session import Session, acting
+from backend.cli.waiting import Look, wait_for, wait_option
+from backend.core.errors import Refusal
+from backend.delivery.plan import buckets_from_percent
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
+_REF = click.argument("ref", metavar="CHANGE")
+_reason = click.option("--reason", required=True, help="Why, in a sentence.")
+
+
+@click.group()
+def change() -> None:
+    """Propose, review, start, revoke and take back changes."""
+
+
+def _wishes(command: Callable[P, T]) -> Callable[P, T]:
+    """The options that say what a change shall do, as text; what is not given is None."""
+    for option in reversed(
+        (
+            click.option("--share", help="The version's final share in percent; 100 unless given."),
+            click.option("--ramp", help="Steps on the way, like 1:10m,25:1h,50:1h:person."),
+            click.option("--bake", help="How long what runs now stays loaded afterwards, like 1h."),
+            click.option("--start", type=click.Choice(["at-once", "by-hand"]), help="How it starts once it is approved."),
+            click.option("--start-at", type=_MOMENT, help="Or when, with its zone: 2026-03-01T06:00+0100."),
+            click.option("--supersede/--no-supersede", default=None, help="Whether it may take over a rollout under way."),
+            click.option(
+                "--shadow", type=click.Choice(["keep", "this", "none"]), help="A shadow gets copies and answers nobody."
+            ),
+            click.option("--experiment", metavar="NAME", help="A new experiment: every unit is assigned anew."),
+            click.option("--unit-header", metavar="NAME", help="Request header that carries the unit of randomisation."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@change.command()
+@acting
+@click.argument("endpoint")
+@click.argument("version", type=click.IntRange(min=1))
+@click.option("--title", required=True)
+@_reason
+@_wishes
+@wait_option
+@json_option
+@guarded
+def propose(
+    opened: Session,
+    /,
+    endpoint: str,
+    version: int,
+    title: str,
+    reason: str,
+    wait: float | None,
+    as_json: bool,
+    **wishes: Any,
+) -> None:
+    """Propose that ENDPOINT serves registered VERSION of its model; `--wait` waits until its checks have passed."""
+    asked = _asked(**wishes)
+    made = opened.backend.changes.propose(opened.actor, endpoint=endpoint, version=version, title=title, reason=reason, **asked)
+    _emit(opened, made.number, as_json, wait, _CHECKED)
+
+
+@change.command()
+@acting
+@_REF
+@click.option("--version", type=click.IntRange(min=1))
+@click.option("--title")
+@click.option("--reason")
+@_wishes
+@json_option
+@guarded
+def edit(
+    opened: Session, /, ref: str, version: int | None, title: str | None, reason: str | None, as_json: bool, **wishes: Any
+) -> None:
+    """Change what a change asks for; votes and checks are then void, and reviewers see the difference."""
+    given = {"version": version, "title": title, "reason": reason}
+    asked = {name: value for name, value in given.items() if value is not None} | _asked(**wishes)
+    if not asked:
+        raise Refusal("Nothing is to be changed.", "Give what shall be different, e.g. `--share 25`.", code="nothing-asked")
+    opened.backend.changes.edit(opened.actor, ref, **asked)
+    _emit(opened, ref, as_json)
+
+
+@change.command("list")
+@acting
+@click.option("--state", "states", multiple=True, type=click.Choice(CHANGE.states))
+@click.option("--environment", default="")
+@click.option("--endpoint", default="")
+@click.option("--model", default="")
+@click.option("--text", default="", help="Part of a title or of an endpoint's name.")
+@click.option("--mine", is_flag=True, help="Those that wait for my vote.")
+@click.option("--after", metavar="TOKEN", help="The next page: `next` of the page before.")
+@click.option("--limit", type=click.IntRange(1, queries.MAX_PAGE), default=50, show_default=True)
+@json_option
+@guarded
+def list_changes(
+    opened: Session, /, states: tuple[str, ...], mine: bool, after: str | None, limit: int, as_json: bool, **narrow: str
+) -> None:
+    """List changes, what needs somebody first."""
+    with opened.reading("change.read") as look:
+        filters = queries.Filters(states=states, **narrow)
+        page = (
+            queries.Page(queries.queue(look.session, opened.actor, look.now))
+            if mine
+            else queries.page(look.session, filters, after=after, limit=limit)
+        )
+    content = {"changes": [one.to_json() for one in page.items], "next": page.next}
+    emit(as_json, content, list_lines(page.items))
+
+
+@change.command()
+@acting
+@_REF
+@json_option
+@guarded
+def show(opened: Session, ref: str, as_json: bool) -> None:
+    """Show one change whole: what it changes, its digests, checks and votes, what is missing, and what happened."""
+    found = _view(opened, ref)
+    with opened.reading("change.read") as look:
+        happened = timeline.timeline(look.session, course.find(look.session, ref))
+    emit(as_json, found.to_json() | {"timeline": [one.to_json() for one in happened]}, whole_lines(found, happened))
+
+
+@change.command()
+@acting
+@_REF
+@click.option("--plan", help="The digest of the plan that you looked at, as `change show` prints it.")
+@click.option("--base", help="The digest of what it was drawn on; named with the plan.")
+@click.option("--comment", default="", help="What you found.")
+@click.option("--yes", is_flag=True, help="Approve what is shown now, without being asked.")
+@wait_option
+@json_option
+@guarded
+def approve(
+    opened: Session,
+    ref: str,
+    plan: str | None,
+    base: str | None,
+    comment: str,
+    yes: bool,
+    wait: float | None,
+    as_json: bool,
+) -> None:
+    """Approve exactly the plan that is shown, on what it was drawn on."""
+    plan_digest, base_digest = _seen(opened, ref, "approve", plan, base, yes)
+    voted = opened.backend.changes.approve(opened.actor, ref, plan_digest, base_digest, comment)
+    goals = ("done",) if voted.start_mode == "at_once" else ("approved", "applying", "done")
+    _emit(opened, voted.number, as_json, wait, goals)
+
+
+@change.command()
+@acting
+@_REF
+@_reason
+@click.option("--plan", help="The digest of the plan that you looked at.")
+@click.option("--base", help="The digest of what it was drawn on.")
+@click.option("--yes", is_flag=True, help="Reject what is shown now, without being asked.")
+@json_option
+@guarded
+def reject(opened: Session, ref: str, reason: str, plan: str | None, base: str | None, yes: bool, as_json: bool) -> None:
+    """Reject a change, which ends it."""
+    plan_digest, base_digest = _seen(opened, ref, "reject", plan, base, yes)
+    opened.backend.changes.reject(opened.actor, ref, plan_digest, base_digest, reason)
+    _emit(opened, ref, as_json)
+
+
+@change.command()
+@acting
+@_REF
+@click.argument("text")
+@json_option
+@guarded
+def comment(opened: Session, ref: str, text: str, as_json: bool) -> None:
+    """Add a remark to the discussion of a change."""
+    row = opened.backend.changes.comment(opened.actor, ref, text)
+    emit(as_json, {"comment": {"id": row.id, "change_id": row.change_id, "at": row.at}}, ["Added."])
+
+
+@change.command()
+@acting
+@_REF
+@wait_option
+@json_option
+@guarded
+def start(opened: Session, ref: str, wait: float | None, as_json: bool) -> None:
+    """Start an approved change that waits for somebody to do so."""
+    opened.backend.changes.start(opened.actor, ref)
+    _emit(opened, ref, as_json, wait)
+
+
+@change.command("roll-back")
+@acting
+@_REF
+@_reason
+@wait_option
+@json_option
+@guarded
+def roll_back(opened: Session, ref: str, reason: str, wait: float | None, as_json: bool) -> None:
+    """Go back to what ran before, as was approved together with the change."""
+    opened.backend.changes.roll_back(opened.actor, ref, reason)
+    _emit(opened, ref, as_json, wait, ("rolled_back",))
+
+
+@change.command()
+@acting
+@_REF
+@_reason
+@json_option
+@guarded
+def revoke(opened: Session, ref: str, reason: str, as_json: bool) -> None:
+    """Take an approval back: nothing more is pushed under it; what runs stays until it is rolled back."""
+    opened.backend.changes.revoke(opened.actor, ref, reason)
+    _emit(opened, ref, as_json)
+
+
+@change.command()
+@acting
+@_REF
+@_reason
+@json_option
+@guarded
+def withdraw(opened: Session, ref: str, reason: str, as_json: bool) -> None:
+    """Take a change back before it starts."""
+    opened.backend.changes.withdraw(opened.actor, ref, reason)
+    _emit(opened, ref, as_json)
+
+
+@change.command()
+@acting
+@_REF
+@wait_option
+@json_option
+@guarded
+def recheck(opened: Session, ref: str, wait: float | None, as_json: bool) -> None:
+    """Run every check of a change again."""
+    opened.backend.changes.recheck(opened.actor, ref)
+    _emit(opened, ref, as_json, wait, _CHECKED)
+
+
+@change.command()
+@acting
+@_REF
+@json_option
+@guarded
+def rebase(opened: Session, ref: str, as_json: bool) -> None:
+    """Draw a suspended change anew on what is live now; it goes back to review without votes."""
+    opened.backend.changes.rebase(opened.actor, ref)
+    _emit(opened, ref, as_json)
+
+
+def _asked(
+    share: str | None,
+    ramp: str | None,
+    bake: str | None,
+    start: str | None,
+    start_at: datetime | None,
+    **others: Any,
+) -> dict[str, Any]:
+    """The wishes that were given, as `Changes.propose` and `edit` take them."""
+    if start is not None and start_at is not None:
+        raise Refusal("A change starts in one way.", "Give `--start` or `--start-at`.", code="bad-start")
+    asked = {name: value for name, value in others.items() if value is not None}
+    if share is not None:
+        asked["share"] = buckets_from_percent(share)
+    if ramp is not None:
+        asked["ramp"] = inputs.ramp(ramp)
+    if bake is not None:
+        asked["bake_seconds"] = inputs.seconds(bake)
+    if start is not None:
+        asked |= {"start_mode": start.replace("-", "_"), "start_at": None}
+    return asked if start_at is None else asked | {"start_mode": "at_time", "start_at": start_at}
+
+
+def _seen(opened: Session, ref: str, verb: str, plan: str | None, base: str | None, yes: bool) -> tuple[str, str]:
+    """The digests that a vote is bound to: those that were named, else those that are shown here and agreed to."""
+    found = _view(opened, ref)
+    named = inputs.digest(plan) if plan is not None else None, inputs.digest(base) if base is not None else None
+    for line in plan_lines(found):
+        note(line)
+    if named[0] is not None and named[1] is not None:
+        return named[0], named[1]
+    if named != (None, None):
+        raise Refusal(
+            "A vote is bound to a plan and to what it was drawn on.",
+            "Name both with `--plan DIGEST --base DIGEST`, as `change show` prints them, or neither.",
+            code="not-named",
+        )
+    if not yes:
+        _ask(found.line.number, verb)
+    return found.plan_digest, found.base_digest
+
+
+def _ask(number: int, verb: str) -> None:
+    """A person types the number of the change that is shown; where nobody can, the digest has to be named."""
+    if not sys.stdin.isatty():
+        raise Refusal(
+            "A vote is bound to what you looked at.",
+            "Name both digests with `--plan` and `--base`, as `change show` prints them, or `--yes` for what is shown now.",
+            code="not-named",
+        )
+    typed = click.prompt(f"Type {number} to {verb} what is shown above", err=True)
+    if typed.strip() != str(number):
+        raise Refusal("That is not the number of the change.", "Nothing was decided; look again.", code="not-agreed")
+
+
+def _view(opened: Session, ref: str | int) -> ChangeView:
+    with opened.reading("change.read") as look:
+        return view(look.session, opened.actor, ref, look.now)
+
+
+def _emit(
+    opened: Session, ref: str | int, as_json: bool, wait: float | None = None, goals: tuple[str, ...] = ("done",)
+) -> None:
+    """Prints the change as it stands; after waiting also whether a goal was reached, which the exit code tells too."""
+    reached = None if wait is None else wait_for(lambda: _look(opened, ref, goals), wait)
+    found = _view(opened, ref)
+    emit(as_json, found.to_json() | ({} if reached is None else {"reached": reached}), whole_lines(found))
+    if reached is False:
+        sys.exit(NO)
+
+
+def _look(opened: Session, ref: str | int, goals: tuple[str, ...]) -> Look:
+    with opened.backend.database.read() as session:
+        row = course.find(session, ref)
+    says = f"{row.state}: {row.state_reason}" if row.state_reason else row.state
+    lost = () if goals == ("rolled_back",) else _LOST
+    return ("reached" if row.state in goals else "over" if row.state in lost else "not yet"), says
+
+
+_CHECKED = ("review", "approved", "applying", "done")
+"""States in which every check has passed."""
+_LOST = ("rejected", "withdrawn", "expired", "suspended", "revoked", "failed", "blocked", "superseded", "rolled_back")
+"""States from which a change does not become live without somebody's further act."""

@@ -1,0 +1,295 @@
+"""`countersign endpoint`: look at endpoints, adopt them, and what an operator does to one by hand."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+import click
+
+from backend.cli import inputs
+from backend.cli.endpoint_show import (
+    detail_lines,
+    endpoint_lines,
+    generation_lines,
+    moment_lines,
+    proposal_json,
+    proposal_lines,
+    push_lines,
+)
+from backend.cli.output import NO, emit, guarded, json_option, note
+from backend.cli.session import Session, acting
+from backend.cli.waiting import Look, wait_for, wait_option
+from backend.core.errors import Refusal
+from backend.delivery import queries
+from backend.delivery.queries import EndpointDetail
+from backend.delivery.rows import ENDPOINT_STATES
+
+_NAME = click.argument("name", metavar="ENDPOINT")
+_reason = click.option("--reason", required=True, help="Why, in a sentence.")
+_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
+
+
+@click.group()
+def endpoint() -> None:
+    """Look at endpoints, adopt them, and stop or repair them by hand."""
+
+
+@endpoint.command("list")
+@acting
+@click.option("--environment")
+@click.option("--model")
+@click.option("--server")
+@click.option("--mode", type=click.Choice(["observe", "managed"]))
+@click.option("--state", type=click.Choice(ENDPOINT_STATES))
+@click.option("--text", default="", help="Part of an endpoint's or its model's name.")
+@click.option("--after", metavar="NAME", help="The next page: `next` of the page before.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@json_option
+@guarded
+def list_endpoints(
+    opened: Session,
+    environment: str | None,
+    model: str | None,
+    server: str | None,
+    mode: str | None,
+    state: str | None,
+    text: str,
+    after: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List endpoints by name, each with its state and whether it is healthy."""
+    with opened.reading("endpoint.read") as look:
+        page = queries.endpoints(
+            look.session,
+            now=look.now,
+            interval=opened.interval,
+            environment=environment,
+            model=model,
+            server=server,
+            mode=mode,
+            state=state,
+            text=text,
+            after=after,
+            limit=limit,
+        )
+    emit(as_json, {"endpoints": page.rows, "next": page.after}, endpoint_lines(page.rows))
+
+
+@endpoint.command()
+@acting
+@_NAME
+@click.option("--at", "moment", type=_MOMENT, help="As it stood at a moment, with its zone: 2026-03-01T06:00+0100.")
+@json_option
+@guarded
+def show(opened: Session, name: str, moment: datetime | None, as_json: bool) -> None:
+    """Show what an endpoint shall serve, what it was seen to serve, and how each proof stands."""
+    if moment is None:
+        _emit(opened, name, as_json)
+        return
+    with opened.reading("endpoint.read") as look:
+        found = queries.at(look.session, name, moment)
+    emit(as_json, {"moment": found}, moment_lines(found))
+
+
+@endpoint.command()
+@acting
+@_NAME
+@click.option("--pushes", is_flag=True, help="Attempts to make generations true, instead of the generations.")
+@click.option("--before", type=click.IntRange(min=1), help="Only generations before this one, for the next page.")
+@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@json_option
+@guarded
+def history(opened: Session, name: str, pushes: bool, before: int | None, limit: int, as_json: bool) -> None:
+    """List what was admitted for an endpoint, newest first."""
+    with opened.reading("endpoint.read") as look:
+        if pushes:
+            log = queries.push_log(look.session, name=name, limit=limit)
+            emit(as_json, {"pushes": log}, push_lines(log))
+            return
+        found = queries.history(look.session, name, before=before, limit=limit)
+    emit(as_json, {"generations": found}, generation_lines(found))
+
+
+@endpoint.command()
+@acting
+@_NAME
+@click.option("--environment", required=True)
+@click.option("--model", required=True, help="The registered model.")
+@click.option("--server", required=True)
+@click.option("--router", help="The router that splits its traffic.")
+@click.option("--served-name", help="Under which the server knows the model; by default the endpoint's own name.")
+@json_option
+@guarded
+def create(
+    opened: Session,
+    name: str,
+    environment: str,
+    model: str,
+    server: str,
+    router: str | None,
+    served_name: str | None,
+    as_json: bool,
+) -> None:
+    """Take an endpoint on in observe mode: it is looked at, and nothing is ever written to it."""
+    opened.backend.endpoints.create(
+        opened.actor,
+        name=name,
+        environment=environment,
+        model=model,
+        server=server,
+        router=router,
+        served_name=served_name,
+    )
+    _emit(opened, name, as_json)
+
+
+@endpoint.command()
+@acting
+@_NAME
+@json_option
+@guarded
+def adopt(opened: Session, name: str, as_json: bool) -> None:
+    """Ask an observed endpoint's server what runs there now, and show what signing it off would mean."""
+    proposal = opened.backend.endpoints.proposal(opened.actor, name)
+    emit(as_json, proposal_json(proposal), proposal_lines(proposal))
+
+
+@endpoint.command("sign-off")
+@acting
+@_NAME
+@click.option("--base", help="The digest of what you looked at, as `endpoint adopt` prints it.")
+@click.option("--yes", is_flag=True, help="Sign what is found now, without being asked.")
+@click.option(
+    "--version", "runs", multiple=True, metavar="NAME:VERSION=REGISTERED", help="Which registered version runs; repeatable."
+)
+@click.option("--champion", metavar="NAME:VERSION", help="Which of several answers, where no router says it.")
+@wait_option
+@json_option
+@guarded
+def sign_off(
+    opened: Session,
+    name: str,
+    base: str | None,
+    yes: bool,
+    runs: tuple[str, ...],
+    champion: str | None,
+    wait: float | None,
+    as_json: bool,
+) -> None:
+    """Sign that what runs is right: from then on the endpoint is managed, and anything else is found and repaired."""
+    versions, first = inputs.places(runs), inputs.place(champion) if champion is not None else None
+    base_digest = inputs.digest(base) if base is not None else _agreed(opened, name, yes)
+    opened.backend.endpoints.sign_off(opened.actor, name, base_digest=base_digest, versions=versions, champion=first)
+    _emit(opened, name, as_json, wait)
+
+
+@endpoint.command()
+@acting
+@_NAME
+@_reason
+@json_option
+@guarded
+def pause(opened: Session, name: str, reason: str, as_json: bool) -> None:
+    """Push and repair nothing there any more; it is still looked at, and a rollback stays possible."""
+    opened.backend.endpoints.pause(opened.actor, name, reason=reason)
+    _emit(opened, name, as_json)
+
+
+@endpoint.command()
+@acting
+@_NAME
+@_reason
+@json_option
+@guarded
+def resume(opened: Session, name: str, reason: str, as_json: bool) -> None:
+    """Make what was admitted true again."""
+    opened.backend.endpoints.resume(opened.actor, name, reason=reason)
+    _emit(opened, name, as_json)
+
+
+@endpoint.command()
+@acting
+@_NAME
+@_reason
+@json_option
+@guarded
+def repair(opened: Session, name: str, reason: str, as_json: bool) -> None:
+    """Repair it now: without waiting for the next attempt, and also after a fight or where it is only reported."""
+    opened.backend.endpoints.repair_now(opened.actor, name, reason=reason)
+    _emit(opened, name, as_json)
+
+
+@endpoint.command("set-repair")
+@acting
+@_NAME
+@click.argument("choice", type=click.Choice(["repair", "report"]))
+@_reason
+@json_option
+@guarded
+def set_repair(opened: Session, name: str, choice: str, reason: str, as_json: bool) -> None:
+    """Have changes made by hand repaired, or only reported."""
+    opened.backend.endpoints.set_repair(opened.actor, name, "repair" if choice == "repair" else "report", reason=reason)
+    _emit(opened, name, as_json)
+
+
+@endpoint.command()
+@acting
+@_NAME
+@json_option
+@guarded
+def look(opened: Session, name: str, as_json: bool) -> None:
+    """Ask for a look at an endpoint's server without waiting for the next one."""
+    opened.backend.endpoints.look_now(opened.actor, name)
+    _emit(opened, name, as_json)
+
+
+@endpoint.command()
+@acting
+@_NAME
+@_reason
+@json_option
+@guarded
+def remove(opened: Session, name: str, reason: str, as_json: bool) -> None:
+    """Forget an endpoint that is only observed; what runs goes on running."""
+    opened.backend.endpoints.remove(opened.actor, name, reason)
+    emit(as_json, {"removed": name}, [f"{name} is forgotten."])
+
+
+def _agreed(opened: Session, name: str, yes: bool) -> str:
+    """The digest of what runs now, shown here and agreed to."""
+    proposal = opened.backend.endpoints.proposal(opened.actor, name)
+    for line in proposal_lines(proposal):
+        note(line)
+    if yes:
+        return proposal.digest
+    if not sys.stdin.isatty():
+        raise Refusal(
+            "A signature is bound to what you looked at.",
+            "Name it with `--base DIGEST`, as `endpoint adopt` prints it, or `--yes` for what is found now.",
+            code="not-named",
+        )
+    if click.prompt(f"Type {name} to sign what is shown above", err=True).strip() != name:
+        raise Refusal("That is not the endpoint's name.", "Nothing was signed; look again.", code="not-agreed")
+    return proposal.digest
+
+
+def _detail(opened: Session, name: str) -> EndpointDetail:
+    with opened.reading("endpoint.read") as seen:
+        return queries.endpoint(seen.session, name, now=seen.now, interval=opened.interval)
+
+
+def _emit(opened: Session, name: str, as_json: bool, wait: float | None = None) -> None:
+    """Prints the endpoint as it stands; after waiting also whether it was proved, which the exit code tells too."""
+    reached = None if wait is None else wait_for(lambda: _look(opened, name), wait)
+    found = _detail(opened, name)
+    emit(as_json, {"endpoint": found} | ({} if reached is None else {"reached": reached}), detail_lines(found))
+    if reached is False:
+        sys.exit(NO)
+
+
+def _look(opened: Session, name: str) -> Look:
+    line = _detail(opened, name).line
+    says = f"{line.state}: {line.reason}" if line.reason else line.state
+    return ("reached" if line.healthy else "over" if line.state in ("fight", "paused") else "not yet"), says

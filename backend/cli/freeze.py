@@ -1,0 +1,59 @@
+"""`countersign freeze`: stop all starts in an environment, or everywhere. A rollback is never stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from backend.cli.output import emit, guarded, json_option, table
+from backend.cli.session import Session, acting
+from backend.policy import queries
+from backend.policy.rows import Freeze
+
+_reason = click.option("--reason", required=True, help="Why, in a sentence.")
+
+
+@click.group()
+def freeze() -> None:
+    """Stop all starts in an environment, or everywhere."""
+
+
+@freeze.command("set")
+@acting
+@click.argument("scope", metavar="ENVIRONMENT|*")
+@_reason
+@json_option
+@guarded
+def set_freeze(opened: Session, scope: str, reason: str, as_json: bool) -> None:
+    """Stop all starts in ENVIRONMENT, or everywhere (`*`), until it is lifted."""
+    row = opened.backend.policies.freeze(opened.actor, scope, reason)
+    emit(as_json, {"freeze": _told(row)}, [f"Frozen; lift it with `countersign freeze lift {row.id} --reason ...`."])
+
+
+@freeze.command()
+@acting
+@click.argument("freeze_id", metavar="FREEZE")
+@_reason
+@json_option
+@guarded
+def lift(opened: Session, freeze_id: str, reason: str, as_json: bool) -> None:
+    """Lift a freeze; what waited for it may start."""
+    opened.backend.policies.lift(opened.actor, freeze_id, reason)
+    emit(as_json, {"lifted": freeze_id}, ["Lifted."])
+
+
+@freeze.command("list")
+@acting
+@json_option
+@guarded
+def list_freezes(opened: Session, as_json: bool) -> None:
+    """List freezes, those in force first."""
+    with opened.reading("policy.read") as look:
+        found = queries.freezes(look.session)
+    rows = [(one.id, one.scope, one.reason, one.set_at, one.lifted_at) for one in found]
+    emit(as_json, {"freezes": [_told(one) for one in found]}, table(("freeze", "scope", "reason", "set", "lifted"), rows))
+
+
+def _told(row: Freeze) -> dict[str, Any]:
+    return row.facts("id", "scope", "reason", "set_by", "set_at", "lifted_by", "lifted_at")

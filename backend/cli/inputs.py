@@ -1,0 +1,129 @@
+"""What people write on the command line, read into values: durations, ramps, places on a server, settings, credentials.
+
+A credential is never an argument: other processes of the machine can read those.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from backend.core.canonical import DIGEST, loads
+from backend.core.errors import Refusal
+from backend.delivery.plan import buckets_from_percent
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MOST_BYTES = 1 << 20
+
+
+def seconds(text: str) -> int:
+    """`90`, `90s`, `10m`, `1h` or `2d` -> seconds."""
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*([smhd]?)\s*", text)
+    if match is None:
+        raise Refusal(f"{text[:80]!r} is not a duration.", "Write it like 90s, 10m, 1h or 2d.", code="bad-duration")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def ramp(text: str) -> list[dict[str, Any]]:
+    """`1:10m,25:1h,50:1h:person` -> steps, each {"share": buckets, "hold_seconds", "person"}. Empty text is no ramp.
+
+    A step is a share in percent, how long it is held, and `person` where somebody has to let the rollout on after it.
+    """
+    return [_step(one) for one in text.split(",")] if text.strip() else []
+
+
+def _step(text: str) -> dict[str, Any]:
+    share, *rest = (part.strip() for part in text.split(":"))
+    person = rest[-1:] == ["person"]
+    held = rest[:-1] if person else rest
+    if len(held) > 1:
+        raise Refusal(f"{text[:80]!r} is not a step of a ramp.", "Write steps like 1:10m,25:1h,50:1h:person.", code="bad-ramp")
+    return {"share": buckets_from_percent(share), "hold_seconds": seconds(held[0]) if held else 0, "person": person}
+
+
+def place(text: str) -> tuple[str, int]:
+    """`flight-delay:3` -> the name and version under which a server has something."""
+    name, _, version = text.rpartition(":")
+    if not name or not version.isdecimal():
+        raise Refusal(
+            f"{text!r} is no served version.", "Write it as NAME:VERSION, as `endpoint adopt` shows it.", code="bad-place"
+        )
+    return name, int(version)
+
+
+def places(texts: Iterable[str]) -> dict[tuple[str, int], int]:
+    """`flight-delay:3=7` -> {("flight-delay", 3): 7}: which registered version runs where."""
+    found: dict[tuple[str, int], int] = {}
+    for text in texts:
+        where, _, version = text.rpartition("=")
+        if not version.isdecimal():
+            raise Refusal(
+                f"{text!r} does not say which registered version runs there.",
+                "Write it as NAME:VERSION=REGISTERED.",
+                code="bad-place",
+            )
+        found[place(where)] = int(version)
+    return found
+
+
+def digest(text: str) -> str:
+    """A whole digest: what is approved is not abbreviated."""
+    if not DIGEST.fullmatch(text):
+        raise Refusal(
+            f"{text[:80]!r} is not a whole digest.", "Copy all of it: `sha256:` and 64 hex digits.", code="bad-digest"
+        )
+    return text
+
+
+def settings(pairs: Iterable[str], file: Path | None) -> dict[str, Any]:
+    """Settings of an adapter: a JSON object from a file (`-` is standard input), with `name=value` pairs put over it."""
+    found: dict[str, Any] = dict(json_object(file)) if file is not None else {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise Refusal(f"{pair[:80]!r} is not a setting.", "Write it as NAME=VALUE.", code="bad-setting")
+        found[name] = value
+    return found
+
+
+def json_object(file: Path) -> Mapping[str, Any]:
+    """A JSON object from a file; `-` is standard input."""
+    text = sys.stdin.read(_MOST_BYTES + 1) if str(file) == "-" else _read(file)
+    if len(text) > _MOST_BYTES:
+        raise Refusal(f"{file} is larger than 1 MiB.", "Name the file that holds only this object.", code="too-large")
+    content = loads(text)
+    if not isinstance(content, dict):
+        raise Refusal(f"{file} does not hold a JSON object.", "Write {...} into it.", code="bad-json")
+    return content
+
+
+def credential(variable: str | None, from_stdin: bool) -> str | None:
+    """A secret from an environment variable, or one line of standard input (asked for without echo on a terminal)."""
+    if variable is not None and from_stdin:
+        raise Refusal("The credential cannot come from two places.", "Choose one of the two options.", code="bad-credential")
+    if variable is not None:
+        value = os.environ.get(variable, "")
+        return value or _no_credential(f"The variable {variable} is not set.")
+    if not from_stdin:
+        return None
+    if sys.stdin.isatty():
+        return str(click.prompt("Credential", hide_input=True, err=True))
+    return sys.stdin.readline().rstrip("\r\n") or _no_credential("Standard input holds no credential.")
+
+
+def _no_credential(message: str) -> NoReturn:
+    raise Refusal(message, "Put the credential there, as one line, and try again.", code="bad-credential")
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return stream.read(_MOST_BYTES + 1)
+    except (OSError, UnicodeError) as error:
+        raise Refusal(f"{file} cannot be read.", "Name a readable file of text.", code="bad-file") from error

@@ -1,0 +1,164 @@
+"""`countersign server` and `countersign router`: where models run, and what splits their traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from backend.cli import inputs
+from backend.cli.output import emit, facts, guarded, json_option, note, table
+from backend.cli.session import Session, acting
+from backend.delivery import queries
+from backend.delivery.routers.names import ROUTERS
+from backend.delivery.servers import InspectedRouter, InspectedServer
+from backend.delivery.targets.names import TARGETS
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _adapter(command: Callable[P, T]) -> Callable[P, T]:
+    """The options that describe an adapter: its settings, and where its credential is."""
+    for option in (
+        click.option("--credential-stdin", is_flag=True, help="Read the credential from standard input."),
+        click.option("--credential-env", metavar="VARIABLE", help="The environment variable that holds the credential."),
+        click.option(
+            "--settings",
+            "file",
+            type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+            help="A JSON object of settings; `-` is standard input.",
+        ),
+        click.option("--setting", "pairs", multiple=True, metavar="NAME=VALUE", help="One setting; repeatable."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def server() -> None:
+    """Register, test and list servers."""
+
+
+@server.command()
+@acting
+@click.argument("name")
+@click.option("--kind", required=True, type=click.Choice(sorted(TARGETS)))
+@click.option("--upstream", required=True, metavar="HOST:PORT", help="Where routers reach its inference interface.")
+@_adapter
+@json_option
+@guarded
+def register(
+    opened: Session,
+    name: str,
+    kind: str,
+    upstream: str,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    credential_env: str | None,
+    credential_stdin: bool,
+    as_json: bool,
+) -> None:
+    """Add a server. Nothing is called yet: `server test` does that."""
+    row = opened.backend.servers.register(
+        opened.actor,
+        name=name,
+        kind=kind,
+        settings=inputs.settings(pairs, file),
+        upstream=upstream,
+        credential=inputs.credential(credential_env, credential_stdin),
+    )
+    told = {"id": row.id, "name": row.name, "kind": row.kind, "has_credential": row.sealed_credential is not None}
+    emit(as_json, {"server": told}, [f"Server {row.name} is registered; try `countersign server test {row.name}`."])
+
+
+@server.command("list")
+@acting
+@json_option
+@guarded
+def list_servers(opened: Session, as_json: bool) -> None:
+    """List servers by name, with how many endpoints stand on each and when it last answered."""
+    with opened.reading("endpoint.read") as look:
+        found = queries.servers(look.session)
+    rows = [(one.name, one.kind, one.upstream, one.endpoints, one.managed, one.seen_at, one.last_error) for one in found]
+    header = ("server", "kind", "upstream", "endpoints", "managed", "answered", "last error")
+    emit(as_json, {"servers": found}, table(header, rows))
+
+
+@server.command("test")
+@acting
+@click.argument("name")
+@json_option
+@guarded
+def check_server(opened: Session, name: str, as_json: bool) -> None:
+    """Ask a server what it is."""
+    _tell(as_json, "server", opened.backend.servers.test(opened.actor, name))
+
+
+@click.group()
+def router() -> None:
+    """Register, test and list traffic routers."""
+
+
+@router.command("register")
+@acting
+@click.argument("name")
+@click.option("--kind", required=True, type=click.Choice(sorted(ROUTERS)))
+@click.option("--public-url", required=True, metavar="URL", help="Where callers reach its endpoints.")
+@_adapter
+@json_option
+@guarded
+def register_router(
+    opened: Session,
+    name: str,
+    kind: str,
+    public_url: str,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    credential_env: str | None,
+    credential_stdin: bool,
+    as_json: bool,
+) -> None:
+    """Add a router. Nothing is called yet: `router test` does that."""
+    row = opened.backend.servers.register_router(
+        opened.actor,
+        name=name,
+        kind=kind,
+        settings=inputs.settings(pairs, file),
+        public_url=public_url,
+        credential=inputs.credential(credential_env, credential_stdin),
+    )
+    told = {"id": row.id, "name": row.name, "kind": row.kind, "has_credential": row.sealed_credential is not None}
+    emit(as_json, {"router": told}, [f"Router {row.name} is registered; try `countersign router test {row.name}`."])
+
+
+@router.command("list")
+@acting
+@json_option
+@guarded
+def list_routers(opened: Session, as_json: bool) -> None:
+    """List routers by name, with how many endpoints stand behind each."""
+    with opened.reading("endpoint.read") as look:
+        found = queries.routers(look.session)
+    rows = [(one.name, one.kind, one.public_url, one.endpoints) for one in found]
+    emit(as_json, {"routers": found}, table(("router", "kind", "public URL", "endpoints"), rows))
+
+
+@router.command("test")
+@acting
+@click.argument("name")
+@json_option
+@guarded
+def check_router(opened: Session, name: str, as_json: bool) -> None:
+    """Ask a router what it is."""
+    _tell(as_json, "router", opened.backend.servers.test_router(opened.actor, name))
+
+
+def _tell(as_json: bool, noun: str, found: InspectedServer | InspectedRouter) -> None:
+    for warning in found.warnings:
+        note(warning)
+    able = sorted(name for name, value in vars(found.abilities).items() if value)
+    said = facts((("product", f"{found.product} {found.version}"), ("live", found.live), ("able to", ", ".join(able))))
+    emit(as_json, {noun: found}, said)

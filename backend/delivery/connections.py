@@ -1,0 +1,49 @@
+"""From rows to adapters: opens the sealed credential and hands the settings to the adapter. Nothing is called here."""
+
+from __future__ import annotations
+
+from backend.core.errors import Refusal
+from backend.core.outbound import Guard
+from backend.core.sealed import Opener
+from backend.delivery.door import Door
+from backend.delivery.routers import names as routers
+from backend.delivery.routers.port import Router
+from backend.delivery.rows import RouterRow, Server
+from backend.delivery.targets import names as targets
+from backend.delivery.targets.port import Target
+
+
+class Connections:
+    """Adapters for servers and routers.
+
+    Args:
+        guard: every outgoing call goes through it.
+        opener: opens credentials; only the worker's process has the key, the web process passes None.
+    """
+
+    def __init__(self, guard: Guard, opener: Opener | None) -> None:
+        self._guard = guard
+        self._opener = opener
+
+    def target(self, server: Server) -> Target:
+        """The adapter for a server."""
+        return targets.build(server.kind, server.settings, self._open(server), self._guard, name=server.name)
+
+    def router(self, router: RouterRow) -> Router:
+        """The adapter for a router."""
+        return routers.build(router.kind, router.settings, self._open(router), self._guard, name=router.name)
+
+    def door(self, router: RouterRow) -> Door:
+        """Where callers reach the endpoints behind a router."""
+        return routers.door(router.kind, router.settings, router.public_url, self._guard, name=router.name)
+
+    def _open(self, row: Server | RouterRow) -> str | None:
+        if row.sealed_credential is None:
+            return None
+        if self._opener is None:
+            raise Refusal(
+                f"The credential of {row.name} can only be opened by the worker.",
+                "Ask for it through the worker: look at the endpoint again, or test the server there.",
+                code="credential-not-here",
+            )
+        return self._opener.open(row.id, row.sealed_credential)

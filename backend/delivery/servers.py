@@ -1,0 +1,342 @@
+"""Servers and routers as commands: registering, editing, testing and removing them. Credentials go in and never come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from sqlmodel import col, select
+
+from backend.access.service import require
+from backend.core import work
+from backend.core.canonical import canonical, digest
+from backend.core.context import Actor
+from backend.core.database import Database
+from backend.core.errors import Refusal
+from backend.core.outbound import Guard
+from backend.core.sealed import Sealer
+from backend.core.unit import Unit
+from backend.delivery.addresses import check_upstream, check_url, check_urls, is_in_memory, origin, origins
+from backend.delivery.baselines import Unmanaged, unmanaged
+from backend.delivery.named import add_named, named
+from backend.delivery.routers.port import Router, RouterAbilities, RouterFacts
+from backend.delivery.rows import Endpoint, RouterRow, Server
+from backend.delivery.targets.names import target_type
+from backend.delivery.targets.port import Abilities, ServerFacts, Target
+
+MAX_SETTINGS_BYTES, MAX_CREDENTIAL = 64 << 10, 16 << 10
+R = TypeVar("R", Server, RouterRow)
+T = TypeVar("T")
+_LOOPBACK = ("http://127.", "http://localhost", "http://[::1]")
+
+
+class Connect(Protocol):
+    """From a row to its adapter, with the credential opened; nothing is called yet. `connections.Connections` is one."""
+
+    def target(self, server: Server) -> Target:
+        """The adapter of a server."""
+        ...
+
+    def router(self, router: RouterRow) -> Router:
+        """The adapter of a router."""
+        ...
+
+
+@dataclass(frozen=True)
+class InspectedServer(ServerFacts):
+    """What a server said of itself when it was tested, and what its kind is able to do."""
+
+    abilities: Abilities = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class InspectedRouter(RouterFacts):
+    """What a router said of itself when it was tested, and what its kind is able to do."""
+
+    abilities: RouterAbilities = field(kw_only=True)
+
+
+class Servers:
+    """Commands on servers and routers.
+
+    Args:
+        guard: decides which addresses may be called.
+        sealer: seals credentials to the worker's key; None where nobody can enter one.
+        connect: from rows to adapters.
+        router_type: from a router's kind to its adapter's class; Refusal for an unknown kind.
+        in_memory: whether servers and routers in memory may be added: they serve nobody, and keep a file where they are told.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        guard: Guard,
+        sealer: Sealer | None,
+        connect: Connect,
+        router_type: Callable[[str], type[Router]],
+        *,
+        in_memory: bool = True,
+    ) -> None:
+        self._database = database
+        self._guard = guard
+        self._sealer = sealer
+        self._connect = connect
+        self._router_type = router_type
+        self._in_memory = in_memory
+
+    def register(
+        self,
+        actor: Actor,
+        *,
+        name: str,
+        kind: str,
+        settings: Mapping[str, Any],
+        upstream: str,
+        credential: str | None = None,
+    ) -> Server:
+        """Adds a server. Nothing is called: `test` does.
+
+        Args:
+            kind: the target adapter's name; `settings` are its own Settings.
+            upstream: `host:port` at which routers reach its inference interface.
+        """
+        self._demand(actor, "server.register")
+        self._refuse_memory(kind)
+        checked = self._checked(target_type(kind).Settings, kind, settings)
+        self._check_upstream(kind, upstream)
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "server.register")
+            row = Server(
+                id=tx.new_id("srv"), name=name, kind=kind, settings=checked, upstream=upstream,
+                created_by=actor.id, created_at=tx.now,
+            )  # fmt: skip
+            row.sealed_credential = self._sealed(row.id, credential)
+            add_named(tx, row)
+            tx.record("server.register", row, after=_told(row))
+            return row
+
+    def register_router(
+        self,
+        actor: Actor,
+        *,
+        name: str,
+        kind: str,
+        settings: Mapping[str, Any],
+        public_url: str,
+        credential: str | None = None,
+    ) -> RouterRow:
+        """Adds a router. `public_url` is where callers reach its endpoints."""
+        self._demand(actor, "server.register")
+        self._refuse_memory(kind)
+        checked = self._checked(self._router_type(kind).Settings, kind, settings)
+        self._check_public_url(kind, public_url)
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "server.register")
+            row = RouterRow(
+                id=tx.new_id("rtr"), name=name, kind=kind, settings=checked, public_url=public_url,
+                created_by=actor.id, created_at=tx.now,
+            )  # fmt: skip
+            row.sealed_credential = self._sealed(row.id, credential)
+            add_named(tx, row)
+            tx.record("router.register", row, after=_told(row))
+            return row
+
+    def edit(
+        self,
+        actor: Actor,
+        name: str,
+        *,
+        revision: int,
+        settings: Mapping[str, Any] | None = None,
+        upstream: str | None = None,
+        credential: str | None = None,
+        forget_credential: bool = False,
+    ) -> Server:
+        """Changes what is given; its endpoints are looked at again at once. `revision` is the one that the caller saw.
+
+        A credential that is not given stays, unless the server moves: then it has to be entered again.
+        """
+        known = self._known(actor, "server.edit", Server, name)
+        checked = self._checked(target_type(known.kind).Settings, known.kind, _or(settings, known.settings))
+        self._check_upstream(known.kind, _or(upstream, known.upstream))
+        with self._database.unit(actor) as tx:
+            row = self._opened(tx, Server, name, revision)
+            before = _told(row)
+            self._keep_credential(row, checked, credential, forget=forget_credential)
+            row.settings, row.upstream = checked, _or(upstream, row.upstream)
+            tx.record("server.edit", row, before=before, after=_told(row, renewed=bool(credential)))
+            work.wake(tx, "server", row.id)
+            return row
+
+    def edit_router(
+        self,
+        actor: Actor,
+        name: str,
+        *,
+        revision: int,
+        settings: Mapping[str, Any] | None = None,
+        public_url: str | None = None,
+        credential: str | None = None,
+        forget_credential: bool = False,
+    ) -> RouterRow:
+        """The same for a router; every server behind it is looked at again at once."""
+        known = self._known(actor, "server.edit", RouterRow, name)
+        checked = self._checked(self._router_type(known.kind).Settings, known.kind, _or(settings, known.settings))
+        self._check_public_url(known.kind, _or(public_url, known.public_url))
+        with self._database.unit(actor) as tx:
+            row = self._opened(tx, RouterRow, name, revision)
+            before = _told(row)
+            self._keep_credential(row, checked, credential, forget=forget_credential)
+            row.settings, row.public_url = checked, _or(public_url, row.public_url)
+            tx.record("router.edit", row, before=before, after=_told(row, renewed=bool(credential)))
+            behind = select(Endpoint.server_id).where(Endpoint.router_id == row.id).distinct()
+            work.wake_many(tx, "server", sorted(tx.session.exec(behind)))
+            return row
+
+    def remove(self, actor: Actor, name: str) -> None:
+        """Forgets a server that no endpoint stands on. Nothing is called; what runs there goes on running."""
+        self._remove(actor, Server, name)
+
+    def remove_router(self, actor: Actor, name: str) -> None:
+        """Forgets a router that no endpoint stands behind."""
+        self._remove(actor, RouterRow, name)
+
+    def test(self, actor: Actor, name: str) -> InspectedServer:
+        """Asks the server what it is. Raises ExternalFailure when it cannot be reached."""
+        row = self._known(actor, "server.test", Server, name)
+        facts = self._connect.target(row).inspect()
+        warnings = (*facts.warnings, *_open_credential(row))
+        return InspectedServer(
+            facts.product, facts.version, facts.live, facts.extensions, warnings, abilities=target_type(row.kind).abilities
+        )
+
+    def test_router(self, actor: Actor, name: str) -> InspectedRouter:
+        """Asks the router what it is. Raises ExternalFailure when it cannot be reached."""
+        row = self._known(actor, "server.test", RouterRow, name)
+        facts = self._connect.router(row).inspect()
+        warnings = (*facts.warnings, *_open_credential(row))
+        abilities = self._router_type(row.kind).abilities
+        return InspectedRouter(facts.product, facts.version, facts.live, warnings, abilities=abilities)
+
+    def unmanaged(self, actor: Actor, name: str) -> tuple[Unmanaged, ...]:
+        """What runs on a server now under names of no endpoint, by asking the server. It is never touched."""
+        row = self._known(actor, "server.test", Server, name)
+        seen = self._connect.target(row).observe()
+        with self._database.read() as session:
+            ours = session.exec(select(Endpoint.served_name).where(Endpoint.server_id == row.id)).all()
+        return unmanaged(seen, ours)
+
+    def _refuse_memory(self, kind: str) -> None:
+        if kind == "memory" and not self._in_memory:
+            raise Refusal(
+                "A server or router in memory serves nobody; it is for demos and tests.",
+                "Add the one that really runs, or set COUNTERSIGN_DEMO_IDENTITIES=true on a machine of your own.",
+                code="not-here",
+            )
+
+    def _demand(self, actor: Actor, action: str) -> None:
+        """Asked before a name is resolved or anything is called for the actor, and again in the unit that writes."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, action)
+
+    def _known(self, actor: Actor, action: str, table: type[R], name: str) -> R:
+        self._demand(actor, action)
+        with self._database.read() as session:
+            return named(session, table, name)
+
+    def _opened(self, tx: Unit, table: type[R], name: str, revision: int) -> R:
+        require(tx, tx.actor, "server.edit")
+        row = named(tx.session, table, name, lock=True)
+        tx.expect(row, revision)
+        return row
+
+    def _remove(self, actor: Actor, table: type[R], name: str) -> None:
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "server.remove")
+            row = named(tx.session, table, name, lock=True)
+            column = col(Endpoint.server_id if table is Server else Endpoint.router_id)
+            if (user := tx.session.exec(select(Endpoint.name).where(column == row.id)).first()) is not None:
+                raise Refusal(
+                    f"{user} stands on the {table.__subject__} {name}.",
+                    "Remove its endpoints first; a managed endpoint cannot be removed.",
+                    code="in-use",
+                )
+            tx.record(f"{table.__subject__}.remove", row, before=_told(row))
+            tx.session.delete(row)
+
+    def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as the adapter understands them, with every address in them checked."""
+        if len(canonical(dict(settings))) > MAX_SETTINGS_BYTES:
+            raise Refusal("These settings are larger than 64 KiB.", "Give only the adapter's own settings.", code="too-large")
+        try:
+            typed = model.model_validate(dict(settings)).model_dump(mode="json")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])[:80] or "settings"
+            raise Refusal(
+                f"The settings for {kind} are wrong: {where}: {first['msg'].removeprefix('Value error, ')}.",
+                "Correct that field and try again.",
+                code="bad-setting",
+                field=where,
+            ) from error
+        check_urls(self._guard, typed)
+        return typed
+
+    def _check_upstream(self, kind: str, upstream: str) -> None:
+        if not is_in_memory(kind, upstream):
+            check_upstream(self._guard, upstream)
+
+    def _check_public_url(self, kind: str, url: str) -> None:
+        if not is_in_memory(kind, url):
+            check_url(self._guard, url, "the public URL")
+
+    def _keep_credential(self, row: R, settings: Mapping[str, Any], credential: str | None, *, forget: bool) -> None:
+        """A credential is never sent to an address that it was not entered for."""
+        if credential:
+            row.sealed_credential = self._sealed(row.id, credential)
+        elif forget:
+            row.sealed_credential = None
+        elif row.sealed_credential is not None and not set(origins(settings)) <= set(origins(row.settings)):
+            raise Refusal(
+                f"The credential of {row.name} was entered for another address.",
+                "Enter it again, or choose to forget it.",
+                code="credential-needed",
+            )
+
+    def _sealed(self, row_id: str, credential: str | None) -> str | None:
+        if not credential:
+            return None
+        if len(credential) > MAX_CREDENTIAL or not credential.isprintable():
+            raise Refusal(
+                "This credential is not one line of text of at most 16 KiB.", "Enter it again.", code="bad-credential"
+            )
+        if self._sealer is None:
+            raise Refusal("There is no key to seal a credential with.", "Run `countersign migrate` first.", code="sealing-key")
+        return self._sealer.seal(row_id, credential)
+
+
+def _or(given: T | None, known: T) -> T:
+    return known if given is None else given
+
+
+def _told(row: Server | RouterRow, *, renewed: bool = False) -> dict[str, Any]:
+    """What the ledger says: where it is and which settings it has (as a digest), whether there is a credential, never more."""
+    place = {"upstream": row.upstream} if isinstance(row, Server) else {"public_origin": origin(row.public_url)}
+    facts = {
+        **row.facts("name", "kind"),
+        **place,
+        "origins": origins(row.settings),
+        "settings_digest": digest(row.settings),
+        "has_credential": row.sealed_credential is not None,
+    }
+    return {**facts, "credential_renewed": True} if renewed else facts
+
+
+def _open_credential(row: Server | RouterRow) -> list[str]:
+    """A warning where a credential would travel in the clear."""
+    plain = [one for one in origins(row.settings) if one.startswith("http://") and not one.startswith(_LOOPBACK)]
+    if row.sealed_credential is None or not plain:
+        return []
+    return [f"The credential travels unencrypted to {plain[0]}; put the server behind https where others share the network."]

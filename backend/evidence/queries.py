@@ -1,0 +1,83 @@
+"""Reads of evidence: the newest result of each gate, what it is worth now, and what a page shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from backend.evidence.gates.names import GATES, HARD
+from backend.evidence.rows import Evidence, EvidenceProgress
+from backend.evidence.rules import Outlook, Standing, outlook, standing
+from backend.policy.rules import GateRule
+
+
+@dataclass(frozen=True)
+class EvidenceView:
+    """One gate of a change: what its newest result is worth now, how old it is, and how far a run has come."""
+
+    id: str
+    gate: str
+    title: str
+    weight: str
+    standing: Standing
+    summary: str
+    findings: Sequence[Mapping[str, Any]]
+    age_seconds: float | None
+    valid_until: datetime | None
+    fraction: float
+    doing: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able form."""
+        until = self.valid_until.isoformat() if self.valid_until else None
+        return {**vars(self), "valid_until": until, "findings": [dict(one) for one in self.findings]}
+
+
+def newest(session: Session, change_id: str) -> dict[str, Evidence]:
+    """The newest run of each gate, by gate."""
+    query = select(Evidence).where(Evidence.change_id == change_id)
+    return {row.gate: row for row in session.exec(query.order_by(col(Evidence.requested_at), col(Evidence.id)))}
+
+
+def runs(session: Session, change_id: str, *, limit: int = 200) -> Sequence[Evidence]:
+    """Every run for a change, newest first, the void ones included."""
+    query = select(Evidence).where(Evidence.change_id == change_id)
+    return session.exec(query.order_by(col(Evidence.requested_at).desc(), col(Evidence.id).desc()).limit(limit)).all()
+
+
+def outlook_of(found: Mapping[str, Evidence], asked: Iterable[GateRule], *, plan_digest: str, now: datetime) -> Outlook:
+    """What the gates that a policy asks for say together of a plan."""
+    rules = tuple(asked)
+    standings = {one.gate: standing(found.get(one.gate), plan_digest, now, one.max_age_seconds) for one in rules}
+    return outlook(rules, standings, HARD)
+
+
+def views(
+    session: Session, change_id: str, asked: Iterable[GateRule], *, plan_digest: str, now: datetime
+) -> tuple[EvidenceView, ...]:
+    """One line a gate that the policy asks for, in the policy's order."""
+    found = newest(session, change_id)
+    return tuple(_view(session, found.get(rule.gate), rule, plan_digest, now) for rule in asked)
+
+
+def _view(session: Session, row: Evidence | None, rule: GateRule, plan_digest: str, now: datetime) -> EvidenceView:
+    progress = session.get(EvidenceProgress, row.id, populate_existing=True) if row is not None else None
+    stands = standing(row, plan_digest, now, rule.max_age_seconds)
+    known = GATES.get(rule.gate)
+    return EvidenceView(
+        id=row.id if row is not None else "",
+        gate=rule.gate,
+        title=known.title if known is not None else rule.gate,
+        weight="must_pass" if rule.gate in HARD else rule.weight,
+        standing=stands,
+        summary=row.summary if row is not None and stands != "missing" else "",
+        findings=row.findings if row is not None and stands != "missing" else (),
+        age_seconds=(now - row.finished_at).total_seconds() if row is not None and row.finished_at else None,
+        valid_until=row.valid_until if row is not None else None,
+        fraction=progress.fraction if progress is not None and stands == "running" else 0.0,
+        doing=progress.says if progress is not None and stands == "running" else "",
+    )

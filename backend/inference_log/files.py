@@ -1,0 +1,167 @@
+"""The folder that the log lies in: on this machine, or anywhere that fsspec reaches (`s3://`). A file appears whole or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+
+from backend.core.errors import ExternalFailure
+from backend.core.failpoints import reach
+
+SYSTEM = "The inference log"
+_DEFECTS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException)
+BEFORE_RENAME = "inference-log.rename"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What one reading or compaction may use of this machine.
+
+    Args:
+        threads: of DuckDB.
+        memory: most that it holds, such as `1GB`. Beyond that a query spills to a temporary folder, or fails alone.
+    """
+
+    threads: int = 2
+    memory: str = "1GB"
+
+
+class Files:
+    """Folders and files below the log's root; paths are relative to it, with `/`. Failures are ExternalFailure, retryable.
+
+    Args:
+        root: a folder, or an fsspec URL. Nothing is opened before the first use.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self._url = root.absolute().as_uri() if isinstance(root, Path) else root
+        self._opened: tuple[Any, str] | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a folder of this machine."""
+        protocol = self._open()[0].protocol
+        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder, sorted; empty when there is no such folder."""
+        store, root = self._open()
+        with failures("cannot be listed"):
+            try:
+                found = os.listdir(f"{root}/{folder}") if self.is_local else store.ls(f"{root}/{folder}", detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None when there is no such file."""
+        store, root = self._open()
+        with failures("cannot be read"):
+            try:
+                content: bytes = store.cat_file(f"{root}/{path}")
+            except FileNotFoundError:
+                return None
+        return content
+
+    def remove(self, path: str) -> None:
+        """Removes a file, if it is there."""
+        store, root = self._open()
+        with failures("cannot be tidied"), suppress(FileNotFoundError):
+            store.rm_file(f"{root}/{path}")
+
+    def put(self, folder: str, name: str, content: bytes) -> None:
+        """A new file: written beside and renamed, or sent in one piece to a store that has no half files."""
+        store, root = self._open()
+        with failures("cannot be written"):
+            if self.is_local:
+                with _beside(Path(root, folder), name) as unfinished:
+                    unfinished.write_bytes(content)
+            else:
+                store.pipe_file(f"{root}/{folder}/{name}", content)
+
+    def put_file(self, folder: str, name: str, source: Path) -> None:
+        """As `put`, with the content of a local file."""
+        store, root = self._open()
+        with failures("cannot be written"):
+            if self.is_local:
+                with _beside(Path(root, folder), name) as unfinished:
+                    shutil.copyfile(source, unfinished)
+            else:
+                store.put_file(str(source), f"{root}/{folder}/{name}")
+
+    def address(self, path: str) -> str:
+        """The address by which a connection that `connect` gave opens a file."""
+        store, root = self._open()
+        return f"{root}/{path}" if self.is_local else str(store.unstrip_protocol(f"{root}/{path}"))
+
+    def connect(self, engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
+        """A DuckDB of its own that reads these files and installs nothing. `spill`: folder for what does not fit in memory."""
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": str(engine.threads),
+                "memory_limit": engine.memory,
+                "temp_directory": str(spill),
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "python_enable_replacements": "false",
+            },
+        )
+        connection.execute("SET TimeZone = 'UTC'")
+        if not self.is_local:
+            connection.register_filesystem(self._open()[0])
+        return connection
+
+    def _open(self) -> tuple[Any, str]:
+        if self._opened is None:
+            with failures("cannot be opened", ValueError, ImportError):  # an unknown scheme; a package that is not installed
+                store, root = fsspec.core.url_to_fs(self._url, skip_instance_cache=True, use_listings_cache=False)
+            self._opened = store, root.rstrip("/")
+        return self._opened
+
+
+@contextmanager
+def failures(what: str, *besides: type[Exception]) -> Iterator[None]:
+    """Turns what a file system or DuckDB (or `besides`) raises into an ExternalFailure that says `what` the log cannot do.
+
+    A statement that DuckDB does not understand is a defect of ours and stays one.
+    """
+    kinds: tuple[type[Exception], ...] = (OSError, duckdb.Error, *besides)
+    try:
+        yield
+    except _DEFECTS:
+        raise
+    except kinds as error:
+        raise ExternalFailure(SYSTEM, what, retryable=True) from error
+
+
+@contextmanager
+def _beside(folder: Path, name: str) -> Iterator[Path]:
+    """A hidden path beside the final one, which takes the final name once it lies on the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{name}"
+    try:
+        yield unfinished
+        _sync(unfinished)
+        reach(BEFORE_RENAME)
+        os.replace(unfinished, folder / name)
+        _sync(folder)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

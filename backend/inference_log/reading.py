@@ -1,0 +1,190 @@
+"""Reading the log with DuckDB: only the files of the partitions that were asked for, and each request once.
+
+with log.read("flight-delay", [2], start, end) as reading:
+    late = reading.column("late", "outcome")
+        reading.query(f"SELECT assigned_arm, avg({late}) AS late FROM joined GROUP BY ALL").to_pylist()
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from backend.inference_log import tables
+from backend.inference_log.columns import SQL_TYPES, Column, Kind, column_of, columns_among
+from backend.inference_log.files import Engine, Files, failures
+from backend.inference_log.layout import Table
+
+# Rows are known by their file and place in it. Which ones are duplicates is found from the narrow columns alone, so that a
+# query reads no wide column for the sake of it; and where there are none, nothing is left to join.
+_RAW = """
+CREATE VIEW {table}_raw AS SELECT *, file_index AS _file, file_row_number AS _row
+FROM read_parquet(getvariable('{table}_files'), union_by_name = true, hive_partitioning = false)
+"""
+_BEATEN = """
+CREATE TABLE {table}_beaten AS
+WITH several AS (SELECT request_id FROM {table}_raw GROUP BY request_id HAVING count(*) > 1),
+ranked AS (
+    SELECT _file, _row, row_number() OVER (
+        PARTITION BY request_id ORDER BY received_at DESC, _file DESC, _row DESC
+    ) AS place
+    FROM {table}_raw WHERE request_id IN (SELECT request_id FROM several)
+)
+SELECT _file, _row FROM ranked WHERE place > 1
+"""
+_ANY_BEATEN = "SELECT 1 FROM {table}_beaten LIMIT 1"
+_ONCE = "CREATE VIEW {table}_once AS SELECT * EXCLUDE (_file, _row) FROM {table}_raw"
+_WITHOUT_BEATEN = " ANTI JOIN {table}_beaten USING (_file, _row)"
+_REQUESTS = """
+CREATE VIEW requests AS SELECT * FROM requests_once
+WHERE event_time >= getvariable('start_time') AND event_time < getvariable('end_time')
+"""
+_OUTCOMES = """
+CREATE VIEW outcomes AS SELECT * FROM outcomes_once WHERE known_at <= getvariable('known_by')
+"""
+_JOINED = """
+CREATE VIEW joined AS SELECT requests.*, outcomes.* EXCLUDE (request_id, received_at)
+FROM requests LEFT JOIN outcomes USING (request_id)
+"""
+_COUNTS = """
+SELECT date_trunc('hour', event_time) AS hour, assigned_arm AS arm, version, count(*) AS requests,
+    count(*) FILTER (failure <> '') AS failures,
+    count(*) FILTER (served_arm IS NOT NULL AND served_arm <> assigned_arm) AS fallbacks,
+    count(DISTINCT unit) AS units
+FROM requests GROUP BY ALL ORDER BY hour, arm NULLS FIRST, version NULLS FIRST
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Requests with an event time from `start` on and before `end`; outcomes known by `known_by`, itself included."""
+
+    start: datetime
+    end: datetime
+    known_by: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArmHour:
+    """What one arm and version did in one hour.
+
+    Args:
+        arm: the assigned one; None for requests of which nothing says so.
+        failures: requests without a valid answer, the arm's own even where another arm stood in.
+        fallbacks: requests that another arm answered.
+        units: different units of randomisation.
+    """
+
+    hour: datetime
+    arm: str | None
+    version: int | None
+    requests: int
+    failures: int
+    fallbacks: int
+    units: int
+
+
+class Reading:
+    """A look at one endpoint's rows as they were when it was opened; compaction and writers do not disturb it.
+
+    Views: `requests` (those whose event time is asked for), `outcomes` (known by the time asked for), and `joined`: each
+    request with `known_at` and the `o.<name>` columns of its outcome, which are NULL while it has none. Columns: `tables.py`.
+    Not for several threads at once. Close it, or use it as a context.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        paths: Mapping[Table, Sequence[str]],
+        window: Window,
+        engine: Engine,
+    ) -> None:
+        self.files = {table: tuple(found) for table, found in paths.items()}
+        self._spill = tempfile.TemporaryDirectory(prefix="countersign-log-")
+        self._connection = files.connect(engine, Path(self._spill.name, "spill"))
+        try:
+            with failures("has files that cannot be read"):
+                self._make_views(files, window)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_views(self, files: Files, window: Window) -> None:
+        _set(self._connection, start_time=window.start, end_time=window.end, known_by=window.known_by)
+        for table, found in self.files.items():
+            _view_once(self._connection, table, [files.address(path) for path in found])
+        for view in (_REQUESTS, _OUTCOMES, _JOINED):
+            self._connection.execute(view)
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The features that the requests have, by name and kind."""
+        return columns_among(self._connection.table("requests").columns)
+
+    @property
+    def outcomes(self) -> tuple[Column, ...]:
+        """The outcomes by name."""
+        return columns_among(self._connection.table("outcomes").columns)
+
+    def column(self, name: str, kind: Kind) -> str:
+        """A feature's or outcome's column for a statement, quoted; a NULL of its type where none of the rows has it."""
+        column = column_of(name, kind)
+        table = "outcomes" if kind == "outcome" else "requests"
+        return f'"{column}"' if column in self._connection.table(table).columns else f"CAST(NULL AS {SQL_TYPES[kind]})"
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """The answer to a SELECT on the views. Only ever give it statements of this house; values go into `parameters`."""
+        with failures("could not be queried"):
+            return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
+
+    def batches(self, sql: str, parameters: Sequence[object] = (), *, rows: int = 100_000) -> pa.RecordBatchReader:
+        """As `query`, a part at a time, for answers that do not fit into memory."""
+        with failures("could not be queried"):
+            return self._connection.sql(sql, params=list(parameters)).to_arrow_reader(rows)
+
+    def counts(self) -> list[ArmHour]:
+        """Requests by hour, assigned arm and version, in that order."""
+        return [ArmHour(**row) for row in self.query(_COUNTS).to_pylist()]
+
+    def close(self) -> None:
+        """Gives back the memory. A closed reading answers nothing."""
+        self._connection.close()
+        self._spill.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def merge(connection: duckdb.DuckDBPyConnection, table: Table, sources: Sequence[str], target: str) -> None:
+    """Writes the rows of several files of one partition as one file, each request once, in the order of their times."""
+    _view_once(connection, table, sources)
+    time = "event_time" if table == "requests" else "known_at"
+    rows = connection.sql(f"SELECT * FROM {table}_once ORDER BY {time}, request_id")  # noqa: S608 - two words of ours
+    rows.write_parquet(target, compression="zstd")
+
+
+def _view_once(connection: duckdb.DuckDBPyConnection, table: Table, sources: Sequence[str]) -> None:
+    """Makes the view `<table>_once`: all rows of the files, the latest of each request."""
+    if not sources:
+        connection.from_arrow(tables.SCHEMAS[table].empty_table()).create(f"{table}_once")
+        return
+    _set(connection, **{f"{table}_files": list(sources)})
+    connection.execute(_RAW.format(table=table))
+    connection.execute(_BEATEN.format(table=table))
+    beaten = connection.execute(_ANY_BEATEN.format(table=table)).fetchone() is not None
+    connection.execute((_ONCE + (_WITHOUT_BEATEN if beaten else "")).format(table=table))
+
+
+def _set(connection: duckdb.DuckDBPyConnection, **variables: Any) -> None:
+    for name, value in variables.items():
+        connection.execute(f"SET VARIABLE {name} = $1", [value])

@@ -1,0 +1,272 @@
+"""Rows on their way to the log: checked, held in bounded memory, and written as one file a partition when they are many or old.
+
+What is held is lost when the process is killed; that is the price of files that are worth reading, and `Limits.seconds`
+bounds it. A row is in the log once `flush` has returned after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from backend.core.errors import ExternalFailure
+from backend.inference_log import layout, tables
+from backend.inference_log.files import Files
+from backend.inference_log.layout import Partition, Table
+from backend.inference_log.rules import Malformed, Outcome, Request, outcome_of, request_of
+
+R = TypeVar("R", Request, Outcome)
+
+SHOWN = 100
+"""How many rejections one answer lists; all are counted."""
+_CHUNK = 500
+"""Rows that are checked and taken at once: how far a thread may pass the limits."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When rows that are held get written.
+
+    Args:
+        rows, bytes: as soon as that many are held (bytes of memory, roughly).
+        seconds: no later than that after the first of them came.
+        columns: most features, or outcomes, that one endpoint may have; a row that would bring in more is rejected. It keeps
+            a caller that puts ids into names from making files of a million columns.
+    """
+
+    rows: int = 10_000
+    bytes: int = 32 << 20
+    seconds: float = 5.0
+    columns: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One row that was not kept: its place among those that were given, from 0, and why."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What became of the rows of one call.
+
+    Args:
+        kept: how many were taken.
+        rejected: how many were not.
+        rejections: the first 100 of those, with their reasons.
+    """
+
+    kept: int
+    rejected: int
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True)
+class WriterStats:
+    """What a writer did since it was made.
+
+    Args:
+        kept: rows taken; `held` of them are not yet in the log.
+        rejected: rows that were not, by (endpoint, reason).
+        files: files written.
+        failed_writes: times that the log could not be written; the rows are still held.
+    """
+
+    kept: int
+    held: int
+    rejected: Mapping[tuple[str, str], int]
+    files: int
+    failed_writes: int
+
+
+@dataclass
+class _Held:
+    rows: dict[Partition, list[Request | Outcome]] = field(default_factory=lambda: defaultdict(list))
+    count: int = 0
+    size: int = 0
+
+    def add(self, partition: Partition, row: Request | Outcome) -> None:
+        self.rows[partition].append(row)
+        self.count += 1
+        self.size += row.size
+
+    def take_back(self, partition: Partition, rows: Sequence[Request | Outcome]) -> None:
+        self.rows[partition][:0] = rows
+        self.count += len(rows)
+        self.size += sum(row.size for row in rows)
+
+
+class Writer:
+    """Takes rows from any number of threads. Any number of writers and processes may write to one log.
+
+    Memory stays bounded: whoever appends to a full writer writes first, and fails where the log cannot be written.
+    """
+
+    def __init__(self, files: Files, limits: Limits, clock: Callable[[], datetime]) -> None:
+        self._files, self._limits, self._clock = files, limits, clock
+        self._held = _Held()
+        self._lock = threading.Condition()
+        self._writing = threading.Lock()
+        self._known: dict[tuple[Table, str], set[str]] = defaultdict(set)
+        self._kept = self._written = self._failed = self._on_the_way = 0
+        self._rejected: Counter[tuple[str, str]] = Counter()
+        self._timer: threading.Thread | None = None
+        self._closed = False
+
+    def requests(self, endpoint: str, rows: Iterable[object]) -> Appended:
+        """Takes requests; see `InferenceLog.append`."""
+        return self._append("requests", endpoint, rows, request_of)
+
+    def outcomes(self, endpoint: str, rows: Iterable[object]) -> Appended:
+        """Takes outcomes; see `InferenceLog.append_outcomes`."""
+        return self._append("outcomes", endpoint, rows, outcome_of)
+
+    def flush(self) -> int:
+        """Writes all that is held and returns the number of files. ExternalFailure when it cannot; the rows are then kept."""
+        with self._writing:
+            with self._lock:
+                taken, self._held = self._held, _Held()
+                self._on_the_way = taken.count
+            try:
+                return self._write(taken)
+            finally:
+                self._hold_again(taken)
+
+    def close(self) -> None:
+        """Writes all that is held and ends the timer. A closed writer takes no more rows."""
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+        if self._timer is not None:
+            self._timer.join()
+        self.flush()
+
+    def stats(self) -> WriterStats:
+        """The counts so far."""
+        with self._lock:
+            return WriterStats(
+                self._kept, self._held.count + self._on_the_way, dict(self._rejected), self._written, self._failed
+            )
+
+    def _append(self, table: Table, endpoint: str, rows: Iterable[object], check: Callable[[object, datetime], R]) -> Appended:
+        layout.endpoint_slug(endpoint)
+        kept, rejections, rejected = 0, list[Rejection](), 0
+        for start, chunk in _chunks(rows, min(_CHUNK, self._limits.rows)):
+            self._make_room()
+            good, bad = self._checked(table, endpoint, start, chunk, check)
+            self._hold(good)
+            kept, rejected = kept + len(good), rejected + len(bad)
+            rejections += bad[: SHOWN - len(rejections)]
+        return Appended(kept, rejected, tuple(rejections))
+
+    def _checked(
+        self, table: Table, endpoint: str, start: int, rows: Sequence[object], check: Callable[[object, datetime], R]
+    ) -> tuple[list[tuple[Partition, Request | Outcome]], list[Rejection]]:
+        now = self._clock()
+        with self._lock:
+            known = self._known[table, endpoint]
+        good, bad = list[tuple[Partition, Request | Outcome]](), list[Rejection]()
+        for index, row in enumerate(rows, start):
+            try:
+                checked = check(row, now)
+                self._learn(known, checked)
+            except Malformed as error:
+                bad.append(Rejection(index, str(error)))
+            else:
+                good.append((_partition(endpoint, checked), checked))
+        with self._lock:
+            self._rejected.update((endpoint, one.reason) for one in bad)
+        return good, bad
+
+    def _learn(self, known: set[str], row: Request | Outcome) -> None:
+        names = (row.features if isinstance(row, Request) else row.values).keys()
+        if names <= known:
+            return
+        with self._lock:
+            if len(known | names) > self._limits.columns:
+                raise Malformed(f"the endpoint would have more than {self._limits.columns} different columns")
+            known.update(names)
+
+    def _hold(self, rows: Sequence[tuple[Partition, Request | Outcome]]) -> None:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("rows were appended to a closed inference log")
+            if rows and not self._held.count:
+                self._lock.notify_all()
+            for partition, row in rows:
+                self._held.add(partition, row)
+            self._kept += len(rows)
+            self._start_timer()
+        self._make_room(strict=False)
+
+    def _make_room(self, *, strict: bool = True) -> None:
+        """Writes when the limits are reached. A failure matters only to who wants to add more (`strict`)."""
+        if not self._is_full():
+            return
+        try:
+            self.flush()
+        except ExternalFailure:
+            if strict:
+                raise
+
+    def _is_full(self) -> bool:
+        with self._lock:
+            return self._held.count >= self._limits.rows or self._held.size >= self._limits.bytes
+
+    def _write(self, taken: _Held) -> int:
+        """Writes one file a partition, and takes out of `taken` what lies in the log."""
+        partitions = list(taken.rows)
+        for partition in partitions:
+            name = layout.data_name("part", layout.new_stem(self._clock()))
+            self._files.put(partition.folder, name, tables.parquet(tables.table_of(partition.table, taken.rows[partition])))
+            del taken.rows[partition]
+            self._written += 1
+        return len(partitions)
+
+    def _hold_again(self, left: _Held) -> None:
+        """After a write, with what it left because it failed."""
+        with self._lock:
+            self._on_the_way = 0
+            self._failed += bool(left.rows)
+            for partition, rows in left.rows.items():
+                self._held.take_back(partition, rows)
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Thread(target=self._flush_in_time, name="inference-log", daemon=True)
+            self._timer.start()
+
+    def _flush_in_time(self) -> None:
+        while self._wait_for_rows():
+            try:
+                self.flush()
+            except ExternalFailure:
+                continue  # counted; the rows are held and tried again after the same while
+
+    def _wait_for_rows(self) -> bool:
+        """Until rows are held, and then for as long as they may be; False when the writer was closed."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._closed or self._held.count > 0)
+            self._lock.wait_for(lambda: self._closed, timeout=self._limits.seconds)
+            return not self._closed
+
+
+def _partition(endpoint: str, row: Request | Outcome) -> Partition:
+    if isinstance(row, Request):
+        return Partition("requests", endpoint, row.version, layout.hour_of(row.event_time))
+    return Partition("outcomes", endpoint, None, layout.hour_of(row.known_at))
+
+
+def _chunks(rows: Iterable[object], size: int) -> Iterator[tuple[int, list[object]]]:
+    """At most `size` rows at a time, with the index of the first."""
+    remaining, start = iter(rows), 0
+    while chunk := list(islice(remaining, size)):
+        yield start, chunk
+        start += len(chunk)

@@ -1,0 +1,89 @@
+"""Versions of one model side by side: what each measured, was trained with, takes and needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session
+
+from backend.core.errors import Refusal
+from backend.registry import queries
+from backend.registry.queries import VersionPage
+
+MAX_VERSIONS = 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing and what each version says of it, in the order of the versions; None where one says nothing."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the versions do not all say the same."""
+        return any(value != self.values[0] for value in self.values)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Versions side by side. Signature rows are named `inputs.<name>`, data sets by name and context, libraries by name."""
+
+    versions: tuple[VersionPage, ...]
+    metrics: tuple[Row, ...]
+    params: tuple[Row, ...]
+    signature: tuple[Row, ...]
+    datasets: tuple[Row, ...]
+    dependencies: tuple[Row, ...]
+
+
+def compare(session: Session, model: str, numbers: Sequence[int]) -> Comparison:
+    """Two to ten versions of one model. NotFound, Refusal."""
+    if not 2 <= len(set(numbers)) <= MAX_VERSIONS:
+        raise Refusal(f"{len(set(numbers))} versions cannot be compared.", "Name two to ten versions.", code="bad-comparison")
+    return side_by_side([queries.version(session, model, number) for number in dict.fromkeys(numbers)])
+
+
+def side_by_side(pages: Sequence[VersionPage]) -> Comparison:
+    """The same for versions that were read already."""
+
+    def rows(of: Callable[[VersionPage], Mapping[str, Any]]) -> tuple[Row, ...]:
+        found = [of(page) for page in pages]
+        names = sorted({name for one in found for name in one}, key=lambda name: (name.casefold(), name))
+        return tuple(Row(name, tuple(one.get(name) for one in found)) for name in names)
+
+    return Comparison(
+        versions=tuple(pages),
+        metrics=rows(lambda page: page.told.metrics),
+        params=rows(lambda page: page.told.params),
+        signature=rows(_signature),
+        datasets=rows(_datasets),
+        dependencies=rows(_dependencies),
+    )
+
+
+def _signature(page: VersionPage) -> Mapping[str, Any]:
+    signature = (page.registered.signature if page.registered else None) or {}
+    return {f"{side}.{column['name']}": _words(column) for side, columns in signature.items() for column in columns}
+
+
+def _words(column: Mapping[str, Any]) -> str:
+    shape = f" {column['shape']}" if "shape" in column else ""
+    return f"{column['type']}{shape}{'' if column['required'] else ', optional'}"
+
+
+def _datasets(page: VersionPage) -> Mapping[str, Any]:
+    return {f"{one.get('name', '')} ({one.get('context') or 'no context'})": one.get("digest") for one in page.told.datasets}
+
+
+def _dependencies(page: VersionPage) -> Mapping[str, Any]:
+    """Library -> its pins."""
+    found = page.registered.dependencies if page.registered else []
+    return {name: text.removeprefix(name) or "any" for text in found if (name := _library(text))}
+
+
+def _library(text: str) -> str:
+    return next((text[:end] for end, sign in enumerate(text) if sign in "=<>!~"), text)

@@ -1,0 +1,65 @@
+"""One worker from one backend: which service looks after which kind of work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from backend.bootstrap import Backend
+from backend.delivery import looking
+from backend.worker import jobs, resync
+from backend.worker.handling import Handler
+from backend.worker.loop import Worker
+from backend.worker.metrics import Metrics
+from backend.worker.timers import Job
+from backend.worker.timing import Timing
+
+log = structlog.get_logger()
+STALE_SECONDS, COMPACT_SECONDS = 10.0, 3600.0
+
+
+def handlers(backend: Backend) -> Mapping[str, Handler]:
+    """Kind of work -> the service that looks after one item of it."""
+    return {
+        "server": backend.reconciler.handle,
+        "rollout": backend.rollouts.handle,
+        "change": backend.changes.handle,
+        "evidence": backend.evidence.handle,
+        **_of_the_registry(backend),
+    }
+
+
+def _of_the_registry(backend: Backend) -> Mapping[str, Handler]:
+    """Without a registry there is nothing to mirror, and no item of it may be claimed to fail for ever."""
+    if backend.settings.mlflow_url is None:
+        return {}
+    return {"mirror": backend.mirror.handle_mirror, "alias": backend.mirror.handle_alias}
+
+
+def _of_delivery(backend: Backend) -> tuple[Job, ...]:
+    """What the leader does about endpoints that nobody looks at, and about the inference log's small files."""
+    return (
+        Job("mark-stale", STALE_SECONDS, lambda: _mark_stale(backend)),
+        Job("compact-log", COMPACT_SECONDS, lambda: _compact(backend)),
+    )
+
+
+def _mark_stale(backend: Backend) -> None:
+    if found := looking.mark_stale(backend.database, backend.reconciler.timing):
+        log.warning("endpoints.stale", count=found)
+
+
+def _compact(backend: Backend) -> None:
+    backend.inference_log.compact()
+
+
+def worker(backend: Backend, name: str | None = None) -> Worker:
+    """The worker of an installation, with the periodic jobs; ready to `run`."""
+    metrics, timing, wired = Metrics(), Timing(), handlers(backend)
+    resyncs = [one for one in resync.of_the_house() if one.kind in wired]
+    periodic = jobs.standard(
+        backend.database, backend.audit, metrics, resyncs, overdue_seconds=timing.overdue, kinds=sorted(wired)
+    )
+    periodic = (*periodic, *_of_delivery(backend))
+    return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)

@@ -1,0 +1,96 @@
+"""A side of a benchmark in a process of its own, so that neither side pays for what the other imported.
+
+The parent sends one line of JSON for each piece of work, `{"call": name, ...}`, and gets one back. What the child prints by
+itself goes to its standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+_ROOT = Path(__file__).resolve().parent.parent
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
+_KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
+
+Call = Callable[..., Any]
+
+
+class Child:
+    """A process that does what the `CALLS` of a module say. Used as a context, it is ended at the end."""
+
+    def __init__(self, module: str) -> None:
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, module],
+            cwd=_ROOT,
+            env={**environment, **_QUIET},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._asks, self._answers = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """What the child's function of that name returned. RuntimeError when the child failed; its own words are on stderr."""
+        self._asks.write(json.dumps({"call": name, **arguments}) + "\n")
+        self._asks.flush()
+        answer = self._answers.readline()
+        if not answer:
+            raise RuntimeError(f"a child of the benchmark ended during {name}")
+        return json.loads(answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with suppress(BrokenPipeError):
+            self._asks.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.close()
+
+
+def serve(calls: Mapping[str, Call]) -> None:
+    """The child's side: answers each line until there are no more, and ends with a traceback where a call fails."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer = calls[asked.pop("call")](**asked)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def per_call(work: Callable[[int], object], times: int) -> float:
+    """CPU seconds of this process for each of `times` calls of `work(number)`."""
+    started = time.process_time()
+    for number in range(times):
+        work(number)
+    return (time.process_time() - started) / times
+
+
+if __name__ == "__main__":
+    serve(import_module(sys.argv[1]).CALLS)

@@ -1,0 +1,30 @@
+"""The benchmarks by name. A new one is a module here with `add_options` and `run`, and its line below."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from typing import Protocol, cast
+
+from benchmarks.results import Result
+
+BENCHMARKS = {
+    "registry": "lists and alias lookups at 10,000 models x 5 versions, against MLflow's own store and its REST API",
+    "scheduling": "registering, claiming and finishing 10,000 due items, against APScheduler with a SQL job store",
+    "delivery": "from the approval to the proof on Triton behind Envoy, with 1,000 other endpoints, against a load by hand",
+}
+
+
+class Benchmark(Protocol):
+    """What a benchmark's module has. It imports its libraries in `run`, so that `--help` costs nothing."""
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Its sizes, each with a default."""
+
+    def run(self, options: argparse.Namespace) -> Result:
+        """Measures. Progress goes to standard error."""
+
+
+def load(name: str) -> Benchmark:
+    """The benchmark of that name."""
+    return cast(Benchmark, import_module(f"benchmarks.{name}"))

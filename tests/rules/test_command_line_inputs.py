@@ -1,0 +1,112 @@
+"""What people write on the command line: durations, ramps, places, digests, settings, credentials."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from backend.cli import inputs
+from backend.cli.output import _plain, facts, printable, table
+from backend.core.errors import Refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1h", 3600), ("2d", 172_800), (" 5 m ", 300), ("0", 0)]
+)
+def test_durations(text: str, seconds: int) -> None:
+    assert inputs.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1w", "-5m", "1.5h", "1h30m", "٣m", "9" * 12])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        inputs.seconds(text)
+    assert refused.value.code == "bad-duration"
+
+
+def test_a_ramp_is_read_step_by_step() -> None:
+    assert inputs.ramp("1:10m, 25%:1h:person,12.5,50:person") == [
+        {"share": 100, "hold_seconds": 600, "person": False},
+        {"share": 2500, "hold_seconds": 3600, "person": True},
+        {"share": 1250, "hold_seconds": 0, "person": False},
+        {"share": 5000, "hold_seconds": 0, "person": True},
+    ]
+    assert inputs.ramp("") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("1:10m:1h", "bad-ramp"),
+        ("1:10m,", "bad-share"),
+        ("101", "bad-share"),
+        ("1:soon", "bad-duration"),
+        ("x:1h", "bad-share"),
+    ],
+)
+def test_a_step_that_cannot_be_read_is_named(text: str, code: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        inputs.ramp(text)
+    assert refused.value.code == code
+
+
+def test_places_on_a_server() -> None:
+    assert inputs.places(["flight-delay:3=7", "a:b:1=2"]) == {("flight-delay", 3): 7, ("a:b", 1): 2}
+    for wrong in ("flight-delay", "flight-delay=7", ":3=7", "a:x=1", "a:1=x"):
+        with pytest.raises(Refusal):
+            inputs.places([wrong])
+
+
+@pytest.mark.parametrize("text", ["sha256:" + "0" * 63, "0" * 64, "SHA256:" + "0" * 64, "sha256:" + "g" * 64, ""])
+def test_a_digest_is_never_abbreviated(text: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        inputs.digest(text)
+    assert refused.value.code == "bad-digest"
+    assert inputs.digest("sha256:" + "a" * 64) == "sha256:" + "a" * 64
+
+
+def test_settings_come_from_a_file_and_pairs(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text('{"url": "http://a", "deep": {"x": 1}}')
+    assert inputs.settings(["url=http://b?x=1", "name="], file) == {"url": "http://b?x=1", "deep": {"x": 1}, "name": ""}
+    for content in ("[1]", "{", '{"a": 1, "a": 2}', '{"a": NaN}'):
+        file.write_text(content)
+        with pytest.raises(Refusal) as refused:
+            inputs.settings([], file)
+        assert refused.value.code == "bad-json"
+    with pytest.raises(Refusal) as refused:
+        inputs.settings([], tmp_path / "absent.json")
+    assert refused.value.code == "bad-file"
+    file.write_text("x" * (inputs._MOST_BYTES + 1))
+    with pytest.raises(Refusal) as refused:
+        inputs.settings([], file)
+    assert refused.value.code == "too-large"
+
+
+def test_a_credential_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_KEY", "secret")
+    assert inputs.credential("TRITON_KEY", False) == "secret"
+    assert inputs.credential(None, False) is None
+    for variable, from_stdin in (("ABSENT_KEY", False), ("TRITON_KEY", True)):
+        with pytest.raises(Refusal) as refused:
+            inputs.credential(variable, from_stdin)
+        assert refused.value.code == "bad-credential"
+
+
+def test_somebody_else_s_text_moves_no_cursor() -> None:
+    hostile = "a\x1b[2Jb\nc\u202ed\t\x07e"
+    assert printable(hostile) == "a?[2Jb c?d ?e"
+    for line in (*table(("x",), [(hostile,)]), *facts([("x", hostile)])):
+        assert line.isprintable()
+
+
+def test_records_become_json_by_their_fields() -> None:
+    class Line(NamedTuple):
+        name: str
+        at: datetime
+
+    told = _plain({"lines": (Line("a", datetime(2026, 1, 2, tzinfo=UTC)),), "set": {2, 1}, 3: None})
+    assert told == {"lines": [{"name": "a", "at": "2026-01-02T00:00:00+00:00"}], "set": [1, 2], "3": None}

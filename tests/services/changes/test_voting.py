@@ -1,0 +1,148 @@
+"""Votes: bound to one plan and one base, by somebody without an interest, one valid vote each, one effect for all of them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from sqlmodel import select
+
+from backend.core.context import SYSTEM
+from backend.core.database import Database
+from backend.core.errors import Refusal
+from backend.delivery.rows import Authorization
+from backend.policy.rules import ApproverGroup
+from backend.registry.rows import Version
+from tests.services.changes.world import World, refused
+
+
+def authorizations(world: World) -> list[Authorization]:
+    with world.database.read() as session:
+        return list(session.exec(select(Authorization)))
+
+
+def test_the_last_missing_vote_approves_and_is_written_into_the_authorization(world: World) -> None:
+    number = world.approved()
+    row = world.change(number)
+    (one,) = authorizations(world)
+    assert (row.state, row.authorization_id, row.decide_by) == ("approved", one.id, one.start_by)
+    assert (one.plan_digest, one.base_digest, one.policy) == (row.plan_digest, row.base_digest, "production@1")
+    assert [(vote["identity_id"], vote["verdict"]) for vote in one.votes] == [(world.ben.id, "approve")]
+    world.vote(number)
+    world.vote(number, world.carla)
+    assert (len(authorizations(world)), len(world.votes(number))) == (1, 2)
+    assert (world.ledger().count("change.approve"), world.ledger().count("change.vote")) == (1, 2)
+
+
+def test_a_vote_on_what_the_voter_did_not_see_is_refused(world: World) -> None:
+    number = world.reviewed()
+    wrong = "sha256:" + "0" * 64
+    refused("stale-vote", world.vote, number, plan_digest=wrong)
+    refused("stale-vote", world.vote, number, base_digest=wrong)
+    refused("not-allowed", world.vote, number, world.ana)
+    refused("not-found", world.changes.approve, world.ben, 99, wrong, wrong)
+    world.touch(base={**world.endpoint().base, "strangers": [["flight-delay", 9]]})
+    refused("stale-base", world.vote, number)
+    assert (world.votes(number), authorizations(world)) == ([], [])
+
+
+def test_nobody_with_an_interest_in_a_change_approves_it(world: World) -> None:
+    for name in ("ana", "olga"):
+        world.identities.grant(world.otto, name, "reviewer")
+    bot = world.identities.create(world.otto, "ci", kind="service", owner="ben")
+    world.identities.grant(world.otto, "ci", "contributor")
+    world.identities.grant(world.otto, "ci", "reviewer")
+    number = world.reviewed()
+    assert "You requested" in str(refused("conflict-of-interest", world.vote, number, world.ana))
+    world.changes.edit(world.olga, number, share=5_000)
+    world.check()
+    assert "You edited" in str(refused("conflict-of-interest", world.vote, number, world.olga))
+    refused("not-eligible", world.vote, number, bot)
+    with world.database.unit(SYSTEM) as tx:
+        row = tx.get(Version, "ver_2")
+        row.author_identity_id = world.carla.id
+        tx.record("version.verify_author", row)
+    assert "You trained" in str(refused("conflict-of-interest", world.vote, number, world.carla))
+    world.vote(number)
+    assert world.state(number) == "approved"
+    second = world.reviewed(3, actor=bot)
+    assert "requested this change" in str(refused("conflict-of-interest", world.vote, second))
+    world.vote(second, world.carla)
+    assert world.state(second) == "approved"
+
+
+def test_one_rejection_ends_a_change_even_one_that_is_approved(world: World) -> None:
+    number = world.reviewed()
+    refused("no-reason", world.vote, number, verdict="reject", comment=" ")
+    for _ in range(2):
+        world.vote(number, verdict="reject")
+    assert (world.state(number), world.ledger().count("change.reject")) == ("rejected", 1)
+    refused("wrong-state", world.vote, number, world.carla)
+    second = world.approved(3)
+    world.vote(second, verdict="reject")
+    assert world.state(second) == "rejected"
+    assert [(one.verdict, one.void_reason) for one in world.votes(second, valid=False)] == [("approve", "Voted again.")]
+    assert authorizations(world)[0].revoked_at is not None
+    world.run()
+    assert world.generations() == []
+
+
+def test_several_approvals_and_groups_are_all_demanded(world: World) -> None:
+    group = ApproverGroup(name="release managers", needed=1, members=(world.carla.id,))
+    world.policy(approvals_needed=2, groups=(group,))
+    world.identities.grant(world.otto, "olga", "reviewer")
+    number = world.reviewed(start_mode="by_hand")
+    world.vote(number)
+    world.vote(number, world.olga)
+    assert (world.state(number), world.standing(number).lacks) == ("review", ("1 more approval(s) of release managers",))
+    world.vote(number, world.carla)
+    assert world.state(number) == "approved"
+    assert len(authorizations(world)[0].votes) == 3
+
+
+def test_the_approval_of_somebody_who_lost_the_role_does_not_count(world: World) -> None:
+    world.policy(approvals_needed=2)
+    number = world.reviewed()
+    world.vote(number)
+    world.identities.take_back(world.otto, "ben", "reviewer")
+    world.vote(number, world.carla)
+    assert (world.state(number), world.standing(number).lacks) == ("review", ("1 more approval(s) of reviewer",))
+
+
+def test_fifty_approvals_at_once_have_one_effect(real_time_database: Database) -> None:
+    world = World(real_time_database)
+    number = world.reviewed()
+    unexpected: list[BaseException] = []
+
+    def press(actor: Any) -> None:
+        try:
+            world.vote(number, actor)
+        except Refusal as refusal:  # the worker may have started it already
+            if refusal.code != "wrong-state":
+                unexpected.append(refusal)
+        except BaseException as error:
+            unexpected.append(error)
+
+    threads = [threading.Thread(target=press, args=[who]) for who in (world.ben, world.carla) * 25]
+    for thread in threads:
+        thread.start()
+    world.run()
+    for thread in threads:
+        thread.join()
+    world.run()
+    assert unexpected == []
+    assert (world.state(number), world.generations(), len(authorizations(world))) == ("applying", ["start"], 1)
+    assert [world.ledger().count(f"change.{event}") for event in ("approve", "start")] == [1, 1]
+    assert len({one.identity_id for one in world.votes(number)}) == len(world.votes(number))
+
+
+def test_proposals_at_once_get_numbers_of_their_own(real_time_database: Database) -> None:
+    world = World(real_time_database)
+    numbers: list[int] = []
+    threads = [threading.Thread(target=lambda: numbers.append(world.propose(2))) for _ in range(12)]
+    world.propose(2)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(2, 14))

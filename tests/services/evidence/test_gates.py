@@ -1,0 +1,140 @@
+"""The gates' own runs, on rows, real packages and a server in memory: what passes, what fails, and what could not be told."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.core.context import SYSTEM
+from backend.core.database import Database
+from backend.core.errors import ExternalFailure, Refusal
+from backend.delivery.plan import Plan
+from backend.delivery.rows import Endpoint, Generation, Package
+from backend.delivery.targets.memory_server import Fault
+from backend.evidence.gates.names import GATES, gate_type
+from backend.evidence.port import GateContext, GateResult
+from backend.registry.rows import Version
+from tests.services.evidence.world import MODEL, World, context
+
+BROKEN = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def world(database: Database, tmp_path: Path) -> World:
+    return World(database, tmp_path)
+
+
+def run(world: World, gate: str, plan: Plan | None = None, **parts: Any) -> GateResult:
+    there: GateContext = replace(context(world.settings), database=world.database, **parts)
+    told: list[float] = []
+    result = gate_type(gate)(there).run(plan or world.plan(), lambda fraction, _says: told.append(fraction))
+    assert all(0 <= one <= 1 for one in told)
+    return result
+
+
+def says(result: GateResult) -> str:
+    return " ".join(one.says for one in result.findings)
+
+
+def change(world: World, table: Any, key: str, **values: Any) -> None:
+    with world.database.unit(SYSTEM) as tx:
+        row = tx.get(table, key)
+        for name, value in values.items():
+            setattr(row, name, value)
+        tx.record("test.change", row)
+
+
+def test_artifacts_and_packages_are_hashed(world: World) -> None:
+    assert run(world, "artifact").verdict == "passed"
+    change(world, Version, "ver_2", pickled=["model.pkl"])
+    assert "carries pickled code" in says(run(world, "artifact"))
+    (world.folder / "artifacts" / "2" / "model.onnx").write_bytes(b"other")
+    failed = run(world, "artifact")
+    assert (failed.verdict, "changed since it was registered" in failed.summary) == ("failed", True)
+    shutil.rmtree(world.folder / "artifacts" / "2")
+    assert "cannot be hashed" in run(world, "artifact").summary
+    model = world.packages[1].path / "model.onnx"
+    model.chmod(0o600)
+    model.write_bytes(b"other")
+    assert "missing from the store or damaged" in says(run(world, "artifact"))
+
+
+def test_what_runs_there_already_may_have_left_the_registry(world: World) -> None:
+    plan = world.plan(arms=[world.arm(1, 5_000), world.arm(2, 5_000)], champion="v1")
+    shutil.rmtree(world.folder / "artifacts" / "1")
+    result = run(world, "artifact", plan)
+    assert (result.verdict, "runs there already" in says(result)) == ("passed", True)
+    assert run(world, "recorded_answers", plan).verdict == "passed"
+
+
+def test_the_preflight_holds_a_plan_against_server_router_and_neighbours(world: World) -> None:
+    assert run(world, "preflight").verdict == "passed"
+    split = world.plan(arms=[world.arm(1, 5_000), world.arm(2, 5_000)], champion="v1")
+    assert run(world, "preflight", split).verdict == "passed"
+    change(world, Endpoint, "end_production", router_id=None)
+    failed = run(world, "preflight", split)
+    assert failed.summary == "Cannot split traffic (memory, without a router)."
+    change(world, Package, world.packages[2].digest, interface_digest=BROKEN)
+    assert "another interface" in run(world, "preflight").summary
+    change(world, Package, world.packages[2].digest, artifact_digest=BROKEN)
+    assert "was not built from its artifact" in run(world, "preflight").summary
+    unknown = world.plan(arms=[world.arm(1, 0), world.arm(2, 10_000, package_digest=BROKEN)])
+    assert "is not known" in run(world, "preflight", unknown).summary
+    with pytest.raises(Refusal):
+        run(world, "preflight", world.plan(endpoint="nowhere"))
+
+
+def test_the_preflight_finds_who_holds_the_place(world: World) -> None:
+    with world.database.unit(SYSTEM) as tx:
+        neighbour = tx.get(Endpoint, "end_staging")
+        neighbour.server_id, neighbour.generation = "srv_production", 1
+        tx.record("endpoint.edit", neighbour)
+        arm = {**world.arm(2, 0, package_digest=BROKEN), "ranges": []}
+        desired = {"step": 0, "champion": "v2", "arms": [arm]}
+        row = Generation(
+            id="end_staging/1", endpoint_id="end_staging", number=1, reason="baseline", step=0, desired=desired, digest="",
+            admitted_at=tx.now, admitted_by=SYSTEM.id,
+        )  # fmt: skip
+        tx.record("generation.admit", tx.add(row))
+    assert "belongs to the endpoint add-staging" in run(world, "preflight").summary
+
+
+@pytest.mark.parametrize(
+    ("tag", "link"), [("feast.feature_service", "unknown"), ("feature_service", "unknown"), ("other", "none")]
+)
+def test_the_preflight_tells_of_a_feature_service_by_its_tag(world: World, tag: str, link: str) -> None:
+    change(world, Version, "ver_2", tags={tag: "flights_v1"})
+    found = [one for one in run(world, "preflight").findings if "link" in one.facts]
+    assert [one.facts["link"] for one in found] == [link]
+    assert ("flights_v1" in found[0].says) == (link == "unknown")
+
+
+def test_recorded_requests_are_answered_as_recorded_in_staging(world: World) -> None:
+    result = run(world, "recorded_answers")
+    assert (result.verdict, result.summary) == ("passed", "3 recorded request(s) are answered as recorded.")
+    world.servers["staging"].script(Fault("answer", "lie", outputs={"y": [2.0, 2.5]}))
+    failed = run(world, "recorded_answers")
+    assert (failed.verdict, "answered differently by add-staging" in failed.summary) == ("failed", True)
+    world.servers["staging"].load(MODEL, {2: world.packages[1]}, None, by="hand")
+    assert "serves other bytes" in run(world, "recorded_answers").summary
+    world.servers["staging"].unload(MODEL)
+    with pytest.raises(ExternalFailure, match="does not have add version 2 ready"):
+        run(world, "recorded_answers")
+
+
+def test_without_a_place_to_ask_there_is_no_pass(world: World) -> None:
+    change(world, Endpoint, "end_staging", mode="observe")
+    result = run(world, "recorded_answers")
+    assert (result.verdict, "promote it there first" in result.summary) == ("error", True)
+
+
+def test_every_gate_declares_its_limits() -> None:
+    for name, gate in GATES.items():
+        assert (gate.name, gate.limit_seconds > 0, gate.limit_bytes > 0, gate.valid_seconds > 0) == (name, True, True, True)
+    with pytest.raises(Refusal) as refused:
+        gate_type("luck")
+    assert refused.value.code == "unknown-gate"
