@@ -227,6 +227,8 @@ def routed_envoy(tmp_path: Path, runtimes_dir: Path, triton_server: TritonServer
 
 
 def log_lines(envoy: EnvoyServer) -> list[dict[str, Any]]:
+    if not envoy.access_log.exists():  # turned over, and not opened anew yet
+        return []
     return [json.loads(line) for line in envoy.access_log.read_text().splitlines()]
 
 
