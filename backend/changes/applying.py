@@ -63,7 +63,8 @@ class Applying(Desk):
         """Goes back to what ran before, as was approved together with the change. It counts as rolled back once that is proved.
 
         Possible for a change that is under way, done, failed or revoked, as long as nothing newer is live. Saying it again
-        changes nothing. Refusal codes: not-allowed, wrong-state, no-rollback-target, not-live.
+        changes nothing. Before a first version nothing ran, so that going back from it
+        leaves nothing. Refusal codes: not-allowed, wrong-state, not-live.
         """
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
@@ -93,18 +94,12 @@ def refuse_start(at: Standing) -> None:
 
 
 def refuse_roll_back(at: Standing) -> Rollout:
-    """The rollout to go back from. Refusal when there is none, when something newer is live, or when nothing ran before."""
+    """The rollout to go back from. Refusal when there is none, or when something newer is live."""
     CHANGE.next(at.change.state, "roll_back")
     if at.own is None or not at.is_live:
         raise Refusal(
             f"Change {at.change.number} is not what {at.endpoint.name} runs.",
             "Roll back the change that is live now.",
             code="not-live",
-        )
-    if at.plan.rollback is None:
-        raise Refusal(
-            "Nothing ran before this version, so there is no way back.",
-            "Propose another version; until then the present one keeps serving.",
-            code="no-rollback-target",
         )
     return at.own

@@ -12,6 +12,7 @@ from backend.delivery.plan import BUCKETS, Plan, Step, percent
 
 Ranges = Mapping[str, Sequence[Range]]
 _MISSING = object()
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True)
@@ -129,10 +130,10 @@ def _course_lines(plan: Plan) -> Iterator[Line]:
         told = ", then ".join(_step_says(step) for step in plan.ramp)
         yield Line("ramp", f"On the way: {told}.", None, [step.model_dump(mode="json") for step in plan.ramp])
     if plan.bake_seconds:
-        says = f"What ran before stays loaded for {plan.bake_seconds:,} s afterwards."
+        says = f"What ran before stays loaded for {_span(plan.bake_seconds)} afterwards."
         yield Line("bake_seconds", says, None, plan.bake_seconds)
     if plan.rollback is None:
-        yield Line("rollback", "There is no way back: nothing ran before.", None, None)
+        yield Line("rollback", "Going back leaves nothing running: nothing ran before.", None, None)
     else:
         target = _shares_say(plan.rollback.shares)
         yield Line("rollback", f"Going back leads to {target}.", None, plan.rollback.model_dump(mode="json"))
@@ -145,8 +146,14 @@ def _stranger_lines(base: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _step_says(step: Step) -> str:
-    held = f" for {step.hold_seconds:,} s" if step.hold_seconds else ""
+    held = f" for {_span(step.hold_seconds)}" if step.hold_seconds else ""
     return f"{_shares_say(step.shares)}{held}{' until somebody lets it go on' if step.person else ''}"
+
+
+def _span(seconds: int) -> str:
+    """A length of time in the largest unit that tells it exactly: `30 min`, `90 s`."""
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds % size == 0)
+    return f"{seconds // size:,} {unit}"
 
 
 def _shares_say(shares: Mapping[str, int]) -> str:

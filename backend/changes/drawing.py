@@ -139,7 +139,7 @@ def base_after(plan: Plan, *, routed: bool, back: bool = False) -> dict[str, Any
         {**arm.model_dump(mode="json", exclude={"ranges"}), "buckets": arm.buckets}
         for arm in sorted(desired.arms, key=lambda arm: arm.name)
     ]
-    return {"generation": 0, "champion": desired.champion, "arms": arms, "routed": routed}
+    return {"generation": 0, "champion": desired.champion, "arms": arms, "routed": routed and bool(arms)}
 
 
 def _refuse_pickled(version: VersionFacts, policy: Policy) -> None:
@@ -158,7 +158,8 @@ def _live(base: Mapping[str, Any] | None, endpoint: EndpointFacts) -> dict[str, 
             f"Nobody has seen what runs on {endpoint.name} yet.", "Wait for the first look at its server.", code="not-seen"
         )
     live = {str(one["name"]): dict(one) for one in base["arms"] if one["buckets"]}
-    if not live and not endpoint.runs_something:
+    leads_to_nothing = not base["arms"] and base["generation"] == 0  # as `base_after` tells the way back of a first version
+    if not live and (leads_to_nothing or not endpoint.runs_something):
         return {}
     if sum(one["buckets"] for one in live.values()) != BUCKETS or base["champion"] not in live:
         raise Refusal(
@@ -274,7 +275,7 @@ def _salt(wanted: Wanted, endpoint: EndpointFacts) -> str:
 
 
 def _bake(wanted: Wanted, policy: Policy) -> int:
-    seconds = policy.min_bake_seconds if wanted.bake_seconds is None else wanted.bake_seconds
+    seconds = policy.usual_bake_seconds if wanted.bake_seconds is None else wanted.bake_seconds
     if seconds < policy.min_bake_seconds:
         raise Refusal(
             f"The policy keeps previous versions warm for {policy.min_bake_seconds} s at least; this asks for {seconds} s.",

@@ -233,8 +233,7 @@ def _base(tx: Unit, place: Endpoint, takes_over: bool) -> dict[str, Any] | None:
     other = standing.other_on(tx.session, place.id, None)
     if other is None or place.base is None:
         return place.base
-    back = other.plan.rollback is not None and (takes_over or other.revoked)
-    return base_after(other.plan, routed=standing.is_routed(place), back=back)
+    return base_after(other.plan, routed=standing.is_routed(place), back=takes_over or other.revoked)
 
 
 def _redraw(tx: Unit, change: Change, place: Endpoint, wanted: Wanted, material: Material) -> None:

@@ -80,11 +80,11 @@ class Settling(Desk):
 
     def _follow(self, tx: Unit, at: Standing) -> None:
         """What a proved change, or a proved way back, means for the registry's alias, and for changes that wait."""
-        number = _champion_after(at)
-        if number is not None and at.is_live:  # whatever is live since has a say of its own
-            self._versions.want_alias(tx, at.endpoint.model, at.endpoint.environment, number)
-        if at.change.state in ("done", "rolled_back"):
-            _wake_waiting(tx, at.endpoint.id)
+        if at.change.state not in ("done", "rolled_back"):
+            return
+        if at.is_live:  # whatever is live since has a say of its own
+            self._versions.want_alias(tx, at.endpoint.model, at.endpoint.environment, _champion_after(at))
+        _wake_waiting(tx, at.endpoint.id)
 
     def _check(self, claim: Claim) -> Checked | None:
         """Hashes the artifacts that are new on the endpoint and every package of the plan, when a start is due."""
@@ -155,13 +155,11 @@ def _take_over(tx: Unit, at: Standing) -> None:
 
 
 def _champion_after(at: Standing) -> int | None:
-    """The version that the environment's alias shall name after this transition; None when nothing is to be moved."""
+    """The version that the environment's alias shall name after this transition; None when nothing answers any more."""
     plan = at.plan
     if at.change.state == "done":
         return plan.arm(plan.champion).version
-    if at.change.state == "rolled_back" and plan.rollback is not None:
-        return plan.arm(plan.rollback.champion).version
-    return None
+    return plan.arm(plan.rollback.champion).version if plan.rollback is not None else None
 
 
 def _sooner(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -250,15 +250,15 @@ def _way_back_of(session: Session, change: Change) -> Generation | None:
 
 
 def _digest_after(at: Standing, *, back: bool) -> str | None:
-    """Digest of the base that the other rollout leads to, or its way back; None when it has none."""
-    if at.other is None or (back and at.other.plan.rollback is None):
+    """Digest of the base that the other rollout leads to, or its way back; None without one."""
+    if at.other is None:
         return None
     return base_digest(base_after(at.other.plan, routed=is_routed(at.endpoint), back=back))
 
 
 def is_routed(endpoint: Endpoint) -> bool:
-    """Whether a router splits its traffic, as the base tells it."""
-    return bool((endpoint.base or {}).get("routed", endpoint.router_id is not None))
+    """Whether a router splits its traffic as soon as something runs."""
+    return endpoint.router_id is not None
 
 
 def _votes(session: Session, change: Change) -> Sequence[Vote]:

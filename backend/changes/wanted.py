@@ -27,7 +27,7 @@ class Wanted(Frozen):
         version: registered version number.
         share: its final share in buckets out of 10,000; what runs besides keeps its proportions. 0 takes it off.
         ramp: shares on the way from its present share to the final one.
-        bake_seconds: how long previous versions stay warm afterwards; None: as long as the policy asks at least.
+        bake_seconds: how long previous versions stay warm afterwards; None: as long as the policy says.
         shadow: `this`: the version gets copies and answers nobody (share 0); `keep` or end (`none`) a shadow that is there.
         experiment: name of a new experiment: every unit is assigned anew. None keeps the assignment.
         unit_header: request header that carries the unit of randomisation; None keeps it.

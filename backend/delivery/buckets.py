@@ -24,7 +24,7 @@ _OFFSET, _PRIME, _MASK = 2166136261, 16777619, 0xFFFFFFFF
 def bucket(salt: str, unit: str) -> int:
     """The bucket (0 to 9,999) of a unit under a salt: the same in the router, the inference log and the analysis."""
     value = _OFFSET
-    for byte in f"{salt}:{unit}".encode():
+    for byte in f"{salt}:{unit}".encode("utf-8", "surrogateescape"):  # a header may hold any bytes; the router hashes those
         value = ((value ^ byte) * _PRIME) & _MASK
     return (value ^ (value >> 16)) % BUCKETS
 

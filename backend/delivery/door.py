@@ -5,6 +5,7 @@ The request is Open Inference Protocol v2 over HTTP; the headers of the answer a
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from backend.core.canonical import loads
-from backend.core.errors import ExternalFailure, Refusal
+from backend.core.errors import ExternalFailure
 from backend.core.outbound import Guard
 from backend.delivery.desired import EndpointRoute
 from backend.delivery.routers.words import infer_path
@@ -98,8 +98,8 @@ def infer_body(inputs: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
 def outputs_of(body: bytes, system: str) -> dict[str, Any]:
     """Outputs by name. ExternalFailure when the body is not a v2 answer."""
     try:
-        return {str(one["name"]): one["data"] for one in loads(body)["outputs"]}
-    except (Refusal, KeyError, TypeError) as error:
+        return {str(one["name"]): one["data"] for one in json.loads(body)["outputs"]}  # NaN is an answer too
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExternalFailure(system, "gave an answer that is no inference answer", retryable=True) from error
 
 

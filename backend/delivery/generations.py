@@ -120,13 +120,14 @@ def generation_from(plan: Plan, step: int, previous: DesiredEndpoint | None, *, 
 
 
 def rollback_from(plan: Plan, previous: DesiredEndpoint | None) -> DesiredEndpoint:
-    """The plan's pre-approved way back. What is rolled back from is unloaded as soon as no router names it any more."""
+    """The plan's pre-approved way back; for a plan before which nothing ran, that is nothing again.
+
+    What is rolled back from is unloaded as soon as no router names it any more.
+    """
     target = plan.rollback
     if target is None:
-        raise Refusal(
-            "This plan has no rollback target: there was nothing before its version.",
-            "Propose another version; until then the present one keeps serving.",
-            code="no-rollback-target",
+        return DesiredEndpoint(
+            step=-1, champion=None, leaving=_leaving(previous, False, ()), salt=plan.salt, unit_header=plan.unit_header
         )
     without_shadow = plan.model_copy(update={"shadow": None})
     arms = _laid_out(without_shadow, target.shares, previous)

@@ -152,14 +152,14 @@ class Pusher:
                 held.call(router.push, self._routes(router_id, in_force))
             seen = self._in_force(router, routed)
             for attempt in routed:
-                if wrong := _not_in_force(self._wanted(attempt).route, seen):
+                if wrong := _not_in_force(attempt.standing.name, self._wanted(attempt).route, seen):
                     attempt.fail(f"The router {wrong}")
 
     def _in_force(self, router: Router, attempts: Sequence[Attempt]) -> SeenRouter:
         until = time.monotonic() + self.timing.in_force_seconds
         while True:
             seen = self.lease.call(router.observe)
-            waiting = [one for one in attempts if _not_in_force(self._wanted(one).route, seen)]
+            waiting = [one for one in attempts if _not_in_force(one.standing.name, self._wanted(one).route, seen)]
             if not waiting or seen.rejected or time.monotonic() > until:
                 return seen
             time.sleep(self.timing.poll_seconds / 5)
@@ -220,9 +220,9 @@ class Pusher:
                 raise
 
 
-def _not_in_force(route: EndpointRoute | None, seen: SeenRouter) -> str:
-    """Why a route is not in force; "" when it is."""
-    if route is None or seen.routes.get(route.endpoint) == route:
+def _not_in_force(endpoint: str, route: EndpointRoute | None, seen: SeenRouter) -> str:
+    """Why an endpoint's route, or its having none, is not in force; "" when it is."""
+    if seen.routes.get(endpoint) == route:
         return ""
     return f"refused the newest routes: {seen.rejected}" if seen.rejected else "has not taken the newest routes yet"
 

@@ -190,7 +190,7 @@ def at(session: Session, name: str, moment: datetime) -> Moment:
         .limit(1)
     ).first()
     moved = session.exec(_moves(endpoint).where(col(LedgerRow.at) <= moment).limit(1)).first()
-    told = loads(moved.after_json) if moved is not None else {}
+    told = (loads(moved.after_json) or {}) if moved is not None else {}
     exists = endpoint.created_at <= moment
     view = _views(session, endpoint, [desired], until=moment)[0] if desired is not None else None
     granted = session.get(Authorization, desired.authorization_id) if desired is not None and desired.authorization_id else None

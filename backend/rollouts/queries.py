@@ -117,7 +117,7 @@ def view(session: Session, row: Rollout) -> RolloutView:
         steps=tuple(_steps(found)),
         hold_until=hold_until,
         waits_for_person=row.state == "holding" and at.person and at.let_on < at.step,
-        can_go_back=found.plan.rollback is not None and (at.live or at.went_back),
+        can_go_back=at.live or at.went_back,
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
@@ -144,6 +144,8 @@ def _position(session: Session, row: Rollout, authorization: Authorization, plan
         revoked=authorization.revoked_at is not None,
         guarded=bool(plan.guardrails),
         frozen=stop.reason if stop is not None else "",
+        admitted_at=newest.admitted_at if newest is not None else None,
+        trouble=endpoint.last_error or endpoint.state_reason,
     )
 
 

@@ -36,6 +36,9 @@ ROLLOUT = Machine(
     },
 )
 
+LATE = timedelta(minutes=5)
+"""How long an admitted step may stay unproved before that is told."""
+
 OPEN = ("waiting", "ramping", "holding", "paused")
 """States of a rollout that is under way: no other may start on its endpoint."""
 
@@ -54,6 +57,8 @@ class Position:
         endpoint_state: of the endpoint; only `in_sync` says that what runs now is what was proved.
         guarded: the plan asks for guardrails.
         frozen: reason of a freeze that is in force, or "".
+        admitted_at: when the newest step was admitted.
+        trouble: what keeps the endpoint from being proved, as far as its latest attempt told, or "".
     """
 
     state: str
@@ -70,18 +75,21 @@ class Position:
     revoked: bool
     guarded: bool = False
     frozen: str = ""
+    admitted_at: datetime | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
 class Decision:
     """What happens next: an event of the machine now, or nothing before `look_at` (None: until somebody acts).
 
-    `advance` is only decided here; the stored bytes are hashed anew before it is done.
+    `advance` is only decided here; the stored bytes are hashed anew before it is done. `late`: somebody has to be told.
     """
 
     event: str | None = None
     reason: str = ""
     look_at: datetime | None = None
+    late: bool = False
 
 
 def decide(at: Position, now: datetime, *, poll: timedelta) -> Decision:
@@ -106,8 +114,16 @@ def decide(at: Position, now: datetime, *, poll: timedelta) -> Decision:
 
 def _ramping(at: Position, now: datetime, poll: timedelta) -> Decision:
     if not at.proved:
-        return Decision(look_at=now + poll)
+        return _unproved(at, now, poll)
     return Decision("finished" if at.step >= at.last_step else "step_proved")
+
+
+def _unproved(at: Position, now: datetime, poll: timedelta) -> Decision:
+    """A step that takes too long says so, and its work item counts as failing: nothing waits in silence."""
+    if at.admitted_at is None or now - at.admitted_at < LATE:
+        return Decision(look_at=now + poll)
+    says = f"Not proved since it was admitted at {at.admitted_at:%Y-%m-%d %H:%M:%S} UTC"
+    return Decision(reason=f"{says}: {at.trouble or 'no attempt has come to an end'}.", look_at=now + poll, late=True)
 
 
 def _holding(at: Position, now: datetime, poll: timedelta) -> Decision:

@@ -69,7 +69,7 @@ def start(tx: Unit, authorization_id: str, *, checked: Checked) -> Rollout:
 def go_back(tx: Unit, row: Rollout, why: str, *, event: Literal["roll_back", "abort"] = "roll_back") -> Generation:
     """Takes a locked rollout's pre-approved way back. Going back again returns the generation that does it.
 
-    Refusal `no-rollback-target` when the plan has none, `not-live` when something newer is live.
+    Refusal `not-live` when something newer is live.
     """
     generation = admission.admit_rollback(tx, row.authorization_id, why)
     if row.state not in ("aborted", "rolled_back"):
@@ -115,7 +115,8 @@ class Rollouts:
         checked = self._check(claim)
         try:
             with self._database.unit(SYSTEM) as tx:
-                work.finish(tx, claim, next_due=_advance(tx, claim.key, checked))
+                decision, next_due = _advance(tx, claim.key, checked)
+                work.finish(tx, claim, next_due=next_due, error="late" if decision.late else None)
         except Refusal as refusal:
             with self._database.unit(SYSTEM) as tx:
                 _say(tx, _locked(tx, claim.key), str(refusal))
@@ -154,7 +155,7 @@ class Rollouts:
             return row
 
     def abort(self, actor: Actor, endpoint: str, reason: str) -> Rollout:
-        """Ends a rollout that is under way, and goes back. Refusal `no-rollback-target` for a first version."""
+        """Ends a rollout that is under way, and goes back; from a first version that is to nothing."""
         with self._database.unit(actor) as tx:
             row = _under_way(tx, actor, endpoint, "rollout.abort", reason, or_already="aborted")
             go_back(tx, row, reason, event="abort")
@@ -200,24 +201,24 @@ class Rollouts:
             return False
 
 
-def _advance(tx: Unit, rollout_id: str, checked: Checked | None) -> datetime | None:
-    """Does what is to be done now; returns when to look again (None: somebody will wake it)."""
+def _advance(tx: Unit, rollout_id: str, checked: Checked | None) -> tuple[Decision, datetime | None]:
+    """Does what is to be done now; returns what was decided, and when to look again (None: somebody will wake it)."""
     if tx.session.get(Rollout, rollout_id) is None:
-        return None
+        return Decision(), None
     row = _locked(tx, rollout_id)
     found = queries.stand(tx.session, row)
     decision = _decide(found, tx.now)
     if decision.event is None:
         _say(tx, row, decision.reason or row.reason)
-        return decision.look_at
+        return decision, decision.look_at
     if decision.event == "advance":
         if checked is None:
-            return tx.now
+            return decision, tx.now
         admission.admit(tx, row.authorization_id, step=row.step + 1, reason="ramp", checked=checked)
     _move(tx, row, decision.event, decision.reason)
     if row.state not in OPEN or row.state == "paused":
         work.wake(tx, "change", found.change_id)
-    return None if row.state not in OPEN else tx.now
+    return decision, None if row.state not in OPEN else tx.now
 
 
 def _decide(found: queries.Stand, now: datetime) -> Decision:

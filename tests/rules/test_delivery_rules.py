@@ -346,13 +346,6 @@ def test_going_back_gives_everything_to_the_approved_target() -> None:
     assert [arm.name for arm in back.leaving] == ["v2"]
 
 
-def test_there_is_no_way_back_from_a_first_version() -> None:
-    first = parse_plan(plan(arms=[arm(2, BUCKETS)], ramp=[], rollback=None))
-    with pytest.raises(Refusal) as refused:
-        rollback_from(first, None)
-    assert refused.value.code == "no-rollback-target"
-
-
 def test_bytes_never_change_in_a_place_that_may_be_loaded() -> None:
     changed = parse_plan(plan(arms=[arm(1, 0, package_digest="sha256:" + "f" * 64), arm(2, BUCKETS)]))
     refuse_taken_places(desired(0))

@@ -321,13 +321,24 @@ def test_the_base_after_a_plan_is_what_will_be_seen(routed: bool, back: bool, wa
     assert base_digest(base_after(plan, routed=routed, back=back)) == base_digest(base_from(7, desired, *seen(desired, routed)))
 
 
+def test_the_way_back_of_a_first_version_leads_to_nothing_and_is_drawn_on_as_such() -> None:
+    first = drawn({"generation": 1, "champion": None, "arms": [], "routed": False})
+    back = base_after(first, routed=True, back=True)
+    desired = rollback_from(first, generation_from(first, 0, None))
+    assert base_digest(back) == base_digest(base_from(7, desired, *seen(desired, True)))
+    while_it_runs = endpoint(base(champion="v2", v2=BUCKETS))
+    assert drawn(back, 3, place=while_it_runs).rollback is None
+    refused("not-whole", {**back, "generation": 4}, 3, place=while_it_runs)
+
+
 def test_the_difference_is_told_in_absolute_words() -> None:
     live = base(v1=BUCKETS)
     told = from_base(drawn(live, share=2_500, ramp=[{"share": 1_000, "hold_seconds": 60, "person": True}]), live)
     assert told.summary == (
         "v1 (version 1) gets 75 % of units; it has 100 %. v2 (version 2) is new and gets 25 % of units. "
         "2,500 of 10,000 buckets move from v1 to v2, none back. "
-        "On the way: v1 90 %, v2 10 % for 60 s until somebody lets it go on. Going back leads to v1 100 %."
+        "On the way: v1 90 %, v2 10 % for 1 min until somebody lets it go on. What ran before stays loaded for 30 min "
+        "afterwards. Going back leads to v1 100 %."
     )
     assert told.to_json()["moves"] == [{"source": "v1", "target": "v2", "buckets": 2_500}]
 
@@ -346,7 +357,7 @@ def test_the_difference_tells_who_leaves_and_what_nobody_approved() -> None:
     told = from_base(drawn(live, 3, bake_seconds=600), live).summary
     for says in (
         "v1 (version 1) gives up its 100 % and gets nobody.", "v2 is taken off.", "Version 9 of flight-delay is loaded",
-        "v3 answers whoever is not assigned; now v1 does.", "stays loaded for 600 s",
+        "v3 answers whoever is not assigned; now v1 does.", "stays loaded for 10 min",
     ):  # fmt: skip
         assert says in told
 

@@ -82,9 +82,9 @@ def test_a_shadow_is_loaded_without_traffic_and_is_not_warm() -> None:
 def test_a_first_version_is_its_own_champion_all_the_way() -> None:
     first = parse_plan(plan(arms=[arm(2, BUCKETS)], ramp=[{"shares": {"v2": BUCKETS}}], rollback=None))
     assert [one.champion for one in walk(first)] == ["v2", "v2"]
-    with pytest.raises(Refusal) as refused:
-        rollback_from(first, walk(first)[-1])
-    assert refused.value.code == "no-rollback-target"
+    back = rollback_from(first, walk(first)[-1])
+    assert (back.champion, back.arms, back.warm, names(back.leaving)) == (None, (), (), ["v2"])
+    assert back.route(endpoint="e", model="m", upstream="u", generation=2) is None
 
 
 def test_a_champion_before_that_has_no_share_left_does_not_answer() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.core.errors import Refusal
-from backend.rollouts.rules import ROLLOUT, Position, decide
+from backend.rollouts.rules import LATE, ROLLOUT, Position, decide
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 POLL = timedelta(seconds=5)
@@ -48,6 +48,15 @@ def test_a_held_step_goes_on_when_its_time_is_over_and_not_before() -> None:
     assert decide(HELD, NOW, poll=POLL).event == "advance"
     early = decide(HELD, NOW - timedelta(microseconds=1), poll=POLL)
     assert (early.event, early.look_at) == (None, NOW)
+
+
+def test_a_step_that_is_not_proved_in_time_says_so_and_why() -> None:
+    at = replace(HELD, state="ramping", proved=False, admitted_at=NOW, trouble="the server is not as wanted")
+    soon = decide(at, NOW + LATE - timedelta(microseconds=1), poll=POLL)
+    assert (soon.event, soon.reason, soon.late) == (None, "", False)
+    late = decide(at, NOW + LATE, poll=POLL)
+    assert (late.event, late.late, late.look_at) == (None, True, NOW + LATE + POLL)
+    assert "09:00:00 UTC: the server is not as wanted" in late.reason
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from backend.core.database import Database
 from tests.databases import Clock
 from tests.services.changes.world import World, refused
 
@@ -147,3 +150,28 @@ def test_the_alias_follows_what_is_live_however_late_the_first_is_noticed(world:
     world.run()
     assert (world.state(first), world.state(second)) == ("done", "done")
     assert world.versions.aliases == [("flight-delay", "production", 3)]
+
+
+@pytest.mark.parametrize("superseding", [True, False])
+def test_a_first_version_that_is_never_ready_can_be_taken_back(database: Database, clock: Clock, superseding: bool) -> None:
+    world = World(database, empty=True)
+    first = world.applied(2)
+    assert world.generations() == ["start"]
+    if not superseding:
+        world.changes.roll_back(world.olga, first, "It is never ready.")
+        world.run()
+    second = world.reviewed(3, supersede=superseding)
+    assert world.change(second).plan["rollback"] is None, "nothing runs before it"
+    world.vote(second)
+    world.run()
+    assert (world.generations(), world.desired_champion()) == (["start", "rollback"], None)
+    world.prove()
+    world.run()
+    clock.tick(seconds=15)
+    world.run()
+    assert (world.state(second), world.generations()) == ("applying", ["start", "rollback", "start"])
+    world.prove()
+    world.run()
+    assert world.state(second) == "done"
+    assert world.versions.aliases[-1] == ("flight-delay", "production", 3)
+    assert superseding or world.versions.aliases == [("flight-delay", "production", None), ("flight-delay", "production", 3)]

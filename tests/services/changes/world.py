@@ -120,8 +120,9 @@ def add_package(tx: Unit, number: int, target: str = "memory", interface: str = 
 class World:
     """The services, the identities by name, and hands for what other rooms do."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, empty: bool = False) -> None:
         self.database = database
+        self.empty = empty
         self.identities = Identities(database, Settings(demo_identities=True))
         self.identities.seed_demo()
         self.policies = Policies(database)
@@ -135,7 +136,7 @@ class World:
         self.prove()
 
     def _found(self) -> None:
-        """One endpoint whose baseline was signed off, and what is registered."""
+        """One endpoint whose baseline was signed off (version 1, or nothing), and what is registered."""
         with self.database.unit(SYSTEM) as tx:
             common = {"created_by": SYSTEM.id, "created_at": tx.now}
             server = tx.add(Server(id="srv_1", name="s", kind="memory", settings={}, upstream="", **common))
@@ -158,7 +159,8 @@ class World:
                 _register(tx, number)
             served = ServedAs(model=MODEL, version=1)
             arm = DesiredArm(name="v1", version=1, artifact_digest=artifact(1), package_digest=package(1), served_as=served)
-            admission.admit_baseline(tx, endpoint, baseline_from(arm, salt=ENDPOINT))
+            nothing = DesiredEndpoint(step=0, champion=None, salt=ENDPOINT)
+            admission.admit_baseline(tx, endpoint, nothing if self.empty else baseline_from(arm, salt=ENDPOINT))
 
     def prove(self) -> None:
         """As the reconciler does once the newest generation was read back whole."""
@@ -280,6 +282,12 @@ class World:
         with self.database.read() as session:
             return list(session.exec(select(Generation.reason).order_by(col(Generation.number)).offset(1)))
 
+    def desired_champion(self) -> str | None:
+        """The champion of the newest generation; None when it wants nothing."""
+        with self.database.read() as session:
+            newest = session.get_one(Generation, f"end_1/{session.get_one(Endpoint, 'end_1').generation}")
+            return DesiredEndpoint.model_validate(newest.desired).champion
+
     def rollout(self) -> Rollout:
         with self.database.read() as session:
             return rollout_queries.of_endpoint(session, "end_1", limit=1)[0]
@@ -306,7 +314,7 @@ def seen_base(number: int, desired: DesiredEndpoint) -> dict[str, Any]:
     """The base that a look tells of a generation that is in force as a whole."""
     arms = [{**arm.model_dump(mode="json", exclude={"ranges"}), "buckets": arm.buckets} for arm in desired.arms]
     whole = sorted(arms, key=lambda one: str(one["name"]))
-    return {"generation": number, "champion": desired.champion, "arms": whole, "routed": True}
+    return {"generation": number, "champion": desired.champion, "arms": whole, "routed": bool(whole)}
 
 
 def refused(code: str, call: Any, *args: Any, **options: Any) -> Refusal:

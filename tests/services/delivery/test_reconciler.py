@@ -48,6 +48,44 @@ def test_an_empty_baseline_is_proved_by_finding_nothing(world: World) -> None:
     assert world.proofs()["answers"] == "impossible"
 
 
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_first_version_is_taken_back_to_nothing_and_another_one_follows(world: World, clock: Clock, ready: bool) -> None:
+    world.endpoint()
+    world.one_pass()
+    if not ready:
+        world.package(1, broken=True)
+    authorization = world.start("flight-delay", 1)
+    world.one_pass()
+    assert world.state() == ("in_sync" if ready else "pushing")
+    with world.database.unit(SYSTEM) as tx:
+        admission.admit_rollback(tx, authorization, "It is not right.")
+    world.one_pass()
+    assert (world.state(), "flight-delay" in world.router.routes) == ("in_sync", False)
+    clock.tick(seconds=3)
+    world.one_pass()
+    assert world.loaded() == set()
+    world.check_invariants()
+    world.start("flight-delay", 2)
+    world.one_pass()
+    assert (world.state(), world.loaded()) == ("in_sync", {2})
+    world.check_invariants()
+
+
+def test_a_route_that_shall_go_is_gone_before_anything_is_unloaded(world: World, clock: Clock) -> None:
+    world.endpoint()
+    world.one_pass()
+    authorization = world.start("flight-delay", 1)
+    world.one_pass()
+    world.router.script(Fault("push", "lie", times=50))
+    with world.database.unit(SYSTEM) as tx:
+        admission.admit_rollback(tx, authorization, "It is not right.")
+    world.one_pass()
+    clock.tick(minutes=1)
+    world.one_pass()
+    assert ("flight-delay" in world.router.routes, world.loaded()) == (True, {1})
+    assert "has not taken the newest routes" in str(world.row().last_error)
+
+
 def test_a_new_version_comes_before_the_old_one_goes(world: World, clock: Clock) -> None:
     world.live()
     world.start("flight-delay", 2, back_to=1)

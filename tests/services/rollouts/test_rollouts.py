@@ -15,6 +15,7 @@ from backend.core.errors import ExternalFailure, Refusal
 from backend.core.ledger import LedgerRow, first_break
 from backend.core.work import WorkItem
 from backend.delivery import admission
+from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Endpoint, Generation
 from backend.rollouts import queries
@@ -76,6 +77,10 @@ class World(test_admission.World):
         while claims := work.claim(self.database, "rollout", holder="w1", seconds=30):
             for claim in claims:
                 self.rollouts.handle(claim)
+
+    def item(self) -> WorkItem:
+        with self.database.read() as session:
+            return session.exec(select(WorkItem).where(WorkItem.kind == "rollout")).one()
 
     def rollout(self) -> Rollout:
         with self.database.read() as session:
@@ -241,11 +246,27 @@ def test_what_is_complete_can_be_rolled_back_once_and_not_aborted(world: World) 
     assert world.ledger().count("rollout.roll_back") == 1
 
 
-def test_a_first_version_has_no_way_back_and_says_so(world: World) -> None:
+def test_a_step_that_is_not_proved_in_time_counts_as_failing(world: World, clock: Clock) -> None:
+    world.start()
+    world.run()
+    assert world.item().failures == 0
+    clock.tick(minutes=5)
+    world.run()
+    assert (world.item().failures, world.item().last_error, world.state()[0]) == (1, "late", "ramping")
+    assert "Not proved since" in world.rollout().reason
+    assert world.ledger().count("rollout.wait") == 1
+    world.prove()
+    world.run()
+    assert (world.item().failures, world.state()[0]) == (0, "holding")
+
+
+@pytest.mark.parametrize("way", ["abort", "roll_back"])
+def test_a_first_version_goes_back_to_nothing(world: World, way: str) -> None:
     world.start(parse_plan(plan_json(arms=[arm(2, 10_000)], ramp=[], rollback=None)))
-    _refused("no-rollback-target", world.rollouts.abort, world.olga, "flight-delay-production", "errors")
-    _refused("no-rollback-target", world.rollouts.roll_back, world.olga, "flight-delay-production", "errors")
-    assert world.state() == ("ramping", 0, 1)
+    getattr(world.rollouts, way)(world.olga, "flight-delay-production", "it never became ready")
+    assert world.state() == ("aborted" if way == "abort" else "rolled_back", 0, 2)
+    newest = DesiredEndpoint.model_validate(world.generations()[-1].desired)
+    assert (newest.champion, newest.arms, [one.name for one in newest.leaving]) == (None, (), ["v2"])
 
 
 def test_a_revoked_approval_freezes_the_walk_and_leaves_the_way_back(world: World, clock: Clock) -> None:
