@@ -69,14 +69,19 @@ def words(policy: Policy) -> list[tuple[str, str]]:
         ("Start within", f"{times.span(policy.start_within)} of the approval"),
         ("May start", ", ".join(one.replace("_", " ") for one in policy.start_modes)),
         ("Ramp", _ramp(policy)),
-        (
-            "Old versions",
-            f"stay warm at least {times.span(policy.min_bake_seconds)}" if policy.min_bake_seconds else "may go at once",
-        ),
+        ("Old versions", _bake(policy)),
         ("Takes over a rollout", "yes, through its approved way back" if policy.may_supersede else "no"),
         ("Hand-made changes", "repaired" if policy.repair == "repair" else "only reported"),
         ("Pickled models", "refused" if policy.pickled == "refuse" else "flagged, never loaded here"),
     ]
+
+
+def _bake(policy: Policy) -> str:
+    if not policy.usual_bake_seconds:
+        return "may go at once"
+    usual = f"stay warm {times.span(policy.usual_bake_seconds)} unless a change says otherwise"
+    least = policy.min_bake_seconds
+    return f"{usual}, {times.span(least)} at least" if least else usual
 
 
 def problems(view: EnvironmentView) -> None:

@@ -73,6 +73,7 @@ class Policy(Closed):
         may_supersede: whether a change may take over a rollout under way through its pre-approved rollback.
         repair: whether a hand-made change at an endpoint is repaired or only reported.
         min_bake_seconds: how long the previous versions stay warm, at least.
+        bake_seconds: how long they do when a change does not say; never less than `min_bake_seconds`.
     """
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
@@ -87,6 +88,7 @@ class Policy(Closed):
     may_supersede: bool = False
     repair: Literal["repair", "report"] = "repair"
     min_bake_seconds: Seconds = 0
+    bake_seconds: Seconds = 0
     ramp: RampRule = RampRule()
     pickled: Literal["refuse", "flag"] = "flag"
 
@@ -106,6 +108,11 @@ class Policy(Closed):
         """Time for a start after the approval."""
         return timedelta(seconds=self.start_within_seconds)
 
+    @property
+    def usual_bake_seconds(self) -> int:
+        """How long previous versions stay warm when a change does not say."""
+        return max(self.bake_seconds, self.min_bake_seconds)
+
 
 BUILT_IN: dict[str, Policy] = {
     "dev": Policy(approvals_needed=0, gates=(GateRule(gate="preflight"),), may_supersede=True),
@@ -118,6 +125,7 @@ BUILT_IN: dict[str, Policy] = {
             GateRule(gate="recorded_answers", weight="must_not_fail"),
         ),
         may_supersede=True,
+        bake_seconds=1_800,
     ),
 }
 """Environment -> the policy that it begins with, in promotion order."""
@@ -175,8 +183,14 @@ def conflict(policy: Policy, involved: Involved, voter: Party) -> str:
     for part, sentence in told.items():
         interest = {"requester": involved.requester, "editor": involved.editors, "author": involved.author}[part]
         if part in policy.excluded and voter.interests & interest:
-            return sentence if voter.id in interest else sentence.replace("You ", "A service that you own ", 1)
+            return sentence.replace("You ", _who(voter, interest), 1)
     return ""
+
+
+def _who(voter: Party, interest: frozenset[str]) -> str:
+    if voter.id not in interest:
+        return "Your owner "
+    return "You " if interest == {voter.id} else "You or a service that you own "
 
 
 def eligible(policy: Policy, voter: Party) -> bool:

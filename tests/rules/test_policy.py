@@ -69,8 +69,8 @@ def test_one_other_person_approves_production() -> None:
         (ANA, _involved(), "You requested"),
         (BEN, _involved(editors=frozenset({"ben"})), "You edited"),
         (BEN, _involved(author=frozenset({"ben"})), "You trained"),
-        (BEN, _involved(requester=frozenset({"bot", "ben"})), "You requested"),
-        (Someone("bot", owner="ana"), _involved(), "A service that you own requested"),
+        (BEN, _involved(requester=frozenset({"bot", "ben"})), "You or a service that you own requested"),
+        (Someone("bot", owner="ana"), _involved(), "Your owner requested"),
     ],
 )
 def test_an_interest_in_the_change_cannot_approve_it(voter: Someone, involved: Involved, says: str) -> None:

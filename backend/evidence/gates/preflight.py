@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sqlmodel import Session, col, select
 
 from backend.delivery.plan import Plan
+from backend.delivery.proofs import KINDS
 from backend.delivery.routers.port import RouterAbilities
 from backend.delivery.rows import Endpoint, Generation, Package, RouterRow, Server
 from backend.delivery.targets.port import Abilities
@@ -57,7 +58,7 @@ class PreflightGate:
             around = self._surroundings(session, plan)
         findings = tuple(check(plan, around))
         bad = [one.says for one in findings if not one.ok]
-        summary = bad[0] if bad else "The server and the router can carry this plan."
+        summary = bad[0] if bad else f"The server and the router can carry this plan.{_only_configured(findings)}"
         return GateResult("failed" if bad else "passed", summary, findings)
 
     def _surroundings(self, session: Session, plan: Plan) -> Surroundings:
@@ -76,11 +77,18 @@ class PreflightGate:
         )
 
 
+def _only_configured(findings: Iterable[Finding]) -> str:
+    """Said in the summary, because an approver should know how little will be shown."""
+    weak = any(one.facts.get("proofs") in ([], ["configured"]) for one in findings)
+    return " Beyond its configuration nothing can be proved of it." if weak else ""
+
+
 def check(plan: Plan, around: Surroundings) -> Iterator[Finding]:
     """Every check of the preflight, as pure findings."""
     yield from _abilities(plan, around)
     yield from _packages(plan, around)
     yield from _places(plan, around)
+    yield from _proofs(plan, around)
     yield from _features(plan, around)
 
 
@@ -130,6 +138,20 @@ def _places(plan: Plan, around: Surroundings) -> Iterator[Finding]:
             says = f"{place[0]} version {place[1]} on this server belongs to the endpoint {endpoint}; use another served name."
             yield Finding(False, says, {"endpoint": endpoint})
     yield Finding(True, "Places on the server were compared with those of other endpoints.", {"others": len(around.taken)})
+
+
+def _proofs(plan: Plan, around: Surroundings) -> Iterator[Finding]:
+    """Which kinds of proof can be had, before anybody approves: a version without recorded requests shows less."""
+    possible = set(around.target.proofs)
+    serving = [arm for arm in plan.arms if arm.buckets or arm.name == plan.shadow]
+    recorded = [arm.version for arm in serving if (row := around.packages.get(arm.package_digest)) and row.probes]
+    if len(recorded) < len(serving):
+        possible.discard("behaviour")
+    kinds = sorted(possible, key=KINDS.index)
+    says = f"Can be proved afterwards: {', '.join(kinds) or 'nothing'}."
+    if lacking := [kind for kind in KINDS if kind not in possible]:
+        says += f" Not here: {', '.join(lacking)}."
+    yield Finding(True, says, {"proofs": kinds, "recorded": recorded})
 
 
 def _features(plan: Plan, around: Surroundings) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
 from backend.delivery.plan import Plan
 from backend.delivery.rows import Endpoint, Generation, Package
+from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault
 from backend.evidence.gates.names import GATES, gate_type
 from backend.evidence.port import GateContext, GateResult
@@ -86,6 +87,19 @@ def test_the_preflight_holds_a_plan_against_server_router_and_neighbours(world: 
     assert "is not known" in run(world, "preflight", unknown).summary
     with pytest.raises(Refusal):
         run(world, "preflight", world.plan(endpoint="nowhere"))
+
+
+def test_the_preflight_tells_before_approval_what_can_be_proved(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(world, Package, world.packages[2].digest, probes={"digest": BROKEN, "count": 4})
+    (told,) = [one for one in run(world, "preflight").findings if "proofs" in one.facts]
+    assert told.facts["proofs"] == ["configured", "answers", "bytes", "behaviour"]
+    change(world, Package, world.packages[2].digest, probes=None)
+    (told,) = [one for one in run(world, "preflight").findings if "proofs" in one.facts]
+    assert told.says == "Can be proved afterwards: configured, answers, bytes. Not here: behaviour."
+    weak = replace(MemoryTarget.abilities, proofs=frozenset({"configured", "behaviour"}))
+    monkeypatch.setattr(MemoryTarget, "abilities", weak)
+    result = run(world, "preflight")
+    assert (result.verdict, "nothing can be proved" in result.summary) == ("passed", True)
 
 
 def test_the_preflight_finds_who_holds_the_place(world: World) -> None:
