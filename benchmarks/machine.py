@@ -6,10 +6,12 @@ import os
 import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 import psutil
+
+from backend.embedded import runtimes
 
 
 def facts(packages: Iterable[str]) -> dict[str, str | int | float]:
@@ -22,8 +24,25 @@ def facts(packages: Iterable[str]) -> dict[str, str | int | float]:
         "load_1_min": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: version(name) for name in sorted(packages)},
+        **{name: _version(name) for name in sorted(packages)},
     }
+
+
+def _version(package: str) -> str:
+    """The version in this environment, or in one of the runtimes' own."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        places = [str(one) for one in runtimes.folder(_configured()).glob("*/lib/python3.*/site-packages")]
+        found = next(iter(distributions(name=package, path=places)), None)
+        if found is None:
+            raise
+        return found.version
+
+
+def _configured() -> Path | None:
+    named = os.environ.get("COUNTERSIGN_RUNTIMES_DIR")
+    return Path(named) if named else None
 
 
 def _processor() -> str:

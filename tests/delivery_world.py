@@ -32,6 +32,7 @@ from backend.delivery.rows import (
     Authorization,
     Endpoint,
     Generation,
+    Look,
     Observation,
     Package,
     Proof,
@@ -262,8 +263,9 @@ class World:
         return {one for entry in self.server.journal if entry["by"] == "countersign" for one in entry["versions"].values()}
 
     def check_invariants(self) -> None:
-        """I1 to I5 as product.md has them, for everything in this world once it has come to rest."""
+        """I1 to I6 as product.md has them, for everything in this world once it has come to rest."""
         with self.database.read() as session:
+            self._check_nothing_passes_unseen(session)
             for endpoint in session.exec(select(Endpoint).where(Endpoint.mode == "managed")):
                 assert endpoint.proved_generation == endpoint.generation, f"I1: {endpoint.name} {endpoint.state}"
                 self._check_weights(session, endpoint)
@@ -274,6 +276,16 @@ class World:
         starts = [(one.authorization_id, one.step) for one in generations if one.reason in ("start", "ramp")]
         assert len(starts) == len(set(starts)), "I3: one approval took effect twice"
         assert first_break(self.ledger())[0] is None, "I5: the ledger does not hold"
+
+    def _check_nothing_passes_unseen(self, session: Session) -> None:
+        """What counts as healthy was seen within its deadline, and no work lies about undone."""
+        now = self.database.now(session)
+        for endpoint in session.exec(select(Endpoint).where(Endpoint.mode == "managed", Endpoint.state == "in_sync")):
+            look = session.get(Look, endpoint.id)
+            fresh = look is not None and look.seen_at is not None and now - look.seen_at <= self.timing.stale_after
+            assert fresh, f"I6: {endpoint.name} passes although nobody saw it lately"
+        undone = work.overdue(session, now, grace=self.timing.stale_after)
+        assert not undone, f"I6: nobody did {[(one.kind, one.key) for one in undone]}"
 
     def _check_bytes(self, desired: DesiredEndpoint) -> None:
         with self.server.state() as state:

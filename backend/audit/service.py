@@ -22,6 +22,7 @@ class Verification:
     Attributes:
         rows: rows that hold from the beginning.
         heads: signed heads that agree with the chain.
+        signed_to: the last row that a signed head vouches for; of later rows nobody would notice that they were cut off.
         broken: the first bad row and why, or None.
     """
 
@@ -29,11 +30,21 @@ class Verification:
     heads: int
     last_hash: str
     broken: Break | None
+    signed_to: int = 0
 
     @property
     def intact(self) -> bool:
         """Whether the chain holds from its first row to its end, and agrees with every signed head."""
         return self.broken is None
+
+    @property
+    def warning(self) -> str:
+        """What an intact chain does not show by itself; "" when a signed head vouches for all of it."""
+        if not self.intact or self.signed_to >= self.rows:
+            return ""
+        if not self.signed_to:
+            return "No signed head was exported yet, so a chain that was rewritten whole would not show. A worker exports them."
+        return f"Rows {self.signed_to + 1} to {self.rows} came after the newest signed head; the next export vouches for them."
 
 
 class Audit:
@@ -74,7 +85,8 @@ def _verify(session: Session, heads: list[Head]) -> Verification:
             if head.hash != row.hash:
                 return Verification(row.seq - 1, agreed, row.previous, Break(row.seq, _rewritten(row.seq)))
             agreed += 1
-    return Verification(seq, agreed, last, _end_break(session, seq, last, heads))
+    signed = max((head.seq for head in heads), default=0)
+    return Verification(seq, agreed, last, _end_break(session, seq, last, heads), signed)
 
 
 def _end_break(session: Session, seq: int, last: str, heads: list[Head]) -> Break | None:

@@ -26,9 +26,16 @@ def verify(opened: Session, as_json: bool) -> None:
     opened.permit("audit.verify")
     found = opened.backend.audit.verify()
     broken = None if found.broken is None else {"row": found.broken.seq, "reason": found.broken.reason}
-    content = {"rows": found.rows, "heads": found.heads, "intact": found.intact, "first_bad": broken}
-    whole = f"Intact: {found.rows} rows, {found.heads} signed heads agree."
-    emit(as_json, content, [whole if broken is None else f"NOT intact: {broken['reason']}."])
+    content = {
+        "rows": found.rows,
+        "heads": found.heads,
+        "signed_to": found.signed_to,
+        "intact": found.intact,
+        "first_bad": broken,
+        "warning": found.warning,
+    }
+    whole = [f"Intact: {found.rows} rows, {found.heads} signed heads agree.", *filter(None, [found.warning])]
+    emit(as_json, content, whole if broken is None else [f"NOT intact: {broken['reason']}."])
     sys.exit(0 if found.intact else NO)
 
 

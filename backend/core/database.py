@@ -20,6 +20,8 @@ from backend.core.errors import Refusal
 from backend.core.unit import Unit, writing
 
 BUSY_TIMEOUT_MS = 30_000
+IDLE_IN_UNIT_MS = 10_000
+"""After so long without a word inside a unit PostgreSQL ends it: a process that was stopped must not keep its row locks."""
 
 
 class Database:
@@ -115,9 +117,18 @@ class Database:
             )
         snapshot = {"postgresql_readonly": True, "isolation_level": "REPEATABLE READ"}
         options: dict[str, Any] = snapshot if query_only else {}
-        return sa.create_engine(
+        engine = sa.create_engine(
             self.url, pool_size=8, max_overflow=24, pool_pre_ping=True, execution_options=options, hide_parameters=True
         )
+        if not query_only:
+            event.listen(engine, "connect", _limit_idle_units)
+        return engine
+
+
+def _limit_idle_units(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_UNIT_MS}")
+    connection.commit()
 
 
 def _database_time(session: Session) -> datetime:

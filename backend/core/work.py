@@ -173,9 +173,19 @@ def finish_many(tx: Unit, held: Sequence[Claim], *, next_due: datetime | None, e
         "failures": _items.c.failures + 1 if error else 0,
     }
     give_back = sa.update(_items).where(*_MINE).values(**values, holder=None, deadline=None, last_error=error)
-    wanted = [{"one": one.kind, "named": one.key, "held": one.token, "now": tx.now, "seen": one.woken} for one in held]
-    given_back = tx.session.connection().execute(give_back, wanted).rowcount
-    return [] if given_back == len(held) else [one for one in held if not _was_given_back(tx, one)]
+
+    def given_back(some: Sequence[Claim]) -> int:
+        wanted = [{"one": one.kind, "named": one.key, "held": one.token, "now": tx.now, "seen": one.woken} for one in some]
+        return tx.session.connection().execute(give_back, wanted).rowcount
+
+    if len(held) == 1:
+        return [] if given_back(held) else list(held)
+    together = tx.session.begin_nested()
+    if given_back(held) == len(held):
+        together.commit()
+        return []
+    together.rollback()  # which ones were lost shows only one by one
+    return [one for one in held if not given_back([one])]
 
 
 _MINE = (
@@ -190,11 +200,6 @@ def _remove(tx: Unit, held: Claim) -> bool:
     """Removes an item that nobody woke meanwhile."""
     quiet = (*_is(held), _items.c.deadline > tx.now, _items.c.woken == held.woken)
     return tx.session.connection().execute(sa.delete(_items).where(*quiet)).rowcount == 1
-
-
-def _was_given_back(tx: Unit, held: Claim) -> bool:
-    free = sa.select(_items.c.key).where(*_is(held), _items.c.holder.is_(None))
-    return tx.session.connection().execute(free).first() is not None
 
 
 def _is(held: Claim) -> tuple[sa.ColumnElement[bool], ...]:

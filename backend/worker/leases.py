@@ -24,7 +24,7 @@ def take_away(tx: Unit, claims: Sequence[Claim]) -> list[Claim]:
     """Takes items from handlers that still run: due at once for anybody. Returns those that were held until now.
 
     The token grows, as if somebody else had claimed the item: whatever the old handler still wants to write is fenced off
-    even before the next one begins. (`work.finish_many` leaves the token as it is, and would let a late `finish` pass.)
+    even before the next one begins.
     """
     taken = []
     for one in claims:

@@ -115,3 +115,11 @@ def test_malformed_shares_are_refused(previous: dict[str, buckets.Ranges], wante
     with pytest.raises(Refusal) as refusal:
         buckets.allocate(previous, wanted)
     assert refusal.value.code == "bad-share"
+
+
+def test_a_unit_of_any_bytes_has_the_bucket_that_the_router_gives_it() -> None:
+    unit = b"caf\xe9 \xff".decode("utf-8", "surrogateescape")
+    value = 2166136261
+    for byte in b"s:caf\xe9 \xff":
+        value = ((value ^ byte) * 16777619) & 0xFFFFFFFF
+    assert buckets.bucket("s", unit) == (value ^ (value >> 16)) % BUCKETS

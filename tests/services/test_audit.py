@@ -44,6 +44,15 @@ def test_an_untouched_ledger_is_intact(audit: Audit) -> None:
     assert (found.rows, found.heads, found.intact) == (12, 1, True)
 
 
+def test_an_intact_chain_says_what_no_signed_head_vouches_for(audit: Audit, database: Database) -> None:
+    assert "No signed head" in audit.verify().warning
+    audit.export_head()
+    assert audit.verify().warning == ""
+    with database.unit(SYSTEM) as tx:
+        tx.record("identity.create", tx.add(Identity(id="idn_x", name="x", created_at=tx.now)))
+    assert audit.verify().warning.startswith("Rows 13 to 13 came after")
+
+
 @pytest.mark.parametrize(
     "column", ["actor_id", "action", "subject_id", "after_json", "before_json", "request_id", "actor_kind", "subject_kind"]
 )

@@ -78,6 +78,13 @@ def test_the_reader_cannot_write(database: Database) -> None:
         session.flush()
 
 
+def test_no_unit_waits_or_keeps_others_waiting_for_ever(database: Database) -> None:
+    """PostgreSQL ends a unit that is silent for too long; on SQLite whoever waits for the lock gives up in time."""
+    asked = ("PRAGMA busy_timeout", 30_000) if database.is_sqlite else ("SHOW idle_in_transaction_session_timeout", "10s")
+    with database.unit(SYSTEM) as tx:
+        assert tx.session.connection().exec_driver_sql(asked[0]).scalar_one() == asked[1]
+
+
 def test_units_do_not_nest_and_calls_stay_outside(database: Database) -> None:
     assert_outside_unit("a call")
     with database.unit(SYSTEM):

@@ -11,6 +11,7 @@ import pytest
 from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.core.work import LeaseLost
 from tests.databases import Clock
 
 
@@ -151,6 +152,19 @@ def test_overdue_work_is_visible(database: Database, clock: Clock) -> None:
     with database.read() as session:
         late = work.overdue(session, clock.now, grace=timedelta(seconds=10))
     assert len(late) == 1
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_was_given_back_already_cannot_be_given_back_again(database: Database, alone: bool) -> None:
+    _wake(database, "a", "b")
+    held = sorted(_claim(database, limit=2), key=lambda one: one.key)
+    with database.unit(SYSTEM) as tx:
+        work.finish(tx, held[0], next_due=tx.now + timedelta(hours=1))
+    with pytest.raises(LeaseLost), database.unit(SYSTEM) as tx:
+        work.finish(tx, held[0], next_due=tx.now)
+    with database.unit(SYSTEM) as tx:
+        asked = held[:1] if alone else held
+        assert work.finish_many(tx, asked, next_due=tx.now + timedelta(hours=1)) == held[:1]
 
 
 def test_giving_back_many_names_those_that_were_lost(database: Database, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -54,6 +55,11 @@ def test_without_a_configuration_the_values_say_it() -> None:
 def test_a_model_without_batches_gets_the_row_alone() -> None:
     config = {"max_batch_size": 0, "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, -1]}]}
     assert tensors({"x": [[1.0], [2.0]]}, config) == [("x", "FP32", [2], [1.0, 2.0])]
+
+
+def test_a_missing_number_is_an_answer_too() -> None:
+    (found,) = outputs_of(b'{"outputs":[{"name":"y","data":[NaN]}]}', "router r")["y"]
+    assert math.isnan(found)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"outputs":3}', b'{"outputs":[{"name":"y"}]}', b"\xff", b"NaN"])
