@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import click
 
 from backend.cli import inputs
+from backend.cli.adapter import adapter
+from backend.cli.moves import add_moves
 from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
 from backend.delivery import queries
@@ -16,30 +16,10 @@ from backend.delivery.routers.names import ROUTERS
 from backend.delivery.servers import InspectedRouter, InspectedServer
 from backend.delivery.targets.names import TARGETS
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _adapter(command: Callable[P, T]) -> Callable[P, T]:
-    """The options that describe an adapter: its settings, and where its credential is."""
-    for option in (
-        click.option("--credential-stdin", is_flag=True, help="Read the credential from standard input."),
-        click.option("--credential-env", metavar="VARIABLE", help="The environment variable that holds the credential."),
-        click.option(
-            "--settings",
-            "file",
-            type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-            help="A JSON object of settings; `-` is standard input.",
-        ),
-        click.option("--setting", "pairs", multiple=True, metavar="NAME=VALUE", help="One setting; repeatable."),
-    ):
-        command = option(command)
-    return command
-
 
 @click.group()
 def server() -> None:
-    """Register, test and list servers."""
+    """Register, test, move and list servers."""
 
 
 @server.command()
@@ -47,7 +27,7 @@ def server() -> None:
 @click.argument("name")
 @click.option("--kind", required=True, type=click.Choice(sorted(TARGETS)))
 @click.option("--upstream", required=True, metavar="HOST:PORT", help="Where routers reach its inference interface.")
-@_adapter
+@adapter
 @json_option
 @guarded
 def register(
@@ -99,7 +79,7 @@ def check_server(opened: Session, name: str, as_json: bool) -> None:
 
 @click.group()
 def router() -> None:
-    """Register, test and list traffic routers."""
+    """Register, test, move and list traffic routers."""
 
 
 @router.command("register")
@@ -107,7 +87,7 @@ def router() -> None:
 @click.argument("name")
 @click.option("--kind", required=True, type=click.Choice(sorted(ROUTERS)))
 @click.option("--public-url", required=True, metavar="URL", help="Where callers reach its endpoints.")
-@_adapter
+@adapter
 @json_option
 @guarded
 def register_router(
@@ -162,3 +142,7 @@ def _tell(as_json: bool, noun: str, found: InspectedServer | InspectedRouter) ->
     able = sorted(name for name, value in vars(found.abilities).items() if value)
     said = facts((("product", f"{found.product} {found.version}"), ("live", found.live), ("able to", ", ".join(able))))
     emit(as_json, {noun: found}, said)
+
+
+add_moves(server, "server")
+add_moves(router, "router")

@@ -26,8 +26,25 @@ class Stranger:
 
 
 @dataclass(frozen=True)
+class MoveLine:
+    """A move that waits: the settings and the place (upstream or public URL) asked for, who asked when, and under which
+    managed endpoints.
+    """
+
+    settings: Mapping[str, Any]
+    place: str
+    by: str
+    by_id: str
+    at: datetime
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ServerLine:
-    """One server in a list. `settings` hold no secret; `has_credential` is all that is told of one."""
+    """One server in a list. `settings` hold no secret; `has_credential` is all that is told of one.
+
+    `move`: where it is asked to be instead, until somebody else confirms it.
+    """
 
     id: str
     name: str
@@ -42,6 +59,7 @@ class ServerLine:
     next_look_at: datetime | None
     last_error: str | None
     created_at: datetime
+    move: MoveLine | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +75,7 @@ class RouterLine:
     revision: int
     endpoints: int
     created_at: datetime
+    move: MoveLine | None = None
 
 
 def servers(session: Session) -> tuple[ServerLine, ...]:
@@ -88,6 +107,7 @@ def routers(session: Session) -> tuple[RouterLine, ...]:
             revision=row.revision,
             endpoints=used.get(row.id, 0),
             created_at=row.created_at,
+            move=_move(row),
         )
         for row in session.exec(select(RouterRow).order_by(RouterRow.name))
     )
@@ -130,4 +150,13 @@ def _server(row: Server, count: int, managed: int, seen_at: datetime | None, ite
         next_look_at=item.due_at if item is not None else None,
         last_error=item.last_error if item is not None else None,
         created_at=row.created_at,
+        move=_move(row),
     )
+
+
+def _move(row: Server | RouterRow) -> MoveLine | None:
+    if row.move is None:
+        return None
+    told = row.move
+    at = datetime.fromisoformat(told["at"])
+    return MoveLine(told["settings"], told["place"], told["by_name"], told["by"], at, tuple(told["endpoints"]))

@@ -28,6 +28,8 @@ class Server(Row, table=True):
     upstream: str
     """`host:port` at which routers reach its inference address."""
     sealed_credential: str | None = None
+    move: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
+    """Where it is asked to be instead, and by whom, until somebody else confirms it."""
     revision: int = 1
     created_by: str
     created_at: datetime = Field(sa_column=utc())
@@ -45,6 +47,8 @@ class RouterRow(Row, table=True):
     settings: dict[str, Any] = Field(sa_column=json())
     public_url: str
     sealed_credential: str | None = None
+    move: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
+    """As of a server."""
     revision: int = 1
     created_by: str
     created_at: datetime = Field(sa_column=utc())

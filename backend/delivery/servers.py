@@ -10,15 +10,15 @@ from pydantic import BaseModel, ValidationError
 from sqlmodel import col, select
 
 from backend.access.service import require
-from backend.core import work
-from backend.core.canonical import canonical, digest
+from backend.core.canonical import canonical
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.core.sealed import Sealer
 from backend.core.unit import Unit
-from backend.delivery.addresses import check_upstream, check_url, check_urls, is_in_memory, origin, origins
+from backend.delivery import moves
+from backend.delivery.addresses import check_upstream, check_url, check_urls, is_in_memory, origins
 from backend.delivery.baselines import Unmanaged, unmanaged
 from backend.delivery.named import add_named, named
 from backend.delivery.routers.port import Router, RouterAbilities, RouterFacts
@@ -114,7 +114,7 @@ class Servers:
             )  # fmt: skip
             row.sealed_credential = self._sealed(row.id, credential)
             add_named(tx, row)
-            tx.record("server.register", row, after=_told(row))
+            tx.record("server.register", row, after=moves.told(row))
             return row
 
     def register_router(
@@ -140,7 +140,7 @@ class Servers:
             )  # fmt: skip
             row.sealed_credential = self._sealed(row.id, credential)
             add_named(tx, row)
-            tx.record("router.register", row, after=_told(row))
+            tx.record("router.register", row, after=moves.told(row))
             return row
 
     def edit(
@@ -156,6 +156,7 @@ class Servers:
     ) -> Server:
         """Changes what is given; its endpoints are looked at again at once. `revision` is the one that the caller saw.
 
+        Under managed endpoints whose changes need approvals, another place waits in `move` until somebody else confirms it.
         A credential that is not given stays, unless the server moves: then it has to be entered again.
         """
         known = self._known(actor, "server.edit", Server, name)
@@ -163,11 +164,8 @@ class Servers:
         self._check_upstream(known.kind, _or(upstream, known.upstream))
         with self._database.unit(actor) as tx:
             row = self._opened(tx, Server, name, revision)
-            before = _told(row)
-            self._keep_credential(row, checked, credential, forget=forget_credential)
-            row.settings, row.upstream = checked, _or(upstream, row.upstream)
-            tx.record("server.edit", row, before=before, after=_told(row, renewed=bool(credential)))
-            work.wake(tx, "server", row.id)
+            sealed = self._credential_after(row, checked, credential, forget=forget_credential)
+            moves.make(tx, row, moves.Wanted(checked, _or(upstream, row.upstream), sealed, renewed=bool(credential)))
             return row
 
     def edit_router(
@@ -187,13 +185,28 @@ class Servers:
         self._check_public_url(known.kind, _or(public_url, known.public_url))
         with self._database.unit(actor) as tx:
             row = self._opened(tx, RouterRow, name, revision)
-            before = _told(row)
-            self._keep_credential(row, checked, credential, forget=forget_credential)
-            row.settings, row.public_url = checked, _or(public_url, row.public_url)
-            tx.record("router.edit", row, before=before, after=_told(row, renewed=bool(credential)))
-            behind = select(Endpoint.server_id).where(Endpoint.router_id == row.id).distinct()
-            work.wake_many(tx, "server", sorted(tx.session.exec(behind)))
+            sealed = self._credential_after(row, checked, credential, forget=forget_credential)
+            moves.make(tx, row, moves.Wanted(checked, _or(public_url, row.public_url), sealed, renewed=bool(credential)))
             return row
+
+    def confirm_move(self, actor: Actor, name: str, *, revision: int) -> Server:
+        """Applies a move that somebody else asked for, as it was entered. `revision` is the one that the caller saw.
+
+        Refusal codes: not-allowed, own-request, nothing-to-confirm, stale-write.
+        """
+        return self._settle_move(actor, Server, name, revision, moves.confirm)
+
+    def confirm_router_move(self, actor: Actor, name: str, *, revision: int) -> RouterRow:
+        """The same for a router."""
+        return self._settle_move(actor, RouterRow, name, revision, moves.confirm)
+
+    def drop_move(self, actor: Actor, name: str, *, revision: int) -> Server:
+        """Gives up a move that waits; the server stays where it is."""
+        return self._settle_move(actor, Server, name, revision, moves.drop)
+
+    def drop_router_move(self, actor: Actor, name: str, *, revision: int) -> RouterRow:
+        """The same for a router."""
+        return self._settle_move(actor, RouterRow, name, revision, moves.drop)
 
     def remove(self, actor: Actor, name: str) -> None:
         """Forgets a server that no endpoint stands on. Nothing is called; what runs there goes on running."""
@@ -252,6 +265,12 @@ class Servers:
         tx.expect(row, revision)
         return row
 
+    def _settle_move(self, actor: Actor, table: type[R], name: str, revision: int, settle: Callable[[Unit, R], None]) -> R:
+        with self._database.unit(actor) as tx:
+            row = self._opened(tx, table, name, revision)
+            settle(tx, row)
+            return row
+
     def _remove(self, actor: Actor, table: type[R], name: str) -> None:
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.remove")
@@ -263,7 +282,7 @@ class Servers:
                     "Remove its endpoints first; a managed endpoint cannot be removed.",
                     code="in-use",
                 )
-            tx.record(f"{table.__subject__}.remove", row, before=_told(row))
+            tx.record(f"{table.__subject__}.remove", row, before=moves.told(row))
             tx.session.delete(row)
 
     def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,18 +311,19 @@ class Servers:
         if not is_in_memory(kind, url):
             check_url(self._guard, url, "the public URL")
 
-    def _keep_credential(self, row: R, settings: Mapping[str, Any], credential: str | None, *, forget: bool) -> None:
+    def _credential_after(self, row: R, settings: Mapping[str, Any], credential: str | None, *, forget: bool) -> str | None:
         """A credential is never sent to an address that it was not entered for."""
         if credential:
-            row.sealed_credential = self._sealed(row.id, credential)
-        elif forget:
-            row.sealed_credential = None
-        elif row.sealed_credential is not None and not set(origins(settings)) <= set(origins(row.settings)):
+            return self._sealed(row.id, credential)
+        if forget or row.sealed_credential is None:
+            return None
+        if not set(origins(settings)) <= set(origins(row.settings)):
             raise Refusal(
                 f"The credential of {row.name} was entered for another address.",
                 "Enter it again, or choose to forget it.",
                 code="credential-needed",
             )
+        return row.sealed_credential
 
     def _sealed(self, row_id: str, credential: str | None) -> str | None:
         if not credential:
@@ -319,19 +339,6 @@ class Servers:
 
 def _or(given: T | None, known: T) -> T:
     return known if given is None else given
-
-
-def _told(row: Server | RouterRow, *, renewed: bool = False) -> dict[str, Any]:
-    """What the ledger says: where it is and which settings it has (as a digest), whether there is a credential, never more."""
-    place = {"upstream": row.upstream} if isinstance(row, Server) else {"public_origin": origin(row.public_url)}
-    facts = {
-        **row.facts("name", "kind"),
-        **place,
-        "origins": origins(row.settings),
-        "settings_digest": digest(row.settings),
-        "has_credential": row.sealed_credential is not None,
-    }
-    return {**facts, "credential_renewed": True} if renewed else facts
 
 
 def _open_credential(row: Server | RouterRow) -> list[str]:

@@ -163,11 +163,17 @@ class FlightsSetup:
         if known is None:
             servers.register(olga, name=SERVER, kind=RUNTIME, settings=server, upstream=upstream, credential=triton.admin_key)
         else:
-            servers.edit(olga, SERVER, revision=known.revision, settings=server, upstream=upstream, credential=triton.admin_key)
+            row = servers.edit(
+                olga, SERVER, revision=known.revision, settings=server, upstream=upstream, credential=triton.admin_key
+            )
+            if row.move is not None:  # other ports than the last time: production stands there, so a second person confirms it
+                servers.confirm_move(self.cast.otto, SERVER, revision=row.revision)
         if known_router is None:
             servers.register_router(olga, name=ROUTER, kind="envoy", settings=router, public_url=envoy.url)
         else:
-            servers.edit_router(olga, ROUTER, revision=known_router.revision, settings=router, public_url=envoy.url)
+            moved = servers.edit_router(olga, ROUTER, revision=known_router.revision, settings=router, public_url=envoy.url)
+            if moved.move is not None:
+                servers.confirm_router_move(self.cast.otto, ROUTER, revision=moved.revision)
 
     def _create(self, name: str, environment: str) -> None:
         self.backend.endpoints.create(

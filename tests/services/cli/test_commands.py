@@ -300,6 +300,17 @@ def test_a_credential_is_read_from_standard_input_and_shown_nowhere(world: World
     assert countersign("router", "list", by="ana").content["routers"][0]["endpoints"] == 1
 
 
+def test_a_server_under_production_moves_when_a_second_person_confirms(world: World, countersign: CommandLine) -> None:
+    asked = countersign("server", "edit", "s", "--upstream", "127.0.0.1:9000", by="olga").content["server"]
+    assert (asked["upstream"], asked["move"]["place"], asked["move"]["endpoints"]) == ("", "127.0.0.1:9000", [ENDPOINT])
+    revision = str(asked["revision"])
+    assert countersign("server", "confirm-move", "s", "--revision", revision, by="olga").error == "own-request"
+    moved = countersign("server", "confirm-move", "s", "--revision", revision, by="otto").content["server"]
+    assert (moved["upstream"], moved["move"]) == ("127.0.0.1:9000", None)
+    assert countersign("server", "drop-move", "s", by="olga").error == "nothing-to-confirm"
+    assert countersign("router", "edit", "nowhere", "--public-url", "http://127.0.0.1:1", by="olga").error == "not-found"
+
+
 def test_settings_are_checked_by_the_adapter(world: World, countersign: CommandLine) -> None:
     wrong = ("--kind", "memory", "--upstream", "127.0.0.1:1", "--settings", "-")
     answer = countersign("server", "register", "x", *wrong, by="olga", given='{"nmae": "x"}')

@@ -13,6 +13,7 @@ from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import CountersignError, ExternalFailure, NotFound
 from backend.core.outbound import Guard
+from backend.delivery import queries
 from backend.delivery.addresses import check_upstream, check_url, check_urls
 from backend.delivery.rows import Authorization, Endpoint, Look, Observation, Proof, PushRecord, Server
 from backend.delivery.targets.memory_server import Fault
@@ -208,6 +209,65 @@ def test_editing_a_router_wakes_every_server_behind_it(around: Surroundings) -> 
     before = around.wakes(server.id)
     around.servers.edit_router(around.as_("olga"), "edge", revision=1, public_url="http://127.0.0.1:10001")
     assert around.wakes(server.id) == before + 1
+
+
+def _managed(around: Surroundings, environment: str = "production") -> None:
+    around.endpoint(router="edge", environment=environment)
+    around.change("delay", mode="managed")
+
+
+def test_what_leads_approved_traffic_elsewhere_waits_for_a_second_person(around: Surroundings) -> None:
+    row, _ = around.server(upstream=UPSTREAM, credential=SECRET), around.behind_router()
+    _managed(around)
+    servers, olga, otto, woken = around.servers, around.as_("olga"), around.as_("otto"), around.wakes(row.id)
+    asked = servers.edit(olga, "srv", revision=1, upstream="127.0.0.1:9000")
+    assert (asked.upstream, asked.revision, around.wakes(row.id)) == (UPSTREAM, 2, woken)
+    with around.database.read() as session:
+        (line,) = queries.servers(session)
+    assert (line.move.place, line.move.by, line.move.endpoints) == ("127.0.0.1:9000", olga.name, ("delay",))
+    assert SECRET not in repr(asked.move)
+    refused("own-request", servers.confirm_move, olga, "srv", revision=2)
+    refused("not-allowed", servers.confirm_move, around.as_("ben"), "srv", revision=2)
+    refused("stale-write", servers.confirm_move, otto, "srv", revision=1)
+    moved = servers.confirm_move(otto, "srv", revision=2)
+    assert (moved.upstream, moved.move, around.wakes(row.id)) == ("127.0.0.1:9000", None, woken + 1)
+    assert around.opener.open(row.id, moved.sealed_credential) == SECRET
+    (event,) = around.events("server.edit")
+    assert (event.actor_id, event.after["asked_by"], event.after["upstream"]) == (otto.id, olga.id, "127.0.0.1:9000")
+    refused("nothing-to-confirm", servers.confirm_move, otto, "srv", revision=3)
+    around.check_ledger()
+
+
+def test_a_move_of_a_router_can_be_given_up_or_asked_anew(around: Surroundings) -> None:
+    around.server()
+    around.behind_router()
+    _managed(around)
+    servers, olga, otto = around.servers, around.as_("olga"), around.as_("otto")
+    servers.edit_router(olga, "edge", revision=1, public_url="http://127.0.0.1:10001")
+    kept = servers.drop_router_move(olga, "edge", revision=2)
+    assert (kept.move, kept.public_url == "http://127.0.0.1:10001") == (None, False)
+    servers.edit_router(olga, "edge", revision=3, public_url="http://127.0.0.1:10002")
+    servers.edit_router(otto, "edge", revision=4, public_url="http://127.0.0.1:10003")
+    refused("own-request", servers.confirm_router_move, otto, "edge", revision=5)
+    assert servers.confirm_router_move(olga, "edge", revision=5).public_url == "http://127.0.0.1:10003"
+    assert around.events("router.ask_move")[0].after["endpoints"] == ["delay"]
+    around.check_ledger()
+
+
+def test_where_no_approval_is_asked_for_one_person_moves_a_server(around: Surroundings) -> None:
+    around.server(upstream=UPSTREAM)
+    around.behind_router()
+    _managed(around, "staging")
+    moved = around.servers.edit(around.as_("olga"), "srv", revision=1, upstream="127.0.0.1:9000")
+    assert (moved.upstream, moved.move) == ("127.0.0.1:9000", None)
+
+
+def test_a_new_credential_for_the_same_place_needs_no_second_person(around: Surroundings) -> None:
+    row = around.server(upstream=UPSTREAM, credential="old")
+    around.behind_router()
+    _managed(around)
+    edited = around.servers.edit(around.as_("olga"), "srv", revision=1, upstream=UPSTREAM, credential=SECRET)
+    assert (edited.move, around.opener.open(row.id, edited.sealed_credential)) == (None, SECRET)
 
 
 def test_a_test_tells_what_is_there_and_says_when_nobody_answers(around: Surroundings) -> None:

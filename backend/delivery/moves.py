@@ -1,0 +1,136 @@
+"""Where a server or a router is: one person changes it, except under managed endpoints whose changes need approvals.
+
+There it would lead their traffic to whatever answers at the new place, so that somebody else has to confirm it, as with a
+change. Joiners: they take the unit first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from backend.core import work
+from backend.core.canonical import digest
+from backend.core.context import Actor
+from backend.core.errors import Refusal
+from backend.core.unit import Unit
+from backend.delivery.addresses import origin, origins
+from backend.delivery.rows import Endpoint, RouterRow, Server
+from backend.policy import service as policy
+
+Row = Server | RouterRow
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an edit makes of a row. `place`: a server's upstream, a router's public URL."""
+
+    settings: Mapping[str, Any]
+    place: str
+    sealed_credential: str | None
+    renewed: bool = False
+
+
+def make(tx: Unit, row: Row, wanted: Wanted) -> None:
+    """Applies an edit, or keeps it as a move that a second person has to confirm. Any older move is replaced."""
+    moves = (dict(wanted.settings), wanted.place) != (row.settings, place_of(row))
+    row.move = None
+    if moves and (served := needing_approval(tx.session, row)):
+        row.move = {
+            "settings": dict(wanted.settings),
+            "place": wanted.place,
+            "sealed_credential": wanted.sealed_credential,
+            "renewed": wanted.renewed,
+            "by": tx.actor.id,
+            "by_name": tx.actor.name,
+            "interests": sorted(_interests(tx.actor)),
+            "at": tx.now.isoformat(),
+            "endpoints": served,
+        }
+        tx.record(f"{row.__subject__}.ask_move", row, before=told(row), after={**move_told(row), "endpoints": served})
+        return
+    _apply(tx, row, wanted)
+
+
+def confirm(tx: Unit, row: Row) -> None:
+    """Applies the move that waits. Refusal `nothing-to-confirm`, or `own-request` for who asked for it."""
+    move = _waiting(row)
+    if _interests(tx.actor) & set(move["interests"]):
+        raise Refusal(
+            f"You asked for this move of {row.name}, or whoever owns you or is owned by you did.",
+            "Ask another operator or admin to confirm it.",
+            code="own-request",
+        )
+    row.move = None
+    wanted = Wanted(move["settings"], move["place"], move["sealed_credential"], renewed=bool(move["renewed"]))
+    _apply(tx, row, wanted, asked_by=str(move["by"]))
+
+
+def drop(tx: Unit, row: Row) -> None:
+    """Gives up the move that waits; nothing has changed."""
+    _waiting(row)
+    before = move_told(row)
+    row.move = None
+    tx.record(f"{row.__subject__}.drop_move", row, before=before, after=told(row))
+
+
+def needing_approval(session: Session, row: Row) -> list[str]:
+    """Managed endpoints that stand there and whose environment's policy asks for approvals, by name."""
+    column = col(Endpoint.server_id if isinstance(row, Server) else Endpoint.router_id)
+    query = select(Endpoint.name, Endpoint.environment).where(column == row.id, Endpoint.mode == "managed")
+    found = list(session.exec(query.order_by(Endpoint.name)))
+    asks = {one: policy.in_force(session, one).policy.approvals_needed for one in {environment for _, environment in found}}
+    return [name for name, environment in found if asks[environment]]
+
+
+def place_of(row: Row) -> str:
+    """A server's upstream, a router's public URL."""
+    return row.upstream if isinstance(row, Server) else row.public_url
+
+
+def told(row: Row, *, renewed: bool = False) -> dict[str, Any]:
+    """What the ledger says: where it is and which settings it has (as a digest), whether there is a credential, never more."""
+    facts = {
+        **row.facts("name", "kind"),
+        **_place_told(row, row.settings, place_of(row)),
+        "has_credential": row.sealed_credential is not None,
+    }
+    return {**facts, "credential_renewed": True} if renewed else facts
+
+
+def move_told(row: Row) -> dict[str, Any]:
+    """The move that waits, in the same words and without its credential."""
+    move = _waiting(row)
+    return {**row.facts("name", "kind"), **_place_told(row, move["settings"], move["place"]), "asked_by": move["by"]}
+
+
+def _apply(tx: Unit, row: Row, wanted: Wanted, *, asked_by: str | None = None) -> None:
+    before = told(row)
+    row.settings, row.sealed_credential = dict(wanted.settings), wanted.sealed_credential
+    if isinstance(row, Server):
+        row.upstream = wanted.place
+        woken = [row.id]
+    else:
+        row.public_url = wanted.place
+        woken = sorted(tx.session.exec(select(Endpoint.server_id).where(Endpoint.router_id == row.id).distinct()))
+    after = told(row, renewed=wanted.renewed) | ({"asked_by": asked_by} if asked_by is not None else {})
+    tx.record(f"{row.__subject__}.edit", row, before=before, after=after)
+    work.wake_many(tx, "server", woken)
+
+
+def _waiting(row: Row) -> dict[str, Any]:
+    if row.move is None:
+        raise Refusal(f"No move of {row.name} waits to be confirmed.", "Look at it as it is now.", code="nothing-to-confirm")
+    return row.move
+
+
+def _interests(actor: Actor) -> set[str]:
+    return {one for one in (actor.id, actor.owner_id) if one}
+
+
+def _place_told(row: Row, settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+    where = {"upstream": place} if isinstance(row, Server) else {"public_origin": origin(place)}
+    return {**where, "origins": origins(settings), "settings_digest": digest(dict(settings))}
