@@ -40,8 +40,7 @@ class PackageLine:
 
 def live_models(environment: str) -> sa.Select[Any]:
     """A query for the names of models of which something was admitted in an environment."""
-    query = select(Endpoint.model).where(Endpoint.environment == environment, Endpoint.generation > 0)
-    return query
+    return select(Endpoint.model).where(Endpoint.environment == environment, Endpoint.generation > 0)
 
 
 def of_model(session: Session, model: str, *, now: datetime, interval: timedelta) -> tuple[Placement, ...]:
