@@ -144,7 +144,7 @@ def empty(asked: Asked, *, may_register: bool) -> bool:
         return mirror.nothing_mirrored(may_register=may_register)
     return components.empty(
         "No model matches",
-        "Every word has to stand in the name, the description, the owner or a tag (written key=value). Change or clear a filter.",
+        "Every word has to be in the name, the description, the owner or a tag (written key=value). Clear a filter.",
         icon="search_off",
     )
 

@@ -107,7 +107,7 @@ def nothing_mirrored(*, may_register: bool) -> bool:
         return False
     return components.empty(
         "No model has been read yet",
-        "The worker reads MLflow once a minute; the line above says how that goes. If your registry is empty, log a model there, "
+        "The worker reads MLflow once a minute; the line above says how that goes. Where MLflow is empty, log a model there, "
         "or upload one here.",
         icon="deployed_code",
         step="Register a version" if may_register else "",
