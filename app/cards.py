@@ -88,10 +88,10 @@ def edit(model: str, newest: CardView | None) -> None:
     _keep(model)
     _warn_of_others(model, begun, newest)
     left, right = components.pair()
-    with left, components.card("Text", "Markdown; the preview follows when you leave the field", border=False) as head:
+    with left, components.card("Text", "Markdown", border=False) as head:
         head.button("Insert the template", icon=":material/post_add:", on_click=_insert, args=(model,), type="tertiary")
         text = st.text_area("Text", key=_key(model, "text"), height=460, max_chars=LONGEST_CARD, label_visibility="collapsed")
-    with right, components.card("Preview", "no script, no picture from elsewhere", border=False):
+    with right, components.card("Preview", "as others see it, once you leave the text", border=False):
         st.markdown(harmless(text or "") or ":small[:gray[Nothing yet.]]")
     _save(model, text or "", begun)
 

@@ -113,15 +113,14 @@ def columns(shown: Shown) -> dict[str, Any]:
     fills = current().pills
     flags = {"Pickled": fills["orange"], "Gone": fills["orange"]}
     return {
-        "Model": st.column_config.TextColumn(width=216),
-        "Latest": st.column_config.TextColumn(width=62),
-        "Live": placed.column("What is live where", shown.placed, width=250),
-        "Registered": st.column_config.TextColumn("Registered", width=86, help="Registered here, of what MLflow has"),
-        "Aliases": st.column_config.TextColumn(width=150),
-        "Owner": st.column_config.TextColumn(width=96),
-        "Last change (UTC)": st.column_config.DatetimeColumn(format="D MMM YYYY HH:mm", timezone="UTC", width=132),
-        "Age": st.column_config.TextColumn(width=92),
+        "Model": st.column_config.TextColumn(width=196),
+        "Latest": st.column_config.TextColumn(width=56),
+        "Live": placed.column("What is live where", shown.placed, width=276),
+        "Registered": st.column_config.TextColumn("Registered", width=84, help="Registered here, of what MLflow has"),
         "Flag": st.column_config.MultiselectColumn(options=list(flags), color=list(flags.values()), width=72),
+        "Aliases": st.column_config.TextColumn(width=124),
+        "Owner": st.column_config.TextColumn(width=84),
+        "Last change (UTC)": st.column_config.TextColumn(width=176),
     }
 
 
@@ -175,8 +174,7 @@ def _record(line: ModelLine, counts: Counts, lines: Sequence[EndpointLine], now:
         "Registered": f"{counts.registered} of {counts.told}",
         "Aliases": ", ".join(f"{alias} v{number}" for alias, number in line.aliases),
         "Owner": line.owner,
-        "Last change (UTC)": line.updated_at,
-        "Age": times.age(line.updated_at, now),
+        "Last change (UTC)": f"{times.short(line.updated_at)} · {times.age(line.updated_at, now)}",
         "Flag": [*(["Pickled"] if counts.pickled else []), *(["Gone"] if line.removed_at else [])],
     }
 

@@ -39,7 +39,7 @@ def ask(model: str, numbers: Sequence[int], chosen: int | None, live: Iterable[i
         placeholder="Choose two or more versions",
         width=420,
     )
-    return [int(one[1:]) for one in picked]
+    return sorted(int(one[1:]) for one in picked)
 
 
 def read(look: wiring.Reading, model: str, numbers: Sequence[int]) -> Comparison | None:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import components, identity, mirror, versions, ways
 from app.plain import escape
+from app.states import badge
 from app.versions import Whole
 
 _PROPOSE = ":material/rocket_launch:"
@@ -61,15 +62,14 @@ def placements(found: Whole) -> None:
             icon="lan",
         )
         return
-    for name, runs, state in versions.placements(found):
+    for one in found.placements:
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
-            st.markdown(f"{name}", width="stretch")
-            st.markdown(f":small[{runs}]", width="content")
-            st.markdown(state, width="content")
-    names = [one.endpoint.name for one in found.placements]
-    opened = st.menu_button("Open an endpoint", names, key="open-endpoint", icon=":material/lan:")
-    if opened is not None:
-        ways.go("endpoint", endpoint=opened)
+            name = escape(one.endpoint.name)
+            st.markdown(f":small[**{name}**  \n:gray[{versions.runs(one)}]]", width="stretch")
+            st.markdown(badge("endpoint", one.endpoint.state), width="content")
+            arrow = ":material/chevron_right:"
+            if st.button("Open", key=f"place.{one.endpoint.id}", type="tertiary", icon=arrow, icon_position="right"):
+                ways.go("endpoint", endpoint=one.endpoint.name)
 
 
 def aliases(found: Whole, now: datetime) -> None:

@@ -169,7 +169,7 @@ def _holds(wanted: Wanted) -> Iterable[sa.ColumnElement[bool]]:
 
 def _counted(session: Session, model_id: Any, ids: Sequence[str], *conditions: Any) -> dict[str, int]:
     query = sa.select(model_id, sa.func.count()).where(model_id.in_(ids), *conditions).group_by(model_id)
-    return dict(session.connection().execute(query).tuples().all()) if ids else {}
+    return {str(key): int(number) for key, number in session.connection().execute(query)} if ids else {}
 
 
 def _first_distinct(session: Session, column: Any, condition: Any) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
 from backend.access.service import require
@@ -48,6 +49,7 @@ class _Work:
     number: int | None = None
     error: Exception | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    told: threading.Event = field(default_factory=threading.Event)
 
     def progress(self, fraction: float, words: str) -> None:
         self.fraction, self.doing = fraction, words
@@ -112,7 +114,7 @@ class Intake:
         with self._lock:
             work = self._running.get(identifier)
         if work is not None:
-            work.ended.wait(seconds)
+            work.told.wait(seconds)
         with self._database.read() as session:
             return intakes.one(session, identifier, now=self._database.now(session))
 
@@ -167,21 +169,32 @@ class Intake:
             now = (round(work.fraction, 2), work.doing)
             if now != said or time.monotonic() - at >= _BEAT_SECONDS:
                 said, at = now, time.monotonic()
-                self._write(work, lambda _tx: {})
+                self._try_to_write(work, lambda _tx: {})
+        outcome = _outcome(work)
+        while not self._try_to_write(work, lambda tx: {"finished_at": tx.now, **outcome}):
+            time.sleep(_BEAT_SECONDS)  # the database is away: the work is done, and will be told of once it is back
         self._finish(work)
 
     def _finish(self, work: _Work) -> None:
-        self._write(work, lambda tx: {"finished_at": tx.now, **_outcome(work)})
         if work.archive is not None and (work.number is not None or not isinstance(work.error, ExternalFailure)):
             work.archive.unlink(missing_ok=True)
         with self._lock:
             self._running.pop(work.row.id, None)
+        work.told.set()
+
+    def _try_to_write(self, work: _Work, more: Callable[[Unit], dict[str, Any]]) -> bool:
+        try:
+            self._write(work, more)
+        except SQLAlchemyError as error:
+            log.warning("intake_not_noted", intake=work.row.id, error=type(error).__name__)
+            return False
+        return True
 
     def _write(self, work: _Work, more: Callable[[Unit], dict[str, Any]]) -> None:
-        values = {"fraction": work.fraction, "doing": work.doing[:200], "number": work.number}
+        values: dict[str, Any] = {"fraction": work.fraction, "doing": work.doing[:200], "number": work.number}
         with self._database.unit(work.actor) as tx:
             table: sa.Table = IntakeRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it
-            change = sa.update(table).where(table.c.id == work.row.id).values(**values, beat_at=tx.now, **more(tx))
+            change = sa.update(table).where(table.c.id == work.row.id).values({**values, "beat_at": tx.now, **more(tx)})
             tx.session.connection().execute(change)
 
     def _keep(self, identifier: str, archive: BinaryIO) -> Path:

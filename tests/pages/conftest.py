@@ -16,6 +16,7 @@ from backend.bootstrap import Backend
 from backend.settings import Settings
 from tests.browsers import chromium
 from tests.installations import copied, populated
+from tests.model_story import told
 
 __all__ = ["backend", "chromium", "filled", "full", "full_page", "page", "prepared"]
 
@@ -46,6 +47,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which people worked for a week (`tests.installations`); leave it as it is."""
     folder = tmp_path_factory.mktemp("filled") / "data"
     populated(folder)
+    told(folder)
     return folder
 
 
