@@ -46,12 +46,13 @@ def place(name: str, *wanted: object) -> Place:
     return Place(name, st.query_params.get(name, ""))
 
 
-def walk(place: Place, count: str, following: str | None) -> None:
+def walk(place: Place, count: str, following: str | None, *, words: tuple[str, str] = ("Newer", "Older")) -> None:
     """The result count, and the ways to the newer and the older page.
 
     Args:
         count: what is shown, in words ("50 rows, 431 to 480").
         following: the key of the next page; None on the last one.
+        words: what the ways are called, where the order is not one of time.
     """
     trail: tuple[str, ...] = st.session_state.get(f"{place.name}.trail", ())
     back = (place.name, trail[-1] if trail else "", trail[:-1])
@@ -59,8 +60,8 @@ def walk(place: Place, count: str, following: str | None) -> None:
     newer, older = f"{place.name}.newer", f"{place.name}.older"
     # On the left: the table's own tools come up at its right upper corner.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button("Newer", icon=":material/chevron_left:", key=newer, on_click=_go, args=back, disabled=not place.key)
-        st.button("Older", icon=":material/chevron_right:", key=older, on_click=_go, args=on, disabled=following is None)
+        st.button(words[0], icon=":material/chevron_left:", key=newer, on_click=_go, args=back, disabled=not place.key)
+        st.button(words[1], icon=":material/chevron_right:", key=older, on_click=_go, args=on, disabled=following is None)
         st.markdown(f":small[:gray[{count}]]", width="stretch")
 
 

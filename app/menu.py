@@ -38,6 +38,10 @@ class Entry:
 
 PAGES: tuple[Entry, ...] = (
     Entry("overview", "Overview", "space_dashboard"),
+    Entry("models", "Models", "deployed_code"),
+    Entry("model", "Model", "deployed_code", hidden=True),
+    Entry("card", "Model card", "description", hidden=True),
+    Entry("register", "Register", "add_box", hidden=True),
     Entry("audit", "Audit", "receipt_long", action="audit.read"),
     Entry("ledger_row", "Ledger row", "receipt_long", hidden=True),
     Entry("admin", "Admin", "admin_panel_settings"),

@@ -116,6 +116,38 @@ LOOKS: dict[str, dict[str, Look]] = {
         "alone": Look("One person alone", "person_alert", "orange"),
         "unsatisfiable": Look("Cannot be met", "error", "red"),
     },
+    "version": {
+        "registered": Look("Registered", "task_alt", "green"),
+        "unregistered": Look("Not registered", "radio_button_unchecked", "gray"),
+        "removed": Look("Gone from MLflow", "delete", "orange"),
+        "pickled": Look("Pickled code", "warning", "orange"),
+        "changed": Look("Changed in MLflow since", "edit", "orange"),
+    },
+    "author": {
+        "verified": Look("Verified", "verified_user", "green"),
+        "claimed": Look("Claimed", "person", "gray"),
+    },
+    "alias": {
+        "there": Look("As proved", "check_circle", "green"),
+        "moved": Look("Moved by hand", "back_hand", "red"),
+        "pending": Look("To be written", "schedule", "blue"),
+        "other": Look("Not ours", "label", "gray"),
+    },
+    "mirror": {
+        "fresh": Look("Up to date", "check_circle", "green"),
+        "stale": _STALE,
+        "reading": Look("Reading", "sync", "blue"),
+        "failing": Look("MLflow fails", "cloud_off", "red"),
+        "never": Look("Never read", "pending", "orange"),
+        "none": Look("No registry", "link_off", "gray"),
+    },
+    "intake": {
+        "running": _RUNNING,
+        "done": Look("Registered", "task_alt", "green"),
+        "refused": Look("Refused", "front_hand", "orange"),
+        "failed": _FAILED,
+        "interrupted": Look("Interrupted", "power_off", "orange"),
+    },
     "identity": {
         "active": Look("Active", "check_circle", "green"),
         "deactivated": Look("Deactivated", "person_off", "gray"),

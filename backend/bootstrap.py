@@ -33,6 +33,8 @@ from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
 from backend.policy.service import Policies
+from backend.registry.cards import Cards
+from backend.registry.intake import Intake
 from backend.registry.mirror import Mirror
 from backend.registry.mlflow import MlflowRegistry
 from backend.registry.rows import Model, Version
@@ -55,6 +57,8 @@ class Backend:
     policies: Policies
     audit: Audit
     versions: Versions
+    intake: Intake
+    cards: Cards
     mirror: Mirror
     packaging: Packaging
     servers: Servers
@@ -91,6 +95,8 @@ def build(settings: Settings) -> Backend:
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,
+        intake=Intake(database, versions, settings.data_dir / "uploads"),
+        cards=Cards(database),
         mirror=Mirror(database, registry, lease_seconds=settings.lease_seconds),
         packaging=packaging,
         servers=Servers(database, guard, _sealer(settings), connections, router_type, in_memory=settings.demo_identities),

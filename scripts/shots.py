@@ -3,7 +3,7 @@
     python scripts/shots.py [WORD ...] [--out shots] [--whole]
 
 Words choose the states whose name holds one of them. To add a state, add a line to `SHOTS`; what it needs in the database is
-put there by its installation (`fresh`: just migrated; `busy`: people have worked in it).
+put there by its installation (`fresh`: just migrated; `busy`: people have worked in it; `full`: `tests.installations`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -23,6 +24,8 @@ from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
 from tests.browsers import FLAGS, Visit, serve, visit
+from tests.installations import CHURN, FLIGHTS, populated
+from tests.model_story import BAGS, told
 
 SIZES = ((1440, 900), (1024, 768))
 SCHEMES = ("light", "dark")
@@ -56,6 +59,22 @@ SHOTS: tuple[Shot, ...] = (
     Shot("overview", "/", "Overview"),
     Shot("overview-fresh", "/", "Overview", installation="fresh"),
     Shot("overview-not-allowed", "/", "Overview", "ana"),
+    Shot("models", "/models", "Models", "ana", installation="full"),
+    Shot("models-filtered", "/models?q=flight&live=production", "Models", "ana", installation="full"),
+    Shot("models-no-match", "/models?q=nothing+like+that", "Models", "ana", installation="full"),
+    Shot("models-unread", "/models", "Models", "ana"),
+    Shot("models-no-registry", "/models", "Models", "audra", installation="fresh"),
+    Shot("model", f"/model?model={quote(FLIGHTS)}", FLIGHTS, "ana", installation="full"),
+    Shot("model-not-registered", f"/model?model={quote(FLIGHTS)}&version=5", FLIGHTS, "ana", installation="full"),
+    Shot("model-pickled", f"/model?model={quote(BAGS)}&version=2", BAGS, "olga", installation="full"),
+    Shot("model-hostile", f"/model?model={quote(CHURN)}&version=1", "churn", "audra", installation="full"),
+    Shot("model-unknown", "/model?model=nothing", "Model", "ana", installation="full"),
+    Shot("card-edit", f"/card?model={quote(FLIGHTS)}", "Card", "ana", installation="full"),
+    Shot("card-old", f"/card?model={quote(FLIGHTS)}&revision=1", "Card", "ana", installation="full"),
+    Shot("card-read", f"/card?model={quote(CHURN)}", "Card", "audra", installation="full"),
+    Shot("register", f"/register?model={quote(BAGS)}", "Register", "ana", installation="full"),
+    Shot("register-upload", f"/register?model={quote(BAGS)}&how=upload", "Register", "ana", installation="full"),
+    Shot("register-not-allowed", "/register", "Register", "ben", installation="full"),
     Shot("audit", "/audit", "Audit", "audra"),
     Shot("audit-verified", "/audit", "Audit", "audra", press("Verify the chain")),
     Shot("audit-filtered", "/audit?action=freeze.set", "Audit", "audra"),
@@ -88,7 +107,21 @@ def busy(backend: Backend) -> None:
     backend.identities.deactivate(otto, "carla")
 
 
-INSTALLATIONS: dict[str, Callable[[Backend], None]] = {"fresh": fresh, "busy": busy}
+def full(backend: Backend) -> None:
+    """Every state of endpoints and changes."""
+    populated(backend.settings.data_dir)
+    told(backend.settings.data_dir)
+
+
+INSTALLATIONS: dict[str, Callable[[Backend], None]] = {"fresh": fresh, "busy": busy, "full": full}
+
+
+_MLFLOW: dict[str, dict[str, str]] = {
+    "fresh": {},
+    "busy": {"COUNTERSIGN_MLFLOW_URL": "http://127.0.0.1:9"},
+    "full": {"COUNTERSIGN_MLFLOW_URL": "http://127.0.0.1:9"},
+}
+"""Installation -> whether its web process knows of a registry; that one does not answer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,7 +146,7 @@ def _photograph(installation: str, wanted: Sequence[Shot], out: Path, *, whole: 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _prepare(folder / "data", INSTALLATIONS[installation])
-        with serve(folder / "data", folder) as server, sync_playwright() as playwright:
+        with serve(folder / "data", folder, **_MLFLOW[installation]) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
             found: list[str] = []
             for shot in here:

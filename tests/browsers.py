@@ -60,10 +60,16 @@ class Server:
 
 
 @contextmanager
-def serve(data: Path, folder: Path, program: str = _SERVE) -> Iterator[Server]:
-    """Starts the web app on a free port of loopback with that data folder; logs and notes go to `folder`."""
+def serve(data: Path, folder: Path, program: str = _SERVE, **settings: str) -> Iterator[Server]:
+    """Starts the web app on a free port of loopback with that data folder; logs and notes go to `folder`.
+
+    Args:
+        program: what the process runs.
+        settings: environment variables besides those of the data folder.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("COUNTERSIGN_", "STREAMLIT_"))}
     environment |= {"COUNTERSIGN_DATA_DIR": str(data), "COUNTERSIGN_DEMO_IDENTITIES": "true", "PYTHONPATH": str(ROOT)}
+    environment |= settings
     log = folder / "web.log"
     with log.open("w") as stream:
         command = [sys.executable, "-u", "-c", program, str(folder / "modules")]

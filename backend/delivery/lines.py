@@ -112,6 +112,14 @@ def endpoints(
     return EndpointPage(lines, lines[-1].name if len(found) > most else None)
 
 
+def of_models(session: Session, models: Sequence[str], *, now: datetime, interval: timedelta) -> tuple[EndpointLine, ...]:
+    """Every endpoint of these models, by name."""
+    if not models:
+        return ()
+    query = _listed(_shown(now, interval)).where(col(Endpoint.model).in_(models)).order_by(Endpoint.name)
+    return _lines(session, session.exec(query).all(), now, interval)
+
+
 def counts(session: Session, *, now: datetime, interval: timedelta) -> Mapping[str, int]:
     """How many endpoints are in each state as shown; states that none is in are left out."""
     shown = _shown(now, interval).label("shown")

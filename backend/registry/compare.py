@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlmodel import Session
 
@@ -13,6 +14,16 @@ from backend.registry import queries
 from backend.registry.queries import VersionPage
 
 MAX_VERSIONS = 10
+Better = Literal["higher", "lower"]
+_HIGHER = frozenset(
+    ("accuracy", "acc", "auc", "auroc", "auprc", "ap", "map", "f1", "fbeta", "precision", "recall", "sensitivity",
+     "specificity", "r2", "ndcg", "mrr", "gini", "kappa", "mcc", "iou", "dice", "bleu", "rouge", "silhouette", "lift", "ks")
+)  # fmt: skip
+_LOWER = frozenset(
+    ("loss", "logloss", "rmse", "mse", "mae", "mape", "smape", "rmsle", "error", "err", "brier", "perplexity", "wer", "cer",
+     "latency", "seconds", "ms", "duration", "entropy", "deviance", "ece", "fpr", "fnr", "bytes", "bias")
+)  # fmt: skip
+_WORDS = re.compile(r"[A-Za-z]+[0-9]*")
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,16 @@ class Row:
 
     name: str
     values: tuple[Any, ...]
+
+    @property
+    def best(self) -> frozenset[int]:
+        """Positions of the better values, where a metric's name tells which way is better and they differ; else none."""
+        wanted = better(self.name)
+        measured = [value for value in self.values if isinstance(value, int | float)]
+        if wanted is None or len(measured) < 2 or len(set(measured)) == 1:
+            return frozenset()
+        top = max(measured) if wanted == "higher" else min(measured)
+        return frozenset(position for position, value in enumerate(self.values) if value == top)
 
     @property
     def differs(self) -> bool:
@@ -38,6 +59,15 @@ class Comparison:
     signature: tuple[Row, ...]
     datasets: tuple[Row, ...]
     dependencies: tuple[Row, ...]
+
+
+def better(metric: str) -> Better | None:
+    """Which way a metric is better, by the words in its name as libraries spell them; None where they do not say, or
+    contradict each other. `log_loss` and `test-AUC` are known, `score` is not: nobody is told a guess.
+    """
+    words = {word.casefold() for word in _WORDS.findall(re.sub(r"([a-z])([A-Z])", r"\1 \2", metric))}
+    higher, lower = words & _HIGHER, words & _LOWER
+    return None if bool(higher) == bool(lower) else "higher" if higher else "lower"
 
 
 def compare(session: Session, model: str, numbers: Sequence[int]) -> Comparison:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from backend.core.context import SYSTEM
+from backend.access.service import require
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import CountersignError, NotFound
 from backend.core.outbound import MAX_ANSWER_SECONDS
@@ -19,7 +20,8 @@ from backend.registry.rows import MirrorState
 
 KIND = "mirror"
 """The kind of work item, keyed by `*` for everything or by the name of one model."""
-EVERYTHING = "*"
+EVERYTHING, RECENT = "*", "recent"
+"""Keys of the state of a whole pass and of one over the latest changes; the former also of the work item."""
 LONGEST_CALL_SECONDS = 60.0 + MAX_ANSWER_SECONDS
 """One page of a large registry may take so long (to be reached, and to answer), and nothing can be renewed meanwhile."""
 
@@ -42,7 +44,7 @@ class Mirror:
         registry: Registry | None,
         *,
         put_back: bool = True,
-        interval: float = 60.0,
+        interval: float = rules.READ_SECONDS,
         lease_seconds: float = 30.0,
         most_runs: int = 500,
         most_absent: int = 200,
@@ -59,6 +61,13 @@ class Mirror:
         with self._database.unit(SYSTEM) as tx:
             wake(tx, KIND, EVERYTHING)
 
+    def ask(self, actor: Actor, model: str | None = None) -> None:
+        """Makes the next look at everything, or at one model, due now. A worker takes it; what it finds is in the lists."""
+        self._registry()
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "registry.look", model=model)
+            wake(tx, KIND, model or EVERYTHING)
+
     def mirror_all(self, go_on: GoOn = lambda: None) -> Done:
         """One pass over the whole registry. `go_on` is called before each call to it, and may raise."""
         started = time.monotonic()
@@ -69,8 +78,10 @@ class Mirror:
 
     def mirror_recent(self, go_on: GoOn = lambda: None) -> Done:
         """What changed lately, without looking at everything: for the time between two whole passes."""
+        started = time.monotonic()
         done = self._walk(go_on).recent()
         self._look_at_aliases(go_on)
+        self._note_pass(done, time.monotonic() - started, RECENT)
         return done
 
     def mirror_model(self, name: str, go_on: GoOn = lambda: None) -> Done:
@@ -151,9 +162,9 @@ class Mirror:
             except NotFound:
                 continue  # the model is gone, which the alias's own item reports
 
-    def _note_pass(self, done: Done, seconds: float) -> None:
+    def _note_pass(self, done: Done, seconds: float, which: str = EVERYTHING) -> None:
         with self._database.unit(SYSTEM) as tx:
-            row = tx.session.get(MirrorState, EVERYTHING) or tx.add(MirrorState(id=EVERYTHING, completed_at=tx.now))
+            row = tx.session.get(MirrorState, which) or tx.add(MirrorState(id=which, completed_at=tx.now))
             row.completed_at, row.seconds = tx.now, seconds
             row.models, row.versions, row.runs_left = done.models, done.versions, done.runs_left
 

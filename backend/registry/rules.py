@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
-from backend.core.errors import Refusal
+from backend.core.errors import Refusal, StaleWrite
 from backend.settings import Settings
 
 Progress = Callable[[float, str], None]
@@ -27,6 +27,16 @@ _RESERVED_ALIAS = re.compile(r"latest|v[0-9]+", re.IGNORECASE)
 
 FIRST_RETRY_SECONDS = 5.0
 LONGEST_RETRY_SECONDS = 600.0
+READ_SECONDS = 60.0
+"""Seconds between two looks at the registry."""
+LATE_LOOKS = 3.0
+"""Looks that may be missed before what they told is called stale."""
+SILENT_INTAKE = timedelta(seconds=30)
+"""After so long without a sign of life, a version that was being taken in counts as interrupted."""
+ARCHIVE_KEPT = timedelta(hours=24)
+"""How long an archive is kept after it could not be sent, so that it need not be uploaded again."""
+LONGEST_CARD = 100_000
+LONGEST_SUMMARY = 500
 PASS_SHARE = 10.0
 """Whole passes are at least so many times as long apart as one takes: at most a tenth of the registry's time is ours."""
 FIGHT_DRIFTS = 3
@@ -35,6 +45,10 @@ FIGHT_WINDOW = timedelta(hours=1)
 
 def quiet(fraction: float, words: str) -> None:
     """Progress that nobody watches."""
+
+
+def nobody(number: int) -> None:
+    """A number that nobody waits for."""
 
 
 @dataclass(frozen=True)
@@ -199,3 +213,44 @@ def retry_after(failures: int) -> timedelta:
 def is_whole_pass_due(completed_at: datetime, took: float, now: datetime, *, interval: float) -> bool:
     """Whether everything is to be looked at again, after a pass that took so long (seconds, as the interval)."""
     return now - completed_at >= timedelta(seconds=max(interval, took * PASS_SHARE))
+
+
+def is_mirror_stale(read_at: datetime | None, took: float, now: datetime, *, interval: float = READ_SECONDS) -> bool:
+    """Whether the registry was not read for so long that the lists may be wrong. A pass may take its time (seconds)."""
+    return read_at is None or now - read_at > timedelta(seconds=interval * LATE_LOOKS + took)
+
+
+def check_card(text: str, summary: str) -> None:
+    """Refusal for a card that says nothing, or more than a page can show."""
+    if not text.strip():
+        raise Refusal("A model card needs words.", "Write what the model is for and where it fails.", code="empty-card")
+    for what, length, most in (("card", len(text), LONGEST_CARD), ("summary", len(summary), LONGEST_SUMMARY)):
+        if length > most:
+            raise Refusal(
+                f"The {what} has {length:,} characters; {most:,} are taken.",
+                "Shorten it, or link to a longer document.",
+                code="too-long",
+            )
+
+
+def check_revision(model: str, current: int, seen: int) -> None:
+    """StaleWrite unless the writer looked at the card as it is."""
+    if seen != current:
+        raise StaleWrite("card of", model)
+
+
+def is_interrupted(beat_at: datetime, now: datetime) -> bool:
+    """Whether whoever took a version in has been silent for so long that its process must have ended."""
+    return now - beat_at > SILENT_INTAKE
+
+
+def kept_of(kind: str, state: str, number: int | None) -> str:
+    """What there is of a version that did not come through."""
+    if state in ("running", "done"):
+        return ""
+    if number is not None:
+        return f"MLflow has version {number}; nothing was written about it here."
+    if kind == "upload" and state == "refused":
+        return "Nothing reached MLflow, and the archive was removed."
+    hours = round(ARCHIVE_KEPT.total_seconds() / 3600)
+    return f"MLflow has no new version of it. The archive is kept here for {hours} hours."

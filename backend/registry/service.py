@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -91,9 +91,17 @@ class Versions:
         return self._take(actor, model, number, progress, expected=None)
 
     def upload(
-        self, actor: Actor, model: str, archive: Path, *, description: str = "", progress: Progress = rules.quiet
+        self,
+        actor: Actor,
+        model: str,
+        archive: Path,
+        *,
+        description: str = "",
+        progress: Progress = rules.quiet,
+        numbered: Callable[[int], None] = rules.nobody,
     ) -> Version:
         """Makes an archive (zip, tar, tar.gz) a new version in the registry and registers it, with the actor as its author.
+        `numbered` is told the version's number as soon as the registry has it.
 
         Refusal for whatever an archive must not hold. What the registry then stores is read back before it is registered: if
         that fails, the version stays in the registry and can be registered by its number.
@@ -106,8 +114,13 @@ class Versions:
             tags = {rules.UPLOAD_TAG: self._note_upload(actor, model, found.digest)}
             progress(0.3, "sending it to the registry")
             made = registry.log_version(model, artifact, description=description, tags=tags)
+        numbered(made.number)
         progress(0.6, f"the registry has it as version {made.number}; reading it back")
         return self._take(actor, model, made.number, _part(progress, 0.6, 1.0), expected=found.digest)
+
+    def require_connected(self) -> None:
+        """Refusal `no-registry` where none is configured."""
+        self._connected()
 
     def digest_now(self, model: str, number: int) -> str:
         """Artifact digest of a version as its files are in the registry at this moment; nothing is kept."""

@@ -16,6 +16,7 @@ ONLY = {
     "change.vote": {"reviewer"},
     "change.propose": {"contributor", "operator"},
     "change.start": {"contributor", "operator"},
+    "card.write": {"contributor", "operator"},
     "endpoint.sign_off": {"reviewer", "operator"},
     "endpoint.repair": {"operator"},
     "endpoint.resume": {"operator"},

@@ -1,0 +1,79 @@
+"""Where a model runs, in words: one per endpoint, with its environment, its version and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import streamlit as st
+
+from app import wiring
+from app.palette import Tone, current
+from app.plain import escape
+from app.states import look, tag
+from backend.delivery.lines import EndpointLine, of_models
+from backend.delivery.placed import Placement
+
+_MOST_PILLS = 3
+
+
+def interval() -> timedelta:
+    """Between two looks at a server that is in sync; what is much older is stale."""
+    return timedelta(seconds=wiring.backend().settings.observe_seconds)
+
+
+def by_model(reading: wiring.Reading, models: Sequence[str]) -> dict[str, list[EndpointLine]]:
+    """Endpoints of these models, by model."""
+    found: dict[str, list[EndpointLine]] = {}
+    for one in of_models(reading.session, models, now=reading.now, interval=interval()):
+        found.setdefault(one.model, []).append(one)
+    return found
+
+
+def version_of(line: EndpointLine) -> int | None:
+    """The version that an endpoint stands for: the admitted champion, or what was seen where nothing was admitted."""
+    return line.champion_version if line.champion_version is not None else line.live_version
+
+
+def words(line: EndpointLine) -> str:
+    """`production v1`, and its state's word where that is another than in sync. Plain text."""
+    version = version_of(line)
+    where = f"{line.environment} v{version}" if version is not None else line.environment
+    return where if line.state == "in_sync" else f"{where} · {look('endpoint', line.state).word}"
+
+
+def badge(line: EndpointLine) -> str:
+    """The same as a badge with the state's icon."""
+    shown = look("endpoint", line.state)
+    return tag(escape(words(line)), shown.icon, shown.tone)
+
+
+def pills(lines: Iterable[EndpointLine]) -> list[str]:
+    """The values of a cell of `column`: the first three endpoints, and how many more there are."""
+    said = list(dict.fromkeys(words(one) for one in lines))
+    more = len(said) - _MOST_PILLS
+    return said if more <= 0 else [*said[:_MOST_PILLS], f"{more} more"]
+
+
+def column(label: str, shown: Mapping[str, Sequence[EndpointLine]], width: int | None = None) -> Any:
+    """The column that shows them, each in its state's tone."""
+    tones: dict[str, Tone] = {words(one): look("endpoint", one.state).tone for lines in shown.values() for one in lines}
+    named = {text for lines in shown.values() for text in pills(lines)}
+    fills = current().pills
+    options = sorted(named)
+    return st.column_config.MultiselectColumn(
+        label, options=options, color=[fills[tones.get(text, "gray")] for text in options], width=width
+    )
+
+
+def versions_at(placements: Iterable[Placement]) -> dict[int, list[str]]:
+    """Version number -> what it does where, in words: `production 95 %`, `production shadow`."""
+    found: dict[int, list[str]] = {}
+    for one in placements:
+        if not one.shares and one.endpoint.live_version is not None:
+            found.setdefault(one.endpoint.live_version, []).append(f"{one.endpoint.environment} observed")
+        for share in one.shares:
+            does = f"{share.buckets / 100:g} %" if share.role == "arm" else share.role
+            found.setdefault(share.version, []).append(f"{one.endpoint.environment} {does}")
+    return found

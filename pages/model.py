@@ -1,0 +1,70 @@
+"""Model: what is this version, how does it compare, and where is it?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import cards, comparing, components, export, identity, intakes, listing, mirror, origins, steps, versions, ways, wiring
+from app.plain import escape
+from backend.registry.cards import card
+
+name = st.query_params.get("model", "")
+with wiring.reading() as look:
+    identity.require(look, "model.read")
+    found = versions.whole(look, name, st.query_params.get("version", ""))
+    text = card(look.session, name)
+    mine = identity.rights(look)
+
+chosen = found.chosen
+with components.header(escape(name, 80), *versions.badges(found), meta=versions.meta(found, look), back=("Models", "models")):
+    steps.more(found, mine)
+    steps.propose(found, mine)
+mirror.line()
+
+main, side = components.main_and_side()
+with main:
+    with components.card("Versions", f"{len(found.numbers)}, newest first; click one to see it") as head:
+        place = listing.place("older", name)
+        with wiring.reading() as again:
+            page = versions.listed(again, name, place.key)
+        with head:
+            export.download("CSV", "versions.csv", versions.exporter(identity.current(), name), key="export-versions")
+        picked = listing.rows(
+            versions.records(page.items, found, look.now),
+            versions.columns(page.items, found),
+            key=f"versions.{place.key}",
+            alt="Versions of this model",
+        )
+        if page.after or place.key:
+            listing.walk(place, f"{len(page.items)} on this page", page.after)
+    if picked is not None and (chosen is None or page.items[picked].number != chosen.told.number):
+        ways.go("model", model=name, version=page.items[picked].number)
+    with components.card("Side by side", "what differs") as head:
+        numbers = [number for number, _ in found.numbers]
+        with head:
+            wanted = comparing.ask(name, numbers, chosen.told.number if chosen else None, versions.live(found))
+        with wiring.reading() as again:
+            compared = comparing.read(again, name, wanted)
+        comparing.show(compared)
+    with components.card("Model card", cards.note(text, look)) as head:
+        if head.button("Edit" if mine.may("card.write") else "History", icon=":material/edit_note:", key="edit-card"):
+            ways.go("card", model=name)
+        cards.draw(text, look)
+with side:
+    if chosen is not None:
+        with components.card(f"Version {chosen.told.number}", " ".join(versions.state_of(chosen))):
+            steps.register(found, mine)
+            components.table(versions.facts(found, look), None, alt="Facts of this version")
+            components.digests(versions.whole_values(found), "Whole values")
+    with components.card("Where it runs", f"{len(found.placements)} endpoints"):
+        steps.placements(found)
+    with components.card("Aliases", "in MLflow"):
+        steps.aliases(found, look.now)
+    with components.card("What MLflow says", "of the model"):
+        cards.described(found.line.description)
+    intakes.of_model(look, name)
+if chosen is not None:
+    with components.card("Lineage", f"of version {chosen.told.number}, from what was recorded"):
+        graph = origins.of(found)
+        origins.draw(graph)
+        origins.listed(graph)
