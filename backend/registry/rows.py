@@ -15,6 +15,9 @@ from sqlmodel import Field
 
 from backend.core.columns import Row, json, utc
 
+PICKLED = sa.text("pickled <> '[]'")
+"""That a version holds pickled code. Written out and not bound, so that both databases find the index that holds those."""
+
 
 class Model(Row, table=True):
     """A registered model as the registry last told it. `removed_at` is set when the registry no longer has it."""
@@ -82,7 +85,10 @@ class MirroredAlias(Row, table=True):
 
     __tablename__ = "mirrored_alias"
     __governed__: ClassVar[bool] = False
-    __table_args__ = (sa.Index("mirrored_alias_version", "model_id", "number"),)
+    __table_args__ = (
+        sa.Index("mirrored_alias_version", "model_id", "number"),
+        sa.Index("mirrored_alias_name", "alias", "model_id"),
+    )
 
     model_id: str = Field(foreign_key="model.id", primary_key=True)
     alias: str = Field(primary_key=True)
@@ -117,6 +123,7 @@ class Version(Row, table=True):
         sa.UniqueConstraint("model_id", "number"),
         sa.Index("version_created", "created_at", "id"),
         sa.Index("version_digest", "artifact_digest"),
+        sa.Index("version_pickled", "model_id", "number", sqlite_where=PICKLED, postgresql_where=PICKLED),
     )
 
     id: str = Field(primary_key=True)
@@ -190,3 +197,60 @@ class Alias(Row, table=True):
     wanted_since: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     written_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     """When this wish was last written and read back; None while it is still to be written."""
+
+
+class ModelCard(Row, table=True):
+    """One revision of a model's card: whole, and never changed. The card is the newest; revisions begin at 1."""
+
+    __tablename__ = "model_card"
+    __subject__: ClassVar[str] = "model_card"
+    __table_args__ = (sa.UniqueConstraint("model_id", "revision"),)
+
+    id: str = Field(primary_key=True)
+    model_id: str = Field(foreign_key="model.id")
+    revision: int
+    text: str
+    """Somebody's Markdown; pages show it through `app.plain.card` only."""
+    digest: str
+    summary: str = ""
+    """What was changed and why, in the writer's words."""
+    written_by: str = Field(foreign_key="identity.id")
+    written_at: datetime = Field(sa_column=utc())
+
+    def subject(self) -> tuple[str, str]:
+        """All revisions are one card in the ledger, known by its model."""
+        return self.__subject__, self.model_id
+
+
+class IntakeRow(Row, table=True):
+    """One version being taken in for somebody who need not wait for it: how far it is, and what came of it.
+
+    Not governed: it tells of work. What the work decides, the registration and the upload, has ledger rows of its own.
+    """
+
+    __tablename__ = "intake"
+    __governed__: ClassVar[bool] = False
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('registry', 'upload')", name="intake_kind"),
+        sa.CheckConstraint("state IN ('running', 'done', 'refused', 'failed')", name="intake_state"),
+        sa.Index("intake_model", "model", "started_at"),
+        sa.Index("intake_started", "started_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    kind: str
+    model: str
+    number: int | None = None
+    """The version's number; None for an upload that the registry has not numbered yet."""
+    file: str = ""
+    started_by: str = Field(foreign_key="identity.id")
+    started_at: datetime = Field(sa_column=utc())
+    beat_at: datetime = Field(sa_column=utc())
+    """When its process last said that it lives: one that stopped saying so was interrupted."""
+    finished_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    state: str = "running"
+    fraction: float = 0.0
+    doing: str = ""
+    message: str = ""
+    remedy: str = ""
+    code: str = ""
