@@ -112,6 +112,13 @@ def may(
     return bool(roles_in_force(grants, now=now, environment=environment, model=model) & ACTIONS[action])
 
 
+def may_read(grants: Iterable[Grant], action: str, *, now: datetime) -> bool:
+    """Whether these grants allow a look: what every role may see, with a role in any scope; the rest with one everywhere."""
+    held = tuple(grants)
+    anywhere = ACTIONS[action] == _EVERYONE and any(one.in_force(now) for one in held)
+    return anywhere or may(held, action, now=now)
+
+
 def refusal(name: str, action: str, environment: str | None, model: str | None) -> Refusal:
     """Why an active identity may not do this, with the roles that would allow it."""
     where = f" in {environment}" if environment else f" on {model}" if model else ""

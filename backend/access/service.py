@@ -36,7 +36,7 @@ def require(tx: Unit, actor: Actor, action: str, *, environment: str | None = No
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
     """The same for a read: no unit of work is open, so the time is passed in."""
     identity = active_identity(session, actor)
-    if not rules.may(queries.grants(session, actor.id), action, now=now):
+    if not rules.may_read(queries.grants(session, actor.id), action, now=now):
         raise rules.refusal(identity.display_name or identity.name, action, None, None)
 
 

@@ -107,7 +107,7 @@ class Tokens:
             return NewToken(text, row.id, whose.name, label, row.expires_at)
 
     def list(self, actor: Actor, *, everybody: bool = False) -> tuple[TokenLine, ...]:
-        """Tokens of the actor and of the services that it owns, the newest first; those of everybody for whoever may list them."""
+        """Tokens of the actor and of its services, the newest first; those of everybody for whoever may list them."""
         with self._database.read() as session:
             identity, now = active_identity(session, actor), self._database.now(session)
             if everybody and not rules.may(queries.grants(session, actor.id), "token.list", now=now):
@@ -127,7 +127,7 @@ class Tokens:
                 tx.record("token.revoke", row, after=row.facts("identity_id", "revoked_at"))
 
     def actor_of(self, text: str) -> Actor | None:
-        """Whom a token acts as now; None for one that is malformed, unknown, expired or revoked, or whose identity is not active.
+        """Whom a token acts as now; None for one that is malformed, unknown, expired, revoked, or of nobody who is active.
 
         Reads one row, and at most every few minutes notes that the token was used.
         """
@@ -221,7 +221,9 @@ def _checked_name(name: str) -> str:
     label = " ".join(name.split())
     if not label or len(label) > MAX_NAME or not label.isprintable():
         raise Refusal(
-            "A token needs a name.", f"Say in up to {MAX_NAME} characters where it is used, e.g. `build server`.", code="bad-name"
+            "A token needs a name.",
+            f"Say in up to {MAX_NAME} characters where it is used.",
+            code="bad-name",
         )
     return label
 

@@ -114,6 +114,4 @@ Ref = Annotated[
 ModelName = Annotated[str, Path(max_length=256, description="The registered model's name.", examples=["flight-delay"])]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.", examples=[2])]
 EndpointName = Annotated[str, Path(max_length=256, description="The endpoint's name.", examples=["flight-delay"])]
-After = Annotated[
-    str | None, Field(max_length=2_000, description="The next page: `next` of the page before.", examples=[None])
-]
+After = Annotated[str | None, Field(max_length=2_000, description="The next page: `next` of the page before.", examples=[None])]

@@ -58,6 +58,8 @@ def _mark(token: str) -> bytes:
     return sha256(token.encode()).digest()
 
 
-def _bound(kept: OrderedDict[object, object] | OrderedDict[str, tuple[float, int]] | OrderedDict[bytes, None], most: int) -> None:
+def _bound(
+    kept: OrderedDict[object, object] | OrderedDict[str, tuple[float, int]] | OrderedDict[bytes, None], most: int
+) -> None:
     while len(kept) > most:
         kept.popitem(last=False)

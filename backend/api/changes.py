@@ -42,18 +42,16 @@ class Wishes(Sent):
     share_percent: Percent = 100.0
     ramp: Annotated[tuple[RampStep, ...], Field(max_length=49, strict=False)] = ()
     bake_seconds: Annotated[Seconds | None, Field(description="How long what runs now stays loaded afterwards.")] = None
-    start_mode: Annotated[
-        Literal["at_once", "by_hand", "at_time"], Field(description="How it starts once it is approved.")
-    ] = "at_once"
+    start_mode: Annotated[Literal["at_once", "by_hand", "at_time"], Field(description="How it starts once it is approved.")] = (
+        "at_once"
+    )
     start_at: Annotated[AwareDatetime | None, Field(strict=False, description="With `at_time`: when, with its zone.")] = None
     supersede: Annotated[bool, Field(description="Whether it may take over a rollout under way.")] = False
-    shadow: Annotated[
-        Literal["keep", "this", "none"], Field(description="A shadow gets copies and answers nobody.")
-    ] = "keep"
-    experiment: Annotated[
-        str | None, Field(max_length=64, description="A new experiment: every unit is assigned anew.")
-    ] = None
-    unit_header: Annotated[str | None, Field(max_length=64, description="Header that carries the unit of randomisation.")] = None
+    shadow: Annotated[Literal["keep", "this", "none"], Field(description="A shadow gets copies and answers nobody.")] = "keep"
+    experiment: Annotated[str | None, Field(max_length=64, description="A new experiment: every unit is assigned anew.")] = None
+    unit_header: Annotated[str | None, Field(max_length=64, description="Header that carries the unit of randomisation.")] = (
+        None
+    )
 
 
 class Proposal(Wishes):

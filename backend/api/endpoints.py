@@ -61,9 +61,7 @@ def list_generations(
 
 
 @router.get("/{endpoint}/pushes")
-def list_pushes(
-    asks: Asks, endpoint: EndpointName, limit: Annotated[int, Query(ge=1, le=_MOST)] = 50
-) -> tuple[PushView, ...]:
+def list_pushes(asks: Asks, endpoint: EndpointName, limit: Annotated[int, Query(ge=1, le=_MOST)] = 50) -> tuple[PushView, ...]:
     """The latest attempts to make generations true, newest first."""
     with asks.reading("endpoint.read") as look:
         return tuple(queries.push_log(look.session, name=endpoint, limit=limit))

@@ -93,7 +93,9 @@ class Guard:
         actor = await run_in_threadpool(self._actor, text)
         self._attempts.note(address, text, good=actor is not None)
         if actor is None:
-            return _unauthorized("bad-token", "This token is not good: unknown, expired, revoked, or its identity is not active.")
+            return _unauthorized(
+                "bad-token", "This token is not good: unknown, expired, revoked, or its identity is not active."
+            )
         scope["state"] = {**scope.get("state", {}), "actor": actor}
         return None
 

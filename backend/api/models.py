@@ -53,7 +53,9 @@ class ModelView(Shown):
 class ModelsNarrow(Narrow):
     """What a list of models is narrowed by."""
 
-    words: Annotated[str, Field(max_length=500, description="Each is in the name, the description, the owner or the tags.")] = ""
+    words: Annotated[str, Field(max_length=500, description="Each is in the name, the description, the owner or the tags.")] = (
+        ""
+    )
     owner: Annotated[str | None, Field(max_length=256)] = None
     order: Annotated[Literal["newest", "name"], Field(description="The latest change first, or by name.")] = "newest"
     removed: Annotated[bool, Field(description="Those that the registry does not have any more, instead.")] = False

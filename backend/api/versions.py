@@ -118,7 +118,8 @@ def compare_versions(
     asks: Asks,
     model: ModelName,
     version: Annotated[
-        list[int], Query(min_length=2, max_length=compare.MAX_VERSIONS, description="Two to ten numbers: `version=1&version=2`.")
+        list[int],
+        Query(min_length=2, max_length=compare.MAX_VERSIONS, description="Two to ten numbers: `version=1&version=2`."),
     ],
 ) -> ComparisonView:
     """Versions of one model side by side: metrics, parameters, signature, data sets and dependencies."""
