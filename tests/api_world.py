@@ -1,4 +1,4 @@
-"""The API over the world of changes: a client that acts as somebody by a token, and holds every answer to the OpenAPI document."""
+"""The API over the world of changes: a client that acts by token, and holds every answer to the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -183,10 +183,10 @@ def propose(
         ),
     ] = None,
 ) -> ChangeView:
-    """Proposes that an endpoint serves a registered version. Its plan is drawn on what is live, and its checks are asked for."""
+    """Proposes that an endpoint serves a registered version. The plan is drawn on what is live; checks are asked for."""
     wishes = _wishes(sent, frozenset(Wishes.model_fields))
-    given = {"endpoint": sent.endpoint, "version": sent.version, "title": sent.title, "reason": sent.reason}
-    made = asks.backend.changes.propose(asks.actor, **given, **wishes, key=idempotency_key)
+    named = sent.model_dump(include={"endpoint", "version", "title", "reason"})
+    made = asks.backend.changes.propose(asks.actor, **named, **wishes, key=idempotency_key)
     response.headers["location"] = f"/api/v1/changes/{made.number}"
     return whole(asks, made.number)
 

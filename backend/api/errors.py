@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from starlette.exceptions import HTTPException
 
 from backend.core.columns import new_id
@@ -73,8 +73,8 @@ def add_handlers(api: FastAPI) -> None:
     api.add_exception_handler(ExternalFailure, _failed)
     api.add_exception_handler(RequestValidationError, _unreadable)
     api.add_exception_handler(HTTPException, _http)
-    api.add_exception_handler(DBAPIError, _database)
-    api.add_exception_handler(Exception, _defect)
+    api.add_exception_handler(DBAPIError, _unforeseen)
+    api.add_exception_handler(Exception, _unforeseen)
 
 
 def body(code: str, message: str, remedy: str) -> dict[str, Any]:
@@ -85,6 +85,15 @@ def body(code: str, message: str, remedy: str) -> dict[str, Any]:
 def answer(status: int, code: str, message: str, remedy: str) -> JSONResponse:
     """An error as an answer."""
     return JSONResponse(body(code, message, remedy), status_code=status)
+
+
+def unforeseen(error: Exception) -> JSONResponse:
+    """What nothing else answered: a database that is away is another system's failure, everything else a defect of ours."""
+    away = isinstance(error, OperationalError) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    if not away:
+        return defect(error)
+    structlog.get_logger().warning("api.database", exc_info=error)
+    return answer(503, "database", "The database does not answer.", "Try again; nothing needs to be changed.")
 
 
 def defect(error: Exception) -> JSONResponse:
@@ -129,14 +138,5 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
     return found
 
 
-def _database(_request: Request, error: Exception) -> JSONResponse:
-    """A database that is away is another system's failure; anything else that it refuses is a defect of ours."""
-    assert isinstance(error, DBAPIError)  # noqa: S101 - what it is registered for
-    if not (error.connection_invalidated or type(error).__name__ == "OperationalError"):
-        return defect(error)
-    structlog.get_logger().warning("api.database", exc_info=error)
-    return answer(503, "database", "The database does not answer.", "Try again; nothing needs to be changed.")
-
-
-def _defect(_request: Request, error: Exception) -> JSONResponse:
-    return defect(error)
+def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
+    return unforeseen(error)

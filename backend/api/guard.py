@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +20,6 @@ from backend.api.attempts import Attempts
 from backend.bootstrap import Backend
 from backend.core import context
 from backend.core.columns import new_id
-from backend.core.context import Actor
 
 PUBLIC = frozenset({"/v1/health", "/v1/ready"})
 """The only paths that are answered without a token."""
@@ -78,7 +75,7 @@ class Guard:
         except Exception as error:  # the log gets it by our own hand, without what other systems answered
             if send.started:
                 raise
-            await errors.defect(error)(scope, receive, send)
+            await errors.unforeseen(error)(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> JSONResponse | None:
         """The answer for whoever is not let in; None for whoever is, with the identity in the scope's state."""
@@ -90,7 +87,7 @@ class Guard:
             return _too_many(seconds)
         if (lacking := await run_in_threadpool(self._ready.code)) is not None:
             return errors.answer(503, lacking, "Countersign is not ready.", "Ask `/api/v1/ready` until it is, then try again.")
-        actor = await run_in_threadpool(self._actor, text)
+        actor = await run_in_threadpool(lambda: self._backend().tokens.actor_of(text))
         self._attempts.note(address, text, good=actor is not None)
         if actor is None:
             return _unauthorized(
@@ -98,13 +95,6 @@ class Guard:
             )
         scope["state"] = {**scope.get("state", {}), "actor": actor}
         return None
-
-    def _actor(self, text: str) -> Actor | None:
-        try:
-            return self._backend().tokens.actor_of(text)
-        except SQLAlchemyError as error:
-            structlog.get_logger().warning("api.token", exc_info=error)
-            raise
 
 
 class _Told:
