@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from app.bind import check_bind
+from backend import bootstrap
 from backend.core.errors import Refusal
+from backend.worker import logs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         check_bind(chosen.host)
+        settings = bootstrap.read_settings()
+        logs.configure(settings.log_level, worker="web", secrets=logs.secrets_of(settings))
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
+import structlog
 from sqlmodel import Session
 
 from backend import bootstrap
@@ -33,7 +34,8 @@ def backend() -> Backend:
 @cache
 def _made() -> Backend:
     settings = bootstrap.read_settings()
-    quiet_logs(settings.log_level)
+    if not structlog.is_configured():  # `python -m app` has done it, with secrets blotted out
+        quiet_logs(settings.log_level)
     return bootstrap.build(settings)
 
 

@@ -12,6 +12,7 @@ from sqlmodel import select
 
 from backend import migrate
 from backend.access.service import Identities
+from backend.access.tokens import Tokens
 from backend.audit import heads
 from backend.audit.service import Audit
 from backend.changes.service import Changes, settled
@@ -54,6 +55,7 @@ class Backend:
     connections: Connections
     packages: PackageStore
     identities: Identities
+    tokens: Tokens
     policies: Policies
     audit: Audit
     versions: Versions
@@ -92,6 +94,7 @@ def build(settings: Settings) -> Backend:
         connections=connections,
         packages=packages,
         identities=Identities(database, settings),
+        tokens=Tokens(database, settings),
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,

@@ -1,4 +1,4 @@
-"""Tables of identities and the roles they hold."""
+"""Tables of identities, the roles they hold, and the tokens by which programs act as them."""
 
 from __future__ import annotations
 
@@ -43,3 +43,30 @@ class RoleGrant(Row, table=True):
     granted_by: str
     granted_at: datetime = Field(sa_column=utc())
     expires_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+
+
+class Token(Row, table=True):
+    """A token of an identity, as the SHA-256 of its text; the text itself is kept nowhere."""
+
+    __tablename__ = "token"
+    __subject__: ClassVar[str] = "token"
+
+    id: str = Field(primary_key=True)
+    identity_id: str = Field(foreign_key="identity.id", index=True)
+    name: str
+    digest: str
+    created_by: str
+    created_at: datetime = Field(sa_column=utc())
+    expires_at: datetime = Field(sa_column=utc())
+    revoked_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    revoked_by: str | None = None
+
+
+class TokenUse(Row, table=True):
+    """About when a token was last used. Not governed: it is no decision, and it is written without a ledger row."""
+
+    __tablename__ = "token_use"
+    __governed__: ClassVar[bool] = False
+
+    token_id: str = Field(primary_key=True, foreign_key="token.id")
+    used_at: datetime = Field(sa_column=utc())

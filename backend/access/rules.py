@@ -60,12 +60,14 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "identity.deactivate": _roles("admin"),
     "role.grant": _roles("admin"),
     "role.take_back": _roles("admin"),
+    "token.list": _roles("admin"),
+    "token.revoke": _roles("admin"),
     "audit.read": _roles("auditor", "admin"),
     "audit.verify": _roles("auditor", "admin"),
     "audit.export": _roles("auditor"),
 }
 """Action -> the roles that may do it. Stopping and going back is open to more roles than going forward. An admin sets the
-rules and therefore neither votes nor starts.
+rules and therefore neither votes nor starts. The token actions are about other people's tokens: one's own need no role.
 """
 
 _SCOPE = re.compile(r"^(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:.{1,256})$")
@@ -110,6 +112,13 @@ def may(
     """Whether these grants allow the action here and now."""
     check_action(action)
     return bool(roles_in_force(grants, now=now, environment=environment, model=model) & ACTIONS[action])
+
+
+def may_read(grants: Iterable[Grant], action: str, *, now: datetime) -> bool:
+    """Whether these grants allow a look: what every role may see, with a role in any scope; the rest with one everywhere."""
+    held = tuple(grants)
+    anywhere = ACTIONS[action] == _EVERYONE and any(one.in_force(now) for one in held)
+    return anywhere or may(held, action, now=now)
 
 
 def refusal(name: str, action: str, environment: str | None, model: str | None) -> Refusal:

@@ -36,7 +36,7 @@ def require(tx: Unit, actor: Actor, action: str, *, environment: str | None = No
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
     """The same for a read: no unit of work is open, so the time is passed in."""
     identity = active_identity(session, actor)
-    if not rules.may(queries.grants(session, actor.id), action, now=now):
+    if not rules.may_read(queries.grants(session, actor.id), action, now=now):
         raise rules.refusal(identity.display_name or identity.name, action, None, None)
 
 
@@ -116,7 +116,7 @@ class Identities:
             require(tx, actor, "identity.create")
             if _by_name(tx.session, name) is not None:
                 raise Refusal(f"There is already an identity {name}.", "Choose another name.", code="name-taken")
-            owner_id = _named(tx.session, owner).id if owner is not None else None
+            owner_id = named_identity(tx.session, owner).id if owner is not None else None
             return actor_of(_create(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id))
 
     def grant(self, actor: Actor, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None) -> RoleGrant:
@@ -124,13 +124,13 @@ class Identities:
         rules.check_grant(role, scope)
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.grant")
-            return _grant(tx, _named(tx.session, name).id, role, scope, expires_at)
+            return _grant(tx, named_identity(tx.session, name).id, role, scope, expires_at)
 
     def take_back(self, actor: Actor, name: str, role: str, scope: str = "*") -> None:
         """Ends a role at once."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.take_back")
-            row = _held(tx, _named(tx.session, name).id, role, scope)
+            row = _held(tx, named_identity(tx.session, name).id, role, scope)
             if row is None:
                 raise NotFound("role", f"{role} of {name} in {scope}")
             tx.session.delete(row)
@@ -140,7 +140,7 @@ class Identities:
         """From now on every command of this identity is refused, and its undecided changes are suspended."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.deactivate")
-            row = _named(tx.session, name)
+            row = named_identity(tx.session, name)
             if row.id == actor.id:
                 raise Refusal("You cannot deactivate yourself.", "Ask another admin.", code="own-identity")
             row.active = False
@@ -157,7 +157,8 @@ def _by_name(session: Session, name: str) -> Identity | None:
     return session.exec(select(Identity).where(Identity.name == name)).one_or_none()
 
 
-def _named(session: Session, name: str) -> Identity:
+def named_identity(session: Session, name: str) -> Identity:
+    """An identity by its name. NotFound."""
     row = _by_name(session, name)
     if row is None:
         raise NotFound("identity", name)

@@ -4,54 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import structlog
-from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI
 
-from backend.api import public
-from backend.api.guard import RequireToken
+from backend.api import audit, changes, endpoints, errors, me, models, public, servers, starts, versions, votes
+from backend.api.asking import TOKEN
+from backend.api.guard import Guard
 from backend.bootstrap import Backend
-from backend.core.columns import new_id
-from backend.core.errors import ExternalFailure, Refusal
 
-ROUTERS: tuple[APIRouter, ...] = (public.router,)
-"""Every router, under `/v1`."""
+ROUTERS: tuple[APIRouter, ...] = (
+    models.router,
+    versions.router,
+    changes.router,
+    votes.router,
+    starts.router,
+    endpoints.router,
+    servers.router,
+    audit.router,
+    me.router,
+)
+"""Every router whose operations act as an identity, under `/v1`."""
 
-STATUS = {"not-found": 404, "not-allowed": 403, "deactivated": 403, "stale-write": 409, "conflict": 409, "too-large": 413}
-"""A refusal's code -> HTTP status; every other refusal is a 422, because it says what to correct."""
+TAGS = {
+    "models": "Registered models, as the registry was last seen.",
+    "versions": "Versions of models: registering one, and comparing several.",
+    "changes": "Requests that an endpoint serves another version.",
+    "votes": "Approvals and rejections, each bound to one plan and one base.",
+    "starts": "Starting, revoking and rolling back what was approved.",
+    "endpoints": "What shall run, what was seen to run, and since when.",
+    "servers": "Where models run.",
+    "audit": "The ledger.",
+    "me": "Whom a token acts as.",
+    "public": "What anybody may ask.",
+}
+
+ABOUT = """The same services as the pages and the command line, for programs.
+
+Every operation acts as the identity of its token, with the roles that identity has at that moment. Reading is safe to repeat;
+every command says what sending it again does. An error is one JSON object, `{"error": {"code", "message", "remedy"}}`."""
 
 
 def build(backend: Callable[[], Backend]) -> FastAPI:
     """The application; `backend` is called on the first request that needs it, never at construction."""
-    api = FastAPI(title="Countersign", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json")
-    api.state.backend = backend
-    api.state.asked = public.Asked(backend)
-    api.add_middleware(RequireToken)
+    api = FastAPI(
+        title="Countersign",
+        version="1",
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        openapi_tags=[{"name": name, "description": says} for name, says in TAGS.items()],
+        root_path_in_servers=True,
+    )
+    asked = public.Asked(backend)
+    api.state.backend, api.state.asked = backend, asked
+    api.add_middleware(Guard, backend=backend, ready=asked)
+    api.include_router(public.router, prefix="/v1")
     for router in ROUTERS:
-        api.include_router(router, prefix="/v1")
-    api.add_exception_handler(Refusal, _refused)
-    api.add_exception_handler(ExternalFailure, _failed)
-    api.add_exception_handler(Exception, _defect)
+        api.include_router(router, prefix="/v1", dependencies=TOKEN, responses=errors.ERRORS)
+    errors.add_handlers(api)
     return api
-
-
-def _refused(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)  # noqa: S101 - what it is registered for
-    return _error(STATUS.get(error.code, 422), error.code, error.message, error.remedy)
-
-
-def _failed(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ExternalFailure)  # noqa: S101 - what it is registered for
-    remedy = "Try again; nothing needs to be changed." if error.retryable else "Correct that system, then try again."
-    return _error(503 if error.retryable else 502, "external-failure", str(error), remedy)
-
-
-def _defect(_request: Request, error: Exception) -> JSONResponse:
-    """A defect of ours: the traceback goes to the log under the id that the answer names."""
-    short = new_id("err")[-8:]
-    structlog.get_logger().error("api_failed", error_id=short, exc_info=error)
-    return _error(500, "defect", f"Something went wrong here ({short}).", "Give this id to whoever runs Countersign.")
-
-
-def _error(status: int, code: str, message: str, remedy: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message, "remedy": remedy}}, status_code=status)

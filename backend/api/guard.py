@@ -1,69 +1,177 @@
-"""What stands before every operation of the API: a request id, and 401 for whoever brings no token."""
+"""What stands before every operation of the API: a request id, a token, and bounds on what may be sent.
+
+Without a well-formed token the answer is 401, before any route, body or database is touched.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Protocol
 
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.access.tokens import is_well_formed
+from backend.api import errors
+from backend.api.attempts import Attempts
+from backend.bootstrap import Backend
 from backend.core import context
 from backend.core.columns import new_id
 
 PUBLIC = frozenset({"/v1/health", "/v1/ready"})
 """The only paths that are answered without a token."""
+MOST_BYTES = 256 << 10
+BODY_SECONDS = 30.0
 
-_REFUSED: dict[str, Any] = {
-    "error": {
-        "code": "no-token",
-        "message": "This API answers only to a bearer token.",
-        "remedy": "Send `Authorization: Bearer ...`.",
-    }
-}
+_BEARER = re.compile(rb"(?i:bearer) +([\x21-\x7e]{1,200})")
 
 
-class RequireToken:
+class Readiness(Protocol):
+    """Whether the database can be asked. `public.Asked` is one."""
+
+    def code(self) -> str | None:
+        """The code of what is lacking, or None."""
+        ...
+
+
+class Guard:
     """Pure ASGI, so that a refused request reaches no route, no body parser and no database.
 
-    No tokens are issued yet, so that every path but the public ones is refused whatever is sent.
+    Args:
+        app: what it stands before.
+        backend: called for the first well-formed token, never at construction.
+        ready: asked before a token is looked up.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, backend: Callable[[], Backend], ready: Readiness) -> None:
         self._app = app
+        self._backend = backend
+        self._ready = ready
+        self._attempts = Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 401 itself, or hands on with a request id."""
+        """Answers itself, or hands on with a request id and the identity that acts."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        request = new_id("req")
-        token = context.request_id.set(request)
-        try:
-            await self._answer(scope, receive, _with_headers(send, request))
-        finally:
-            context.request_id.reset(token)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-        if scope["type"] == "http" and path in PUBLIC:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await _refuse(send)
-        else:
+        elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
+        else:
+            request = new_id("req")
+            token = context.request_id.set(request)
+            try:
+                await self._answer(scope, receive, _Told(send, request))
+            finally:
+                context.request_id.reset(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: _Told) -> None:
+        try:
+            refused = None if _path(scope) in PUBLIC else await self._admit(scope)
+            if refused is None:
+                refused, receive = await _bounded(scope, receive)
+            await (refused or self._app)(scope, receive, send)
+        except Exception as error:  # the log gets it by our own hand, without what other systems answered
+            if send.started:
+                raise
+            await errors.unforeseen(error)(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> JSONResponse | None:
+        """The answer for whoever is not let in; None for whoever is, with the identity in the scope's state."""
+        text = _token(scope)
+        if text is None:
+            return _unauthorized("no-token", "This API answers only to a bearer token.")
+        address = str((scope.get("client") or ("",))[0])
+        if (seconds := self._attempts.blocked(address, text)) is not None:
+            return _too_many(seconds)
+        if (lacking := await run_in_threadpool(self._ready.code)) is not None:
+            return errors.answer(503, lacking, "Countersign is not ready.", "Ask `/api/v1/ready` until it is, then try again.")
+        actor = await run_in_threadpool(lambda: self._backend().tokens.actor_of(text))
+        self._attempts.note(address, text, good=actor is not None)
+        if actor is None:
+            return _unauthorized(
+                "bad-token", "This token is not good: unknown, expired, revoked, or its identity is not active."
+            )
+        scope["state"] = {**scope.get("state", {}), "actor": actor}
+        return None
 
 
-async def _refuse(send: Send) -> None:
-    headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(_REFUSED).encode()})
+class _Told:
+    """Sends on, with the headers of every answer."""
 
+    def __init__(self, send: Send, request: str) -> None:
+        self._send = send
+        self._added = [(b"x-request-id", request.encode()), (b"cache-control", b"no-store")]
+        self.started = False
 
-def _with_headers(send: Send, request: str) -> Send:
-    async def told(message: Message) -> None:
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            added = [(b"x-request-id", request.encode()), (b"cache-control", b"no-store")]
-            message = {**message, "headers": [*message.get("headers", []), *added]}
-        await send(message)
+            self.started = True
+            message = {**message, "headers": [*message.get("headers", []), *self._added]}
+        await self._send(message)
 
-    return told
+
+def _path(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+def _token(scope: Scope) -> str | None:
+    """The one well-formed token that was sent."""
+    sent = [value for name, value in scope["headers"] if name == b"authorization"]
+    match = _BEARER.fullmatch(sent[0]) if len(sent) == 1 else None
+    text = match[1].decode("ascii") if match is not None else ""
+    return text if is_well_formed(text) else None
+
+
+def _unauthorized(code: str, message: str) -> JSONResponse:
+    remedy = "Send `Authorization: Bearer cst_...`; `countersign token create` makes a token."
+    found = errors.answer(401, code, message, remedy)
+    found.headers["www-authenticate"] = "Bearer"
+    return found
+
+
+def _too_many(seconds: int) -> JSONResponse:
+    found = errors.answer(
+        429, "too-many-attempts", "Too many tokens from this address were not good.", f"Try again in {seconds} seconds."
+    )
+    found.headers["retry-after"] = str(seconds)
+    return found
+
+
+async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None, Receive]:
+    """Reads the body up to its bound, so that no operation holds more. Control characters in an address are refused."""
+    if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"] or "\x00" in scope["path"]:
+        return errors.answer(400, "bad-request", "An address holds no NUL character.", "Leave it out."), receive
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _body(receive)
+    except TimeoutError:
+        return errors.answer(408, "too-slow", "The body did not arrive in time.", "Send it again."), receive
+    if body is None:
+        return errors.answer(413, "too-large", "The body is larger than 256 KiB.", "Send less."), receive
+    return None, _replayed(body, receive)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body; None when it is too large. What was promised is believed only where it is too much."""
+    parts, size = list[bytes](), 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return replayed

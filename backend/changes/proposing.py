@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import col, select
 
 from backend.access.service import require
-from backend.changes import course, standing
+from backend.changes import course, keys, standing
 from backend.changes.course import demand_words
 from backend.changes.desk import Desk, Material, named_endpoint
 from backend.changes.drawing import Terms, base_after, draw
@@ -53,6 +53,7 @@ class Proposals(Desk):
         shadow: str = "keep",
         experiment: str | None = None,
         unit_header: str | None = None,
+        key: str | None = None,
     ) -> Change:
         """A new change: its plan is drawn on what is live, and its checks are asked for.
 
@@ -62,6 +63,8 @@ class Proposals(Desk):
             start_mode: `at_once`, `by_hand`, or `at_time` with `start_at`.
             supersede: whether it may take over a rollout under way, by that one's way back.
             shadow, experiment, unit_header: see `wanted.Wanted`.
+            key: of the actor's own choice. The same request again under it returns the change that it made, as that is now;
+                another request under it is refused (`key-used`).
         """
         wanted = parse_wanted(
             {
@@ -69,12 +72,18 @@ class Proposals(Desk):
                 "experiment": experiment, "unit_header": unit_header,
             }
         )  # fmt: skip
+        terms = (endpoint, title, reason, start_mode, start_at.isoformat() if start_at else None, supersede)
+        claim = keys.claimed(actor, key, [*terms, wanted.to_json()])
+        if (made := self._made_before(claim)) is not None:
+            return made
         material = self.material(actor, endpoint, wanted.version, "change.propose")
         with self._database.unit(actor) as tx:
-            place = _place(tx, actor, endpoint, "change.propose")
+            place, number = _place(tx, actor, endpoint, "change.propose"), _next_number(tx)
+            if (made := keys.made_under(tx.session, claim)) is not None:
+                return made
             change = Change(
                 id=tx.new_id("chg"),
-                number=_next_number(tx),
+                number=number,
                 endpoint_id=place.id,
                 title=demand_words("a title", title, limit=MAX_TITLE),
                 reason=demand_words("a reason", reason, limit=MAX_TEXT),
@@ -87,6 +96,7 @@ class Proposals(Desk):
             )
             tx.add(change)
             tx.record("change.propose", change, after=change.facts("number", "endpoint_id", "plan_digest", "base_digest"))
+            keys.keep(tx, claim, change)
             _submit(tx, change)
             return change
 
@@ -166,6 +176,11 @@ class Proposals(Desk):
             )
             tx.record("change.comment", tx.add(row), after={"comment_id": row.id})
             return row
+
+    def _made_before(self, claim: keys.Claim | None) -> Change | None:
+        """Asked before anything is fetched; the unit that writes asks again."""
+        with self._database.read() as session:
+            return keys.made_under(session, claim)
 
     def _asked(self, ref: str | int) -> tuple[str, dict[str, Any]]:
         """The endpoint's name, and what a change asks for as it is stored."""

@@ -1,4 +1,4 @@
-"""Tables of changes, votes and comments."""
+"""Tables of changes, votes and comments, and of the keys under which changes were proposed."""
 
 from __future__ import annotations
 
@@ -102,3 +102,20 @@ class Comment(Row, table=True):
     def subject(self) -> tuple[str, str]:
         """A comment is spoken of as its change's."""
         return "change", self.change_id
+
+
+class ProposalKey(Row, table=True):
+    """That an identity proposed a change under a key of its own: the same request again finds that change.
+
+    Not governed: the change that it names is, and is written in the same unit.
+    """
+
+    __tablename__ = "proposal_key"
+    __governed__: ClassVar[bool] = False
+
+    identity_id: str = Field(primary_key=True, foreign_key="identity.id")
+    key: str = Field(primary_key=True)
+    request_digest: str
+    """SHA-256 over what was asked for: another request under the same key is refused."""
+    change_id: str = Field(foreign_key="change.id")
+    at: datetime = Field(sa_column=utc())

@@ -60,6 +60,7 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
 @click.option("--title", required=True)
 @_reason
 @_wishes
+@click.option("--key", metavar="WORD", help="Of your own choice: the same command again under it makes no second change.")
 @wait_option
 @json_option
 @guarded
@@ -70,13 +71,15 @@ def propose(
     version: int,
     title: str,
     reason: str,
+    key: str | None,
     wait: float | None,
     as_json: bool,
     **wishes: Any,
 ) -> None:
     """Propose that ENDPOINT serves registered VERSION of its model; `--wait` waits until its checks have passed."""
     asked = _asked(**wishes)
-    made = opened.backend.changes.propose(opened.actor, endpoint=endpoint, version=version, title=title, reason=reason, **asked)
+    asked |= {"endpoint": endpoint, "version": version, "title": title, "reason": reason, "key": key}
+    made = opened.backend.changes.propose(opened.actor, **asked)
     _emit(opened, made.number, as_json, wait, _CHECKED)
 
 

@@ -14,13 +14,16 @@ COMMANDS = {
     "doctor": Lazy("backend.cli.installation:doctor", "Say what this machine and this installation lack."),
     "endpoint": Lazy("backend.cli.endpoint:endpoint", "Look at endpoints, adopt them, and stop or repair them by hand."),
     "freeze": Lazy("backend.cli.freeze:freeze", "Stop all starts in an environment, or everywhere."),
+    "identity": Lazy("backend.cli.identity:identity", "People and services, and which roles they hold."),
     "migrate": Lazy("backend.cli.installation:migrate", "Make keys, and bring the database to this program's schema."),
     "model": Lazy("backend.cli.model:model", "Register versions, and look at models."),
     "policy": Lazy("backend.cli.policy:policy", "See and set what an environment asks of a change."),
     "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),
     "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),
     "server": Lazy("backend.cli.server:server", "Register, test and list servers."),
-    "up": Lazy("backend.cli.up:up", "Start the whole stack with the flights demo, until it is told to stop."),
+    "token": Lazy("backend.cli.token:token", "Make, list and revoke tokens for the API."),
+    "ui": Lazy("backend.cli.ui:ui", "Serve the pages and the API in the foreground until it is told to stop."),
+    "up": Lazy("backend.cli.up:up", "Start everything, with or without the flights demo, until it is told to stop."),
     "worker": Lazy("backend.cli.worker:worker", "Run a worker in the foreground until it is told to stop."),
 }
 

@@ -155,6 +155,7 @@ class FlightsSetup:
             "routes_file": str(envoy.routes_file),
             "clusters_file": str(envoy.clusters_file),
             "admin_url": envoy.admin_url,
+            "log_file": str(envoy.child.log),
         }
         servers = self.backend.servers
         with self.backend.database.read() as session:

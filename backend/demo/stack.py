@@ -1,4 +1,4 @@
-"""The demo's stack: the real MLflow, Triton, Envoy and a worker as one supervised process group in one data folder.
+"""The demo's stack: the real MLflow, Triton, Envoy, a worker and the web app as one supervised process group in one folder.
 
     with Stack.start(folder, say) as stack:
         stack.backend ...
@@ -9,7 +9,6 @@ Leaving the block ends every process, and so does the death of this one; `keep()
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,27 +16,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import backend
 from backend import bootstrap
 from backend.bootstrap import Backend
+from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded import runtimes
 from backend.embedded.envoy import EnvoyServer, start_envoy
 from backend.embedded.mlflow import MlflowServer, start_mlflow
-from backend.embedded.specs import Restart, Spec
+from backend.embedded.own import WebApp, start_web, worker_spec
+from backend.embedded.ports import Ports
 from backend.embedded.supervisor import Child, Supervisor
 from backend.embedded.triton import TritonServer, start_triton
 from backend.settings import Settings
 
 Say = Callable[[str], None]
+Servers = tuple[MlflowServer, TritonServer, EnvoyServer]
 LOOPBACK_NETWORK = "127.0.0.0/8"
 OBSERVE_SECONDS = 2.0
-_ROOT = Path(backend.__file__).parent.parent
-_PASSED_ON = ("PATH", "HOME", "LANG", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "COUNTERSIGN_LOG_LEVEL")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that runs, and the services over it in this process."""
+    """Everything that runs, and the services over it in this process. `web` is None where it was not asked for."""
 
     folder: Path
     group: Supervisor
@@ -45,30 +44,32 @@ class Stack:
     triton: TritonServer
     envoy: EnvoyServer
     worker: Child
+    web: WebApp | None
     settings: Settings
     backend: Backend
 
     @classmethod
-    def start(cls, folder: Path, say: Say, *, observe_seconds: float = OBSERVE_SECONDS) -> Self:
-        """Starts all of it and waits until each answers. What is slow is said before it is begun."""
+    def start(cls, folder: Path, say: Say, *, observe_seconds: float = OBSERVE_SECONDS, web_port: int | None = None) -> Self:
+        """Starts all of it and waits until each answers. What is slow is said before it is begun.
+
+        The web app comes first, where a port for it is given: it can be looked at while the rest starts.
+        """
         folder = folder.absolute()
-        found_triton, found_envoy = _runtimes()
+        found = _runtimes()
         group = Supervisor(folder / "runtimes")
         group.open()
         try:
-            say("Starting MLflow (about 20 s), Triton and Envoy ...")
-            with ThreadPoolExecutor(3) as starting:
-                mlflow = starting.submit(start_mlflow, group, folder / "mlflow")
-                triton = starting.submit(start_triton, group, folder / "triton", found_triton)
-                envoy = starting.submit(start_envoy, group, folder / "envoy", found_envoy)
-                servers = mlflow.result(), triton.result(), envoy.result()
-            settings = _settings(folder, servers[0].url, observe_seconds)
+            at = Ports(1)
+            group.hold(at)
+            settings = _settings(folder, embedded_mlflow.address(at), observe_seconds)
             services = bootstrap.install(settings)
-            worker = group.start(worker_spec(folder, settings))
+            web = _web(group, folder, settings, web_port, say)
+            servers = _servers(group, folder, found, at, say)
+            worker = group.start(worker_spec(folder, variables(settings)))
         except BaseException:
             group.stop()
             raise
-        return cls(folder, group, *servers, worker, settings, services)
+        return cls(folder, group, *servers, worker, web, settings, services)
 
     def keep(self) -> str:
         """Lets the processes outlive this one. Returns the command that ends them."""
@@ -82,17 +83,39 @@ class Stack:
         self.group.__exit__(kind, error, trace)
 
 
-def worker_spec(folder: Path, settings: Settings) -> Spec:
-    """The worker as a child of the group: `countersign worker` under the demo's settings and nothing else."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return Spec(
-        name="worker",
-        argv=(sys.executable, "-P", "-m", "backend.worker"),
-        env={**environment, **_variables(settings), "PYTHONPATH": str(_ROOT), "PYTHONNOUSERSITE": "1"},
-        cwd=folder,
-        stop_grace_seconds=10.0,
-        restart=Restart(limit=5),
-    )
+def variables(settings: Settings) -> dict[str, str]:
+    """The settings of the demo as a child reads them from its environment."""
+    return {
+        "COUNTERSIGN_DATA_DIR": str(settings.data_dir),
+        "COUNTERSIGN_MLFLOW_URL": str(settings.mlflow_url),
+        "COUNTERSIGN_ALLOWED_NETWORKS": settings.allowed_networks,
+        "COUNTERSIGN_DEMO_IDENTITIES": "true",
+        "COUNTERSIGN_OBSERVE_SECONDS": str(settings.observe_seconds),
+        "COUNTERSIGN_LOG_LEVEL": settings.log_level,
+    }
+
+
+def _web(group: Supervisor, folder: Path, settings: Settings, port: int | None, say: Say) -> WebApp | None:
+    if port is None:
+        return None
+    say("Starting the web app (about 5 s) ...")
+    web = start_web(group, folder, port, variables(settings))
+    say(f"Open {web.url} : the pages fill while the rest starts.")
+    return web
+
+
+def _servers(group: Supervisor, folder: Path, found: tuple[runtimes.TritonEnvironment, Path], at: Ports, say: Say) -> Servers:
+    """The three servers at the same time. Whoever is interrupted meanwhile does not wait until they are ready."""
+    say("Starting MLflow (about 20 s), Triton and Envoy ...")
+    with ThreadPoolExecutor(3) as starting:
+        mlflow = starting.submit(start_mlflow, group, folder / "mlflow", at=at)
+        triton = starting.submit(start_triton, group, folder / "triton", found[0])
+        envoy = starting.submit(start_envoy, group, folder / "envoy", found[1])
+        try:
+            return mlflow.result(), triton.result(), envoy.result()
+        except BaseException:
+            group.stop()
+            raise
 
 
 def _settings(folder: Path, mlflow_url: str, observe_seconds: float) -> Settings:
@@ -103,17 +126,6 @@ def _settings(folder: Path, mlflow_url: str, observe_seconds: float) -> Settings
         demo_identities=True,
         observe_seconds=observe_seconds,
     )
-
-
-def _variables(settings: Settings) -> dict[str, str]:
-    """The settings as a child reads them from its environment."""
-    return {
-        "COUNTERSIGN_DATA_DIR": str(settings.data_dir),
-        "COUNTERSIGN_MLFLOW_URL": str(settings.mlflow_url),
-        "COUNTERSIGN_ALLOWED_NETWORKS": settings.allowed_networks,
-        "COUNTERSIGN_DEMO_IDENTITIES": "true",
-        "COUNTERSIGN_OBSERVE_SECONDS": str(settings.observe_seconds),
-    }
 
 
 def _runtimes() -> tuple[runtimes.TritonEnvironment, Path]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from backend.embedded.launch import Probe, launch
-from backend.embedded.ports import LOOPBACK
+from backend.embedded.launch import Probe, launch, wait_ready
+from backend.embedded.ports import LOOPBACK, Ports
 from backend.embedded.specs import Restart, Spec
 from backend.embedded.supervisor import Child, Supervisor
 
@@ -44,10 +44,20 @@ class MlflowServer:
         return self.folder / "artifacts"
 
 
-def start_mlflow(group: Supervisor, folder: Path, *, python: Path = Path(sys.executable)) -> MlflowServer:
-    """Start MLflow on the database and artifacts in `folder` and wait until it answers."""
+def start_mlflow(
+    group: Supervisor, folder: Path, *, python: Path = Path(sys.executable), at: Ports | None = None
+) -> MlflowServer:
+    """Start MLflow on the database and artifacts in `folder` and wait until it answers.
+
+    `at` is a port that was reserved before, so that others could be told its address; else a free one is found.
+    """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if at is not None:
+        at.release()
+        child = group.start(spec(folder, at.numbers[0], python))
+        wait_ready(child, _ready(at.numbers[0]), READY_SECONDS)
+        return MlflowServer(address(at), folder, child)
     child, (port,) = launch(group, 1, lambda ports: (spec(folder, ports[0], python), _ready(ports[0])), READY_SECONDS)
     return MlflowServer(_url(port), folder, child)
 
@@ -73,6 +83,11 @@ def spec(folder: Path, port: int, python: Path) -> Spec:
         restart=Restart(limit=5),
         address=_url(port),
     )  # fmt: skip
+
+
+def address(at: Ports) -> str:
+    """Where an MLflow answers, or will."""
+    return _url(at.numbers[0])
 
 
 def _url(port: int) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backend.access.rules import ACTIONS, ROLES, Grant, check_grant, may, refusal
+from backend.access.rules import ACTIONS, ROLES, Grant, check_grant, may, may_read, refusal
 from backend.core.errors import Refusal
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -44,6 +44,15 @@ def test_one_role_may_what_the_table_says(role: str, action: str) -> None:
 
 def test_without_a_grant_nothing_is_allowed() -> None:
     assert not any(may([], action, now=NOW) for action in ACTIONS)
+
+
+def test_what_every_role_may_see_is_seen_with_a_role_in_any_scope_and_the_ledger_only_with_one_everywhere() -> None:
+    builds = Grant("contributor", "model:flight-delay")
+    assert may_read([builds], "model.read", now=NOW)
+    assert not may_read([], "model.read", now=NOW)
+    assert not may_read([Grant("contributor", "model:m", NOW)], "model.read", now=NOW)
+    assert not may_read([Grant("auditor", "environment:dev")], "audit.read", now=NOW)
+    assert may_read([Grant("auditor")], "audit.read", now=NOW)
 
 
 def test_nobody_who_may_vote_may_propose_by_the_same_role() -> None:

@@ -1,0 +1,117 @@
+"""Who asks, and what every operation looks into: the dependency of all routers, pages of lists, words that may be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import HTTPBearer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from sqlmodel import Session
+
+from backend.access.service import require_to_read
+from backend.bootstrap import Backend
+from backend.core.context import Actor
+
+T = TypeVar("T")
+_BEARER = HTTPBearer(
+    scheme_name="token",
+    bearerFormat="cst_<id>_<secret>",
+    description="A token of an identity: `countersign token create`. It acts as that identity, with the roles of the moment.",
+    auto_error=False,
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One consistent look at the database, and the time at which it was taken."""
+
+    session: Session
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The services, and the identity on whose behalf a request came."""
+
+    backend: Backend
+    actor: Actor
+
+    @contextmanager
+    def reading(self, action: str) -> Iterator[Reading]:
+        """A look by somebody who may do `action`; else Refusal."""
+        database = self.backend.database
+        with database.read() as session:
+            now = database.now(session)
+            require_to_read(session, self.actor, action, now=now)
+            yield Reading(session, now)
+
+
+def _caller(request: Request) -> Caller:
+    return Caller(request.app.state.backend(), request.state.actor)
+
+
+Asks = Annotated[Caller, Depends(_caller)]
+"""Every operation but health and readiness takes one."""
+TOKEN = [Security(_BEARER)]
+"""For the OpenAPI document alone: the guard has asked for the token already."""
+
+
+class Sent(BaseModel):
+    """Base of what is sent: exactly the named fields, each of its own type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Narrow(BaseModel):
+    """Base of what a list is narrowed by: a name that does not exist is refused, never passed over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shown(BaseModel):
+    """Base of what is answered; it is read from the services' own views."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Page(BaseModel, Generic[T]):
+    """Some of a list, and how to ask for what follows."""
+
+    items: tuple[T, ...]
+    next: str | None = Field(description="What to send as `after` for the next page; null at the end.")
+
+
+def page_of(items: Sequence[Any], limit: int, key: Any) -> tuple[Sequence[Any], str | None]:
+    """Of one more than a page: the page, and the key of its last line where more follows."""
+    return (items[:limit], str(key(items[limit - 1]))) if len(items) > limit else (items, None)
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a text holds no NUL character")
+    return text
+
+
+Plain = AfterValidator(_without_nul)
+Name = Annotated[str, StringConstraints(min_length=1, max_length=256), Plain]
+Reason = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2_000),
+    Plain,
+    Field(description="Why, in a sentence.", examples=["Worse at night"]),
+]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Whole = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+Ref = Annotated[
+    str, Path(pattern=r"^([0-9]{1,9}|chg_[0-9a-z]{26})$", description="A change's number, or its id.", examples=["7"])
+]
+ModelName = Annotated[str, Path(max_length=256, description="The registered model's name.", examples=["flight-delay"])]
+Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.", examples=[2])]
+EndpointName = Annotated[str, Path(max_length=256, description="The endpoint's name.", examples=["flight-delay"])]
+After = Annotated[str | None, Field(max_length=2_000, description="The next page: `next` of the page before.", examples=[None])]

@@ -1,0 +1,87 @@
+"""`/models`: registered models as the registry was last seen, and their aliases."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from backend.api.asking import After, Asks, ModelName, Narrow, Page, Shown
+from backend.api.versions import VersionLine, line_of
+from backend.registry import queries
+from backend.registry.queries import AliasLine
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+
+class AliasedVersion(Shown):
+    """An alias and the version that it points to."""
+
+    alias: str = Field(examples=["production-champion"])
+    version: int
+
+
+class ModelLine(Shown):
+    """A model in a list."""
+
+    id: str
+    name: str = Field(examples=["flight-delay"])
+    description: str = Field(description="Its beginning; as the registry has it.")
+    owner: str
+    latest_version: int
+    updated_at: datetime
+    removed_at: datetime | None = Field(description="When the registry was found not to have it any more.")
+    aliases: tuple[AliasedVersion, ...]
+
+
+class ModelPage(Page[ModelLine]):
+    """Models, and when the registry was last read whole."""
+
+    read_at: datetime | None
+
+
+class ModelView(Shown):
+    """One model: its aliases, and the newest of its versions."""
+
+    name: str
+    aliases: tuple[AliasLine, ...]
+    versions: Page[VersionLine]
+
+
+class ModelsNarrow(Narrow):
+    """What a list of models is narrowed by."""
+
+    words: Annotated[str, Field(max_length=500, description="Each is in the name, the description, the owner or the tags.")] = (
+        ""
+    )
+    owner: Annotated[str | None, Field(max_length=256)] = None
+    order: Annotated[Literal["newest", "name"], Field(description="The latest change first, or by name.")] = "newest"
+    removed: Annotated[bool, Field(description="Those that the registry does not have any more, instead.")] = False
+    after: After = None
+    limit: Annotated[int, Field(ge=1, le=queries.MAX_PAGE)] = 100
+
+
+@router.get("")
+def list_models(asks: Asks, narrow: Annotated[ModelsNarrow, Query()]) -> ModelPage:
+    """Models, page by page."""
+    with asks.reading("model.read") as look:
+        page = queries.models(look.session, **narrow.model_dump())
+        fresh = queries.freshness(look.session)
+    return ModelPage(items=tuple(map(_model, page.items)), next=page.after, read_at=fresh.completed_at)
+
+
+@router.get("/{model}")
+def show_model(asks: Asks, model: ModelName) -> ModelView:
+    """One model with its aliases and the newest of its versions."""
+    with asks.reading("model.read") as look:
+        page = queries.versions(look.session, model, limit=100)
+        aliases = queries.aliases(look.session, model)
+    versions = Page[VersionLine](items=tuple(map(line_of, page.items)), next=page.after)
+    return ModelView(name=model, aliases=aliases, versions=versions)
+
+
+def _model(line: queries.ModelLine) -> ModelLine:
+    aliases = tuple(AliasedVersion(alias=alias, version=number) for alias, number in line.aliases)
+    return ModelLine(**{**line._asdict(), "aliases": aliases})

@@ -1,0 +1,87 @@
+"""`countersign identity`: people and services, and which roles they hold."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from backend.access import queries
+from backend.access.rules import ROLES
+from backend.cli.output import emit, guarded, json_option, table
+from backend.cli.session import Session, acting
+from backend.core.context import ActorKind
+
+_NAME = click.argument("name")
+_ROLE = click.argument("role", type=click.Choice(ROLES))
+_SCOPE = click.option("--scope", default="*", show_default=True, help="`*`, `environment:NAME` or `model:NAME`.")
+
+
+@click.group()
+def identity() -> None:
+    """People and services, and which roles they hold."""
+
+
+@identity.command()
+@acting
+@_NAME
+@click.option("--owner", metavar="PERSON", help="It is a service, and this person owns it: both are one interest.")
+@click.option("--display-name", default="")
+@json_option
+@guarded
+def create(opened: Session, name: str, owner: str | None, display_name: str, as_json: bool) -> None:
+    """Create a person, or a service with its owner; without any role yet."""
+    kind: ActorKind = "service" if owner is not None else "person"
+    made = opened.backend.identities.create(opened.actor, name, kind=kind, owner=owner, display_name=display_name)
+    told = {"id": made.id, "name": name, "kind": made.kind, "owner_id": made.owner_id}
+    emit(as_json, {"identity": told}, [f"{name} is a {made.kind} now."])
+
+
+@identity.command("list")
+@acting
+@json_option
+@guarded
+def list_identities(opened: Session, as_json: bool) -> None:
+    """List people and services with the roles that they hold everywhere."""
+    with opened.reading("policy.read") as look:
+        found = queries.people(look.session, now=look.now)
+    rows = [(one.name, one.kind, "" if one.active else "deactivated", ", ".join(sorted(one.roles))) for one in found]
+    emit(as_json, {"identities": found}, table(("identity", "kind", "", "roles"), rows))
+
+
+@identity.command()
+@acting
+@_NAME
+@_ROLE
+@_SCOPE
+@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="When it ends by itself, with its zone.")
+@json_option
+@guarded
+def grant(opened: Session, name: str, role: str, scope: str, until: datetime | None, as_json: bool) -> None:
+    """Give an identity a role."""
+    opened.backend.identities.grant(opened.actor, name, role, scope, expires_at=until)
+    emit(as_json, {"granted": {"identity": name, "role": role, "scope": scope, "until": until}}, ["Granted."])
+
+
+@identity.command("take-back")
+@acting
+@_NAME
+@_ROLE
+@_SCOPE
+@json_option
+@guarded
+def take_back(opened: Session, name: str, role: str, scope: str, as_json: bool) -> None:
+    """Take a role back at once."""
+    opened.backend.identities.take_back(opened.actor, name, role, scope)
+    emit(as_json, {"taken_back": {"identity": name, "role": role, "scope": scope}}, ["Taken back."])
+
+
+@identity.command()
+@acting
+@_NAME
+@json_option
+@guarded
+def deactivate(opened: Session, name: str, as_json: bool) -> None:
+    """Refuse every command of an identity, and every token of its, from now on."""
+    opened.backend.identities.deactivate(opened.actor, name)
+    emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])

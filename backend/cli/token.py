@@ -1,0 +1,56 @@
+"""`countersign token`: make, list and revoke the tokens by which programs use the API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from backend.cli import inputs
+from backend.cli.output import emit, facts, guarded, json_option, note, table
+from backend.cli.session import Session, acting
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke tokens for the API."""
+
+
+@token.command()
+@acting
+@click.argument("name")
+@click.option("--for", "identity", metavar="SERVICE", help="A service that you own; by default yourself.")
+@click.option("--lifetime", default="90d", show_default=True, help="How long it is good for, up to 366d.")
+@json_option
+@guarded
+def create(opened: Session, name: str, identity: str | None, lifetime: str, as_json: bool) -> None:
+    """Make a token called NAME. It is printed once and kept nowhere; whoever has it acts as its identity."""
+    good_for = timedelta(seconds=inputs.seconds(lifetime))
+    made = opened.backend.tokens.create(opened.actor, name, identity=identity, lifetime=good_for)
+    if not as_json:
+        note("Keep it as a secret: it is shown only now.")
+        note("\n".join(facts((("token", made.id), ("acts as", made.identity), ("good until", made.expires_at)))))
+    emit(as_json, {"token": made}, [made.text])
+
+
+@token.command("list")
+@acting
+@click.option("--all", "everybody", is_flag=True, help="Everybody's, for an admin.")
+@json_option
+@guarded
+def list_tokens(opened: Session, everybody: bool, as_json: bool) -> None:
+    """List your tokens and those of services that you own, the newest first."""
+    found = opened.backend.tokens.list(opened.actor, everybody=everybody)
+    rows = [(one.id, one.identity, one.name, one.state, one.expires_at, one.last_used_at) for one in found]
+    emit(as_json, {"tokens": found}, table(("token", "acts as", "name", "state", "until", "last used"), rows))
+
+
+@token.command()
+@acting
+@click.argument("token_id", metavar="TOKEN")
+@json_option
+@guarded
+def revoke(opened: Session, token_id: str, as_json: bool) -> None:
+    """End TOKEN (its id, as `token list` shows it) at once."""
+    opened.backend.tokens.revoke(opened.actor, token_id)
+    emit(as_json, {"revoked": token_id}, ["Revoked."])

@@ -1,0 +1,65 @@
+"""`countersign up --demo`: the whole stack with the flights demo; starting again goes on where it was, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backend.changes.rows import Change
+from backend.cli.output import emit
+from backend.cli.stopping import Stop
+from backend.demo.flights_setup import PRODUCTION, FlightsSetup, Prepared
+from backend.demo.promotion import BAKE_SECONDS
+from backend.demo.stack import Stack
+from backend.demo.traffic import Traffic
+
+
+def run(data: Path, port: int, rate: float, stop: Stop, *, as_json: bool) -> None:
+    """Starts everything, says where it is, and goes on until it is told to stop."""
+    with Stack.start(data, stop.say, web_port=port) as stack:
+        setup = FlightsSetup(stack, stop.say)
+        change = waiting_change(setup, setup.run())
+        with Traffic(stack.envoy.url, PRODUCTION, stack.backend.inference_log, stack.folder / "cache", rate=rate):
+            stop.say("Everything runs.")
+            emit(as_json, _addresses(stack, change), _lines(stack, setup, change))
+            stop.wait()
+
+
+def waiting_change(setup: FlightsSetup, prepared: Prepared) -> Change | None:
+    """Version 2 as a proposed change, where version 1 is live and nobody proposed it yet."""
+    waiting = setup.open_change(PRODUCTION)
+    if waiting is not None or setup.live_version(PRODUCTION) != prepared.first:
+        return waiting
+    return setup.backend.changes.propose(
+        setup.cast.ana,
+        endpoint=PRODUCTION,
+        version=prepared.second,
+        title=f"Promote version {prepared.second}",
+        reason="Better calibrated in summer",
+        bake_seconds=BAKE_SECONDS,
+    )
+
+
+def _addresses(stack: Stack, change: Change | None) -> dict[str, object]:
+    return {
+        "web": stack.web.url if stack.web is not None else None,
+        "data": str(stack.folder),
+        "mlflow": stack.mlflow.url,
+        "triton": stack.triton.url,
+        "envoy": stack.envoy.url,
+        "change": change.number if change is not None else None,
+    }
+
+
+def _lines(stack: Stack, setup: FlightsSetup, change: Change | None) -> list[str]:
+    web = stack.web.url if stack.web is not None else ""
+    lines = [
+        f"Countersign {web}",
+        f"Version {setup.live_version(PRODUCTION)} is live; real flights flow through {stack.envoy.url}/{PRODUCTION}.",
+        f"MLflow {stack.mlflow.url}   Triton {stack.triton.url}   data {stack.folder}",
+    ]
+    if change is not None:
+        lines += [
+            f"Change {change.number} waits for a reviewer: {web}/change?change={change.number} as Ben, or",
+            f"  countersign change show {change.number} --as ben --data {stack.folder}",
+        ]
+    return [*lines, "Ctrl-C stops everything; starting again goes on from here."]

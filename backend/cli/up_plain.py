@@ -1,0 +1,70 @@
+"""`countersign up` without the demo: pages, API and worker under the settings of the environment, on the embedded defaults.
+
+Without COUNTERSIGN_DATABASE_URL that is SQLite in the data folder, without COUNTERSIGN_MLFLOW_URL an MLflow of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+from backend import bootstrap
+from backend.cli.output import emit
+from backend.cli.stopping import Stop
+from backend.embedded import mlflow as embedded_mlflow
+from backend.embedded.mlflow import start_mlflow
+from backend.embedded.own import start_web, worker_spec
+from backend.embedded.ports import LOOPBACK, Ports
+from backend.embedded.supervisor import Supervisor
+from backend.settings import Settings
+
+_OWN_MLFLOW_NETWORK = f"{LOOPBACK}/32"
+
+
+def run(data: Path | None, port: int, stop: Stop, *, as_json: bool) -> None:
+    """Starts everything, says where it is, and goes on until it is told to stop."""
+    settings = bootstrap.read_settings(data)
+    folder = settings.data_dir.absolute()
+    with Supervisor(folder / "runtimes") as group:
+        at = Ports(1) if settings.mlflow_url is None else None
+        told = _variables(settings, folder, at)
+        _prepare(settings)
+        stop.say("Starting the web app (about 5 s) ...")
+        web = start_web(group, folder, port, told)
+        stop.say(f"Open {web.url}")
+        if at is not None:
+            group.hold(at)
+            stop.say("Starting MLflow (about 20 s) ...")
+            start_mlflow(group, folder / "mlflow", at=at)
+        group.start(worker_spec(folder, told))
+        mlflow = told["COUNTERSIGN_MLFLOW_URL"]
+        emit(as_json, {"web": web.url, "data": str(folder), "mlflow": mlflow}, _lines(web.url, mlflow, folder, settings))
+        stop.wait()
+
+
+def _prepare(settings: Settings) -> None:
+    """Keys, schema, built-in environments. What cannot be is refused before anything is started."""
+    with closing(bootstrap.install(settings)):
+        return
+
+
+def _variables(settings: Settings, folder: Path, at: Ports | None) -> dict[str, str]:
+    """The settings as they were found, with the folder made absolute and with an MLflow of our own where there is none."""
+    found = {name: value for name, value in os.environ.items() if name.startswith("COUNTERSIGN_")}
+    found["COUNTERSIGN_DATA_DIR"] = str(folder)
+    if at is not None:
+        networks = [one for one in settings.allowed_networks.split(",") if one.strip()]
+        found["COUNTERSIGN_MLFLOW_URL"] = embedded_mlflow.address(at)
+        found["COUNTERSIGN_ALLOWED_NETWORKS"] = ",".join([*networks, _OWN_MLFLOW_NETWORK])
+    return found
+
+
+def _lines(web: str, mlflow: str, folder: Path, settings: Settings) -> list[str]:
+    nobody = "Nobody can sign in yet: set COUNTERSIGN_DEMO_IDENTITIES=true to act as a demo identity, on this machine alone."
+    return [
+        f"Countersign {web}",
+        f"MLflow {mlflow}   data {folder}",
+        *([] if settings.demo_identities else [nobody]),
+        "Ctrl-C stops everything; starting again goes on from here.",
+    ]

@@ -1,0 +1,119 @@
+"""The API over the world of changes: a client that acts by token, and holds every answer to the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+from starlette.testclient import TestClient
+
+from backend import bootstrap
+from backend.api import app as api
+from backend.audit import heads
+from backend.bootstrap import Backend
+from backend.core import sealed
+from backend.settings import Settings
+from tests.services.changes.world import World
+
+V1 = "/v1"
+
+
+class Api:
+    """Requests as the demo identities.
+
+    Args:
+        world: whose database and changes are served.
+        folder: the data folder.
+        services: put in place of the backend's own.
+    """
+
+    def __init__(self, world: World, folder: Path, **services: Any) -> None:
+        sealed.create_keys(folder / "keys")
+        heads.create_key(folder / "keys")
+        settings = Settings(
+            data_dir=folder,
+            database_url=world.database.url.render_as_string(hide_password=False),
+            demo_identities=True,
+            allowed_networks="127.0.0.0/8",
+            observe_seconds=3600,
+        )
+        self.world = world
+        self.backend: Backend = replace(bootstrap.build(settings), **{"changes": world.changes, **services})
+        self.application = api.build(lambda: self.backend)
+        self.client = TestClient(self.application, raise_server_exceptions=False)
+        self.tokens: dict[str, str] = {}
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        return dict(self.application.openapi())
+
+    def token(self, name: str) -> str:
+        """A token of a demo identity, made once."""
+        if name not in self.tokens:
+            actor = self.backend.identities.act_as(name)
+            self.tokens[name] = self.backend.tokens.create(actor, "tests").text
+        return self.tokens[name]
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        sent: Any = None,
+        *,
+        by: str | None = "ana",
+        token: str | None = None,
+        status: int = 200,
+        **headers: str,
+    ) -> Any:
+        """One request; its answer's content, which has that status and the form that the document promises."""
+        text = token or (self.token(by) if by is not None else None)
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        told |= {"authorization": f"Bearer {text}"} if text is not None else {}
+        answer = self.client.request(method, V1 + path, json=sent, headers=told)
+        assert answer.status_code == status, (method, path, answer.status_code, answer.text[:600])
+        content = answer.json()
+        self.check(method, path, answer.status_code, content)
+        return content
+
+    def refused(self, code: str, method: str, path: str, sent: Any = None, *, status: int, **options: Any) -> dict[str, Any]:
+        """The error that a request gets."""
+        error: dict[str, Any] = self(method, path, sent, status=status, **options)["error"]
+        assert error["code"] == code, error
+        assert error["message"]
+        assert error["remedy"]
+        return error
+
+    def check(self, method: str, path: str, status: int, content: Any) -> None:
+        """That the document describes this answer, whole: nothing more is in it and nothing less."""
+        operation = self.operation(method, path)
+        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        closed = {**_closed(schema), "components": _closed(self.document["components"])}
+        jsonschema.Draft202012Validator(closed).validate(content)
+
+    def operation(self, method: str, path: str) -> dict[str, Any]:
+        """The operation that the document has for a request."""
+        bare = V1 + path.partition("?")[0]
+        found = [each for each in self.document["paths"] if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", each), bare)]
+        best = min(found, key=lambda each: each.count("{"))
+        operation: dict[str, Any] = self.document["paths"][best][method.lower()]
+        return operation
+
+    def close(self) -> None:
+        self.client.close()
+        self.backend.close()
+
+
+def _closed(schema: Any) -> Any:
+    """The same with nothing allowed in objects that is not named."""
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: _closed(value) for key, value in schema.items()}
+    if "properties" in schema and "additionalProperties" not in schema:
+        inner["additionalProperties"] = False
+    return inner

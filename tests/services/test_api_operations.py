@@ -1,0 +1,360 @@
+"""Every operation of the API: what it answers, that the document says so, and who may do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+from starlette.testclient import TestClient
+
+from backend.access.rows import Identity
+from backend.access.rules import ACTIONS, ROLES
+from backend.access.service import actor_of
+from backend.api import app as api
+from backend.bootstrap import Backend
+from backend.core.context import SYSTEM
+from backend.core.database import Database
+from backend.registry.rows import MirroredVersion, Model
+from tests.api_world import Api
+from tests.services.changes.world import ENDPOINT, MODEL, World
+
+SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def asked(real_time_database: Database, tmp_path: Path) -> Iterator[Api]:
+    opened = Api(World(real_time_database), tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+def untouchable() -> Backend:
+    raise AssertionError("the backend was touched")
+
+
+WHY = {"reason": "Because of the tests"}
+PROPOSAL = {"endpoint": ENDPOINT, "version": 2, "title": "Newer", "reason": "It is better."}
+UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
+
+OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
+    ("GET", "/v1/models"): ("model.read", "/models", None),
+    ("GET", "/v1/models/{model}"): ("model.read", f"/models/{MODEL}", None),
+    ("GET", "/v1/versions"): ("model.read", "/versions", None),
+    ("GET", "/v1/models/{model}/versions"): ("model.read", f"/models/{MODEL}/versions", None),
+    ("GET", "/v1/models/{model}/compare"): ("model.read", f"/models/{MODEL}/compare?version=1&version=2", None),
+    ("GET", "/v1/models/{model}/versions/{number}"): ("model.read", f"/models/{MODEL}/versions/1", None),
+    ("POST", "/v1/models/{model}/versions/{number}/register"): (
+        "version.register", f"/models/{MODEL}/versions/1/register", None,
+    ),
+    ("GET", "/v1/changes"): ("change.read", "/changes", None),
+    ("POST", "/v1/changes"): ("change.propose", "/changes", PROPOSAL),
+    ("GET", "/v1/changes/waiting"): ("change.read", "/changes/waiting", None),
+    ("GET", "/v1/changes/{change}"): ("change.read", "/changes/1", None),
+    ("PATCH", "/v1/changes/{change}"): ("change.edit", "/changes/1", {"title": "Another"}),
+    ("GET", "/v1/changes/{change}/timeline"): ("change.read", "/changes/1/timeline", None),
+    ("POST", "/v1/changes/{change}/withdraw"): ("change.withdraw", "/changes/1/withdraw", WHY),
+    ("POST", "/v1/changes/{change}/recheck"): ("change.comment", "/changes/1/recheck", None),
+    ("POST", "/v1/changes/{change}/rebase"): ("change.edit", "/changes/1/rebase", None),
+    ("POST", "/v1/changes/{change}/comments"): ("change.comment", "/changes/1/comments", {"text": "Look here"}),
+    ("POST", "/v1/changes/{change}/votes"): ("change.vote", "/changes/1/votes", {"verdict": "approve", **UNSEEN}),
+    ("POST", "/v1/changes/{change}/start"): ("change.start", "/changes/1/start", None),
+    ("POST", "/v1/changes/{change}/revoke"): ("change.revoke", "/changes/1/revoke", WHY),
+    ("POST", "/v1/changes/{change}/roll-back"): ("change.roll_back", "/changes/1/roll-back", WHY),
+    ("GET", "/v1/endpoints"): ("endpoint.read", "/endpoints", None),
+    ("GET", "/v1/endpoints/{endpoint}"): ("endpoint.read", f"/endpoints/{ENDPOINT}", None),
+    ("GET", "/v1/endpoints/{endpoint}/history"): ("endpoint.read", f"/endpoints/{ENDPOINT}/history", None),
+    ("GET", "/v1/endpoints/{endpoint}/pushes"): ("endpoint.read", f"/endpoints/{ENDPOINT}/pushes", None),
+    ("GET", "/v1/endpoints/{endpoint}/at"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/at?moment=2026-03-01T06:00:00Z", None,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/pause"): ("endpoint.pause", f"/endpoints/{ENDPOINT}/pause", WHY),
+    ("POST", "/v1/endpoints/{endpoint}/resume"): ("endpoint.resume", f"/endpoints/{ENDPOINT}/resume", WHY),
+    ("POST", "/v1/endpoints/{endpoint}/repair"): ("endpoint.repair", f"/endpoints/{ENDPOINT}/repair", WHY),
+    ("POST", "/v1/endpoints/{endpoint}/look"): ("endpoint.look", f"/endpoints/{ENDPOINT}/look", None),
+    ("GET", "/v1/servers"): ("endpoint.read", "/servers", None),
+    ("GET", "/v1/servers/{server}"): ("endpoint.read", "/servers/s", None),
+    ("POST", "/v1/servers/{server}/test"): ("server.test", "/servers/s/test", None),
+    ("GET", "/v1/audit/events"): ("audit.read", "/audit/events", None),
+    ("GET", "/v1/audit/events/{row}"): ("audit.read", "/audit/events/1", None),
+    ("POST", "/v1/audit/verify"): ("audit.verify", "/audit/verify", None),
+    ("GET", "/v1/me"): ("", "/me", None),
+}  # fmt: skip
+"""Every operation of the document but the public ones -> the action that it needs, an address, and what is sent."""
+
+
+@SQLITE
+def test_the_table_names_every_operation_of_the_document(asked: Api) -> None:
+    told = {(method.upper(), path) for path, each in asked.document["paths"].items() for method in each}
+    assert told == OPERATIONS.keys() | {("GET", "/v1/health"), ("GET", "/v1/ready")}
+
+
+def test_without_a_token_every_operation_is_401_and_no_database_is_opened() -> None:
+    application = api.build(untouchable)
+    client = TestClient(application)
+    walked = 0
+    for path, each in application.openapi()["paths"].items():
+        for method in each:
+            if path in ("/v1/health", "/v1/ready"):
+                continue
+            filled = path.replace("{number}", "1").replace("{row}", "1").replace("{change}", "1")
+            for headers in ({}, {"authorization": "Bearer cst_1_2"}, {"authorization": "Basic eDp4"}):
+                answer = client.request(method, filled, headers=headers, content=b"{" * 100)
+                assert answer.status_code == 401, (method, path)
+                assert answer.headers["www-authenticate"] == "Bearer"
+                assert answer.json()["error"]["remedy"]
+            walked += 1
+    assert walked == len(OPERATIONS)
+
+
+@SQLITE
+def test_the_document_describes_every_operation_parameter_and_error(asked: Api) -> None:
+    document = asked.document
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    names = set()
+    for path, each in document["paths"].items():
+        for method, operation in each.items():
+            public = path in ("/v1/health", "/v1/ready")
+            assert operation["summary"], (method, path)
+            assert len(operation["description"]) > 10, (method, path)
+            names.add(operation["operationId"])
+            assert ("security" in operation) is not public
+            if not public:
+                for status in ("400", "401", "403", "404", "409", "413", "422", "429", "502", "503"):
+                    found = operation["responses"][status]["content"]["application/json"]["schema"]
+                    assert found == {"$ref": "#/components/schemas/Failure"}, (method, path, status)
+    assert len(names) == len(OPERATIONS) + 2
+    assert document["components"]["schemas"]["Proposal"]["properties"]["endpoint"]["examples"] == ["flight-delay"]
+
+
+HOLDERS = {"ana": "contributor", "ben": "reviewer", "olga": "operator", "otto": "admin", "audra": "auditor", "vera": "viewer"}
+
+
+@SQLITE
+def test_each_role_may_exactly_what_the_table_of_actions_says(asked: Api) -> None:
+    """Whoever may is not refused for who it is; whoever may not is, whatever it sends."""
+    assert set(HOLDERS.values()) == set(ROLES)
+    world = asked.world
+    world.reviewed(start_mode="by_hand")
+    world.identities.create(world.otto, "vera")
+    world.identities.grant(world.otto, "vera", "viewer")
+    vera = next(one for one in _people(asked) if one.name == "vera")
+    asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
+    for (method, path), (action, address, sent) in OPERATIONS.items():
+        for name, role in HOLDERS.items():
+            headers = {"authorization": f"Bearer {asked.token(name)}"}
+            answer = asked.client.request(method, f"/v1{address}", json=sent, headers=headers)
+            may = not action or role in ACTIONS[action]
+            assert answer.status_code < 500, (method, path, answer.text)
+            refused = answer.status_code == 403 and answer.json()["error"]["code"] == "not-allowed"
+            assert refused is not may, (method, path, name, answer.text)
+
+
+def _people(asked: Api) -> list[Any]:
+    with asked.backend.database.read() as session:
+        return [actor_of(row) for row in session.exec(select(Identity))]
+
+
+# -- what they answer
+
+
+def test_models_and_versions_are_told_as_the_registry_was_seen(asked: Api) -> None:
+    _mirror(asked)
+    page = asked("GET", "/models?words=delay&limit=1")
+    assert [one["name"] for one in page["items"]] == [MODEL]
+    assert page["next"] is None
+    assert asked("GET", "/models?words=nothing-of-that-name")["items"] == []
+    shown = asked("GET", f"/models/{MODEL}")
+    assert shown["name"] == MODEL
+    first = asked("GET", f"/models/{MODEL}/versions?limit=2")
+    assert [one["number"] for one in first["items"]] == [5, 4]
+    assert [one["number"] for one in asked("GET", f"/models/{MODEL}/versions?limit=2&after={first['next']}")["items"]] == [3, 2]
+    whole = asked("GET", f"/models/{MODEL}/versions/2")
+    assert whole["metrics"] == {"auc": 0.72}
+    assert whole["registered"]["artifact_digest"].startswith("sha256:")
+    compared = asked("GET", f"/models/{MODEL}/compare?version=2&version=3")
+    assert compared["versions"] == [2, 3]
+    assert compared["metrics"] == [{"name": "auc", "values": [0.72, 0.73], "differs": True}]
+    assert len(asked("GET", "/versions?registered=true")["items"]) == 5
+    asked.refused("not-found", "GET", "/models/nobody/versions", status=404)
+    asked.refused("bad-comparison", "GET", f"/models/{MODEL}/compare?version=2&version=2", status=422)
+
+
+def _mirror(asked: Api) -> None:
+    with asked.backend.database.unit(SYSTEM) as tx:
+        model = tx.session.get_one(Model, "mod_1")
+        model.search, model.latest_version = MODEL, 5
+        tx.record("model.mirror", model)
+        for number in range(1, 6):
+            tx.add(
+                MirroredVersion(
+                    id=f"ver_{number}", model_id="mod_1", number=number, created_at=tx.now, updated_at=tx.now,
+                    mirrored_at=tx.now, metrics={"auc": 0.7 + number / 100},
+                )
+            )  # fmt: skip
+
+
+def test_a_change_is_proposed_reviewed_voted_on_started_and_taken_back(asked: Api) -> None:
+    world = asked.world
+    made = asked("POST", "/changes", {**PROPOSAL, "start_mode": "by_hand"}, status=201)
+    number = made["line"]["number"]
+    assert (made["line"]["state"], made["line"]["requester"]) == ("checking", "Ana (data scientist)")
+    assert made["changes"]["summary"]
+    world.run()
+    world.check()
+    assert [one["number"] for one in asked("GET", "/changes/waiting", by="ben")["items"]] == [number]
+    seen = asked("GET", f"/changes/{number}", by="ben")
+    digests = {name: seen[name] for name in ("plan_digest", "base_digest")}
+    asked.refused("stale-vote", "POST", f"/changes/{number}/votes", {"verdict": "approve", **UNSEEN}, by="ben", status=409)
+    for _ in range(2):
+        voted = asked("POST", f"/changes/{number}/votes", {"verdict": "approve", **digests, "comment": "Sound"}, by="ben")
+        assert voted["line"]["state"] == "approved"
+    assert len(world.votes(number)) == 1
+    asked("POST", f"/changes/{number}/comments", {"text": "Tonight"}, by="ben", status=201)
+    for _ in range(2):
+        asked("POST", f"/changes/{number}/start", by="olga")
+    world.run()
+    assert asked("GET", f"/changes/{number}")["line"]["state"] == "applying"
+    world.prove()
+    world.run()
+    assert asked("GET", f"/changes/{number}")["line"]["state"] == "done"
+    for _ in range(2):
+        asked("POST", f"/changes/{number}/roll-back", WHY, by="olga")
+    world.prove()
+    world.run()
+    shown = asked("GET", f"/changes/{number}")
+    assert shown["line"]["state"] == "rolled_back"
+    actions = [one["action"] for one in asked("GET", f"/changes/{number}/timeline")]
+    assert actions.index("change.propose") < actions.index("change.approve") < actions.index("change.roll_back")
+    assert asked("GET", f"/changes?state=rolled_back&endpoint={ENDPOINT}&text=newer")["items"][0]["number"] == number
+    assert asked("GET", "/changes?state=review&state=applying")["items"] == []
+
+
+def test_a_change_is_edited_rejected_withdrawn_and_revoked(asked: Api) -> None:
+    world = asked.world
+    number = world.reviewed()
+    before = asked("GET", f"/changes/{number}")
+    edited = asked("PATCH", f"/changes/{number}", {"share_percent": 12.5, "title": "An eighth"})
+    assert edited["plan_digest"] != before["plan_digest"]
+    assert edited["since_earlier"]["lines"]
+    assert world.change(number).wanted["share"] == 1_250
+    world.run()
+    world.check()
+    seen = asked("GET", f"/changes/{number}")
+    digests = {name: seen[name] for name in ("plan_digest", "base_digest")}
+    vote = {"verdict": "reject", **digests}
+    asked.refused("no-reason", "POST", f"/changes/{number}/votes", vote, by="ben", status=422)
+    rejected = asked("POST", f"/changes/{number}/votes", {**vote, "comment": "Too early"}, by="ben")
+    assert (rejected["line"]["state"], rejected["line"]["state_reason"]) == ("rejected", "Too early")
+    another = world.propose()
+    assert asked("POST", f"/changes/{another}/withdraw", WHY)["line"]["state"] == "withdrawn"
+    approved = world.approved()
+    assert asked("POST", f"/changes/{approved}/revoke", WHY, by="ben")["line"]["state"] == "revoked"
+    asked.refused("wrong-state", "POST", f"/changes/{another}/start", by="olga", status=409)
+    asked.refused("not-found", "GET", "/changes/999", status=404)
+
+
+def test_a_ramp_is_sent_in_percent_and_proposed_in_buckets(asked: Api) -> None:
+    steps = [{"share_percent": 0.5, "hold_seconds": 600}, {"share_percent": 50, "person": True}]
+    made = asked("POST", "/changes", {**PROPOSAL, "ramp": steps, "bake_seconds": 3600}, status=201)
+    wanted = asked.world.change(made["line"]["number"]).wanted
+    assert [(one["share"], one["hold_seconds"], one["person"]) for one in wanted["ramp"]] == [
+        (50, 600, False), (5_000, 0, True),
+    ]  # fmt: skip
+    assert (wanted["share"], wanted["bake_seconds"]) == (10_000, 3600)
+    asked.refused("bad-share", "POST", "/changes", {**PROPOSAL, "share_percent": 0.001}, status=422)
+
+
+def test_the_same_key_proposes_once_and_another_request_under_it_is_refused(asked: Api) -> None:
+    first = asked("POST", "/changes", PROPOSAL, idempotency_key="build-7", status=201)
+    again = asked("POST", "/changes", PROPOSAL, idempotency_key="build-7", status=201)
+    assert again["line"]["number"] == first["line"]["number"]
+    asked.refused("key-used", "POST", "/changes", {**PROPOSAL, "title": "Other"}, idempotency_key="build-7", status=409)
+    asked.refused("bad-key", "POST", "/changes", PROPOSAL, idempotency_key="build 7", status=422)
+    other = asked("POST", "/changes", PROPOSAL, by="olga", idempotency_key="build-7", status=201)
+    assert other["line"]["number"] != first["line"]["number"], "a key is one identity's own"
+    asked.world.versions.down = True
+    kept = asked("POST", "/changes", PROPOSAL, idempotency_key="build-7", status=201)
+    assert kept["line"]["number"] == first["line"]["number"], "what was made is told without asking anybody"
+    assert asked.world.ledger().count("change.propose") == 2
+
+
+def test_two_requests_at_once_under_one_key_propose_once(asked: Api) -> None:
+    asked.world.propose()  # the package is there from now on
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(asked, "POST", "/changes", PROPOSAL, idempotency_key="k", status=201) for _ in range(4)]
+        numbers = {call.result()["line"]["number"] for call in calls}
+    assert len(numbers) == 1
+    assert asked.world.ledger().count("change.propose") == 2
+
+
+def test_endpoints_are_listed_shown_at_any_moment_and_paused(asked: Api) -> None:
+    page = asked("GET", "/endpoints?text=flight&mode=managed")
+    assert [one["name"] for one in page["items"]] == [ENDPOINT]
+    shown = asked("GET", f"/endpoints/{ENDPOINT}")
+    assert shown["base_digest"].startswith("sha256:")
+    history = asked("GET", f"/endpoints/{ENDPOINT}/history?limit=1")
+    assert [one["reason"] for one in history["items"]] == ["baseline"]
+    then = asked("GET", f"/endpoints/{ENDPOINT}/at?moment=2020-01-01T00:00:00%2B01:00")
+    assert then["exists"] is False
+    assert asked("GET", f"/endpoints/{ENDPOINT}/pushes") == []
+    paused = asked("POST", f"/endpoints/{ENDPOINT}/pause", WHY, by="olga")
+    assert paused["line"]["paused"] is True
+    assert asked("POST", f"/endpoints/{ENDPOINT}/resume", WHY, by="olga")["line"]["paused"] is False
+    asked("POST", f"/endpoints/{ENDPOINT}/repair", WHY, by="olga")
+    asked("POST", f"/endpoints/{ENDPOINT}/look", by="ben")
+    asked.refused("not-found", "GET", "/endpoints/nobody", status=404)
+
+
+def test_pages_follow_one_another_until_the_end(asked: Api) -> None:
+    world = asked.world
+    for _ in range(3):
+        world.done(2)
+        world.done(3)
+    seen, before = [], ""
+    while before is not None:
+        page = asked("GET", f"/endpoints/{ENDPOINT}/history?limit=3" + (f"&before={before}" if before else ""))
+        seen += [one["number"] for one in page["items"]]
+        before = page["next"]
+    assert seen == sorted(seen, reverse=True)
+    assert len(seen) == len(set(seen)) == seen[0]
+    first = asked("GET", "/audit/events?limit=5", by="audra")
+    second = asked("GET", f"/audit/events?limit=5&before={first['next']}", by="audra")
+    assert first["items"][-1]["seq"] == second["items"][0]["seq"] + 1
+
+
+def test_servers_are_told_without_their_credentials(asked: Api) -> None:
+    asked.backend.servers.register(
+        asked.world.olga, name="t", kind="triton", settings={"url": "http://127.0.0.1:1", "model_repository": "/models"},
+        upstream="127.0.0.1:1", credential="hunter2-hunter2",
+    )  # fmt: skip
+    listed = asked("GET", "/servers")
+    assert {one["name"]: one["has_credential"] for one in listed} == {"s": False, "t": True}
+    assert "hunter2" not in str(listed)
+    assert asked("GET", "/servers/t")["server"]["kind"] == "triton"
+    asked.refused("external-failure", "POST", "/servers/t/test", by="olga", status=503)
+    asked.refused("not-found", "GET", "/servers/nobody", status=404)
+
+
+def test_the_ledger_is_listed_row_by_row_and_verified(asked: Api) -> None:
+    asked.world.reviewed()
+    rows = asked("GET", "/audit/events?action=change.propose", by="audra")["items"]
+    assert len(rows) == 1
+    row = asked("GET", f"/audit/events/{rows[0]['seq']}", by="audra")
+    assert row["subject_id"].startswith("chg_")
+    assert asked("GET", f"/audit/events?subject=change/{row['subject_id']}", by="audra")["items"]
+    asked.refused("not-found", "GET", "/audit/events/999999", by="audra", status=404)
+    found = asked("POST", "/audit/verify", by="audra")
+    assert found["intact"] is True
+    assert found["rows"] > 5
+
+
+@SQLITE
+def test_whoever_asks_is_told_whom_its_token_acts_as(asked: Api) -> None:
+    me = asked("GET", "/me", by="ben")
+    assert (me["name"], me["roles"]) == ("Ben (reviewer)", ["reviewer"])
+    assert "change.vote" in me["may"]
+    assert "change.propose" not in me["may"]

@@ -1,0 +1,251 @@
+"""Tokens: who makes one, what the database keeps of it, and when it is not good any more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import select
+
+from backend.access.rows import Token, TokenUse
+from backend.access.service import Identities
+from backend.access.tokens import MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
+from backend.api import guard
+from backend.api.attempts import MOST_FAILURES, WINDOW_SECONDS, Attempts
+from backend.core.context import Actor
+from backend.core.database import Database
+from backend.core.errors import NotFound, Refusal
+from backend.core.ledger import LedgerRow
+from backend.settings import Settings
+from tests.api_world import Api
+from tests.command_line import CommandLine
+from tests.databases import Clock
+from tests.services.changes.world import World
+
+SETTINGS = Settings(demo_identities=True)
+SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+
+
+class People:
+    """The demo identities, and a service that Olga owns."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.identities, self.tokens = Identities(database, SETTINGS), Tokens(database, SETTINGS)
+        self.identities.seed_demo()
+        self.ana, self.olga, self.otto = (self.identities.act_as(name) for name in ("ana", "olga", "otto"))
+        self.ci = self.identities.create(self.otto, "ci", kind="service", owner="olga")
+
+    def made(self, actor: Actor | None = None, **options: object) -> NewToken:
+        return self.tokens.create(actor or self.ana, "laptop", **options)  # type: ignore[arg-type]
+
+    def refused(self, code: str, call: object, *arguments: object, **options: object) -> None:
+        with pytest.raises(Refusal) as caught:
+            call(*arguments, **options)  # type: ignore[operator]
+        assert caught.value.code == code
+
+
+@pytest.fixture
+def people(database: Database) -> People:
+    return People(database)
+
+
+@pytest.fixture
+def asked(real_time_database: Database, tmp_path: Path) -> Iterator[Api]:
+    opened = Api(World(real_time_database), tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+def test_a_token_acts_as_its_identity_and_is_kept_only_as_a_digest(people: People) -> None:
+    made = people.made()
+    assert is_well_formed(made.text)
+    assert people.tokens.actor_of(made.text) == people.ana
+    secret = made.text.rpartition("_")[2]
+    with people.database.engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        kept = [str(row) for name in names for row in connection.execute(sa.text(f'SELECT * FROM "{name}"'))]
+    assert len(kept) > 10
+    assert not any(secret in row or made.text in row for row in kept)
+    assert made.text not in str(people.tokens.list(people.ana))
+
+
+def test_what_is_not_exactly_a_token_is_nobody(people: People) -> None:
+    text = people.made().text
+    other = people.made().text
+    head, _, secret = text.rpartition("_")
+    for wrong in (
+        "", "x", text[:-1], text + "0", text.upper(), f"{head}_{other.rpartition('_')[2]}", f"{head}_{'0' * 52}",
+        f"cst_{'0' * 26}_{secret}", text.replace("cst", "cs"), f" {text}", f"{text}\n", text[:-1] + "é",
+    ):  # fmt: skip
+        assert people.tokens.actor_of(wrong) is None, wrong
+    assert people.tokens.actor_of(text) is not None
+
+
+def test_it_ends_at_its_time_when_it_is_revoked_and_with_its_identity(people: People, clock: Clock) -> None:
+    short, long = people.made(lifetime=timedelta(hours=1)), people.made(lifetime=timedelta(days=366))
+    clock.tick(minutes=59, seconds=59)
+    assert people.tokens.actor_of(short.text) == people.ana
+    clock.tick(seconds=1)
+    assert people.tokens.actor_of(short.text) is None, "the moment itself is outside"
+    people.tokens.revoke(people.ana, long.id)
+    people.tokens.revoke(people.ana, long.id)
+    assert people.tokens.actor_of(long.text) is None
+    states = [one.state for one in people.tokens.list(people.ana)]
+    assert sorted(states) == ["expired", "revoked"]
+    another = people.made()
+    people.identities.deactivate(people.otto, "ana")
+    assert people.tokens.actor_of(another.text) is None
+
+
+def test_tokens_of_demo_identities_end_where_those_are_switched_off(people: People) -> None:
+    person, service = people.made().text, people.made(people.olga, identity="ci").text
+    without = Tokens(people.database, Settings(demo_identities=False))
+    assert without.actor_of(person) is None
+    assert without.actor_of(service) == people.ci
+
+
+def test_only_the_identity_itself_or_a_services_owner_makes_one(people: People) -> None:
+    made = people.made(people.olga, identity="ci")
+    assert people.tokens.actor_of(made.text) == people.ci
+    assert people.ci.owner_id == people.olga.id
+    for actor, name in ((people.otto, "ci"), (people.otto, "ana"), (people.ana, "ci"), (people.ci, "olga")):
+        people.refused("not-yours", people.tokens.create, actor, "x", identity=name)
+    people.refused("not-found", people.tokens.create, people.ana, "x", identity="nobody")
+    people.refused("bad-name", people.tokens.create, people.ana, " ")
+    people.refused("bad-name", people.tokens.create, people.ana, "a\x1b[31m")
+    for wrong in (timedelta(0), timedelta(days=-1), timedelta(days=367)):
+        people.refused("bad-lifetime", people.tokens.create, people.ana, "x", lifetime=wrong)
+
+
+def test_a_token_is_seen_and_revoked_by_whoever_it_belongs_to_and_by_an_admin(people: People) -> None:
+    made = people.made(people.olga, identity="ci")
+    assert [one.identity for one in people.tokens.list(people.olga)] == ["ci"]
+    assert people.tokens.list(people.ana) == ()
+    people.refused("not-allowed", people.tokens.list, people.ana, everybody=True)
+    assert len(people.tokens.list(people.otto, everybody=True)) == 1
+    with pytest.raises(NotFound):
+        people.tokens.revoke(people.ana, made.id)
+    with pytest.raises(NotFound):
+        people.tokens.revoke(people.ana, "tok_nobody")
+    people.tokens.revoke(people.otto, made.id)
+    assert people.tokens.actor_of(made.text) is None
+
+
+def test_an_identity_has_so_many_tokens_and_no_more(people: People, clock: Clock) -> None:
+    for _ in range(MOST_ACTIVE):
+        people.made(lifetime=timedelta(hours=1))
+    people.refused("too-many-tokens", people.made)
+    clock.tick(hours=1)
+    people.made()
+
+
+def test_making_and_revoking_are_in_the_ledger_and_using_is_noted_coarsely(people: People, clock: Clock) -> None:
+    made = people.made()
+    people.tokens.revoke(people.ana, people.made().id)
+
+    def used() -> object:
+        with people.database.read() as session:
+            row = session.get(TokenUse, made.id)
+            return row.used_at if row is not None else None
+
+    assert used() is None
+    people.tokens.actor_of(made.text)
+    first = used()
+    assert first == clock.now
+    clock.tick(minutes=1)
+    people.tokens.actor_of(made.text)
+    assert used() == first
+    clock.tick(seconds=USED_EVERY.total_seconds())
+    people.tokens.actor_of(made.text)
+    assert used() == clock.now
+    with people.database.read() as session:
+        rows = [row for row in session.exec(select(LedgerRow)) if row.subject_kind == "token"]
+        digests = list(session.exec(select(Token.digest)))
+    assert [row.action for row in rows] == ["token.create", "token.create", "token.revoke"]
+    assert not any(digest in str(row.after_json) for row in rows for digest in digests)
+
+
+# -- at the door
+
+
+@SQLITE
+def test_a_token_that_is_not_good_is_401_and_one_that_is_acts_with_the_roles_of_the_moment(asked: Api) -> None:
+    world, token = asked.world, asked.token("ana")
+    asked.refused("bad-token", "GET", "/me", token=f"cst_{'0' * 26}_{'0' * 52}", status=401)
+    assert asked("GET", "/me")["roles"] == ["contributor"]
+    world.identities.take_back(world.otto, "ana", "contributor")
+    assert asked("GET", "/me")["roles"] == []
+    asked.refused("not-allowed", "GET", "/models", status=403)
+    world.identities.deactivate(world.otto, "ana")
+    asked.refused("bad-token", "GET", "/me", token=token, status=401)
+
+
+@SQLITE
+def test_who_guesses_is_turned_away_without_a_look_at_the_database(asked: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, never_used = asked.token("ana"), asked.token("ben")
+    asked("GET", "/me")
+    looked = list[str]()
+    ask = asked.backend.tokens.actor_of
+    monkeypatch.setattr(asked.backend.tokens, "actor_of", lambda text: looked.append(text) or ask(text))
+    for number in range(MOST_FAILURES + 5):
+        status = 401 if number < MOST_FAILURES else 429
+        answer = asked.client.get("/v1/me", headers={"authorization": f"Bearer cst_{'0' * 26}_{number:052d}"})
+        assert answer.status_code == status, number
+    assert len(looked) == MOST_FAILURES
+    assert 0 < int(answer.headers["retry-after"]) <= WINDOW_SECONDS + 1
+    assert asked.client.get("/v1/me", headers={"authorization": f"Bearer {never_used}"}).status_code == 429
+    assert asked.client.get("/v1/me", headers={"authorization": f"Bearer {good}"}).status_code == 200, "known to be good"
+
+
+def test_failures_are_counted_within_a_window_and_for_each_address() -> None:
+    now = [0.0]
+    attempts = Attempts(lambda: now[0])
+    for _ in range(MOST_FAILURES):
+        assert attempts.blocked("a", "t") is None
+        attempts.note("a", "t", good=False)
+    assert attempts.blocked("a", "t") == 61
+    assert attempts.blocked("b", "t") is None
+    now[0] = WINDOW_SECONDS
+    assert attempts.blocked("a", "t") is None
+    attempts.note("a", "t", good=False)
+    assert attempts.blocked("a", "t") is None, "it begins to count anew"
+
+
+@SQLITE
+def test_a_good_token_is_503_while_the_database_is_not_ready(asked: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = asked.token("ana")
+    monkeypatch.setattr(asked.application.state.asked, "code", lambda: "schema")
+    asked.refused("schema", "GET", "/me", token=token, status=503)
+    assert asked.client.get("/v1/me").status_code == 401, "whoever brings none is told nothing of it"
+
+
+@SQLITE
+def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Database, tmp_path: Path) -> None:
+    World(real_time_database)
+    countersign = CommandLine(
+        data_dir=str(tmp_path),
+        database_url=real_time_database.url.render_as_string(hide_password=False),
+        demo_identities="true",
+    )
+    assert countersign("identity", "create", "ci", "--owner", "olga", by="otto").code == 0
+    assert countersign("identity", "grant", "ci", "contributor", "--scope", "model:flight-delay", by="otto").code == 0
+    assert countersign("identity", "create", "ci", "--owner", "olga", by="ana").error == "not-allowed"
+    made = countersign("token", "create", "builds", "--for", "ci", "--lifetime", "30d", by="olga").content["token"]
+    assert made["text"].startswith("cst_")
+    (line,) = countersign("token", "list", by="olga").content["tokens"]
+    assert (line["id"], line["identity"], line["state"]) == (made["id"], "ci", "active")
+    assert made["text"] not in json.dumps(line)
+    assert countersign("token", "revoke", made["id"], by="olga").code == 0
+    assert countersign("token", "create", "x", "--lifetime", "9999d", by="olga").error == "bad-lifetime"
+    assert "service" in countersign.text("identity", "list", by="otto")
+    assert countersign("identity", "take-back", "ci", "contributor", "--scope", "model:flight-delay", by="otto").code == 0
+    assert countersign("identity", "deactivate", "ci", by="otto").code == 0
+
+
+def test_the_bound_on_bodies_is_what_the_document_says() -> None:
+    assert guard.MOST_BYTES == 256 << 10
