@@ -104,7 +104,7 @@ def standing(session: Session, *, now: datetime, interval: timedelta) -> Standin
 
 def models(session: Session, *, limit: int = 200) -> tuple[str, ...]:
     """Names of the models that endpoints serve, for a filter."""
-    return tuple(session.exec(select(Endpoint.model).distinct().order_by(Endpoint.model).limit(limit)))
+    return tuple(session.exec(select(col(Endpoint.model)).distinct().order_by(Endpoint.model).limit(limit)))
 
 
 def narrowed(query: Any, filters: Filters, shown: sa.ColumnElement[str] | None = None) -> Any:
@@ -119,7 +119,7 @@ def narrowed(query: Any, filters: Filters, shown: sa.ColumnElement[str] | None =
         query = query.where(col(column) == value) if value else query
     if filters.router:
         query = query.where(
-            Endpoint.router_id == sa.select(RouterRow.id).where(col(RouterRow.name) == filters.router).scalar_subquery()
+            Endpoint.router_id == select(col(RouterRow.id)).where(col(RouterRow.name) == filters.router).scalar_subquery()
         )
     if filters.text:
         inside = [col(one).icontains(filters.text, autoescape=True) for one in (Endpoint.name, Endpoint.model)]

@@ -25,7 +25,10 @@ _AGES = ("in_sync", "partial", "out_of_sync")
 
 @dataclass(frozen=True)
 class ProofView:
-    """The newest result of one kind of proof. `holds`: it is ok, of the newest generation, and the endpoint was seen lately."""
+    """The newest result of one kind of proof. `holds`: it is ok, of the newest generation, and the endpoint was seen lately.
+
+    `details` are what the proof itself keeps of what it saw (`proofs.py`).
+    """
 
     kind: str
     verdict: str
@@ -33,6 +36,7 @@ class ProofView:
     generation: int
     age_seconds: float
     holds: bool
+    details: Mapping[str, Any]
 
 
 class LiveShare(NamedTuple):
@@ -223,7 +227,9 @@ def _proofs(session: Session, rows: Sequence[Endpoint]) -> dict[str, list[Proof]
 
 def _proof(one: Proof, row: Endpoint, now: datetime, *, seen: bool) -> ProofView:
     holds = seen and one.verdict == "ok" and one.generation == row.generation
-    return ProofView(one.kind, one.verdict, one.reason, one.generation, (now - one.checked_at).total_seconds(), holds)
+    return ProofView(
+        one.kind, one.verdict, one.reason, one.generation, (now - one.checked_at).total_seconds(), holds, one.details
+    )
 
 
 def _champions(session: Session, rows: Sequence[Endpoint]) -> dict[str, int]:
