@@ -1,9 +1,8 @@
-"""One endpoint as it stands now, in a part that refreshes itself: the answer, the proofs, desired against observed and served."""
+"""One endpoint as it stands now, in a part that refreshes itself: answer, proofs, desired against observed and served."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import streamlit as st

@@ -41,6 +41,13 @@ def wanted(found: EndpointDetail) -> str:
     return shares({one.version: one.wanted_share for one in found.arms if one.role in ("arm", "warm")})
 
 
+def seen_now(found: EndpointDetail) -> str:
+    """Who was last seen to get what, as a sentence."""
+    if any(one.seen_share is None for one in found.arms):
+        return "what it is was not seen lately"
+    return shares({one.version: one.seen_share or 0 for one in found.arms if one.role != "leaving"})
+
+
 def arm_note(one: ArmView) -> str:
     """What an arm is, beside its version."""
     if one.champion:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +10,6 @@ import streamlit as st
 
 from app import components, export, states, times, ways, wiring
 from app.live import live
-from app.plain import escape
 from app.states import badge, look, pill
 from app.wiring import Reading
 from backend.changes import briefly
@@ -136,15 +134,6 @@ def seen_age(line: EndpointLine) -> str:
 def counted(count: int, more: bool) -> str:
     """The result count in words."""
     return f"{count:,} shown, more follow" if more else f"{count:,} shown"
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the filters offer."""
-
-    environments: tuple[str, ...]
-    servers: tuple[str, ...]
-    models: tuple[str, ...]
 
 
 def exporter(filters: Filters) -> Callable[[], bytes]:
@@ -297,6 +286,6 @@ def nothing(filters: Filters, *, adopts: bool) -> None:
             )
 
 
-def named(name: str) -> str:
-    """An endpoint's name for Markdown."""
-    return escape(name, 80)
+def opened(name: str, moment: datetime | None) -> dict[str, str]:
+    """The address of an endpoint's own page, at the moment that the list shows."""
+    return {"endpoint": name} | ({"at": times.written(moment)} if moment is not None else {})

@@ -38,6 +38,9 @@ class Entry:
 
 PAGES: tuple[Entry, ...] = (
     Entry("overview", "Overview", "space_dashboard"),
+    Entry("endpoints", "Endpoints", "lan"),
+    Entry("endpoint", "Endpoint", "lan", hidden=True),
+    Entry("server", "Server", "dns", hidden=True),
     Entry("audit", "Audit", "receipt_long", action="audit.read"),
     Entry("ledger_row", "Ledger row", "receipt_long", hidden=True),
     Entry("admin", "Admin", "admin_panel_settings"),

@@ -55,6 +55,7 @@ class PastLine:
         seen: what had last been seen by then, since `seen_at`; None before the first look.
     """
 
+    id: str
     name: str
     environment: str
     model: str
@@ -194,6 +195,7 @@ def _line(
     grant = grants.get(desired.authorization_id or "") if desired is not None else None
     approving = [voters[vote["identity_id"]] for vote in grant.votes if vote["verdict"] == "approve"] if grant else []
     return PastLine(
+        id=row.id,
         name=row.name,
         environment=row.environment,
         model=row.model,
