@@ -26,7 +26,7 @@ def ask(server: str, served_name: str = "") -> None:
 
 def _form(server: str, served_name: str) -> None:
     with wiring.reading() as look:
-        known = [one.name for one in models(look.session, order="name", limit=200).lines]
+        known = [one.name for one in models(look.session, order="name", limit=200).items]
         environment_names = environments(look.session)
         router_names = [one.name for one in routers(look.session)]
     st.markdown(
