@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,8 @@ from backend.delivery.records import Share
 
 PUSHES = 15
 _WHY = {"baseline": "Baseline signed off", "start": "First step", "ramp": "Next step", "rollback": "Rolled back"}
+_TOUCH = 0.07
+"""Marks of a lane that are nearer than this part of the width would write over each other."""
 _CALLED = ("out_of_sync", "unreachable", "fight", "paused")
 """States whose beginning is marked in the timeline."""
 
@@ -49,9 +52,9 @@ def deployments(look_: Reading, found: EndpointDetail) -> None:
             components.empty("Nothing was desired here yet", "Generations stand here from the baseline on.", icon="timeline")
             return
         palette = current()
-        figure = timeline(
-            palette, drawn(spans, start), marks(spans, moves, changes, start), colours(palette, spans), now=look_.now
-        )
+        begin = max(spans[0].start, start)
+        placed = apart(marks(spans, moves, changes, start), (look_.now - begin) * _TOUCH)
+        figure = timeline(palette, drawn(spans, start), placed, colours(palette, spans), now=look_.now)
         charts.show(figure, key="deployments", alt=_timeline_words(spans))
 
 
@@ -89,6 +92,17 @@ def marks(spans: Sequence[Span], moves: Sequence[Move], changes: Mapping[str, br
             shown = look("endpoint", move.after)
             found.append(Mark(move.at, "events", shown.word.lower(), move.reason, shown.tone, "x"))
     return found
+
+
+def apart(found: Sequence[Mark], least: timedelta) -> list[Mark]:
+    """Marks of one lane whose words would touch: of those the latest stands, and says how many came before it."""
+    kept: list[Mark] = []
+    for mark in sorted(found, key=lambda one: (one.lane, one.at)):
+        if kept and kept[-1].lane == mark.lane and mark.at - kept[-1].at < least:
+            before = kept.pop()
+            mark = replace(mark, more=f"{mark.more}; before it {before.words}: {before.more}")
+        kept.append(mark)
+    return kept
 
 
 def _percent(shares: Sequence[Share]) -> dict[str, float]:
@@ -232,7 +246,7 @@ def _no_page() -> Refusal:
 
 def transitions(look_: Reading, name: str) -> None:
     """What was seen, pushed and changed, newest first: only transitions, as nothing else is kept."""
-    entries = queries.timeline(look_.session, name, limit=14)
+    entries = queries.timeline(look_.session, name, limit=9)
     names = people.names(list(access.some_people(look_.session, _actors(entries), now=look_.now).values()))
     with components.card("What happened", "transitions, newest first, UTC"):
         components.feed((_entry(one, names) for one in entries), narrow=True)

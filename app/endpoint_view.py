@@ -11,7 +11,7 @@ from app import charts, components, endpoint_words, fleet, links, pictures, time
 from app.charts import Bar
 from app.palette import Palette, current
 from app.plain import escape
-from app.states import badge, tag
+from app.states import badge, mark, tag
 from app.wiring import Reading
 from backend.changes import briefly
 from backend.core.errors import ExternalFailure, NotFound
@@ -104,7 +104,7 @@ def answer(found: EndpointDetail, at: datetime) -> None:
     """The answer first, then why, then what to do."""
     told = endpoint_words.told(found, at)
     with st.container(border=True, gap="xxsmall", key="answer"):
-        components.answer(told.answer)
+        components.answer(f"{mark('endpoint', found.line.state)} {told.answer}")
         st.markdown(told.why)
         if told.step:
             st.markdown(f":material/arrow_forward: **Next:** {told.step}")
@@ -218,16 +218,17 @@ def waits_for(running: RolloutView, at: datetime) -> str:
 def facts(found: EndpointDetail, at: datetime) -> None:
     """When it was seen, when it is looked at again, what went wrong last."""
     line = found.line
-    seen = times.both(found.seen_at, at) if found.seen_at else "never"
-    due = "now" if found.working else times.age(found.next_look_at, at) if found.next_look_at else "not planned"
+    seen = _brief(found.seen_at, at) if found.seen_at else "never"
+    due = found.next_look_at
+    next_look = "not planned" if due is None else "now" if found.working or due <= at else times.age(due, at)
     rows = [
         ("Last read back", f":orange[{seen}]" if line.stale else seen),
-        ("Next look", due),
-        ("In this state", f"since {times.both(line.since, at)}"),
+        ("Next look", next_look),
+        ("In this state", f"since {_brief(line.since, at)}"),
         ("Proved", f"generation {line.proved_generation}" if line.proved_generation else "nothing yet"),
     ]
     if found.bake_until is not None:
-        rows.append(("Old versions", f"stay warm until {times.both(found.bake_until, at)}"))
+        rows.append(("Old versions", f"stay warm until {_brief(found.bake_until, at)}"))
     if found.failures:
         rows.append(("Failed attempts", f"{found.failures} in a row"))
     if found.last_error:
@@ -248,6 +249,10 @@ def strangers(found: EndpointDetail, at: datetime) -> None:
         for one in found.strangers:
             state = tag("Found running", "visibility") if observed else badge("endpoint", "out_of_sync", "Not approved")
             st.markdown(f"Version {one.served_version} of {escape(one.served_name)} {state}")
+
+
+def _brief(moment: datetime, at: datetime) -> str:
+    return f"{times.short(moment)}, {times.age(moment, at)}"
 
 
 def _nothing_desired(found: EndpointDetail) -> None:

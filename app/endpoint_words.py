@@ -176,10 +176,10 @@ class ProofWords:
 
 
 _SPEAKS = {
-    "configured": "versions, weights and settings read back",
+    "configured": "versions, weights, settings",
     "answers": "a request to every arm",
-    "bytes": "storage at that time, not memory",
-    "behaviour": "recorded requests, within tolerance",
+    "bytes": "storage, not memory",
+    "behaviour": "recorded requests",
 }
 
 
@@ -212,7 +212,7 @@ def _configured_saw(details: Mapping[str, object]) -> str:
 
 def _answers_saw(details: Mapping[str, Mapping[str, float]]) -> str:
     slowest = max((float(one.get("seconds", 0)) for one in details.values()), default=0.0)
-    return f"{_counted(len(details), 'version')} answered, at most {slowest * 1000:.0f} ms"
+    return f"{_counted(len(details), 'version')} answered in {slowest * 1000:.0f} ms"
 
 
 def _bytes_saw(details: Mapping[str, object]) -> str:

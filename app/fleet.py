@@ -76,12 +76,12 @@ def columns() -> dict[str, Any]:
     text = st.column_config.TextColumn
     proofs = {KIND[kind]: text(width=86) for kind in KINDS}
     return {
-        "Endpoint": text(width=186),
-        "State": states.column("endpoint", "State", 112),
-        "Live": text("Live, %", width=132),
+        "Endpoint": text(width=176),
+        "State": states.column("endpoint", "State", 108),
+        "Live": text("Live, %", width=112),
         **proofs,
-        "Seen": text("Last seen", width=104),
-        "Environment": text(width=96),
+        "Seen": text("Last seen", width=92),
+        "Environment": text(width=92),
         "Model": text(width=132),
         "Server": text(width=120),
         "Why": text(width=320),
@@ -115,7 +115,7 @@ def live_words(line: EndpointLine) -> str:
 def proof_age(line: EndpointLine, kind: str) -> str:
     """Age of the newest proof of a kind, or the word for why it counts for nothing now."""
     one = next((each for each in line.proofs if each.kind == kind), None)
-    if one is None:
+    if one is None or line.mode == "observe":
         return "–"
     age = times.coarse(one.age_seconds)
     if one.verdict != "ok":

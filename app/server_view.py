@@ -158,16 +158,21 @@ def others_card(page: Page, mine: Rights) -> str | None:
     """What runs there and is not managed; returns the served name that somebody wants to adopt."""
     tested: Tested | None = st.session_state.get(_key(page.line))
     with components.card("Not managed", "listed, never touched", border=False):
+        observed = {one.name for one in page.endpoints if one.mode == "observe"}
         for one in page.strangers:
-            what = f"**{escape(one.served_name, 80)}** version {one.served_version}"
-            under = f"under the name of {escape(one.endpoint)}, never approved"
-            st.markdown(f"{what} {badge('endpoint', 'out_of_sync', 'Not approved')}  \n:small[:gray[{under}]]")
+            _stranger(one, observed=one.endpoint in observed)
         if tested is None:
             st.markdown(":small[:gray[Test the connection to list what else runs there.]]")
             return None
         if not tested.others and not page.strangers:
             components.empty("Nothing else runs there", "Everything on it belongs to an endpoint.", icon="done_all")
         return _others(tested, adopts=mine.may("endpoint.create"))
+
+
+def _stranger(one: Stranger, *, observed: bool) -> None:
+    state = badge("mode", "observe") if observed else badge("endpoint", "out_of_sync", "Not approved")
+    under = f"under the name of {escape(one.endpoint)}, {'not signed off yet' if observed else 'never approved'}"
+    st.markdown(f"**{escape(one.served_name, 80)}** version {one.served_version} {state}  \n:small[:gray[{under}]]")
 
 
 def _others(tested: Tested, *, adopts: bool) -> str | None:

@@ -36,6 +36,6 @@ with wiring.reading() as look:
     left, right = components.main_and_side()
     with left:
         endpoint_history.pushes(look, name)
-    with right:
         endpoint_history.time_travel(look, found)
+    with right:
         endpoint_history.transitions(look, name)

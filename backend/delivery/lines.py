@@ -79,6 +79,7 @@ class EndpointLine:
     generation: int
     routed_generation: int
     proved_generation: int
+    created_by: str
     champion_version: int | None
     live_version: int | None
     live: tuple[LiveShare, ...]
@@ -211,6 +212,7 @@ def _line(row: Endpoint, server: str, look: Look | None, state: str, around: _Ar
         generation=row.generation,
         routed_generation=row.routed_generation,
         proved_generation=row.proved_generation,
+        created_by=row.created_by,
         champion_version=around.champions.get(row.id),
         live_version=_live_version(row.base) if seen else None,
         live=_live(row.base) if seen else (),

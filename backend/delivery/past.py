@@ -133,6 +133,16 @@ def moves(session: Session, ids: Sequence[str], start: datetime, end: datetime) 
     return tuple(filter(None, map(_move, reversed(session.exec(query).all()))))
 
 
+def latest(session: Session, *, limit: int = 9) -> tuple[tuple[str, Move], ...]:
+    """(endpoint's name, change of its state) of the whole fleet, the newest first."""
+    told = select(LedgerRow).where(LedgerRow.subject_kind == "endpoint", col(LedgerRow.action).in_(TELL_STATE))
+    rows = session.exec(told.order_by(col(LedgerRow.seq).desc()).limit(4 * limit)).all()
+    found = [one for one in map(_move, rows) if one is not None][:limit]
+    query = select(Endpoint.id, Endpoint.name).where(col(Endpoint.id).in_({one.endpoint_id for one in found}))
+    names = dict(session.exec(query).all())
+    return tuple((names[one.endpoint_id], one) for one in found if one.endpoint_id in names)
+
+
 def _newest_generations(session: Session, ids: Sequence[str], moment: datetime) -> Sequence[Generation]:
     newest = (
         select(Generation.endpoint_id, sa.func.max(Generation.number).label("number"))
