@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import streamlit as st
 from sqlmodel import Session
 
-from app import components, feedback, identity, times, wiring
+from app import components, endpoint_history, endpoint_view, feedback, identity, times, wiring
 from app.identity import Rights
+from app.live import live
 from app.plain import escape
 from app.states import tag
 from app.wiring import Reading
@@ -51,13 +52,37 @@ def signing(look: Reading, found: EndpointDetail) -> Signing:
     return Signing(needed, found.created_by_name, same)
 
 
+def page(found: EndpointDetail, mine: Rights) -> None:
+    """What the page of an endpoint shows while it is only observed."""
+    main, side = components.main_and_side()
+    with main:
+        card(found, mine)
+    with side:
+        live(_seen)(found.line.name)
+        with wiring.reading() as look:
+            endpoint_history.transitions(look, found.line.name)
+
+
+def _seen(name: str) -> None:
+    """What runs under its names and when it was looked at, live."""
+    with wiring.reading() as look:
+        found, at = endpoint_view.find(look, name), look.now
+    if found is not None:
+        endpoint_view.strangers(found, at)
+        endpoint_view.facts(found, at)
+
+
 def card(found: EndpointDetail, mine: Rights) -> None:
     """The adoption of one observed endpoint: where it stands, and the step that is next."""
     with wiring.reading() as look:
         who = signing(look, found)
     proposal: BaselineProposal | None = st.session_state.get(_key(found))
     with components.card("Adoption", "nothing is written to the server before it is signed off"):
-        components.table(steps(found, proposal, who), None, alt="Steps of the adoption", tight=(0, 1))
+        for mark, step, text in steps(found, proposal, who):
+            with st.container(horizontal=True, gap="small", wrap=False):
+                st.markdown(mark, width=24)
+                st.markdown(step, width=72)
+                st.markdown(f":small[{text}]", width="stretch")
         if found.seen_at is None:
             st.markdown(
                 ":small[The worker looks at every server every few seconds; this page shows it by itself. If nothing happens, "
@@ -114,7 +139,8 @@ def _look(found: EndpointDetail) -> None:
 
 
 def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, who: Signing) -> None:
-    st.markdown(f"**{escape(proposal.says, 600)}** :small[:gray[{times.both(proposal.seen_at, mine.now)}]]")
+    says = f"{proposal.says[:1].upper()}{proposal.says[1:]}"
+    st.markdown(f"**{escape(says, 600)}** :small[:gray[{times.both(proposal.seen_at, mine.now)}]]")
     if proposal.unmanaged:
         st.markdown(
             f":small[:gray[Not managed on this server, listed and never touched: "

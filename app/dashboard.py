@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import streamlit as st
+from sqlmodel import Session
 
-from app import components, fleet, identity, ledger, links, listing, needs, pictures, policies, times, ways, wiring
+from app import components, fleet, identity, ledger, links, listing, needs, pictures, policies, subjects, times, ways, wiring
 from app.endpoint_view import waits_for
 from app.identity import Rights
 from app.needs import Need
@@ -31,7 +32,7 @@ from backend.policy.queries import EnvironmentView
 from backend.rollouts import running as rollouts
 from backend.rollouts.running import Running
 
-FLEET, FEED, NEEDS, ROLLOUTS = 12, 9, 6, 4
+FLEET, FEED, NEEDS, ROLLOUTS = 12, 7, 6, 4
 PACE = timedelta(days=30)
 
 
@@ -76,7 +77,7 @@ def see(reading: Reading, environments: Sequence[EnvironmentView]) -> Seen:
     session, at = reading.session, reading.now
     found = queries.fleet(session, Filters(), now=at, interval=fleet.interval(), limit=FLEET)
     running = rollouts.running(session, limit=ROLLOUTS)
-    newest = tuple(ledger.read(session, ledger.Wanted(), limit=FEED)) if mine.may("audit.read") else None
+    newest = _newest(session) if mine.may("audit.read") else None
     standing = fleet.standing(reading)
     return Seen(
         at=at,
@@ -91,6 +92,12 @@ def see(reading: Reading, environments: Sequence[EnvironmentView]) -> Seen:
         moves=past.latest(session, limit=FEED) if newest is None else (),
         names=ledger.names_of(session, newest or (), at),
     )
+
+
+def _newest(session: Session) -> tuple[Event, ...]:
+    """The newest rows that say something to a person, from the last hundred."""
+    rows = ledger.read(session, ledger.Wanted(), limit=100)
+    return tuple(one for one in rows if one.action not in subjects.QUIET)[:FEED]
 
 
 def waiting(reading: Reading, mine: Rights, environments: Sequence[EnvironmentView]) -> list[Need]:
@@ -159,7 +166,7 @@ def _running_words(seen: Seen) -> str:
 
 
 def _needs(seen: Seen) -> None:
-    count = f"{len(seen.waiting)}, most urgent first" if seen.waiting else ""
+    count = f"{len(seen.waiting)}, most urgent first" if seen.waiting else "nothing waits"
     with components.card("Needs me", count, border=False):
         for one in seen.waiting[:NEEDS]:
             components.line(one.title, one.note, one.badge, ways.path(one.page), dict(one.query) or None)
@@ -174,7 +181,7 @@ def _needs(seen: Seen) -> None:
 
 
 def _rollouts(seen: Seen) -> None:
-    count = f"{seen.running_count}, step and what it waits for" if seen.running_count else ""
+    count = f"{seen.running_count}, step and what it waits for" if seen.running_count else "nothing runs"
     with components.card("Running rollouts", count, border=False):
         for one in seen.running:
             _rollout(one, seen)
@@ -217,7 +224,7 @@ def _fleet(seen: Seen) -> None:
             return
         st.markdown(state_bar(seen.standing))
         st.markdown(" ".join(_state_words(seen.standing)))
-        columns = {name: one for name, one in fleet.columns().items() if name not in ("Model",)}
+        columns = {name: one for name, one in fleet.columns().items() if name not in ("Model", "Why")}
         key = f"fleet.{zlib.crc32(' '.join(one.name for one in seen.rows).encode())}"
         chosen = listing.rows([fleet.record(one) for one in seen.rows], columns, key=key, alt="Endpoints, worst first")
     if chosen is not None:

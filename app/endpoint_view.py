@@ -52,6 +52,7 @@ def meta(found: EndpointDetail) -> str:
     line = found.line
     behind = f" behind {escape(line.router)}" if line.router else ", no router"
     repair = "repairs by itself" if line.repair == "repair" else "reports, repairs when asked"
+    repair = repair if line.mode == "managed" else "nothing is ever written to it"
     return (
         f"{escape(line.environment)} · model {escape(line.model, 80)} · on {escape(line.server)}{behind} · "
         f"served as {escape(line.served_name)} · {repair}"
@@ -67,8 +68,6 @@ def badges(name: str) -> None:
         return
     line = found.line
     told = [badge("endpoint", line.state)]
-    if line.mode == "observe":
-        told.append(badge("mode", "observe"))
     if running is not None:
         told.append(
             badge("rollout", running.state, f"{_rollout_word(running)}, step {running.step + 1} of {len(running.steps)}")
@@ -88,8 +87,9 @@ def now(name: str) -> None:
     if found is None:
         return
     answer(found, at)
-    if found.line.mode == "managed":
-        proofs(found)
+    if found.line.mode == "observe":
+        return
+    proofs(found)
     main, side = components.main_and_side()
     with main:
         compared(found, at)
@@ -124,12 +124,12 @@ def compared(found: EndpointDetail, at: datetime) -> None:
     """Desired, observed and served as three bars, then field by field."""
     with components.card("Desired against observed", "share of traffic, %"):
         if not found.arms:
-            _nothing_desired(found)
+            components.empty("Nothing shall run here", "The first change brings the first version.", icon="inbox")
             return
         lately = _served(found.line.name, at)
         bars = share_bars(current(), found, lately)
         charts.show(charts.shares(current(), bars), key="shares", alt=_bars_words(bars))
-        components.table(fields(found), ("Field", "Desired", "Observed", " "), alt="Desired against observed, field by field")
+        components.table(fields(found), ("Field", "Desired", "Observed", "Verdict"), alt="Desired against observed, field by field")
         components.digests(_digests(found.arms))
 
 
@@ -182,12 +182,24 @@ def fields(found: EndpointDetail) -> list[tuple[str, str, str, str]]:
         state = endpoint_words.state_words(one.seen_state)
         equal = one.seen_share == one.wanted_share and one.seen_state == "ready" and one.role != "leaving"
         rows.append(_row(f"Version {one.version} {note}", wanted, f"{seen or 'nothing'}, {state}", equal, known))
+    rows += _routed(found)
     hashed = next((one.details for one in line.proofs if one.kind == "bytes" and one.holds), {})
     for one in [each for each in found.arms if each.name in hashed]:
         ours, theirs = one.package_digest, str(hashed[one.name])
         name = f"Package of version {one.version}"
         rows.append(_row(name, components.short(ours), components.short(theirs), ours == theirs, True))
+    if line.state in ("out_of_sync", "partial") and known:
+        rows.append(("What differs", "", escape(line.reason, 300), badge("difference", "differs")))
     return rows
+
+
+def _routed(found: EndpointDetail) -> list[tuple[str, str, str, str]]:
+    """What a router keeps besides the shares: the salt by which units are assigned, and the header that names a unit."""
+    route = (found.seen or {}).get("route")
+    if found.line.router is None or not route:
+        return []
+    salt = str(route["salt"])
+    return [_row("Assignment salt", escape(found.salt, 40), escape(salt, 40), salt == found.salt, True)]
 
 
 def walk(found: EndpointDetail, running: RolloutView, change: briefly.Named | None, at: datetime) -> None:
@@ -253,13 +265,6 @@ def strangers(found: EndpointDetail, at: datetime) -> None:
 
 def _brief(moment: datetime, at: datetime) -> str:
     return f"{times.short(moment)}, {times.age(moment, at)}"
-
-
-def _nothing_desired(found: EndpointDetail) -> None:
-    if found.line.mode == "observe":
-        components.empty("Nothing is desired here yet", "A signed-off baseline is the first desired state.", icon="visibility")
-    else:
-        components.empty("Nothing shall run here", "The first change brings the first version.", icon="inbox")
 
 
 def _served(name: str, at: datetime) -> Sequence[Served] | str:

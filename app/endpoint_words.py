@@ -146,7 +146,7 @@ _TELL = {
 
 def _because(found: EndpointDetail) -> str:
     reason = found.line.reason
-    return f"{escape(f'{reason[:1].upper()}{reason[1:]}', 600)}." if reason else ""
+    return f"{escape(_capital(reason), 600)}." if reason else ""
 
 
 def _when(found: EndpointDetail, now: datetime) -> str:
@@ -201,8 +201,8 @@ def _proof(kind: str, one: ProofView | None) -> ProofWords:
     if one.verdict == "ok":
         return ProofWords(kind, "ok" if one.holds else "stale", _SAW[kind](one.details), _SPEAKS[kind], age)
     if one.verdict == "failed":
-        return ProofWords(kind, "failed", escape(one.reason, 160), _SPEAKS[kind], age)
-    return ProofWords(kind, "impossible", escape(f"{one.reason[:1].upper()}{one.reason[1:]}", 160), _SPEAKS[kind], age)
+        return ProofWords(kind, "failed", escape(_capital(one.reason), 44), _SPEAKS[kind], age)
+    return ProofWords(kind, "impossible", escape(_capital(one.reason), 44), _SPEAKS[kind], age)
 
 
 def _configured_saw(details: Mapping[str, object]) -> str:
@@ -227,6 +227,10 @@ def _behaviour_saw(details: Mapping[str, Mapping[str, int]]) -> str:
 _SAW: Mapping[str, Callable[[Any], str]] = {
     "configured": _configured_saw, "answers": _answers_saw, "bytes": _bytes_saw, "behaviour": _behaviour_saw,
 }  # fmt: skip
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _counted(count: int, noun: str) -> str:

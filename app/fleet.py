@@ -181,9 +181,10 @@ def past_columns() -> dict[str, Any]:
         "Endpoint": text(width=186),
         "State": states.column("endpoint", "State then", 112),
         "Desired": text("Desired, %", width=150),
-        "Approved by": text(width=220),
-        "Change": text(width=84),
-        "Seen": text("Last seen running by then", width=190),
+        "Approved by": text(width=210),
+        "Policy": text(width=104),
+        "Change": text(width=66),
+        "Seen": text("Last seen running", width=170),
         "Seen at": st.column_config.DatetimeColumn("Seen at (UTC)", format="D MMM YYYY HH:mm:ss", timezone="UTC", width=150),
         "Environment": text(width=96),
         "Why": text(width=320),
@@ -203,6 +204,7 @@ def _past_record(line: PastLine, changes: Mapping[str, briefly.Named]) -> dict[s
         "State": pill("endpoint", line.state),
         "Desired": desired_words(line.desired),
         "Approved by": approved_words(line),
+        "Policy": line.policy or "–",
         "Change": f"#{change.number}" if change is not None else "–",
         "Seen": seen_words(line.seen),
         "Seen at": line.seen_at,
@@ -227,12 +229,12 @@ def share_words(shares: Sequence[Share]) -> str:
 
 
 def approved_words(line: PastLine) -> str:
-    """Who approved it under which policy; a baseline was signed off."""
+    """Who approved it; a baseline was signed off."""
     if line.desired is None:
         return "–"
     if line.policy is None:
         return "signed off as found"
-    return f"{', '.join(line.approved_by) or 'nobody was asked'} ({line.policy})"
+    return ", ".join(line.approved_by) or "nobody was asked"
 
 
 def seen_words(seen: Mapping[str, Any] | None) -> str:

@@ -16,11 +16,11 @@ from backend.delivery.queries import RouterLine, ServerLine
 
 _SERVERS: dict[str, Any] = {
     "Server": st.column_config.TextColumn(width=190),
-    "Kind": st.column_config.TextColumn(width=180),
-    "Inference": st.column_config.TextColumn("Inference address", width=200),
+    "Kind": st.column_config.TextColumn(width=190),
+    "Inference": st.column_config.TextColumn("Inference address", width=240),
     "Managed": st.column_config.NumberColumn(width=80),
     "Observed": st.column_config.NumberColumn(width=80),
-    "Answered": st.column_config.TextColumn("Last answered", width=150),
+    "Answered": st.column_config.TextColumn("Last answered", width=124),
     "Credential": st.column_config.TextColumn(width=90),
     "Error": st.column_config.TextColumn("Last pass", width=320),
 }
@@ -98,7 +98,7 @@ def roles_matrix() -> None:
     """What each role may do, thing by thing: the table of actions that the services decide by."""
     with components.card("What each role may do", "as the services decide; nothing here is only a menu's doing"):
         rows = [(f"**{_KINDS[noun]}**", *(_cell(noun, role) for role in ROLES)) for noun in _KINDS]
-        components.table(rows, ("", *(role.capitalize() for role in ROLES)), alt="Roles and what they may do", tight=(0,))
+        components.table(rows, ("Thing", *(role.capitalize() for role in ROLES)), alt="Roles and what they may do", tight=(0,))
 
 
 def roles_words() -> None:
@@ -109,6 +109,5 @@ def roles_words() -> None:
 
 def _cell(noun: str, role: str) -> str:
     verbs = [action.partition(".")[2] for action, roles in ACTIONS.items() if action.startswith(f"{noun}.") and role in roles]
-    everybody = {action.partition(".")[2] for action, roles in ACTIONS.items() if len(roles) == len(ROLES)}
-    told = [verb.replace("_", " ") for verb in verbs if verb not in everybody or noun in ("model", "policy")]
+    told = [verb.replace("_", " ") for verb in verbs]
     return f":small[{', '.join(told)}]" if told else ":small[:gray[–]]"

@@ -29,7 +29,8 @@ with components.header(
 
 live(endpoint_view.now)(name)
 if found.line.mode == "observe":
-    adopting.card(found, mine)
+    adopting.page(found, mine)
+    st.stop()
 with wiring.reading() as look:
     endpoint_history.deployments(look, found)
     endpoint_history.generations(look, name)
