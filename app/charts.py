@@ -87,10 +87,11 @@ def lines(palette: Palette, series: Sequence[Line], *, height: int = 200, unit: 
 
 @dataclass(frozen=True)
 class Bar:
-    """One row of `shares`: its name, and (arm, share in percent, colour) from the left."""
+    """One row of `shares`: its name, (arm, share in percent, colour) from the left, and words where nothing can be drawn."""
 
     name: str
     parts: Sequence[tuple[str, float, str]]
+    instead: str = ""
 
 
 def shares(palette: Palette, bars: Sequence[Bar], *, row_height: int = 42) -> go.Figure:
@@ -98,6 +99,9 @@ def shares(palette: Palette, bars: Sequence[Bar], *, row_height: int = 42) -> go
     figure = base(palette, row_height * max(1, len(bars)), right=0)
     figure.update_layout(barmode="stack", bargap=0.26, hovermode="closest")
     for bar in reversed(bars):
+        if not bar.parts:
+            figure.add_bar(y=[plain(bar.name)], x=[0], orientation="h", hoverinfo="skip")
+            label(figure, 0, plain(bar.name), plain(bar.instead), palette.muted, xanchor="left")
         for arm, share, colour in bar.parts:
             words = f" {plain(arm)} · {share:g} %"
             figure.add_bar(

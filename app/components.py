@@ -6,7 +6,7 @@ and `value` are Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,12 +22,19 @@ HEADED = "components.headed"
 
 
 @contextmanager
-def header(title: str, *badges: str, meta: str = "", back: tuple[str, str] | None = None) -> Iterator[None]:
+def header(
+    title: str,
+    *badges: str,
+    meta: str = "",
+    back: tuple[str, str] | None = None,
+    draw: Callable[[], None] | None = None,
+) -> Iterator[None]:
     """One row: title and state badges left; right, what the body draws (at most one primary action, the rest in a menu).
 
     Args:
         meta: one line of facts below: where, whose, when with zone and age.
         back: (label, page in `pages/`) of the list that this page belongs to.
+        draw: draws the badges instead, where they are a live part; one element that stretches.
     """
     st.session_state[HEADED] = True
     with st.container(gap="xxsmall"):
@@ -35,7 +42,10 @@ def header(title: str, *badges: str, meta: str = "", back: tuple[str, str] | Non
             ways.up(back[1])
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.header(title, anchor=False, width="content")
-            st.markdown(" ".join(badges) or NBSP, width="stretch")
+            if draw is not None:
+                draw()
+            else:
+                st.markdown(" ".join(badges) or NBSP, width="stretch")
             yield
         if meta:
             st.markdown(f":small[:gray[{meta}]]")

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app import export, times, wiring
+from app import export, subjects, times, wiring
 from app.components import Told
 from app.plain import escape
 from app.states import badge
@@ -115,10 +115,11 @@ def everything(session: Session, wanted: Wanted) -> Iterator[Event]:
 
 
 def names_of(session: Session, found: Iterable[Event], now: datetime) -> dict[str, str]:
-    """Identity id -> the name that pages show, for everybody in these rows. The ledger itself holds no name."""
-    ids = {each for one in found for each in (one.actor_id, *_identities(one))}
+    """Id -> the name that pages show, for everybody and every subject in these rows. The ledger itself holds no name."""
+    rows = list(found)
+    ids = {each for one in rows for each in (one.actor_id, *_identities(one))}
     people = access.some_people(session, ids, now=now)
-    return {SYSTEM.id: SYSTEM.name} | {key: one.name for key, one in people.items()}
+    return {SYSTEM.id: SYSTEM.name} | subjects.names(session, rows) | {key: one.name for key, one in people.items()}
 
 
 def record(event: Event, names: Mapping[str, str], now: datetime) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import streamlit as st
 
 ROW_HEIGHT = 32
-HEAD_HEIGHT = 36
+HEAD_HEIGHT = 34
 
 
 @contextmanager

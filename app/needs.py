@@ -4,20 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
+from app import links, times
 from app.plain import escape
 from app.states import badge
+from backend.changes.queries import ChangeLine
+from backend.delivery.lines import EndpointLine
 from backend.policy.queries import EnvironmentView
 
 
 @dataclass(frozen=True)
 class Need:
-    """One thing that waits: title, note and badge are Markdown; `page` is where it is settled."""
+    """One thing that waits: title, note and badge are Markdown; `page` is where it is settled, `due` its deadline."""
 
     title: str
     note: str
     badge: str
     page: str
+    query: tuple[tuple[str, str], ...] = ()
+    due: datetime | None = None
+
+
+def of_changes(rows: Iterable[ChangeLine], now: datetime) -> list[Need]:
+    """Changes that wait for the vote of whoever looks, those with the earliest deadline first."""
+    return [
+        Need(
+            escape(one.title, 90),
+            f"Vote on change {one.number} · {escape(one.endpoint)} · {escape(one.environment)}",
+            badge("vote", "waiting", f"Due {times.age(one.decide_by, now)}") if one.decide_by else badge("vote", "waiting"),
+            "change" if links.has("change") else "endpoint",
+            (("change", str(one.number)),) if links.has("change") else (("endpoint", one.endpoint),),
+            one.decide_by,
+        )
+        for one in rows
+    ]
+
+
+def of_endpoints(rows: Iterable[EndpointLine]) -> list[Need]:
+    """Endpoints of which nobody can say that they run what was approved, for whoever may do something about it."""
+    return [
+        Need(
+            escape(one.name),
+            escape(one.reason or "Nobody looked lately", 140),
+            badge("endpoint", one.state),
+            "endpoint",
+            (("endpoint", one.name),),
+        )
+        for one in rows
+    ]
+
+
+def of_baselines(rows: Iterable[EndpointLine]) -> list[Need]:
+    """Endpoints that are only observed, for whoever may sign off what runs there."""
+    return [
+        Need(
+            f"Sign off {escape(one.name)}",
+            f"Only observed · {escape(one.environment)} · on {escape(one.server)}",
+            badge("mode", "observe"),
+            "endpoint",
+            (("endpoint", one.name),),
+        )
+        for one in rows
+    ]
 
 
 def of_policies(views: Iterable[EnvironmentView], *, sets: bool) -> list[Need]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import streamlit as st
+
+from app import components
 from app.plain import escape
 from app.states import badge
 from app.wiring import Reading
@@ -31,6 +34,13 @@ def rows(people: Sequence[Person]) -> list[tuple[str, str]]:
         )
         for one in people
     ]
+
+
+def card(people: Sequence[Person]) -> None:
+    """Everybody with roles and state."""
+    with components.card("Identities", f"{len(people)}, by name"):
+        components.table(rows(people), None, alt="Identities with their roles")
+        st.markdown(":small[:gray[Built-in demo identities: one role each, on this machine only.]]")
 
 
 def _kind(one: Person) -> str:

@@ -84,6 +84,38 @@ def _bake(policy: Policy) -> str:
     return f"{usual}, {times.span(least)} at least" if least else usual
 
 
+def environments_card(views: Sequence[EnvironmentView]) -> None:
+    """Every environment with what it asks for, and what the report on its policy found."""
+    with components.card("Environments", "in promotion order"):
+        components.table([row(one) for one in views], HEAD, alt="Environments with their policies", tight=(0, 1, 2, 4))
+        for one in views:
+            problems(one)
+
+
+def policy_card(names: Sequence[str], versions: Sequence[PolicyVersion], people: dict[str, str], now: datetime) -> None:
+    """One environment's policy in words; which one is chosen in the card."""
+    with components.card("Policy") as head:
+        with head:
+            st.selectbox(
+                "Environment", names[::-1], key="environment", bind="query-params", label_visibility="collapsed", width=180
+            )
+        detail(versions, people, now)
+
+
+def freezes_card(freezes: Sequence[Frozen], in_force: Sequence[Frozen], *, lifts: bool) -> None:
+    """Freezes in force and the latest that were lifted."""
+    with components.card("Freezes", f"{len(in_force)} in force"):
+        for freeze in freezes:
+            if draw_freeze(freeze, lifts=lifts):
+                ask_lift(freeze)
+        if not freezes:
+            components.empty(
+                "Nothing is frozen",
+                "A freeze stops every start in an environment, or everywhere. Going back stays possible.",
+                icon="ac_unit",
+            )
+
+
 def problems(view: EnvironmentView) -> None:
     """What the report on a policy found, under the table."""
     with st.container(gap="xxsmall"):

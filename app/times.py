@@ -37,7 +37,7 @@ def span(length: timedelta | float) -> str:
 def age(at: datetime, now: datetime) -> str:
     """`12 s ago`, `1 h 14 min ago`, or `in 2 h 28 min` for what is still to come."""
     seconds = (now - at).total_seconds()
-    return f"in {span(-seconds)}" if seconds < 0 else f"{_coarse(seconds)} ago"
+    return f"in {span(-seconds)}" if seconds < 0 else f"{coarse(seconds)} ago"
 
 
 def both(at: datetime, now: datetime) -> str:
@@ -45,8 +45,8 @@ def both(at: datetime, now: datetime) -> str:
     return f"{stamp(at)}, {age(at, now)}"
 
 
-def _coarse(seconds: float) -> str:
-    """The smaller unit only where it still says something: seconds of an hour do not."""
+def coarse(seconds: float) -> str:
+    """A length of time as an age is told. The smaller unit only where it still says something: seconds of an hour do not."""
     size = next((size for size, _ in _UNITS if seconds >= size), 1)
     if size == 3_600 and seconds < 6 * size:
         return span(seconds - seconds % 60)

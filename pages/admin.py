@@ -1,12 +1,14 @@
-"""Admin: who may do what?"""
+"""Admin: who may do what, under which policies, and on which servers?"""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, people, policies, wiring
+from app import components, identity, people, places, policies, ways, wiring
+from backend.delivery.queries import routers, servers
 from backend.policy import queries
 
+ways.returned("server")
 with wiring.reading() as look:
     identity.require(look, "policy.read")
     environments = queries.environments(look.session, look.now)
@@ -16,57 +18,35 @@ with wiring.reading() as look:
     names = [one.name for one in environments]
     chosen = st.query_params.get("environment", names[-1])
     versions = queries.versions(look.session, chosen if chosen in names else names[-1])
+    runtimes, edges = servers(look.session), routers(look.session)
 
 in_force = [one for one in freezes if one.in_force]
-troubled = [one for one in environments if one.problems]
 badges = [policies.frozen_badge(one.where) for one in in_force]
-with components.header(
-    "Admin",
-    *badges,
-    meta=f"{len(names)} environments · {len(everybody)} identities · policies are versions, checked when saved",
-):
+counts = f"{len(names)} environments · {len(runtimes)} servers · {len(edges)} routers · {len(everybody)} identities"
+with components.header("Admin", *badges, meta=counts):
     if st.button(
         "Freeze starts",
-        type="primary",
         icon=":material/ac_unit:",
         disabled=not mine.may("freeze.set"),
         help=None if mine.may("freeze.set") else "For operators and admins.",
     ):
         policies.ask_freeze(names)
 
-main, side = components.main_and_side()
-with main:
-    with components.card("Environments", "in promotion order"):
-        components.table(
-            [policies.row(one) for one in environments],
-            policies.HEAD,
-            alt="Environments with their policies",
-            tight=(0, 1, 2, 4),
-        )
-        for one in troubled:
-            policies.problems(one)
-    with components.card("Policy") as head:
-        with head:
-            st.selectbox(
-                "Environment",
-                names[::-1],
-                key="environment",
-                bind="query-params",
-                label_visibility="collapsed",
-                width=180,
-            )
-        policies.detail(versions, people.names(everybody), look.now)
-with side:
-    with components.card("Freezes", f"{len(in_force)} in force"):
-        for freeze in freezes:
-            if policies.draw_freeze(freeze, lifts=mine.may("freeze.lift")):
-                policies.ask_lift(freeze)
-        if not freezes:
-            components.empty(
-                "Nothing is frozen",
-                "A freeze stops every start in an environment, or everywhere. Going back stays possible.",
-                icon="ac_unit",
-            )
-    with components.card("Identities", f"{len(everybody)}, by name"):
-        components.table(people.rows(everybody), None, alt="Identities with their roles")
-        st.markdown(":small[:gray[Built-in demo identities: one role each, on this machine only.]]")
+rules, hosts, who = st.tabs(["Policies", "Servers", "People"], key="section", bind="query-params")
+with rules:
+    main, side = components.main_and_side()
+    with main:
+        policies.environments_card(environments)
+        policies.policy_card(names, versions, people.names(everybody), look.now)
+    with side:
+        policies.freezes_card(freezes, in_force, lifts=mine.may("freeze.lift"))
+with hosts:
+    places.servers(runtimes, mine, look.now)
+    places.routers(edges, mine)
+with who:
+    main, side = components.main_and_side()
+    with main:
+        places.roles_matrix()
+    with side:
+        people.card(everybody)
+        places.roles_words()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -25,7 +25,10 @@ _AGES = ("in_sync", "partial", "out_of_sync")
 
 @dataclass(frozen=True)
 class ProofView:
-    """The newest result of one kind of proof. `holds`: it is ok, of the newest generation, and the endpoint was seen lately."""
+    """The newest result of one kind of proof. `holds`: it is ok, of the newest generation, and the endpoint was seen lately.
+
+    `details` are what the proof itself keeps of what it saw (`proofs.py`).
+    """
 
     kind: str
     verdict: str
@@ -33,6 +36,16 @@ class ProofView:
     generation: int
     age_seconds: float
     holds: bool
+    details: Mapping[str, Any]
+
+
+class LiveShare(NamedTuple):
+    """One version as it was last seen on an endpoint: its arm, share in buckets out of 10,000, and whether it is champion."""
+
+    arm: str
+    version: int
+    buckets: int
+    champion: bool
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class EndpointLine:
         healthy: in sync, proved, seen lately, and no proof of the newest generation failed.
         seen_seconds: age of the newest look that was answered; None: never yet.
         champion_version: registered version that shall be champion; `live_version` the one that was seen to be, if lately.
+        live: what was last seen, the champion first; nothing where it was not seen lately.
     """
 
     id: str
@@ -65,8 +79,10 @@ class EndpointLine:
     generation: int
     routed_generation: int
     proved_generation: int
+    created_by: str
     champion_version: int | None
     live_version: int | None
+    live: tuple[LiveShare, ...]
     proofs: tuple[ProofView, ...]
 
 
@@ -93,8 +109,8 @@ def endpoints(
     limit: int = 50,
 ) -> EndpointPage:
     """Endpoints by name. `text` is part of an endpoint's or its model's name; `state` is the state as shown."""
-    shown = _shown(now, interval)
-    query = _listed(shown).order_by(Endpoint.name)
+    shown = shown_state(now, interval)
+    query = listed(shown).order_by(Endpoint.name)
     for column, wanted in (
         (Endpoint.environment, environment),
         (Endpoint.model, model),
@@ -108,7 +124,7 @@ def endpoints(
     query = query.where(Endpoint.name > after) if after is not None else query
     most = max(1, min(limit, LIMIT))
     found = session.exec(query.limit(most + 1)).all()
-    lines = _lines(session, found[:most], now, interval)
+    lines = lines_of(session, found[:most], now, interval)
     return EndpointPage(lines, lines[-1].name if len(found) > most else None)
 
 
@@ -122,15 +138,15 @@ def of_models(session: Session, models: Sequence[str], *, now: datetime, interva
 
 def counts(session: Session, *, now: datetime, interval: timedelta) -> Mapping[str, int]:
     """How many endpoints are in each state as shown; states that none is in are left out."""
-    shown = _shown(now, interval).label("shown")
+    shown = shown_state(now, interval).label("shown")
     each = select(shown).select_from(Endpoint).outerjoin(Look, col(Look.endpoint_id) == Endpoint.id).subquery()
     return dict(session.exec(select(each.c.shown, sa.func.count()).group_by(each.c.shown)).all())
 
 
 def one_line(session: Session, row: Endpoint, *, now: datetime, interval: timedelta) -> EndpointLine:
     """One endpoint as its list shows it."""
-    found = session.exec(_listed(_shown(now, interval)).where(Endpoint.id == row.id)).all()
-    return _lines(session, found, now, interval)[0]
+    found = session.exec(listed(shown_state(now, interval)).where(Endpoint.id == row.id)).all()
+    return lines_of(session, found, now, interval)[0]
 
 
 def is_known(line: EndpointLine) -> bool:
@@ -138,14 +154,15 @@ def is_known(line: EndpointLine) -> bool:
     return not line.stale and line.state not in ("stale", "unreachable")
 
 
-def _shown(now: datetime, interval: timedelta) -> sa.ColumnElement[str]:
+def shown_state(now: datetime, interval: timedelta) -> sa.ColumnElement[str]:
     """The state as shown: what says something of now is `stale` once the newest look is too old (`courses.is_stale`)."""
     fresh = col(Look.seen_at) >= now - courses.STALE_INTERVALS * interval
     aged = sa.and_(col(Endpoint.state).in_(_AGES), sa.not_(sa.func.coalesce(fresh, sa.false())))
     return sa.case((aged, "stale"), else_=col(Endpoint.state))
 
 
-def _listed(shown: sa.ColumnElement[str]) -> Any:
+def listed(shown: sa.ColumnElement[str]) -> Any:
+    """Every endpoint with its server's name, its newest look, and its state as shown."""
     return (
         select(Endpoint, Server.name, Look, shown)
         .join(Server, col(Server.id) == Endpoint.server_id)
@@ -164,9 +181,10 @@ class _Around:
     interval: timedelta
 
 
-def _lines(
+def lines_of(
     session: Session, found: Sequence[tuple[Endpoint, str, Look | None, str]], now: datetime, interval: timedelta
 ) -> tuple[EndpointLine, ...]:
+    """Lines of rows of `listed`, with three queries for all of them."""
     rows = [row for row, _, _, _ in found]
     ids = {row.router_id for row in rows if row.router_id}
     routers = {one.id: one.name for one in session.exec(select(RouterRow).where(col(RouterRow.id).in_(ids)))}
@@ -202,8 +220,10 @@ def _line(row: Endpoint, server: str, look: Look | None, state: str, around: _Ar
         generation=row.generation,
         routed_generation=row.routed_generation,
         proved_generation=row.proved_generation,
+        created_by=row.created_by,
         champion_version=around.champions.get(row.id),
         live_version=_live_version(row.base) if seen else None,
+        live=_live(row.base) if seen else (),
         proofs=proofs,
     )
 
@@ -217,7 +237,9 @@ def _proofs(session: Session, rows: Sequence[Endpoint]) -> dict[str, list[Proof]
 
 def _proof(one: Proof, row: Endpoint, now: datetime, *, seen: bool) -> ProofView:
     holds = seen and one.verdict == "ok" and one.generation == row.generation
-    return ProofView(one.kind, one.verdict, one.reason, one.generation, (now - one.checked_at).total_seconds(), holds)
+    return ProofView(
+        one.kind, one.verdict, one.reason, one.generation, (now - one.checked_at).total_seconds(), holds, one.details
+    )
 
 
 def _champions(session: Session, rows: Sequence[Endpoint]) -> dict[str, int]:
@@ -236,6 +258,16 @@ def _live_version(base: Mapping[str, Any] | None) -> int | None:
     """The version that was seen to be champion."""
     arms = base["arms"] if base is not None else []
     return next((arm["version"] for arm in arms if base is not None and arm["name"] == base["champion"]), None)
+
+
+def _live(base: Mapping[str, Any] | None) -> tuple[LiveShare, ...]:
+    if base is None:
+        return ()
+    seen = [
+        LiveShare(str(arm["name"]), int(arm["version"]), int(arm["buckets"]), arm["name"] == base["champion"])
+        for arm in base["arms"]
+    ]
+    return tuple(sorted(seen, key=lambda one: (not one.champion, -one.buckets, one.arm)))
 
 
 def _not_seen(seen_at: datetime | None) -> str:

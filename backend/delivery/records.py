@@ -19,7 +19,7 @@ from backend.delivery.named import named
 from backend.delivery.rows import Authorization, Endpoint, Generation, Observation, PushRecord
 
 LIMIT = 200
-_TELL_STATE = tuple(f"endpoint.{verb}" for verb in ("observe", "admit", "prove", "pause", "resume", "repair_now"))
+TELL_STATE = tuple(f"endpoint.{verb}" for verb in ("observe", "admit", "prove", "pause", "resume", "repair_now"))
 """Actions whose ledger rows hold the endpoint's state before and after."""
 
 
@@ -315,7 +315,7 @@ def _push_entry(row: PushRecord) -> TimelineEntry:
 def _moves(endpoint: Endpoint) -> Any:
     """The ledger's rows that tell this endpoint's state, newest first."""
     query = select(LedgerRow).where(
-        LedgerRow.subject_kind == "endpoint", LedgerRow.subject_id == endpoint.id, col(LedgerRow.action).in_(_TELL_STATE)
+        LedgerRow.subject_kind == "endpoint", LedgerRow.subject_id == endpoint.id, col(LedgerRow.action).in_(TELL_STATE)
     )
     return query.order_by(col(LedgerRow.seq).desc())
 

@@ -1,0 +1,32 @@
+"""Ways to things that other pages show, in one place: the file of a page and the name that its address takes."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import ways
+from app.wiring import ROOT
+from backend.changes.briefly import Named
+
+
+def has(file: str) -> bool:
+    """Whether this installation has a page of that name."""
+    return (ROOT / "pages" / f"{file}.py").exists()
+
+
+def to_change(change: Named | None, label: str = "") -> None:
+    """A link to a change; nothing where there is none."""
+    if change is not None and has("change"):
+        said = label or f"Change {change.number}"
+        st.page_link(ways.path("change"), label=said, icon=":material/rule:", query_params={"change": str(change.number)})
+
+
+def to_server(name: str, label: str = "") -> None:
+    """A link to a server."""
+    st.page_link(ways.path("server"), label=label or "Open the server", icon=":material/dns:", query_params={"server": name})
+
+
+def to_endpoint(name: str, label: str = "Open") -> None:
+    """A link to an endpoint."""
+    arrow = ":material/chevron_right:"
+    st.page_link(ways.path("endpoint"), label=label, icon=arrow, icon_position="right", query_params={"endpoint": name})
