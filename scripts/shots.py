@@ -3,7 +3,7 @@
     python scripts/shots.py [WORD ...] [--out shots] [--whole]
 
 Words choose the states whose name holds one of them. To add a state, add a line to `SHOTS`; what it needs in the database is
-put there by its installation (`fresh`: just migrated; `busy`: people have worked in it).
+put there by its installation (`fresh`: just migrated; `busy`: people have worked in it; `full`: `tests.installations`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
 from tests.browsers import FLAGS, Visit, serve, visit
+from tests.installations import populated
 
 SIZES = ((1440, 900), (1024, 768))
 SCHEMES = ("light", "dark")
@@ -88,7 +89,12 @@ def busy(backend: Backend) -> None:
     backend.identities.deactivate(otto, "carla")
 
 
-INSTALLATIONS: dict[str, Callable[[Backend], None]] = {"fresh": fresh, "busy": busy}
+def full(backend: Backend) -> None:
+    """Every state of endpoints and changes."""
+    populated(backend.settings.data_dir)
+
+
+INSTALLATIONS: dict[str, Callable[[Backend], None]] = {"fresh": fresh, "busy": busy, "full": full}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

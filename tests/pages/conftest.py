@@ -15,8 +15,9 @@ from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
 from tests.browsers import chromium
+from tests.installations import copied, populated
 
-__all__ = ["backend", "chromium", "page", "prepared"]
+__all__ = ["backend", "chromium", "filled", "full", "full_page", "page", "prepared"]
 
 ROOT = Path(__file__).resolve().parents[2]
 Open = Callable[..., AppTest]
@@ -37,6 +38,24 @@ def backend(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The backend that the pages of this test use."""
     folder = tmp_path / "data"
     shutil.copytree(prepared, folder)
+    yield from _wired(folder, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which people worked for a week (`tests.installations`); leave it as it is."""
+    folder = tmp_path_factory.mktemp("filled") / "data"
+    populated(folder)
+    return folder
+
+
+@pytest.fixture
+def full(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """The backend that the pages of this test use, on a filled folder of their own."""
+    yield from _wired(copied(filled, tmp_path / "data"), monkeypatch)
+
+
+def _wired(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     monkeypatch.setenv("COUNTERSIGN_DATA_DIR", str(folder))
     monkeypatch.setenv("COUNTERSIGN_DEMO_IDENTITIES", "true")
     wiring.forget()
@@ -48,7 +67,16 @@ def backend(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def page(backend: Backend) -> Open:
     """`page("audit", "otto", row="3")`: the page as that identity sees it, run once."""
+    return _opener()
 
+
+@pytest.fixture
+def full_page(full: Backend) -> Open:
+    """The same in a filled installation."""
+    return _opener()
+
+
+def _opener() -> Open:
     def opened(file: str, identity: str | None, **query: str) -> AppTest:
         test = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
         if identity is not None:
