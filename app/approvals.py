@@ -32,16 +32,16 @@ _ASKS: Mapping[str, str] = {
 _EXPORTED = ("change", "state", "title", "endpoint", "environment", "model", "version", "requester", "decide_by", "updated_at",
              "state_reason")  # fmt: skip
 COLUMNS = {
-    "Change": st.column_config.NumberColumn(format="%d", width=58),
-    "State": states.column("change", "State", 104),
-    "Title": st.column_config.TextColumn(width=300),
-    "Endpoint": st.column_config.TextColumn(width=150),
-    "Environment": st.column_config.TextColumn(width=92),
-    "Model": st.column_config.TextColumn(width=120),
-    "Version": st.column_config.NumberColumn(format="%d", width=58),
-    "Asked by": st.column_config.TextColumn(width=140),
-    "Deadline": st.column_config.TextColumn(width=104),
-    "Moved": st.column_config.TextColumn("Last moved", width=94),
+    "Change": st.column_config.NumberColumn(format="%d", width=56),
+    "State": states.column("change", "State", 92),
+    "Title": st.column_config.TextColumn(width=226),
+    "Endpoint": st.column_config.TextColumn(width=134),
+    "Environment": st.column_config.TextColumn(width=88),
+    "Model": st.column_config.TextColumn(width=100),
+    "Version": st.column_config.NumberColumn(format="%d", width=56),
+    "Asked by": st.column_config.TextColumn(width=130),
+    "Deadline": st.column_config.TextColumn(width=84),
+    "Moved": st.column_config.TextColumn("Last moved", width=88),
 }
 
 

@@ -14,7 +14,7 @@ import streamlit as st
 
 from app import change_plan, dialogs, feedback, identity, times, ways, wiring
 from app.change_page import Seen, read
-from app.changes import approvals, shares_say
+from app.changes import approvals, shares_at
 from app.components import short
 from app.dialogs import Ask
 from app.plain import escape
@@ -196,7 +196,7 @@ def _approve(seen: Seen) -> Ask:
     had, needed = approvals(seen.view, seen.policy)
     after = "and it starts as soon as its checks are fresh" if seen.view.start_mode == "at_once" else f"then it {_starts(seen)}"
     last = f"Your vote is number {had + 1} of {needed}, {after if had + 1 >= needed else 'so that it goes on waiting'}."
-    back = "nothing running" if plan.rollback is None else f"**{shares_say(plan, plan.rollback.shares)}**"
+    back = "nothing running" if plan.rollback is None else f"**{shares_at(plan, plan.rollback.shares)}**"
     worn = [escape(one.title) for one in seen.view.evidence if one.standing in ("stale", "missing", "error", "failed")]
     return Ask(
         says=[f"**{escape(line.endpoint)}** in **{escape(line.environment)}**. {last}"],
@@ -261,7 +261,7 @@ def _rebase(seen: Seen) -> Ask:
     return Ask(
         says=[
             f"The plan is drawn anew on what is live now: {_now(seen)}.",
-            f"It still asks for version {line.version} on **{escape(line.endpoint)}**. It returns to review under a new digest: "
+            f"It still asks for version {line.version} on **{escape(line.endpoint)}**. It returns to review with a new digest: "
             f"{void} vote{'s' * (void != 1)} and every check's result are void.",
         ],
         confirm="Draw it anew",

@@ -36,12 +36,13 @@ _SAYS: Mapping[str, str] = {
     "change.supersede": "put another in its place", "change.recheck": "asked for its checks again",
     "evidence.request": "asked for a check", "evidence.passed": "passed a check", "evidence.failed": "failed a check",
     "evidence.error": "could not run a check", "evidence.void": "voided a result",
-    "authorization.create": "gave delivery the approval", "authorization.revoke": "took the approval back",
+    "authorization.grant": "gave delivery the approval",
+    "generation.admit": "put a generation in force", "authorization.revoke": "took the approval back",
     "rollout.begin": "began the rollout", "rollout.step_proved": "proved a step", "rollout.advance": "went on to the next step",
     "rollout.finished": "completed the rollout", "rollout.pause": "paused the rollout", "rollout.let_on": "let it go on",
     "rollout.abort": "aborted the rollout", "rollout.roll_back": "took the way back",
 }  # fmt: skip
-_QUIET = ("change.submit", "change.draw", "evidence.request", "evidence.void")
+_QUIET = ("change.submit", "change.draw", "evidence.request", "evidence.void", "authorization.grant")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,10 @@ def _bar(seen: Seen, walk: RolloutView, palette: Palette) -> str:
 def _shares(seen: Seen, palette: Palette) -> list[tuple[str, str, str]]:
     """Desired and observed are two bars: configuration is not what runs."""
     arms = [one for one in seen.endpoint.arms if one.role == "arm"]
-    colours = {one.name: palette.arm("champion" if one.champion else "challenger", number) for number, one in enumerate(arms)}
+    others = [one.name for one in arms if not one.champion]
+    colours = {
+        one.name: palette.arm("champion") if one.champion else palette.arm("challenger", others.index(one.name)) for one in arms
+    }
 
     def row(name: str, shares: Mapping[str, int | None]) -> tuple[str, str, str]:
         known = {arm.name: share for arm in arms if (share := shares[arm.name]) is not None}

@@ -110,14 +110,8 @@ def _evidence_card(seen: Seen) -> None:
     passed = sum(1 for one in found if one == "passed")
     worst = min(found, key=lambda one: _FIRST.get(one, 6), default="passed")
     first = next((one for one in ordered(seen) if _standing(seen, one) == worst), None)
-    text = (
-        f"{escape(first.title)}: {states.look('evidence', worst).word.lower()}"
-        if first and worst != "passed"
-        else "Every check passed"
-    )
-    components.fact(
-        "Evidence", f"{passed} of {len(found)} passed", badge("evidence", worst), text if found else "No check is asked for"
-    )
+    text = escape(first.title) if first and worst != "passed" else "Every check passed" if found else "No check is asked for"
+    components.fact("Evidence", f"{passed} of {len(found)} passed", badge("evidence", worst), text)
 
 
 def _base_card(seen: Seen) -> None:
@@ -134,7 +128,7 @@ def _base_card(seen: Seen) -> None:
     elif seen.view.drawn_on:
         components.fact("Base", value, tag("Under way", "sync", "blue"), escape(seen.view.drawn_on))
     elif detail.base_digest == seen.view.base_digest:
-        components.fact("Base", value, badge("difference", "unchanged"), f"{escape(detail.line.name)} {age}")
+        components.fact("Base", value, badge("difference", "unchanged"), f"{age[:1].upper()}{age[1:]}")
     else:
         components.fact(
             "Base", value, tag("Moved", "sync_problem", "orange"), f"Live is generation {detail.line.generation}, {age}"
@@ -143,49 +137,41 @@ def _base_card(seen: Seen) -> None:
 
 def _course_card(seen: Seen) -> None:
     walk, plan = seen.view.rollout, seen.plan
-    if walk is not None:
-        share = walk.steps[walk.step].shares.get(seen.arm, 0)
-        value = f"Step {walk.step + 1} of {len(walk.steps)}: {share / 100:g} %"
-        components.fact(
-            "Rollout",
-            value,
-            badge("rollout", walk.state),
-            escape(walk.reason.rstrip(".")) or f"Started {times.age(walk.started_at, seen.now)}",
-        )
+    final = f"{plan.shares[seen.arm] / 100:g} %"
+    if walk is None:
+        back = "Going back leaves nothing running" if plan.rollback is None else "The way back is approved with it"
+        steps = f"{len(plan.steps)} steps to {final}" if plan.ramp else f"{final} in one step"
+        components.fact("Course", steps, tag("Planned", "route", "gray"), back)
         return
-    steps = (
-        f"{len(plan.steps)} steps to {plan.shares[seen.arm] / 100:g} %"
-        if plan.ramp
-        else f"{plan.shares[seen.arm] / 100:g} % in one step"
-    )
-    back = "Going back leaves nothing running" if plan.rollback is None else "The way back is approved with it"
-    components.fact("Course", steps, tag("Planned", "route", "gray"), back)
+    share = walk.steps[walk.step].shares.get(seen.arm, 0)
+    held = f"Held until {times.short(walk.hold_until)} UTC" if walk.hold_until else escape(walk.reason.rstrip("."))
+    value = f"Step {walk.step + 1} of {len(walk.steps)}: {share / 100:g} %"
+    components.fact("Rollout", value, badge("rollout", walk.state), held or f"Started {times.age(walk.started_at, seen.now)}")
 
 
 def plan_card(seen: Seen) -> None:
     """The plan against live, unchanged fields behind a toggle, with who moves and the whole digests."""
     found = change_plan.fields(seen.plan, seen.against)
     kept = change_plan.unchanged(found)
-    generation = seen.view.base.get("generation")
-    note = (
-        f"live is generation {generation}"
-        if generation
-        else "nothing ran before"
-        if not seen.view.base.get("arms")
-        else "where it leads"
-    )
-    with components.card(
-        "Plan against live" if seen.undecided else "What it changed",
-        note if seen.undecided else f"drawn on generation {generation or 0}",
-    ) as head:
+    with components.card("Plan against live" if seen.undecided else "What it changed", _drawn_on(seen)) as head:
         with head:
             shown = st.toggle(f"{kept} unchanged field{'s' * (kept != 1)}", key="unchanged", bind="query-params")
             components.digests(change_plan.digests(seen.plan, seen.view.plan_digest, seen.view.base_digest))
-        components.table(
-            change_plan.rows(found, unchanged=shown), change_plan.HEAD, alt="Plan against live, field by field", tight=(1,)
-        )
+        rows = change_plan.rows(found, unchanged=shown)
+        components.table(rows, change_plan.HEAD, alt="Plan against live, field by field", tight=(1, 2))
         if said := change_plan.moves_say(seen.view.changes):
             st.markdown(f":small[:gray[:material/swap_horiz: {said}]]")
+
+
+def _drawn_on(seen: Seen) -> str:
+    generation, live = seen.view.base.get("generation"), seen.endpoint.line.generation
+    if not seen.view.base.get("arms"):
+        return "nothing ran before"
+    if not generation:
+        return "where the rollout under way leads"
+    if seen.undecided and seen.view.base_digest == seen.endpoint.base_digest:
+        return f"live is generation {generation}"
+    return f"drawn on generation {generation}; live is {live}"
 
 
 def since_card(seen: Seen) -> None:
@@ -200,16 +186,27 @@ def since_card(seen: Seen) -> None:
             st.markdown(":small[:gray[The plan is the same; what it was drawn on moved.]]")
 
 
-def ramp_card(seen: Seen) -> None:
-    """The planned share over hours."""
-    with components.card("Ramp", f"traffic to version {seen.view.line.version}, %, over hours", border=False):
+def course_and_impact(seen: Seen) -> None:
+    """The ramp, where there is one, beside what else it touches."""
+    if not seen.plan.ramp:
+        with st.container(border=True):
+            _impact_card(seen)
+        return
+    grid = st.grid(columns=2, min_column_width=280, gap="small", border=True)
+    with grid.cell():
+        _ramp_card(seen)
+    with grid.cell():
+        _impact_card(seen)
+
+
+def _ramp_card(seen: Seen) -> None:
+    with components.card("Ramp", f"traffic to version {seen.view.line.version}, %", border=False):
         steps = change_plan.chart_steps(seen.plan, seen.arm)
         alt = "Ramp: " + ", then ".join(f"{one.share:g} %" for one in steps)
         charts.show(charts.ramp(current(), steps), key="ramp", alt=alt)
 
 
-def impact_card(seen: Seen) -> None:
-    """What else it touches."""
+def _impact_card(seen: Seen) -> None:
     impact, line = seen.view.impact, seen.view.line
     with components.card("Impact", "what else it touches", border=False):
         told = [
@@ -290,7 +287,7 @@ def _evidence_row(seen: Seen, one: EvidenceView) -> tuple[str, ...]:
     if standing == "running":
         result = f"{result} :gray[{one.fraction:.0%}]"
     weight = f"  \n:small[:gray[{_WEIGHTS.get(one.weight, escape(one.weight))}]]"
-    age = times.span(one.age_seconds) if one.age_seconds is not None else "none"
+    age = times.span(one.age_seconds) if one.age_seconds is not None and standing != "missing" else "none"
     return f"{escape(one.title)}{weight}", badge("evidence", standing), result, age
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app import times
-from app.changes import shares_say
+from app.changes import shares_at, shares_say
 from app.charts import Step
 from app.components import short
 from app.plain import escape
@@ -61,10 +61,9 @@ def fields(plan: Plan, live: Live) -> list[Field]:
         _field("On the way", "", _course(plan)),
         _field("Stays loaded afterwards", "", _bake(plan)),
         _field("Going back leads to", "", _way_back(plan)),
-        _field("Recorded answers", "", f"{plan.probes.count:,} requests inside the package" if plan.probes else ""),
+        _field("Recorded answers", "", _probes(plan)),
         _field("Assignment of units", escape(live.salt), escape(plan.salt)),
         _field("Unit's header", escape(live.unit_header), escape(plan.unit_header)),
-        _field("Policy", "", escape(plan.policy)),
     ]
 
 
@@ -180,6 +179,12 @@ def _course(plan: Plan) -> str:
     return "; ".join(told)
 
 
+def _probes(plan: Plan) -> str:
+    if plan.probes is None:
+        return ""
+    return f"{plan.probes.count:,} request{'s' * (plan.probes.count != 1)} inside the package"
+
+
 def _bake(plan: Plan) -> str:
     return f"what ran before, for {times.span(plan.bake_seconds)}" if plan.bake_seconds else ""
 
@@ -187,7 +192,7 @@ def _bake(plan: Plan) -> str:
 def _way_back(plan: Plan) -> str:
     if plan.rollback is None:
         return "nothing running: nothing ran before"
-    return shares_say(plan, plan.rollback.shares)
+    return shares_at(plan, plan.rollback.shares)
 
 
 def _end(plan: Plan) -> str:

@@ -139,6 +139,11 @@ def shares_say(plan: Plan, shares: Mapping[str, int]) -> str:
     return ", ".join(f"version {plan.arm(name).version} has {percent(share)}" for name, share in order if share)
 
 
+def shares_at(plan: Plan, shares: Mapping[str, int]) -> str:
+    """`version 1 at 100 %`, as a place to go to."""
+    return shares_say(plan, shares).replace(" has ", " at ")
+
+
 def approvals(view: ChangeView, policy: Policy) -> tuple[int, int]:
     """(votes that approve and count, how many are asked for)."""
     had = len({one.voter for one in view.votes if one.counts and one.verdict == "approve"})

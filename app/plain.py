@@ -29,8 +29,8 @@ def escape(text: object, limit: int = 300) -> str:
 
 
 def lines(text: str, limit: int = 10_000) -> str:
-    """Several lines of plain text for use inside Markdown: every mark is literal, line breaks stay."""
-    return "  \n".join(escape(one, limit) for one in text[:limit].strip().splitlines())
+    """Several lines of plain text for use inside Markdown: every mark is literal, line breaks and empty lines stay."""
+    return "  \n".join(escape(one, limit) or "\u00a0" for one in text[:limit].strip().splitlines())
 
 
 def card(text: str) -> str:

@@ -12,7 +12,6 @@ import streamlit as st
 from app import change_plan, charts, components, feedback, identity, policies, times, ways, wiring
 from app.change_plan import Live
 from app.changes import START_MODES, reference, version_of, worded
-from app.components import short
 from app.palette import current
 from app.plain import escape
 from app.states import badge, tag
@@ -171,11 +170,7 @@ def _version(start: Start, known: Sequence[VersionLine]) -> int | None:
         index=numbers.index(start.version) if start.version in numbers else None,
         key="version",
         placeholder="Choose a registered version" if numbers else "No version is registered",
-        format_func=lambda number: (
-            f"Version {number} · {lines[number].author or 'author unknown'} · {short(lines[number].artifact_digest or '')}".replace(
-                "\\", ""
-            )
-        ),
+        format_func=lambda number: _version_label(lines[number]),
     )
     if start.version is not None and start.version not in numbers:
         st.markdown(
@@ -186,6 +181,12 @@ def _version(start: Start, known: Sequence[VersionLine]) -> int | None:
         told = "; ".join(f"version {number}: {_lacking(known, number)}" for number in absent)
         st.markdown(f":small[:gray[Not offered: {told}]]")
     return int(chosen) if chosen is not None else None
+
+
+def _version_label(line: VersionLine) -> str:
+    """Plain text, as a select box shows it."""
+    digest = (line.artifact_digest or "").removeprefix("sha256:")
+    return f"Version {line.number} · {line.author or 'author unknown'} · {digest[:6]}…{digest[-4:]}"
 
 
 def _lacking(known: Sequence[VersionLine], number: int) -> str:

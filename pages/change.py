@@ -33,11 +33,7 @@ with main:
     change_page.plan_card(seen)
     change_page.since_card(seen)
     change_page.evidence_card(seen)
-    left, right = components.pair()
-    with left:
-        change_page.ramp_card(seen)
-    with right:
-        change_page.impact_card(seen)
+    change_page.course_and_impact(seen)
 with side:
     change_page.reason_card(seen)
     change_page.votes_card(seen)

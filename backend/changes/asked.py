@@ -46,7 +46,7 @@ def _asked(session: Session, line: ChangeLine, what: What, now: datetime) -> Ask
 
 def _starts(session: Session, actor: Actor, now: datetime, most: int) -> Iterator[tuple[ChangeLine, What]]:
     """Approved changes that wait for somebody's hand."""
-    waits = sa.and_(Change.state == "approved", Change.start_mode == "by_hand", col(Change.start_at).is_(None))
+    waits = sa.and_(col(Change.state) == "approved", col(Change.start_mode) == "by_hand", col(Change.start_at).is_(None))
     yield from ((line, "start") for line in _permitted(session, actor, now, waits, "change.start", most))
 
 
@@ -61,7 +61,7 @@ def _steps(session: Session, actor: Actor, now: datetime, most: int) -> Iterator
 
 def _own(session: Session, actor: Actor, most: int) -> Iterator[tuple[ChangeLine, What]]:
     """The person's own changes that go on only when their requester does something."""
-    stopped = sa.and_(Change.requester_id == actor.id, col(Change.state).in_(("blocked", "suspended")))
+    stopped = sa.and_(col(Change.requester_id) == actor.id, col(Change.state).in_(("blocked", "suspended")))
     for change, endpoint in _rows(session, stopped, most):
         line = _line(session, change, endpoint)
         yield line, "redraw" if change.state == "suspended" else "mend"
