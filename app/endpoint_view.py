@@ -129,7 +129,9 @@ def compared(found: EndpointDetail, at: datetime) -> None:
         lately = _served(found.line.name, at)
         bars = share_bars(current(), found, lately)
         charts.show(charts.shares(current(), bars), key="shares", alt=_bars_words(bars))
-        components.table(fields(found), ("Field", "Desired", "Observed", "Verdict"), alt="Desired against observed, field by field")
+        components.table(
+            fields(found), ("Field", "Desired", "Observed", "Verdict"), alt="Desired against observed, field by field"
+        )
         components.digests(_digests(found.arms))
 
 
