@@ -86,6 +86,13 @@ def test_a_route_that_shall_go_is_gone_before_anything_is_unloaded(world: World,
     assert "has not taken the newest routes" in str(world.row().last_error)
 
 
+def test_what_nobody_looks_after_any_more_does_not_pass(world: World, clock: Clock) -> None:
+    world.live()
+    clock.tick(minutes=5)
+    world.check_invariants()
+    assert (world.state(), "is a worker running?" in world.row().state_reason) == ("stale", True)
+
+
 def test_a_new_version_comes_before_the_old_one_goes(world: World, clock: Clock) -> None:
     world.live()
     world.start("flight-delay", 2, back_to=1)
