@@ -84,12 +84,17 @@ def ask(offered: Choices) -> Asked:
     """Draws the filter row."""
     with listing.filters():
         words = st.text_input("Search", key="q", bind="query-params", placeholder="delay team=fares", icon=":material/search:")
-        owner = _choose("Owner", "owner", offered.owners, "Anybody")
-        live = _choose("Live in", "live", offered.environments, "Anywhere or nowhere")
-        alias = _choose("Alias", "alias", offered.aliases, "Any or none")
+        owner = _choose("Owner", "owner", offered.owners)
+        live = _choose("Live in", "live", offered.environments)
+        alias = _choose("Alias", "alias", offered.aliases)
         flag = st.selectbox("Flag", list(_FLAGS), key="flag", bind="query-params", format_func=lambda key: _FLAGS.get(key, key))
         order = st.selectbox(
-            "Order", list(_ORDERS), key="order", bind="query-params", format_func=lambda key: _ORDERS.get(key, key)
+            "Order",
+            list(_ORDERS),
+            key="order",
+            bind="query-params",
+            format_func=lambda key: _ORDERS.get(key, key),
+            width=150,
         )
     return Asked(words or "", owner, live, alias, flag or "", order or "newest")
 
@@ -159,11 +164,11 @@ def exporter(actor: Actor, asked: Asked) -> Callable[[], bytes]:
     return make
 
 
-def _choose(label: str, key: str, options: Sequence[str], nothing: str) -> str:
+def _choose(label: str, key: str, options: Sequence[str]) -> str:
     """A filter among names that others gave; what the address names is offered too, so that a link always holds."""
     asked = st.query_params.get(key, "")
     offered = ["", *options, *([asked] if asked and asked not in options else [])]
-    return st.selectbox(label, offered, key=key, bind="query-params", format_func=lambda one: one or nothing) or ""
+    return st.selectbox(label, offered, key=key, bind="query-params", format_func=lambda one: one or "Any") or ""
 
 
 def _record(line: ModelLine, counts: Counts, lines: Sequence[EndpointLine], now: datetime) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def facts(found: Whole, look: wiring.Reading) -> list[tuple[str, str]]:
         ("Pickled code", _pickled(kept.pickled)),
         ("Packages", _packages(found.packages)),
         ("Registered", f"{by}, {registered}"),
-        ("Changed since", escape(", ".join(found.chosen.changed_since)) or ":gray[nothing]"),
+        ("Changed in MLflow", escape(", ".join(found.chosen.changed_since)) or ":gray[nothing]"),
     ]
 
 
@@ -274,7 +274,11 @@ def megabytes(size: int) -> str:
 def _signature(signature: Mapping[str, Any] | None) -> str:
     if not signature:
         return ":gray[none logged]"
-    return ", ".join(f"{len(columns)} {escape(side)}" for side, columns in signature.items() if columns)
+    return ", ".join(_sided(side, len(columns)) for side, columns in signature.items() if columns)
+
+
+def _sided(side: str, count: int) -> str:
+    return f"{count} {escape(side.removesuffix('s') if count == 1 else side)}"
 
 
 def _pickled(files: Sequence[str]) -> str:

@@ -54,7 +54,7 @@ with side:
     if chosen is not None:
         with components.card(f"Version {chosen.told.number}", " ".join(versions.state_of(chosen))):
             steps.register(found, mine)
-            components.table(versions.facts(found, look), None, alt="Facts of this version")
+            components.table(versions.facts(found, look), None, alt="Facts of this version", tight=(0,))
             components.digests(versions.whole_values(found), "Whole values")
     with components.card("Where it runs", f"{len(found.placements)} endpoints"):
         steps.placements(found)
