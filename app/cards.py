@@ -52,7 +52,7 @@ Latency, what it needs, who is called when it misbehaves.
 """After Mitchell et al., "Model Cards for Model Reporting" (2019), shortened to what reviewers here ask."""
 
 
-def draw(found: CardView | None, look: wiring.Reading, *, whole: bool = True) -> None:
+def draw(found: CardView | None) -> None:
     """The card, rendered harmless; or why there is none."""
     if found is None:
         components.empty(
@@ -61,9 +61,7 @@ def draw(found: CardView | None, look: wiring.Reading, *, whole: bool = True) ->
             icon="description",
         )
         return
-    text = found.text if whole or len(found.text) <= _SHORT else f"{found.text[:_SHORT]}…"
-    with st.container(gap="xsmall", key="card-text"):
-        st.markdown(harmless(text))
+    st.markdown(harmless(found.text))
 
 
 def note(found: CardView | None, look: wiring.Reading) -> str:
@@ -73,12 +71,15 @@ def note(found: CardView | None, look: wiring.Reading) -> str:
     return f"revision {found.revision} by {escape(found.written_by_name)}, {times.age(found.written_at, look.now)}"
 
 
-def described(text: str) -> None:
-    """The registry's own description: somebody's Markdown as well."""
-    if text.strip():
-        st.markdown(harmless(text if len(text) <= _SHORT else f"{text[:_SHORT]}…"))
-    else:
-        st.markdown(":small[:gray[MLflow has no description of it.]]")
+def described(of_model: str, number: int | None, of_version: str) -> None:
+    """The registry's own descriptions: somebody's Markdown as well."""
+    said = [("Of the model", of_model), *([(f"Of version {number}", of_version)] if number is not None else [])]
+    for what, text in said:
+        st.markdown(f":small[:gray[{what}]]")
+        if text.strip():
+            st.markdown(harmless(text if len(text) <= _SHORT else f"{text[:_SHORT]}…"))
+        else:
+            st.markdown(":small[:gray[Nothing.]]")
 
 
 def edit(model: str, newest: CardView | None) -> None:

@@ -22,8 +22,10 @@ from backend.registry.catalog import Counts, ModelLine, Order
 PAGE = 50
 MOST_EXPORTED = 100_000
 _STEP = 500
-_FLAGS = {"": "Any", "pickled": "Pickled code", "removed": "Gone from MLflow"}
-_ORDERS: dict[Order, str] = {"newest": "Latest change", "name": "Name"}
+_ANY = "Any"
+_PICKLED, _GONE = "Pickled", "Gone"
+_ORDERS: dict[str, Order] = {"Latest": "newest", "Name": "name"}
+"""What the filters offer. An address holds the words that are shown, not values behind them (measured, Streamlit 1.67)."""
 _EXPORTED = (
     "model", "owner", "latest_version", "versions_in_mlflow", "versions_registered", "versions_pickled", "aliases",
     "endpoints", "last_change", "gone_since", "description",
@@ -32,7 +34,7 @@ _EXPORTED = (
 
 @dataclass(frozen=True)
 class Asked:
-    """What the filters ask for; "" leaves one out. `live` is an environment, `flag` pickled or removed."""
+    """What the filters ask for; "" leaves one out. `live` is an environment, `flag` Pickled or Gone."""
 
     words: str = ""
     owner: str = ""
@@ -50,7 +52,7 @@ class Asked:
         """The same for the registry's rows."""
         among = live_models(self.live) if self.live else None
         return catalog.Wanted(
-            self.words, self.owner, self.alias, self.flag == "pickled", self.flag == "removed", among=among
+            self.words, self.owner, self.alias, self.flag == _PICKLED, self.flag == _GONE, among=among
         )  # fmt: skip
 
 
@@ -84,14 +86,12 @@ def ask(offered: Choices) -> Asked:
     """Draws the filter row."""
     with listing.filters():
         words = st.text_input("Search", key="q", bind="query-params", placeholder="delay team=fares", icon=":material/search:")
-        owner = _choose("Owner", "owner", offered.owners, "Anybody")
-        live = _choose("Live in", "live", offered.environments, "Anywhere or nowhere")
-        alias = _choose("Alias", "alias", offered.aliases, "Any or none")
-        flag = st.selectbox("Flag", list(_FLAGS), key="flag", bind="query-params", format_func=lambda key: _FLAGS.get(key, key))
-        order = st.selectbox(
-            "Order", list(_ORDERS), key="order", bind="query-params", format_func=lambda key: _ORDERS.get(key, key)
-        )
-    return Asked(words or "", owner, live, alias, flag or "", order or "newest")
+        owner = _choose("Owner", "owner", offered.owners)
+        live = _choose("Live in", "live", offered.environments)
+        alias = _choose("Alias", "alias", offered.aliases)
+        flag = _choose("Flag", "flag", (_PICKLED, _GONE))
+        order = st.selectbox("Order", list(_ORDERS), key="order", bind="query-params", width=150)
+    return Asked(words or "", owner, live, alias, flag, _ORDERS.get(order or "", "newest"))
 
 
 def page(look: wiring.Reading, asked: Asked, after: str) -> Shown:
@@ -159,11 +159,11 @@ def exporter(actor: Actor, asked: Asked) -> Callable[[], bytes]:
     return make
 
 
-def _choose(label: str, key: str, options: Sequence[str], nothing: str) -> str:
+def _choose(label: str, key: str, options: Sequence[str]) -> str:
     """A filter among names that others gave; what the address names is offered too, so that a link always holds."""
     asked = st.query_params.get(key, "")
     offered = ["", *options, *([asked] if asked and asked not in options else [])]
-    return st.selectbox(label, offered, key=key, bind="query-params", format_func=lambda one: one or nothing) or ""
+    return st.selectbox(label, offered, key=key, bind="query-params", format_func=lambda one: one or _ANY) or ""
 
 
 def _record(line: ModelLine, counts: Counts, lines: Sequence[EndpointLine], now: datetime) -> dict[str, Any]:

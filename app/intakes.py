@@ -11,7 +11,7 @@ from app import components, feedback, identity, times, ways, wiring
 from app.live import live
 from app.plain import escape
 from app.states import badge
-from app.versions import megabytes
+from app.version_facts import megabytes
 from backend.registry import catalog, intakes, queries
 from backend.registry.intakes import IntakeView
 

@@ -15,7 +15,8 @@ from app.lineage import Edge, Node
 from app.palette import current
 from app.plain import escape
 from app.states import look
-from app.versions import Whole, megabytes
+from app.version_facts import megabytes
+from app.versions import Whole
 from backend.delivery.placed import Placement
 from backend.delivery.records import Share
 from backend.registry.queries import VersionPage

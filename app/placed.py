@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from backend.delivery.lines import EndpointLine, of_models
 from backend.delivery.placed import Placement
 
 _MOST_PILLS = 3
+_URGENCY: tuple[Tone, ...] = ("red", "orange", "blue", "violet", "gray", "green")
 
 
 def interval() -> timedelta:
@@ -43,15 +45,16 @@ def words(line: EndpointLine) -> str:
     return where if line.state == "in_sync" else f"{where} · {look('endpoint', line.state).word}"
 
 
-def badge(line: EndpointLine) -> str:
-    """The same as a badge with the state's icon."""
-    shown = look("endpoint", line.state)
-    return tag(escape(words(line)), shown.icon, shown.tone)
+def badges(lines: Sequence[EndpointLine]) -> list[str]:
+    """One badge for endpoints that say the same, with their number; the worst first."""
+    counted = Counter(words(one) for one in _worst_first(lines))
+    first = {words(one): look("endpoint", one.state) for one in lines}
+    return [tag(escape(_times(text, count)), first[text].icon, first[text].tone) for text, count in counted.items()]
 
 
 def pills(lines: Iterable[EndpointLine]) -> list[str]:
-    """The values of a cell of `column`: the first three endpoints, and how many more there are."""
-    said = list(dict.fromkeys(words(one) for one in lines))
+    """The values of a cell of `column`: what the first three say that differ, and how many more there are."""
+    said = list(_counted(words(one) for one in _worst_first(lines)))
     more = len(said) - _MOST_PILLS
     return said if more <= 0 else [*said[:_MOST_PILLS], f"{more} more"]
 
@@ -59,12 +62,9 @@ def pills(lines: Iterable[EndpointLine]) -> list[str]:
 def column(label: str, shown: Mapping[str, Sequence[EndpointLine]], width: int | None = None) -> Any:
     """The column that shows them, each in its state's tone."""
     tones: dict[str, Tone] = {words(one): look("endpoint", one.state).tone for lines in shown.values() for one in lines}
-    named = {text for lines in shown.values() for text in pills(lines)}
-    fills = current().pills
-    options = sorted(named)
-    return st.column_config.MultiselectColumn(
-        label, options=options, color=[fills[tones.get(text, "gray")] for text in options], width=width
-    )
+    options = sorted({text for lines in shown.values() for text in pills(lines)})
+    colours = [current().pills[tones.get(text.split(" ×")[0], "gray")] for text in options]
+    return st.column_config.MultiselectColumn(label, options=options, color=colours, width=width)
 
 
 def versions_at(placements: Iterable[Placement]) -> dict[int, list[str]]:
@@ -76,4 +76,16 @@ def versions_at(placements: Iterable[Placement]) -> dict[int, list[str]]:
         for share in one.shares:
             does = f"{share.buckets / 100:g} %" if share.role == "arm" else share.role
             found.setdefault(share.version, []).append(f"{one.endpoint.environment} {does}")
-    return found
+    return {version: _counted(texts) for version, texts in found.items()}
+
+
+def _worst_first(lines: Iterable[EndpointLine]) -> list[EndpointLine]:
+    return sorted(lines, key=lambda one: _URGENCY.index(look("endpoint", one.state).tone))
+
+
+def _counted(texts: Iterable[str]) -> list[str]:
+    return [_times(text, count) for text, count in Counter(texts).items()]
+
+
+def _times(text: str, count: int) -> str:
+    return text if count == 1 else f"{text} ×{count}"

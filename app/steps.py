@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import streamlit as st
 
-from app import components, identity, mirror, versions, ways
+from app import components, identity, mirror, version_facts, versions, ways
 from app.plain import escape
 from app.states import badge
 from app.versions import Whole
@@ -47,10 +48,9 @@ def more(found: Whole, mine: identity.Rights) -> None:
         does |= {"register": f"Register a version ({len(found.unregistered)} open)", "upload": "Upload a version"}
     if mine.may("audit.read"):
         does["audit"] = "Its card in the ledger"
-    wanted = st.menu_button(
-        "More", list(does), key="more", icon=":material/more_horiz:", format_func=lambda key: does[key], disabled=not does
-    )
-    _do(wanted, found)
+    if does:
+        shown = st.menu_button("More", list(does.values()), key="more", icon=":material/more_horiz:")
+        _do(next((one for one, label in does.items() if label == shown), None), found)
 
 
 def placements(found: Whole) -> None:
@@ -78,6 +78,14 @@ def aliases(found: Whole, now: datetime) -> None:
         components.table(versions.alias_rows(found.aliases, now), ("Alias", "Points to", ""), alt="Aliases", tight=(1,))
     else:
         st.markdown(":small[:gray[None. A proved promotion sets the alias of its environment.]]")
+
+
+def open_mlflow(found: Whole, head: Any) -> None:
+    """The way to MLflow's own page, in a tab of its own; left out where a browser could not open it."""
+    number = found.chosen.told.number if found.chosen is not None else None
+    url = version_facts.in_mlflow(found.line.name, number)
+    if url is not None:
+        head.link_button("Open there", url, icon=":material/open_in_new:", type="tertiary")
 
 
 def _why_not(found: Whole, mine: identity.Rights) -> str | None:

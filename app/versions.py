@@ -1,4 +1,4 @@
-"""Versions of one model in words: their list, and the facts of the one that was chosen."""
+"""One model with its versions, read in one look, and the list of them in words."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import streamlit as st
 
-from app import components, export, placed, times, wiring
+from app import export, listing, placed, times, wiring
 from app.palette import current
 from app.plain import escape
 from app.states import LOOKS, badge, look
@@ -25,8 +24,6 @@ from backend.registry.catalog import Counts, ModelLine
 from backend.registry.queries import AliasLine, VersionLine, VersionPage
 
 PAGE = 10
-_MOST_FILES = 20
-_FIELDS = ("Field", "Value")
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def badges(found: Whole) -> list[str]:
     """Where it is live, and what else must be seen at once."""
     gone = [badge("version", "removed")] if found.line.removed_at is not None else []
     moved = [badge("alias", "moved", f"{escape(one.alias)} moved by hand") for one in found.aliases if one.is_moved]
-    return [*gone, *moved, *(placed.badge(one.endpoint) for one in found.placements)]
+    return [*gone, *moved, *placed.badges([one.endpoint for one in found.placements])]
 
 
 def meta(found: Whole, look: wiring.Reading) -> str:
@@ -127,6 +124,16 @@ def columns(lines: Sequence[VersionLine], found: Whole) -> dict[str, Any]:
     }
 
 
+def choose(page: queries.Lines[VersionLine], found: Whole, place: listing.Place, now: datetime) -> int | None:
+    """Draws one page of the versions; returns the number of another one that was clicked."""
+    shown = records(page.items, found, now)
+    picked = listing.rows(shown, columns(page.items, found), key=f"versions.{place.key}", alt="Versions of this model")
+    if page.after or place.key:
+        listing.walk(place, f"{len(page.items)} on this page", page.after)
+    number = page.items[picked].number if picked is not None else None
+    return None if found.chosen is not None and found.chosen.told.number == number else number
+
+
 def exporter(actor: Actor, model: str) -> Any:
     """What makes the file of every version when the button is clicked."""
 
@@ -138,60 +145,6 @@ def exporter(actor: Actor, model: str) -> Any:
     return make
 
 
-def state_of(found: VersionPage) -> list[str]:
-    """The version's own badges."""
-    kept = found.registered
-    said = [badge("version", "registered" if kept is not None else "unregistered")]
-    if found.told.removed_at is not None:
-        said.append(badge("version", "removed"))
-    if kept is not None and kept.pickled:
-        said.append(badge("version", "pickled", f"{len(kept.pickled)} pickled"))
-    if found.changed_since:
-        said.append(badge("version", "changed"))
-    return said
-
-
-def facts(found: Whole, look: wiring.Reading) -> list[tuple[str, str]]:
-    """The chosen version, field by field; cells are Markdown."""
-    assert found.chosen is not None  # noqa: S101 - the page asks only where one was chosen
-    told, kept = found.chosen.told, found.chosen.registered
-    rows = [
-        ("Created", components.since(told.created_at, look.now)),
-        ("Author", _author(found)),
-        ("Run", components.short(told.run_id) if told.run_id else ":gray[none]"),
-        ("Code commit", components.short(told.code_version) if told.code_version else ":gray[none recorded]"),
-        ("Data sets", escape(", ".join(str(one.get("name")) for one in told.datasets[:5])) or ":gray[none logged]"),
-    ]
-    if kept is None:
-        return [*rows, ("Artifact", ":gray[not read yet: register it first]")]
-    by = escape(found.names.get(kept.registered_by or "", "somebody"))
-    registered = components.since(kept.registered_at, look.now)
-    return [
-        *rows,
-        ("Artifact", f"{components.short(kept.artifact_digest or '')} · {_size(kept.artifact_files)}"),
-        ("Signature", _signature(kept.signature)),
-        ("Pickled code", _pickled(kept.pickled)),
-        ("Packages", _packages(found.packages)),
-        ("Registered", f"{by}, {registered}"),
-        ("Changed since", escape(", ".join(found.chosen.changed_since)) or ":gray[nothing]"),
-    ]
-
-
-def whole_values(found: Whole) -> dict[str, str]:
-    """What the facts show cut, to be copied."""
-    assert found.chosen is not None  # noqa: S101
-    told, kept = found.chosen.told, found.chosen.registered
-    values = {
-        "Artifact digest": kept.artifact_digest if kept is not None else None,
-        "Run": told.run_id,
-        "Code commit": told.code_version,
-        "Source in MLflow": told.source,
-        **{f"Package for {one.target}": one.digest for one in found.packages},
-        **{f"Data set {one.get('name')}": str(one.get("digest")) for one in told.datasets[:20]},
-    }
-    return {name: value for name, value in values.items() if value}
-
-
 def runs(one: Placement) -> str:
     """Where, and what: `production · v1 gets 90 %, v2 gets 10 %`. Markdown."""
     return f"{escape(one.endpoint.environment)} · {_running(one)}"
@@ -200,14 +153,6 @@ def runs(one: Placement) -> str:
 def alias_rows(lines: Sequence[AliasLine], now: datetime) -> list[tuple[str, ...]]:
     """Aliases: (name with who minds it, where it points, state)."""
     return [_alias(one, now) for one in lines]
-
-
-def in_mlflow(model: str, number: int | None = None) -> str | None:
-    """Where MLflow shows it; None where no registry is configured that a browser could open."""
-    url = wiring.backend().settings.mlflow_url
-    if url is None or not url.startswith(("http://", "https://")):
-        return None
-    return f"{url.rstrip('/')}/#/models/{quote(model, safe='')}" + (f"/versions/{number}" if number is not None else "")
 
 
 def _number(text: str, model: str) -> int | None:
@@ -248,46 +193,6 @@ def _everything(look: wiring.Reading, model: str) -> Any:
         after = page.after
         if after is None:
             return
-
-
-def _author(found: Whole) -> str:
-    assert found.chosen is not None  # noqa: S101
-    told, kept = found.chosen.told, found.chosen.registered
-    if kept is not None and kept.author_identity_id is not None:
-        return f"{escape(found.names.get(kept.author_identity_id, kept.author))} {badge('author', 'verified')}"
-    return f"{escape(told.author or 'unknown')} {badge('author', 'claimed')}"
-
-
-def _size(files: Sequence[Sequence[Any]]) -> str:
-    return f"{len(files)} files, {megabytes(sum(int(one[1]) for one in files))}"
-
-
-def megabytes(size: int) -> str:
-    """A size in the unit that fits it."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024  # type: ignore[assignment]
-    return f"{size:.3g} GiB"
-
-
-def _signature(signature: Mapping[str, Any] | None) -> str:
-    if not signature:
-        return ":gray[none logged]"
-    return ", ".join(f"{len(columns)} {escape(side)}" for side, columns in signature.items() if columns)
-
-
-def _pickled(files: Sequence[str]) -> str:
-    if not files:
-        return "none found"
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    return f"{badge('version', 'pickled', 'Runs when loaded')} {escape(', '.join(files[:3]))}{more}"
-
-
-def _packages(packages: Sequence[PackageLine]) -> str:
-    if not packages:
-        return ":gray[none built yet]"
-    return "  \n".join(f"{components.short(one.digest)} · {escape(one.target)}, {megabytes(one.size)}" for one in packages[:5])
 
 
 def _running(one: Placement) -> str:

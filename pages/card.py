@@ -29,6 +29,6 @@ if old is None and mine.may("card.write"):
     cards.edit(name, newest)
 else:
     with components.card("Text", f"revision {old.revision}" if old is not None else ""):
-        cards.draw(old or newest, look)
+        cards.draw(old or newest)
 with components.card("History", f"{len(past)} revisions, newest first; each has a row in the ledger"):
     cards.history(name, past, (old or newest).revision if old or newest else None, look)

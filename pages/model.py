@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cards, comparing, components, export, identity, intakes, listing, mirror, origins, steps, versions, ways, wiring
+from app import (
+    cards,
+    comparing,
+    components,
+    export,
+    identity,
+    intakes,
+    listing,
+    mirror,
+    origins,
+    steps,
+    version_facts,
+    versions,
+    ways,
+    wiring,
+)
 from app.plain import escape
 from backend.registry.cards import card
 
@@ -29,16 +44,9 @@ with main:
             page = versions.listed(again, name, place.key)
         with head:
             export.download("CSV", "versions.csv", versions.exporter(identity.current(), name), key="export-versions")
-        picked = listing.rows(
-            versions.records(page.items, found, look.now),
-            versions.columns(page.items, found),
-            key=f"versions.{place.key}",
-            alt="Versions of this model",
-        )
-        if page.after or place.key:
-            listing.walk(place, f"{len(page.items)} on this page", page.after)
-    if picked is not None and (chosen is None or page.items[picked].number != chosen.told.number):
-        ways.go("model", model=name, version=page.items[picked].number)
+        picked = versions.choose(page, found, place, look.now)
+    if picked is not None:
+        ways.go("model", model=name, version=picked)
     with components.card("Side by side", "what differs") as head:
         numbers = [number for number, _ in found.numbers]
         with head:
@@ -49,19 +57,20 @@ with main:
     with components.card("Model card", cards.note(text, look)) as head:
         if head.button("Edit" if mine.may("card.write") else "History", icon=":material/edit_note:", key="edit-card"):
             ways.go("card", model=name)
-        cards.draw(text, look)
+        cards.draw(text)
 with side:
     if chosen is not None:
-        with components.card(f"Version {chosen.told.number}", " ".join(versions.state_of(chosen))):
+        with components.card(f"Version {chosen.told.number}", " ".join(version_facts.state_of(chosen))):
             steps.register(found, mine)
-            components.table(versions.facts(found, look), None, alt="Facts of this version")
-            components.digests(versions.whole_values(found), "Whole values")
+            components.table(version_facts.facts(found, look), None, alt="Facts of this version", tight=(0,))
+            components.digests(version_facts.whole_values(found), "Whole values")
     with components.card("Where it runs", f"{len(found.placements)} endpoints"):
         steps.placements(found)
     with components.card("Aliases", "in MLflow"):
         steps.aliases(found, look.now)
-    with components.card("What MLflow says", "of the model"):
-        cards.described(found.line.description)
+    with components.card("What MLflow says") as head:
+        steps.open_mlflow(found, head)
+        cards.described(found.line.description, *version_facts.description(found))
     intakes.of_model(look, name)
 if chosen is not None:
     with components.card("Lineage", f"of version {chosen.told.number}, from what was recorded"):

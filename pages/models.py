@@ -22,7 +22,7 @@ with components.header("Models", meta=f"{everything:,} in MLflow · what is regi
         ways.go("register")
 mirror.line()
 
-asked = catalog.ask(offered)
+asked = catalog.ask(offered) if everything or st.query_params else catalog.Asked()
 place = listing.place("after", asked)
 with wiring.reading() as look:
     shown = catalog.page(look, asked, place.key)

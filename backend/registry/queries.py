@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from backend.access.rows import Identity
 from backend.core.errors import NotFound, Refusal
 from backend.registry.catalog import ModelLine, Order, aliases_of, models
 from backend.registry.keys import read_key, write_key
@@ -42,12 +43,13 @@ __all__ = [
 
 _M: Any = Model.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it; lists select columns, not objects
 _V: Any = MirroredVersion.__table__.c  # type: ignore[attr-defined]
+_I: Any = Identity.__table__.c  # type: ignore[attr-defined]
 _R: Any = Version.__table__.c  # type: ignore[attr-defined]
 
 
 class VersionLine(NamedTuple):
-    """A version in a list. `artifact_digest` is None while it is not registered; `is_verified` speaks of the author,
-    `is_pickled` of the files that were registered.
+    """A version in a list. `artifact_digest` is None while it is not registered; `author` is who was
+    verified, else whom the registry claims; `is_pickled` speaks of the files that were registered.
     """
 
     id: str
@@ -197,12 +199,14 @@ def freshness(session: Session) -> Freshness:
 
 def _version_lines(*, registered: bool = False) -> sa.Select[Any]:
     """The model's id, then the columns of a VersionLine but for the aliases."""
-    told = (_V.model_id, _V.id, _M.name, _V.number, _V.status, _V.author)
+    author = sa.func.coalesce(sa.func.nullif(_I.display_name, ""), _I.name, _V.author).label("author")
+    told = (_V.model_id, _V.id, _M.name, _V.number, _V.status, author)
     pickled = sa.func.coalesce(sa.literal_column(PICKLED.text, sa.Boolean()), sa.false())
     kept = (_R.author_identity_id.is_not(None), pickled, _V.created_at, _V.removed_at)
     registration = (_R.registered_at, _R.registered_by, _R.artifact_digest)
     models = sa.join(_V.id.table, _M.id.table, _M.id == _V.model_id)
     joined = sa.join(models, _R.id.table, _R.id == _V.id, isouter=not registered)
+    joined = sa.join(joined, _I.id.table, _I.id == _R.author_identity_id, isouter=True)
     return sa.select(*told, *kept, *registration).select_from(joined)
 
 

@@ -107,6 +107,16 @@ def words(test: AppTest) -> str:
     return raw(test).replace("\\", "").replace("\u00a0", " ")
 
 
+def press(test: AppTest, label: str) -> None:
+    """Clicks the enabled button of that name."""
+    next(one for one in test.button if one.label == label and not one.disabled).click().run()
+
+
+def offered(test: AppTest, label: str) -> bool:
+    """Whether a button of that name can be clicked."""
+    return any(one.label == label and not one.disabled for one in test.button)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Until the pages are whole their tests run with the slow ones: the shell alone is not what `make test` speaks of."""
     here = Path(__file__).parent
