@@ -45,8 +45,8 @@ def test_the_list_shows_the_worst_first_with_the_age_of_each_proof(full_page: Op
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ({"state": "troubled"}, {APAC, EU}),
-        ({"state": "paused"}, {TAXI_STAGING}),
+        ({"state": "Needs attention"}, {APAC, EU}),
+        ({"state": "Paused"}, {TAXI_STAGING}),
         ({"environment": "staging"}, {installations.STAGING, TAXI_STAGING}),
         ({"server": "serving-down"}, {APAC}),
         ({"model": installations.CHURN}, {installations.CHURNING}),
@@ -239,7 +239,7 @@ def test_an_adoption_says_which_step_is_next_and_a_second_person_signs(full_page
     assert "Version 2 is registered" in words(test)
     press(test, "Sign off the baseline")
     assert "Nothing of what runs is changed now" in words(test)
-    assert "Look at what runs" not in words(full_page("endpoint", "audra", endpoint=OBSERVED))
+    assert not offered(full_page("endpoint", "audra", endpoint=OBSERVED), "Look at what runs")
     assert full.endpoints.proposal(full.identities.act_as("ben"), OBSERVED).obstacles == ()
 
 
@@ -295,7 +295,7 @@ def test_admin_says_what_each_role_may_do(full_page: Open) -> None:
     assert "repair" in matrix.loc["**Endpoints**"]["Operator"]
     assert "repair" not in matrix.loc["**Endpoints**"]["Reviewer"]
     assert "read" in matrix.loc["**Ledger**"]["Auditor"]
-    assert matrix.loc["**Ledger**"]["Viewer"] == ":small[–]"
+    assert matrix.loc["**Ledger**"]["Viewer"] == ":small[:gray[–]]"
 
 
 # -- the overview
