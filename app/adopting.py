@@ -100,7 +100,9 @@ def steps(found: EndpointDetail, proposal: BaselineProposal | None, who: Signing
     """(mark, step, what it is) of the four steps."""
     seen = found.seen_at is not None
     second = (
-        f" {escape(found.line.environment)} asks for a second person: not {escape(who.adopter)}." if who.needs_second else ""
+        f" {escape(found.line.environment.capitalize())} asks for a second person: not {escape(who.adopter)}."
+        if who.needs_second
+        else ""
     )
     told = [
         (
@@ -139,8 +141,7 @@ def _look(found: EndpointDetail) -> None:
 
 
 def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, who: Signing) -> None:
-    says = f"{proposal.says[:1].upper()}{proposal.says[1:]}"
-    st.markdown(f"**{escape(says, 600)}** :small[:gray[{times.both(proposal.seen_at, mine.now)}]]")
+    st.markdown(f"**{escape(_says(proposal), 600)}** :small[:gray[{times.both(proposal.seen_at, mine.now)}]]")
     if proposal.unmanaged:
         st.markdown(
             f":small[:gray[Not managed on this server, listed and never touched: "
@@ -172,7 +173,7 @@ def _mapping(found: EndpointDetail, proposal: BaselineProposal) -> tuple[dict[Pl
             versions[one.place] = int(
                 st.number_input(
                     f"Version {one.served_version} of {escape(one.served_name, 60)} is registered version",
-                    min_value=1, value=max(1, one.served_version), step=1, key=f"map.{found.line.id}.{number}", width=320,
+                    min_value=1, value=max(1, one.served_version), step=1, key=f"map.{found.line.id}.{number}", width=230,
                 )
             )  # fmt: skip
             st.markdown(_running_words(one))
@@ -214,7 +215,7 @@ def _confirm(found: EndpointDetail, proposal: BaselineProposal, versions: Mappin
 
     @st.dialog("Sign off the baseline", width="medium")
     def opened() -> None:
-        st.markdown(f"**{escape(proposal.says, 600)}**")
+        st.markdown(f"**{escape(_says(proposal), 600)}**")
         st.markdown(
             f"With your signature {escape(name)} becomes **managed**: this is generation 1, its bytes are copied into the "
             "package store, and from now on anything else that appears there is found, recorded and undone. Nothing of what "
@@ -239,6 +240,10 @@ def _sign(found: EndpointDetail, proposal: BaselineProposal, versions: Mapping[P
         identity.current(), found.line.name, base_digest=proposal.digest, versions=versions, champion=champion
     )
     st.session_state.pop(_key(found), None)
+
+
+def _says(proposal: BaselineProposal) -> str:
+    return f"{proposal.says[:1].upper()}{proposal.says[1:]}"
 
 
 def _key(found: EndpointDetail) -> str:

@@ -11,7 +11,7 @@ import streamlit as st
 from sqlmodel import Session
 
 from app import components, fleet, identity, ledger, links, listing, needs, pictures, policies, subjects, times, ways, wiring
-from app.endpoint_view import waits_for
+from app.endpoint_view import progress, waits_for
 from app.identity import Rights
 from app.needs import Need
 from app.palette import current
@@ -201,7 +201,7 @@ def _rollout(one: Running, seen: Seen) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.markdown(f"**{escape(one.endpoint)}** :small[:gray[{escape(one.environment)}]]", width="stretch")
             st.markdown(badge("rollout", walk.state, f"{state}, step {walk.step + 1} of {len(walk.steps)}"))
-        st.markdown(pictures.steps(current(), walk.step, len(walk.steps), 0.5))
+        st.markdown(pictures.steps(current(), walk.step, len(walk.steps), progress(walk, seen.at)))
         shares = ", ".join(
             f"{escape(arm)} gets {percent(share)}" for arm, share in walk.steps[walk.step].shares.items() if share
         )

@@ -40,11 +40,8 @@ def deployments(look_: Reading, found: EndpointDetail) -> None:
     """The card with who had which share when, what was approved, and what went wrong."""
     with components.card("Deployments", "share of traffic by version, %, UTC") as head:
         with head:
-            days = st.selectbox(
-                "Period", list(fleet_timeline.PERIODS), index=1, key="days", bind="query-params", width=150,
-                format_func=lambda one: f"Last {fleet_timeline.PERIODS[one]}", label_visibility="collapsed",
-            )  # fmt: skip
-        start = look_.now - timedelta(days=int(days or 7))
+            days = fleet_timeline.period()
+        start = look_.now - timedelta(days=days)
         spans = past.spans(look_.session, [found.line.id], start, look_.now).get(found.line.id, ())
         moves = past.moves(look_.session, [found.line.id], start, look_.now)
         changes = briefly.named(look_.session, [one.change_id for one in spans])

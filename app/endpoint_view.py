@@ -210,7 +210,7 @@ def walk(found: EndpointDetail, running: RolloutView, change: briefly.Named | No
         with head:
             links.to_change(change)
         total = len(running.steps)
-        st.markdown(pictures.steps(current(), running.step, total, _progress(running, at)))
+        st.markdown(pictures.steps(current(), running.step, total, progress(running, at)))
         st.markdown(f"Step {running.step + 1} of {total}: {_step_shares(found, running.steps[running.step].shares)}.")
         if running.step + 1 < total:
             st.markdown(f":small[:gray[Then {_step_shares(found, running.steps[running.step + 1].shares)}.]]")
@@ -292,7 +292,7 @@ def _rollout_word(running: RolloutView) -> str:
     return running.state.replace("_", " ").capitalize()
 
 
-def _progress(running: RolloutView, at: datetime) -> float:
+def progress(running: RolloutView, at: datetime) -> float:
     """How far the hold of the running step has come, from 0 to 1."""
     hold = running.steps[running.step].hold_seconds
     if running.hold_until is None or not hold:

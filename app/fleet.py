@@ -61,14 +61,9 @@ def trouble(found: Mapping[str, int]) -> list[str]:
             if state in TROUBLED]  # fmt: skip
 
 
-def state_choice(found: Mapping[str, int]) -> Callable[[str], str]:
-    """How the filter names a state: its word, and how many are in it."""
-    troubled, total = sum(found.get(one, 0) for one in TROUBLED), sum(found.values())
-    words = {"": f"Any state ({total:,})", "troubled": f"Needs attention ({troubled:,})"}
-    return lambda state: words.get(state) or f"{look('endpoint', state).word} ({found.get(state, 0):,})"
-
-
-STATES = ("", "troubled", *RANKS)
+ANY, TROUBLE = "Any state", "Needs attention"
+STATES = {ANY: "", TROUBLE: "troubled"} | {look("endpoint", state).word: state for state in RANKS}
+"""What the filter offers -> the state that is asked for. An address holds the words: Streamlit binds what is shown."""
 
 
 def columns() -> dict[str, Any]:

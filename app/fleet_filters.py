@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import streamlit as st
@@ -31,11 +30,11 @@ def choices(look: Reading) -> Choices:
     return Choices(environments(look.session), tuple(one.name for one in servers(look.session)), queries.models(look.session))
 
 
-def draw(offered: Choices, counts: Mapping[str, int]) -> tuple[Filters, str]:
+def draw(offered: Choices) -> tuple[Filters, str]:
     """(the filters, the moment that somebody typed)."""
     text = st.text_input("Search", key="text", bind="query-params", placeholder="Endpoint or model", icon=":material/search:")
     state = st.selectbox(
-        "State", fleet.STATES, key="state", bind="query-params", format_func=fleet.state_choice(counts)
+        "State", list(fleet.STATES), key="state", bind="query-params"
     )  # fmt: skip
     environment = _choice("environment", "Environment", offered.environments)
     server = _choice("server", "Server", offered.servers)
@@ -44,7 +43,9 @@ def draw(offered: Choices, counts: Mapping[str, int]) -> tuple[Filters, str]:
         "As of (UTC)", key="asof", bind="query-params", placeholder="2026-11-25 19:14", icon=":material/history:",
         validate=(times.WRITTEN, "Write a time like 2026-11-25 19:14"),
     )  # fmt: skip
-    filters = Filters(environment=environment, model=model, server=server, state=state or "", text=(text or "").strip())
+    filters = Filters(
+        environment=environment, model=model, server=server, state=fleet.STATES[state or fleet.ANY], text=(text or "").strip()
+    )
     return filters, typed or ""
 
 

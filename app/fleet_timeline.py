@@ -22,7 +22,8 @@ from backend.delivery import past
 from backend.delivery.fleet import TROUBLED
 from backend.delivery.past import Move, Span
 
-PERIODS = {"1": "24 hours", "7": "7 days", "30": "30 days", "90": "90 days"}
+PERIODS = {"Last 24 hours": 1, "Last 7 days": 7, "Last 30 days": 30, "Last 90 days": 90}
+"""What is offered -> days."""
 MOST = 20
 """Lanes of one picture: more cannot be read."""
 _LANE, _HEIGHT = 30, 0.7
@@ -55,17 +56,22 @@ def draw(look: Reading, names: Mapping[str, str], end: datetime | None) -> None:
     note = "share of traffic by version, UTC" + (f"; the first {MOST} of the list" if len(names) > MOST else "")
     with components.card("Deployments", note) as head:
         with head:
-            days = st.selectbox(
-                "Period", list(PERIODS), index=1, key="days", bind="query-params", label_visibility="collapsed",
-                format_func=lambda one: f"Last {PERIODS[one]}", width=150,
-            )  # fmt: skip
+            days = period()
         until = end or look.now
-        start = until - timedelta(days=int(days or 7))
+        start = until - timedelta(days=days)
         lanes = read(look, shown, start, until)
         if not any(lane.spans for lane in lanes):
             components.empty("Nothing was desired of these in this period", "Choose a longer one.", icon="timeline")
             return
         charts.show(lane_figure(current(), lanes, start, until), key="fleet-timeline", alt=words(lanes))
+
+
+def period() -> int:
+    """How many days a timeline shows: a choice in the head of its card."""
+    chosen = st.selectbox(
+        "Period", list(PERIODS), index=1, key="period", bind="query-params", label_visibility="collapsed", width=150
+    )
+    return PERIODS[chosen]
 
 
 def words(lanes: Sequence[Lane]) -> str:

@@ -115,7 +115,7 @@ def _test(line: ServerLine) -> None:
     if outcome.ok:
         feedback.done(f"{escape(line.name)} answers.", icon="network_check")
         st.rerun()
-    status.update(label="It did not answer as it should", state="error")
+    status.update(label="It did not answer as it should", state="error", expanded=True)
     st.markdown(
         f":small[Check that it runs, that **{escape(line.upstream, 120)}** and the addresses in its settings are right, that "
         "this machine may reach them, and that the credential is the one it asks for. Then test again; nothing else needs to "

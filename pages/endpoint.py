@@ -27,6 +27,10 @@ with components.header(
     endpoint_actions.menu(found, offered, back)
     endpoint_actions.roll_back_button(found, offered, back)
 
+past = "at" in st.query_params
+if past:
+    with wiring.reading() as look:
+        endpoint_history.time_travel(look, found)
 live(endpoint_view.now)(name)
 if found.line.mode == "observe":
     adopting.page(found, mine)
@@ -37,6 +41,7 @@ with wiring.reading() as look:
     left, right = components.main_and_side()
     with left:
         endpoint_history.pushes(look, name)
-        endpoint_history.time_travel(look, found)
+        if not past:
+            endpoint_history.time_travel(look, found)
     with right:
         endpoint_history.transitions(look, name)

@@ -20,7 +20,7 @@ with components.header("Endpoints", *fleet.trouble(whole.counts), meta=meta):
         ways.go("admin", section="Servers")
 
 with listing.filters():
-    filters, typed = fleet_filters.draw(choices, whole.counts)
+    filters, typed = fleet_filters.draw(choices)
 moment = times.moment(typed)
 with tools:
     export.download("Export CSV", "endpoints.csv", fleet.exporter(filters), key="export")

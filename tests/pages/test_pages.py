@@ -36,13 +36,13 @@ def test_overview_says_what_is_there_and_what_is_not(page: Open) -> None:
     said = words(test)
     assert [one.value for one in test.header] == ["Overview"]
     assert "production@1" in said
-    assert "Endpoints are not drawn yet" in said
+    assert "There is no endpoint yet" in said
     assert "saved policy production@1" in said
 
 
 def test_who_may_not_read_the_ledger_sees_no_row_of_it(page: Open) -> None:
     said = words(page("overview", "ana"))
-    assert "The ledger is not yours to read" in said
+    assert "The whole ledger is for auditors and admins" in said
     assert "saved policy" not in said
 
 

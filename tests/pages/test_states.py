@@ -26,7 +26,7 @@ THEME = tomllib.loads((ROOT / "app/.streamlit/config.toml").read_text())["theme"
         ("rollout", ROLLOUT.states),
         ("evidence", (*EVIDENCE.states, "missing", "stale")),
         ("proof", ("ok", "failed", "impossible")),
-        ("push", ("running", "proved", "failed", "repaired", "lost")),
+        ("push", ("running", "proved", "failed", "repaired", "unloaded", "lost")),
     ],
 )
 def test_each_state_of_a_machine_is_drawn(kind: str, wanted: tuple[str, ...]) -> None:
