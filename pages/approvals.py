@@ -7,7 +7,7 @@ import streamlit as st
 from app import approvals, components, export, identity, listing, people, ways, wiring
 from backend.changes import queries
 from backend.changes.asked import asked_of
-from backend.policy import service as policy
+from backend.policy import queries as policy
 
 ways.returned("change")
 with wiring.reading() as look:
