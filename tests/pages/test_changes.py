@@ -35,7 +35,9 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def labels(test: AppTest) -> set[str]:
-    return {one.label for one in test.button}
+    """What can be clicked: buttons, and what the menu offers."""
+    menus = [one.proto for one in test.get("menu_button") if one.proto.label == "More"]
+    return {one.label for one in test.button} | {each for menu in menus for each in menu.options}
 
 
 def seen(backend: Backend, part: str, name: str = "ben") -> ChangeView:
@@ -104,7 +106,7 @@ def test_the_queue_says_what_is_missing_and_until_when(full_page: Open) -> None:
 def test_filters_narrow_the_list(full: Backend, full_page: Open) -> None:
     test = full_page("approvals", "audra")
     everything = len(test.dataframe[0].value)
-    test.selectbox(key="state").set_value("open").run()
+    test.selectbox(key="state").set_value("Open").run()
     assert set(test.dataframe[0].value["Change"]) == {number_of(full, one) for one in TITLES} - {
         number_of(full, one) for one in ("DONE", "REJECTED", "WITHDRAWN")
     }
@@ -128,8 +130,7 @@ def test_the_list_is_paged_by_key_and_counts_every_state(
     second = list(test.dataframe[0].value["Change"])
     assert (len(first), len(second)) == (7, 7)
     assert not set(first) & set(second)
-    with full.database.read() as session:
-        assert f"Any ({sum(queries.counts(session).values())})" in test.selectbox(key="state").options
+    assert "2 in review" in words(test)
 
 
 def test_the_file_holds_every_change_that_is_asked_for(full: Backend) -> None:
@@ -161,7 +162,8 @@ def test_an_operator_starts_pauses_and_goes_back(full: Backend, full_page: Open)
     assert {"Start now", "Revoke the approval"} <= labels(waits)
     walks = full_page("change", "olga", change=str(number_of(full, "ROLLOUT")))
     assert {"Pause the rollout", "Roll back"} <= labels(walks)
-    assert "Resume the rollout: not now" in words(walks).replace("*", "")
+    assert "Resume the rollout" not in labels(walks)
+    assert "cannot resume" in words(walks)
     done = full_page("change", "olga", change=str(number_of(full, "DONE")))
     assert "Roll back" in labels(done)
 
@@ -209,9 +211,9 @@ def test_every_field_of_a_plan_that_can_change_is_told(full: Backend) -> None:
     plan = parse_plan(shown.plan)
     told = " ".join(f"{one.name} {one.plan}" for one in change_plan.fields(plan, Live(shown.base)))
     changed = plan.model_copy(
-        update={"bake_seconds": 7_200, "shadow": "v1", "unit_header": "x-user", "salt": "other", "ramp": ()}
+        update={"bake_seconds": 7_200, "shadow": "v1", "unit_header": "passenger", "salt": "other", "ramp": ()}
     )
-    for value in ("2 h", "copies", "x-user", "other"):
+    for value in ("for 2 h", "copies", "passenger", "other"):
         assert value not in told
         assert value in " ".join(f"{one.name} {one.plan}" for one in change_plan.fields(changed, Live(shown.base)))
 
