@@ -7,7 +7,7 @@ arguments) through the dialog to the command, and are never read again at the cl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -22,7 +22,8 @@ from backend.changes import difference
 from backend.core.errors import Refusal
 from backend.delivery.plan import parse_plan, percent
 
-_ASKED = "change.asked"
+_ASKED, _MENU = "change.asked", "act.more"
+COPY = "copy"
 IN_DIALOG = "change.in_dialog"
 """Set while a dialog may be open: the page is then not drawn anew by itself, which would close it."""
 
@@ -47,6 +48,7 @@ ACTS: Mapping[str, Act] = {
     "revoke": Act("Revoke the approval", "gpp_bad"),
     "edit": Act("Edit, or start at a time", "edit"),
     "withdraw": Act("Withdraw", "remove_circle"),
+    COPY: Act("Propose one like it", "content_copy"),
 }
 _BY_STATE: Mapping[str, tuple[str, ...]] = {
     "draft": ("edit", "withdraw"),
@@ -90,37 +92,52 @@ def why_not(seen: Seen) -> str:
 
 
 def draw(seen: Seen) -> None:
-    """The menu and the primary button of the header row."""
-    primary = first_of(seen)
-    offered = [one for one in _BY_STATE.get(seen.view.line.state, ()) if one != primary]
-    with st.popover("More", icon=":material/more_horiz:"):
-        for name in offered:
-            if not seen.view.may[name]:
-                _button(seen, name)
-        for name in offered:
-            if seen.view.may[name]:
-                st.markdown(
-                    f":small[**{ACTS[name].label}**: not now]  \n:small[:gray[{escape(seen.view.may[name], 300)}]]", width=300
-                )
-        if not offered:
-            st.markdown(":small[:gray[Nothing more can be done with it.]]", width=300)
-        if st.button("Propose one like it", icon=":material/content_copy:", key="act.copy", width="stretch"):
-            ways.go("propose", endpoint=seen.view.line.endpoint, version=seen.view.line.version)
-    if primary:
-        _button(seen, primary, primary=True)
-
-
-def _button(seen: Seen, name: str, *, primary: bool = False) -> None:
-    held = Held(name, seen.view.line.number, seen.view.plan_digest, seen.view.base_digest, seen.view.plan)
-    st.button(
-        ACTS[name].label,
-        icon=f":material/{ACTS[name].icon}:",
-        key=f"act.{name}",
-        type="primary" if primary else "secondary",
-        width="content" if primary else "stretch",
-        on_click=_ask,
+    """The header row's controls: why some things are not possible now, the menu of those that are, and the way forward."""
+    primary, held = first_of(seen), _held(seen)
+    _not_now(seen)
+    st.menu_button(
+        "More",
+        [*offered(seen), COPY],
+        key=_MENU,
+        icon=":material/more_horiz:",
+        format_func=lambda name: ACTS[name].label,
+        on_click=_chosen,
         args=(held,),
     )
+    if primary:
+        label, icon = ACTS[primary]
+        st.button(
+            label,
+            icon=f":material/{icon}:",
+            key=f"act.{primary}",
+            type="primary",
+            on_click=_ask,
+            args=(replace(held, act=primary),),
+        )
+
+
+def offered(seen: Seen) -> list[str]:
+    """What this person may do now besides the primary action."""
+    primary = first_of(seen)
+    return [one for one in _BY_STATE.get(seen.view.line.state, ()) if one != primary and not seen.view.may[one]]
+
+
+def _not_now(seen: Seen) -> None:
+    refused = [one for one in _BY_STATE.get(seen.view.line.state, ()) if seen.view.may[one]]
+    if not refused:
+        return
+    with st.popover("Not now", icon=":material/help:", type="tertiary"):
+        for name in refused:
+            why = f":small[**{ACTS[name].label}**]  \n:small[:gray[{escape(seen.view.may[name], 300)}]]"
+            st.markdown(why, width=300)
+
+
+def _held(seen: Seen) -> Held:
+    return Held("", seen.view.line.number, seen.view.plan_digest, seen.view.base_digest, seen.view.plan)
+
+
+def _chosen(held: Held) -> None:
+    _ask(replace(held, act=st.session_state[_MENU]))
 
 
 def _ask(held: Held) -> None:
@@ -138,6 +155,8 @@ def opened(seen: Seen) -> None:
         return
     if held.act == "edit":
         ways.go("propose", change=held.number)
+    if held.act == COPY:
+        ways.go("propose", endpoint=seen.view.line.endpoint, version=seen.view.line.version)
     if held.act == "recheck":
         feedback.act(lambda: _changes().recheck(identity.current(), held.number), "The checks run again.")
         return

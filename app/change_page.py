@@ -19,6 +19,7 @@ from backend.changes import course
 from backend.changes import timeline as history
 from backend.changes.timeline import Moment
 from backend.changes.view import ChangeView, VoteView, view
+from backend.core.errors import NotFound
 from backend.delivery import queries as delivery
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.queries import EndpointDetail
@@ -64,6 +65,20 @@ class Seen:
         """What its plan is held against: what is live while it has not started, else what it was drawn on."""
         detail = self.endpoint
         return Live(self.view.base, detail.salt, detail.unit_header, detail.shadow)
+
+
+def find(look: wiring.Reading, text: str) -> Seen | None:
+    """The change that an address names; None after the way back to the list was drawn, where it names none."""
+    try:
+        return read(look, text)
+    except NotFound as missing:
+        with components.header("Change", back=("Approvals", "approvals")), st.container():
+            pass
+        with st.container(border=True):
+            why = f"{escape(missing.remedy)} A link may be older than what it leads to."
+            step = {"step": "All changes", "page": ways.path("approvals")}
+            components.empty(escape(missing.message), why, icon="search_off", **step)
+        return None
 
 
 def read(look: wiring.Reading, text: str) -> Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,6 +29,7 @@ from backend.registry.queries import VersionLine
 
 MOST_STEPS, MOST_VERSIONS = 8, 200
 _HOUR = 3_600
+_MADE, _DOUBLE_CLICK_SECONDS = "proposal.made", 10.0
 
 
 @dataclass(frozen=True)
@@ -429,10 +431,15 @@ def submit(start: Start, form: Form, found: Outcome) -> None:
 
 
 def _save(start: Start, form: Form) -> int:
+    """The change's number. A double click proposes once: its second half finds what the first has just made."""
     changes, actor = wiring.backend().changes, identity.current()
     told = {"title": form.title, "reason": form.reason, **form.terms, **form.asked}
     if start.editing is None:
-        return int(changes.propose(actor, endpoint=form.endpoint, **told).number)
+        made, at, number = st.session_state.get(_MADE, (None, 0.0, 0))
+        if made != (form, actor) or time.monotonic() - at > _DOUBLE_CLICK_SECONDS:
+            number = int(changes.propose(actor, endpoint=form.endpoint, **told).number)
+            st.session_state[_MADE] = ((form, actor), time.monotonic(), number)
+        return int(number)
     _refuse_other(start.editing, start.plan_digest)
     return int(changes.edit(actor, start.editing, **told).number)
 

@@ -7,7 +7,7 @@ import streamlit as st
 from app import approvals, components, export, identity, listing, people, ways, wiring
 from backend.changes import queries
 from backend.changes.asked import asked_of
-from backend.policy import service as policy
+from backend.policy import queries as policy
 
 ways.returned("change")
 with wiring.reading() as look:
@@ -41,10 +41,9 @@ with components.card("All changes", approvals.summary(counted) or "none yet"):
     with listing.filters():
         state = st.selectbox(
             "State",
-            approvals.offered(counted, st.query_params.get("state", "")),
+            approvals.words(counted, st.query_params.get("state", "")),
             key="state",
             bind="query-params",
-            format_func=approvals.state_label(counted),
         )
         environment = st.selectbox(
             "Environment",

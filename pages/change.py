@@ -10,7 +10,9 @@ from app.states import badge
 
 with wiring.reading() as look:
     identity.require(look, "change.read")
-    seen = change_page.read(look, st.query_params.get("change", ""))
+    seen = change_page.find(look, st.query_params.get("change", ""))
+if seen is None:
+    st.stop()
 
 line = seen.view.line
 with components.header(

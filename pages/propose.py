@@ -15,7 +15,7 @@ title = "Propose a change" if start.editing is None else f"Edit change {start.ed
 with components.header(title, meta=f"drawn on what is live · {times.stamp(look.now)}", back=("Approvals", "approvals")):
     pass
 if not mine.may("change.propose"):
-    st.warning(
+    st.info(
         "**You may look, and not propose.** Contributors and operators propose; ask one of them, or an admin for the role.",
         icon=":material/front_hand:",
     )

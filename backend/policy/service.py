@@ -42,11 +42,6 @@ def in_force(session: Session, environment: str) -> InForce:
     return version(session, f"{environment}@{row.policy_version}")
 
 
-def names(session: Session) -> tuple[str, ...]:
-    """Names of the environments in promotion order."""
-    return tuple(session.exec(select(Environment.id).order_by(col(Environment.position))).all())
-
-
 def version(session: Session, policy_id: str) -> InForce:
     """One policy version by `<environment>@<version>`."""
     row = session.get(PolicyVersion, policy_id)
