@@ -23,6 +23,8 @@ class Ask:
         hint: what a good reason answers.
         rows, head: a table of what is now and what will be.
         warning: what stands against it, if anything; Markdown, escaped.
+        also: what else is admitted by it, below the table; Markdown, escaped.
+        label: what the reason is called, and where it is kept.
     """
 
     says: Sequence[str]
@@ -33,6 +35,8 @@ class Ask:
     head: Sequence[str] | None = None
     warning: str = ""
     icon: str = "check"
+    also: str = ""
+    label: str = "Reason (goes to the ledger)"
 
 
 def ask(title: str, draw: Callable[[], Ask], act: Callable[[str], object]) -> None:
@@ -56,10 +60,12 @@ def _body(title: str, wanted: Ask, act: Callable[[str], object]) -> None:
         st.markdown(paragraph)
     if wanted.rows:
         components.table(wanted.rows, wanted.head, alt=title)
+    if wanted.also:
+        st.markdown(wanted.also)
     if wanted.warning:
         st.warning(wanted.warning, icon=":material/warning:")
     reason = st.text_area(
-        "Reason (goes to the ledger)",
+        wanted.label,
         key=f"reason.{title}",
         height=76,
         max_chars=LONGEST_REASON,

@@ -38,6 +38,9 @@ class Entry:
 
 PAGES: tuple[Entry, ...] = (
     Entry("overview", "Overview", "space_dashboard"),
+    Entry("approvals", "Approvals", "rule"),
+    Entry("change", "Change", "rule", hidden=True),
+    Entry("propose", "Propose a change", "rule", hidden=True),
     Entry("audit", "Audit", "receipt_long", action="audit.read"),
     Entry("ledger_row", "Ledger row", "receipt_long", hidden=True),
     Entry("admin", "Admin", "admin_panel_settings"),

@@ -28,6 +28,11 @@ def escape(text: object, limit: int = 300) -> str:
     return _SPECIAL.sub(r"\\\1", shown)
 
 
+def lines(text: str, limit: int = 10_000) -> str:
+    """Several lines of plain text for use inside Markdown: every mark is literal, line breaks and empty lines stay."""
+    return "  \n".join(escape(one, limit) or "\u00a0" for one in text[:limit].strip().splitlines())
+
+
 def card(text: str) -> str:
     """Somebody's Markdown (a model card) as Markdown that fetches nothing and forges nothing: pictures become links.
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +37,11 @@ def _made() -> Backend:
     if not structlog.is_configured():  # `python -m app` has done it, with secrets blotted out
         quiet_logs(settings.log_level)
     return bootstrap.build(settings)
+
+
+def interval() -> timedelta:
+    """How often a server is looked at: older looks say less."""
+    return timedelta(seconds=backend().settings.observe_seconds)
 
 
 def require_ready() -> None:

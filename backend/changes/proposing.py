@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from backend.access.service import require
 from backend.changes import course, keys, standing
@@ -26,7 +26,7 @@ from backend.delivery.plan import BUCKETS
 from backend.delivery.rows import Endpoint
 from backend.evidence import service as evidence
 from backend.policy import service as policy
-from backend.policy.rules import check_start
+from backend.policy.rules import Policy, check_start
 
 MAX_TITLE, MAX_TEXT = 200, 10_000
 _TERMS = ("title", "reason", "start_mode", "start_at", "supersede")
@@ -204,31 +204,35 @@ def _place(tx: Unit, actor: Actor, name: str, action: str) -> Endpoint:
 
 
 def _start_terms(tx: Unit, place: Endpoint, mode: str, at: datetime | None, supersede: bool) -> dict[str, Any]:
-    """How it shall start. A time must come while an approval given today could still be used."""
     rules = policy.in_force(tx.session, place.environment).policy
+    check_terms(rules, place.environment, tx.now, mode, at, supersede)
+    return {"start_mode": mode, "start_at": at}
+
+
+def check_terms(rules: Policy, environment: str, now: datetime, mode: str, at: datetime | None, supersede: bool) -> None:
+    """Refusal for a way to start that is not possible. A time must come while an approval given today could still be used."""
     check_start(rules, mode)
     if supersede and not rules.may_supersede:
         raise Refusal(
-            f"The policy of {place.environment} lets no change take over a rollout under way.",
+            f"The policy of {environment} lets no change take over a rollout under way.",
             "Propose it without superseding; it then waits until that rollout is over.",
             code="policy",
         )
     if (mode == "at_time") != (at is not None):
         raise Refusal("Only a change that starts at a time has one.", "Give a time with `at_time`.", code="bad-start")
-    if at is not None and (at.tzinfo is None or not tx.now < at <= tx.now + rules.start_within):
-        latest = tx.now + rules.start_within
+    if at is not None and (at.tzinfo is None or not now < at <= now + rules.start_within):
+        latest = now + rules.start_within
         raise Refusal(
             "A change cannot be set to start at that time.",
             f"Choose one with a zone, from now on and until {latest:%Y-%m-%d %H:%M} UTC: so long is an approval good for.",
             code="bad-start",
         )
-    return {"start_mode": mode, "start_at": at}
 
 
 def _drawn(tx: Unit, place: Endpoint, wanted: Wanted, material: Material, supersede: bool) -> dict[str, Any]:
     """The columns of a change that say what it comes to, drawn under the policy that is in force."""
     rules = policy.in_force(tx.session, place.environment)
-    base = _base(tx, place, supersede and rules.policy.may_supersede)
+    base = base_for(tx.session, place, supersede and rules.policy.may_supersede)
     terms = Terms(rules.id, rules.policy)
     plan = draw(wanted, base, standing.facts_of(tx.session, place), material.version, material.package, terms)
     return {
@@ -243,9 +247,9 @@ def _drawn(tx: Unit, place: Endpoint, wanted: Wanted, material: Material, supers
     }
 
 
-def _base(tx: Unit, place: Endpoint, takes_over: bool) -> dict[str, Any] | None:
+def base_for(session: Session, place: Endpoint, takes_over: bool) -> dict[str, Any] | None:
     """What the plan is drawn on: what is live, or where a rollout that is under way leads (its way back, to take it over)."""
-    other = standing.other_on(tx.session, place.id, None)
+    other = standing.other_on(session, place.id, None)
     if other is None or place.base is None:
         return place.base
     back = other.plan.rollback is not None and (takes_over or other.revoked)

@@ -31,7 +31,8 @@ _RANKS: Mapping[str, int] = {
     "applying": 0, "review": 1, "approved": 2, "blocked": 3, "suspended": 3, "checking": 4, "draft": 4,
 }  # fmt: skip
 """What needs somebody comes first: what is moving, what waits for votes, for a start, for its requester. The rest is over."""
-_OPEN = tuple(_RANKS)
+OPEN = tuple(_RANKS)
+"""States of a change that is not over."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,11 @@ class Page:
 
 @dataclass(frozen=True)
 class Filters:
-    """What a list is narrowed to; an empty one lets everything through. `text` looks into titles and endpoints' names."""
+    """What a list is narrowed to; an empty one lets everything through. `text` looks into titles and endpoints' names.
+
+    Args:
+        within: whether `endpoint` and `model` are parts of names, as somebody types them, and not whole names.
+    """
 
     states: Sequence[str] = ()
     environment: str = ""
@@ -75,6 +80,7 @@ class Filters:
     model: str = ""
     requester_id: str = ""
     text: str = ""
+    within: bool = False
 
 
 def page(session: Session, filters: Filters | None = None, *, after: str | None = None, limit: int = 50) -> Page:
@@ -97,8 +103,12 @@ def counts(session: Session) -> dict[str, int]:
     return {state: int(number) for state, number in session.exec(query)}
 
 
-def queue(session: Session, actor: Actor, now: datetime) -> tuple[ChangeLine, ...]:
-    """Changes that this person may vote on now and has not voted on as they are, those with the earliest deadline first."""
+def queue(session: Session, actor: Actor, now: datetime, *, most: int = MAX_QUEUE) -> tuple[ChangeLine, ...]:
+    """Changes that this person may vote on now and has not voted on as they are, those with the earliest deadline first.
+
+    Args:
+        most: how many are wanted; what is later is then not looked at.
+    """
     query = _joined(Filters(states=("review",))).order_by(col(Change.decide_by), col(Change.number)).limit(MAX_QUEUE)
     may_vote: dict[tuple[str, str], bool] = {}
     mine = []
@@ -109,6 +119,8 @@ def queue(session: Session, actor: Actor, now: datetime) -> tuple[ChangeLine, ..
             may_vote[where] = access.permitted(session, actor, "change.vote", now=now, **named)
         if may_vote[where] and _waits_for(session, change, actor, now):
             mine.append((change, endpoint))
+        if len(mine) >= most:
+            break
     return _lines(session, mine)
 
 
@@ -139,7 +151,7 @@ class _Start:
 
 def _open_part(session: Session, filters: Filters, start: _Start | None, limit: int) -> list[Pair]:
     rank = sa.case(*((col(Change.state) == state, value) for state, value in _RANKS.items()), else_=9)
-    query = _joined(filters).where(col(Change.state).in_(_OPEN))
+    query = _joined(filters).where(col(Change.state).in_(OPEN))
     if start is not None:
         later = _beyond(col(Change.decide_by), start, forward=True)
         query = query.where(sa.or_(rank > start.rank, sa.and_(rank == start.rank, later)))
@@ -148,7 +160,7 @@ def _open_part(session: Session, filters: Filters, start: _Start | None, limit: 
 
 
 def _over_part(session: Session, filters: Filters, start: _Start | None, limit: int) -> list[Pair]:
-    query = _joined(filters).where(col(Change.state).not_in(_OPEN))
+    query = _joined(filters).where(col(Change.state).not_in(OPEN))
     if start is not None and start.rank == _OVER:
         query = query.where(_beyond(col(Change.updated_at), start, forward=False))
     ordered = query.order_by(col(Change.updated_at).desc(), col(Change.number).desc())
@@ -174,7 +186,9 @@ def _joined(filters: Filters) -> Any:
         (Change.requester_id, filters.requester_id),
     )
     for column, value in exact:
-        if value:
+        if value and filters.within and column in (Endpoint.name, Endpoint.model):
+            query = query.where(col(column).icontains(value, autoescape=True))
+        elif value:
             query = query.where(col(column) == value)
     if filters.states:
         query = query.where(col(Change.state).in_(filters.states))

@@ -28,7 +28,7 @@ from backend.rollouts.queries import RolloutView
 
 @dataclass(frozen=True)
 class VoteView:
-    """One vote. `counts`: it is bound to the present plan and base, and nobody voided it."""
+    """One vote, with the digests that it is bound to. `counts`: they are the present ones, and nobody voided it."""
 
     voter: str
     verdict: str
@@ -36,6 +36,8 @@ class VoteView:
     at: datetime
     counts: bool
     void_reason: str
+    plan_digest: str
+    base_digest: str
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,12 @@ def view(session: Session, actor: Actor, ref: str | int, now: datetime) -> Chang
     )
 
 
+def missing(session: Session, at: Standing) -> tuple[str, ...]:
+    """What it takes until a change is live, the nearest first: what `ChangeView.missing` tells, without the rest."""
+    gates = evidence.views(session, at.change.id, at.policy.gates, plan_digest=at.change.plan_digest, now=at.now)
+    return tuple(_missing(at, gates))
+
+
 def _changes(at: Standing) -> Difference:
     """Buckets move from where they are only while what is live is still what the plan was drawn on."""
     base = at.change.base or {"arms": [], "champion": None}
@@ -157,6 +165,7 @@ def _missing(at: Standing, gates: Sequence[EvidenceView]) -> Iterator[str]:
         return
     if at.change.state == "suspended":
         yield "It has to be drawn anew on what is live now."
+        return  # what else it takes is known once it is drawn anew
     for gate in gates:
         if gate.standing != "passed" and (gate.standing, gate.weight) not in _HARMLESS:
             yield f"{gate.title}: {_SAYS[gate.standing]}."
@@ -200,7 +209,9 @@ def _runs(endpoint: Endpoint, version: int) -> bool:
 
 def _vote(row: Vote, names: Mapping[str, str], counting: set[str]) -> VoteView:
     voter = names.get(row.identity_id, row.identity_id)
-    return VoteView(voter, row.verdict, row.comment, row.at, row.id in counting, row.void_reason)
+    return VoteView(
+        voter, row.verdict, row.comment, row.at, row.id in counting, row.void_reason, row.plan_digest, row.base_digest
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -121,7 +121,7 @@ def list_changes(
 ) -> None:
     """List changes, what needs somebody first."""
     with opened.reading("change.read") as look:
-        filters = queries.Filters(states=states, **narrow)
+        filters = queries.Filters(states, narrow["environment"], narrow["endpoint"], narrow["model"], text=narrow["text"])
         page = (
             queries.Page(queries.queue(look.session, opened.actor, look.now))
             if mine

@@ -51,6 +51,7 @@ __all__ = [
     "endpoint",
     "endpoints",
     "history",
+    "managed",
     "push_log",
     "routers",
     "servers",
@@ -151,6 +152,15 @@ def endpoint(session: Session, name: str, *, now: datetime, interval: timedelta)
         next_look_at=item.due_at if item is not None else None,
         working=item is not None and item.deadline is not None and item.deadline > now,
     )
+
+
+MOST_NAMES = 2_000
+
+
+def managed(session: Session) -> tuple[tuple[str, str, str], ...]:
+    """(name, environment, model) of the endpoints to which a change can be proposed, by name; at most 2,000."""
+    query = select(Endpoint.name, Endpoint.environment, Endpoint.model).where(Endpoint.mode == "managed")
+    return tuple(session.exec(query.order_by(Endpoint.name).limit(MOST_NAMES)).all())
 
 
 def _newest_observation(session: Session, endpoint_id: str) -> Observation | None:

@@ -256,7 +256,7 @@ class PushRecord(Row, table=True):
     started_at: datetime = Field(sa_column=utc())
     finished_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     outcome: str = "running"
-    """running, proved, failed, repaired, lost."""
+    """running, proved, failed, repaired, unloaded, lost."""
     steps: list[dict[str, Any]] = Field(sa_column=json())
     """[{"step": "load", "seconds": 2.1, "note": ""}]."""
     error: str | None = None

@@ -17,13 +17,17 @@ from backend.policy.rules import GateRule
 
 @dataclass(frozen=True)
 class EvidenceView:
-    """One gate of a change: what its newest result is worth now, how old it is, and how far a run has come."""
+    """One gate of a change: what its newest result is worth now, how old it is, and how far a run has come.
+
+    `verdict` is what that result was when it was found, whatever it is worth now.
+    """
 
     id: str
     gate: str
     title: str
     weight: str
     standing: Standing
+    verdict: str
     summary: str
     findings: Sequence[Mapping[str, Any]]
     age_seconds: float | None
@@ -74,6 +78,7 @@ def _view(session: Session, row: Evidence | None, rule: GateRule, plan_digest: s
         title=known.title if known is not None else rule.gate,
         weight="must_pass" if rule.gate in HARD else rule.weight,
         standing=stands,
+        verdict=row.verdict if row is not None else "missing",
         summary=row.summary if row is not None and stands != "missing" else "",
         findings=row.findings if row is not None and stands != "missing" else (),
         age_seconds=(now - row.finished_at).total_seconds() if row is not None and row.finished_at else None,

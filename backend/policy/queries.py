@@ -32,6 +32,11 @@ def environments(session: Session, now: datetime) -> tuple[EnvironmentView, ...]
     return tuple(_view(session, row.id, now) for row in rows)
 
 
+def names(session: Session) -> tuple[str, ...]:
+    """Every environment's name in promotion order."""
+    return tuple(session.exec(select(col(Environment.id)).order_by(col(Environment.position))))
+
+
 def _view(session: Session, name: str, now: datetime) -> EnvironmentView:
     current = service.in_force(session, name)
     people = access.people(session, now=now, environment=name)

@@ -1,0 +1,43 @@
+"""Change: what does it do, what does it wait for, and what may I do about it?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import change_acts, change_live, change_page, changes, components, identity, wiring
+from app.plain import escape
+from app.states import badge
+
+with wiring.reading() as look:
+    identity.require(look, "change.read")
+    seen = change_page.read(look, st.query_params.get("change", ""))
+
+line = seen.view.line
+with components.header(
+    escape(line.title, 160),
+    badge("change", line.state),
+    meta=changes.facts(seen.view, seen.now),
+    back=("Approvals", "approvals"),
+):
+    change_page.open_endpoint(seen)
+    change_acts.draw(seen)
+if why := change_acts.why_not(seen):
+    st.markdown(f":small[:gray[:material/info: {why}]]")
+
+change_live.head(seen)
+
+main, side = components.main_and_side()
+with main:
+    change_live.moved(seen)
+    change_live.progress(seen)
+    change_page.plan_card(seen)
+    change_page.since_card(seen)
+    change_page.evidence_card(seen)
+    change_page.course_and_impact(seen)
+with side:
+    change_page.reason_card(seen)
+    change_page.votes_card(seen)
+    change_live.discussion(seen)
+    change_live.timeline(seen)
+
+change_acts.opened(seen)
