@@ -27,6 +27,7 @@ COPY --from=build /srv/countersign /srv/countersign
 ENV PATH=/srv/countersign/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/data \
     COUNTERSIGN_DATA_DIR=/data
 USER 10001
 VOLUME /data

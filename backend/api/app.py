@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from backend.api import audit, changes, endpoints, errors, me, models, public, servers, starts, versions, votes
+from backend.api import audit, changes, endpoints, errors, me, models, proposals, public, servers, starts, versions, votes
 from backend.api.asking import TOKEN
 from backend.api.guard import Guard
 from backend.bootstrap import Backend
@@ -14,6 +14,7 @@ from backend.bootstrap import Backend
 ROUTERS: tuple[APIRouter, ...] = (
     models.router,
     versions.router,
+    proposals.router,
     changes.router,
     votes.router,
     starts.router,

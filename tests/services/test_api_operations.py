@@ -52,6 +52,7 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ),
     ("GET", "/v1/changes"): ("change.read", "/changes", None),
     ("POST", "/v1/changes"): ("change.propose", "/changes", PROPOSAL),
+    ("POST", "/v1/changes/preview"): ("change.propose", "/changes/preview", {"endpoint": ENDPOINT, "version": 2}),
     ("GET", "/v1/changes/waiting"): ("change.read", "/changes/waiting", None),
     ("GET", "/v1/changes/{change}"): ("change.read", "/changes/1", None),
     ("PATCH", "/v1/changes/{change}"): ("change.edit", "/changes/1", {"title": "Another"}),
@@ -266,6 +267,17 @@ def test_a_ramp_is_sent_in_percent_and_proposed_in_buckets(asked: Api) -> None:
     ]  # fmt: skip
     assert (wanted["share"], wanted["bake_seconds"]) == (10_000, 3600)
     asked.refused("bad-share", "POST", "/changes", {**PROPOSAL, "share_percent": 0.001}, status=422)
+
+
+def test_a_preview_tells_what_a_proposal_would_come_to_and_makes_none(asked: Api) -> None:
+    draft = {"endpoint": ENDPOINT, "version": 2, "share_percent": 25}
+    found = asked("POST", "/changes/preview", draft)
+    assert "v2 (version 2) is new and gets 25 % of units." in found["changes"]["summary"]
+    assert found["lacks"]
+    assert asked.world.ledger() == []
+    made = asked("POST", "/changes", {**PROPOSAL, "share_percent": 25}, status=201)
+    assert made["changes"]["summary"] == found["changes"]["summary"]
+    asked.refused("not-found", "POST", "/changes/preview", {**draft, "version": 99}, status=404)
 
 
 def test_the_same_key_proposes_once_and_another_request_under_it_is_refused(asked: Api) -> None:

@@ -112,3 +112,21 @@ def test_a_small_run_of_registry_compares_the_same_answers_of_all_three() -> Non
     found = run("registry", "--models=30", "--versions=3", "--rounds=1", "--lists=2", "--lookups=5")
     assert {one["side"] for one in found["figures"]} == {"countersign", "mlflow store", "mlflow REST server"}
     assert len(found["figures"]) == 12
+
+
+@pytest.mark.slow
+def test_a_small_run_of_web_measures_every_page_that_there_is() -> None:
+    from app.menu import PAGES
+
+    found = run(
+        "web", "--models=60", "--versions=2", "--endpoints=12", "--changes=24", "--rounds=1", "--clicks=2", "--sessions=3",
+        "--seconds=4", "--no-peer",
+    )  # fmt: skip
+    values = {one["what"]: one["values"] for one in found["figures"]}
+    assert all(f"{entry.title}: warm load" in values for entry in PAGES)
+    assert all(f"{entry.title}: in the app" in values for entry in PAGES if not entry.hidden)
+    assert len(values["live sessions: first run of the page"]) == 3
+    assert values["live sessions: a refresh"]
+    assert values["memory of web app and worker, idle"][0] > 50
+    assert values["start until it answers"][0] > 0
+    assert min(min(each) for each in values.values()) > 0

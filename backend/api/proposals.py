@@ -1,0 +1,143 @@
+"""`/changes`, what is asked for: previewing, proposing and editing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from backend.api.asking import Asks, Name, Plain, Ref, Sent, Shown, Whole
+from backend.api.changes import ChangeView, DifferenceView, whole
+from backend.changes.proposing import MAX_TEXT, MAX_TITLE
+from backend.delivery.plan import buckets_from_percent
+
+router = APIRouter(prefix="/changes", tags=["changes"])
+
+Percent = Annotated[float, Field(ge=0, le=100, description="In percent, with two decimals at most.", examples=[25])]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE), Plain]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), Plain]
+Seconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
+StartMode = Annotated[Literal["at_once", "by_hand", "at_time"], Field(description="How it starts once it is approved.")]
+
+
+class RampStep(Sent):
+    """A share on the way to the final one, how long it is held, and whether somebody has to let the rollout on after it."""
+
+    share_percent: Percent
+    hold_seconds: Seconds = 0
+    person: bool = False
+
+
+class Wishes(Sent):
+    """How a version shall go live. What is not sent is as usual: all traffic at once, when it is approved."""
+
+    share_percent: Percent = 100.0
+    ramp: Annotated[tuple[RampStep, ...], Field(max_length=49, strict=False)] = ()
+    bake_seconds: Annotated[Seconds | None, Field(description="How long what runs now stays loaded afterwards.")] = None
+    start_mode: StartMode = "at_once"
+    start_at: Annotated[AwareDatetime | None, Field(strict=False, description="With `at_time`: when, with its zone.")] = None
+    supersede: Annotated[bool, Field(description="Whether it may take over a rollout under way.")] = False
+    shadow: Annotated[Literal["keep", "this", "none"], Field(description="A shadow gets copies and answers nobody.")] = "keep"
+    experiment: Annotated[str | None, Field(max_length=64, description="A new experiment: all are assigned anew.")] = None
+    unit_header: Annotated[str | None, Field(max_length=64, description="Header with the unit of randomisation.")] = None
+
+
+class Draft(Wishes):
+    """What would be proposed, without words."""
+
+    endpoint: Annotated[Name, Field(examples=["flight-delay"])]
+    version: Annotated[Whole, Field(examples=[2])]
+
+
+class Proposal(Draft):
+    """That an endpoint shall serve a registered version of its model."""
+
+    title: Annotated[Title, Field(examples=["Promote version 2"])]
+    reason: Annotated[Text, Field(examples=["Better calibrated in summer"])]
+
+
+class Edit(Wishes):
+    """What shall be different; what is not sent stays as it is."""
+
+    version: Whole | None = None
+    title: Title | None = None
+    reason: Text | None = None
+
+
+class PreviewView(Shown):
+    """A plan as it would be drawn now."""
+
+    plan: dict[str, Any]
+    base: dict[str, Any]
+    changes: DifferenceView
+    drawn_on: str = Field(description='Where a rollout under way leads that it would be drawn on; "" for what is live.')
+    policy: str
+    is_packaged: bool = Field(description="Whether the package is there; else it is built by proposing.")
+    lacks: tuple[str, ...] = Field(description="What its approval would take.")
+    waits: str = Field(description='What it would wait for before it could start; "" for nothing.')
+
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=128,
+        description="Of your own choice, e.g. the build's number. The same request again under it returns the change that it "
+        "made and makes no second one; another request under it is a 409 `key-used`.",
+        examples=["build-1842"],
+    ),
+]
+
+
+@router.post("/preview")
+def preview(asks: Asks, sent: Draft) -> PreviewView:
+    """What a proposal would come to, without making it: its plan against what is live, and what it would take."""
+    wishes = _wishes(sent, Wishes.model_fields.keys())
+    found = asks.backend.changes.preview(asks.actor, endpoint=sent.endpoint, version=sent.version, **wishes)
+    return PreviewView(
+        plan=found.plan.to_json(),
+        base=dict(found.base),
+        changes=DifferenceView.model_validate(found.changes),
+        drawn_on=found.drawn_on,
+        policy=found.policy.id,
+        is_packaged=found.is_packaged,
+        lacks=found.lacks,
+        waits=found.waits,
+    )
+
+
+@router.post("", status_code=201)
+def propose(asks: Asks, sent: Proposal, response: Response, key: Key = None) -> ChangeView:
+    """Proposes that an endpoint serves a registered version. The plan is drawn on what is live; checks are asked for."""
+    named = sent.model_dump(include={"endpoint", "version", "title", "reason"})
+    made = asks.backend.changes.propose(asks.actor, **named, **_wishes(sent, Wishes.model_fields.keys()), key=key)
+    response.headers["location"] = f"/api/v1/changes/{made.number}"
+    return whole(asks, made.number)
+
+
+@router.patch("/{change}")
+def edit(asks: Asks, change: Ref, sent: Edit) -> ChangeView:
+    """Changes what is asked for. The plan is drawn anew, votes and checks are void, and reviewers see the difference."""
+    named = sent.model_dump(include={"version", "title", "reason"}, exclude_none=True)
+    asks.backend.changes.edit(asks.actor, change, **named, **_wishes(sent, sent.model_fields_set))
+    return whole(asks, change)
+
+
+def _wishes(sent: Wishes, named: Collection[str]) -> dict[str, Any]:
+    """The wishes that were named, as the services take them: shares in buckets."""
+    found = {name: getattr(sent, name) for name in Wishes.model_fields if name in named}
+    if "share_percent" in found:
+        found["share"] = _buckets(found.pop("share_percent"))
+    if "ramp" in found:
+        found["ramp"] = tuple(map(_step, found["ramp"]))
+    return found
+
+
+def _step(step: RampStep) -> Mapping[str, Any]:
+    return {"share": _buckets(step.share_percent), "hold_seconds": step.hold_seconds, "person": step.person}
+
+
+def _buckets(percent: float) -> int:
+    return buckets_from_percent(str(percent))
