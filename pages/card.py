@@ -31,4 +31,5 @@ else:
     with components.card("Text", f"revision {old.revision}" if old is not None else ""):
         cards.draw(old or newest)
 with components.card("History", f"{len(past)} revisions, newest first; each has a row in the ledger"):
-    cards.history(name, past, (old or newest).revision if old or newest else None, look)
+    shown = old or newest
+    cards.history(name, past, shown.revision if shown is not None else None, look)

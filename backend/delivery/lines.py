@@ -132,8 +132,8 @@ def of_models(session: Session, models: Sequence[str], *, now: datetime, interva
     """Every endpoint of these models, by name."""
     if not models:
         return ()
-    query = _listed(_shown(now, interval)).where(col(Endpoint.model).in_(models)).order_by(Endpoint.name)
-    return _lines(session, session.exec(query).all(), now, interval)
+    query = listed(shown_state(now, interval)).where(col(Endpoint.model).in_(models)).order_by(Endpoint.name)
+    return lines_of(session, session.exec(query).all(), now, interval)
 
 
 def counts(session: Session, *, now: datetime, interval: timedelta) -> Mapping[str, int]:
