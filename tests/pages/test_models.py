@@ -136,7 +136,7 @@ def test_the_registry_is_read_on_demand_by_whoever_may(memory: MemoryRegistry) -
     test = open_page("models", "ben")
     press(test, "Read the registry now")
     assert "will be read at once" in words(test)
-    with pytest.raises(Refusal, match="may not look a registry"):
+    with pytest.raises(Refusal, match="may not refresh a registry"):
         wiring.backend().mirror.ask(wiring.backend().identities.act_as("audra"))
 
 
