@@ -11,7 +11,7 @@ from typing import NoReturn
 import streamlit as st
 
 from app import components, feedback, identity, times, ways, wiring
-from app.plain import card as harmless
+from app.outline import harmless
 from app.plain import escape
 from app.states import tag
 from backend.core.errors import NotFound
@@ -86,12 +86,18 @@ def edit(model: str, newest: CardView | None) -> None:
     """The editor beside its preview. What it began with is remembered, so that nobody overwrites what they never saw."""
     begun = st.session_state.setdefault(_key(model, "begun"), newest.revision if newest is not None else 0)
     st.session_state.setdefault(_key(model, "text"), newest.text if newest is not None else "")
-    _keep(model)
     _warn_of_others(model, begun, newest)
     left, right = components.pair()
     with left, components.card("Text", "Markdown", border=False) as head:
         head.button("Insert the template", icon=":material/post_add:", on_click=_insert, args=(model,), type="tertiary")
-        text = st.text_area("Text", key=_key(model, "text"), height=460, max_chars=LONGEST_CARD, label_visibility="collapsed")
+        text = st.text_area(
+            "Text",
+            key=_key(model, "text"),
+            height=460,
+            max_chars=LONGEST_CARD,
+            label_visibility="collapsed",
+            persist_state="session",
+        )
     with right, components.card("Preview", "as others see it, once you leave the text", border=False):
         st.markdown(harmless(text or "") or ":small[:gray[Nothing yet.]]")
     _save(model, text or "", begun)
@@ -154,7 +160,11 @@ def _warn_of_others(model: str, begun: int, newest: CardView | None) -> None:
 def _save(model: str, text: str, begun: int) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         summary = st.text_input(
-            "What you changed, and why", key=_key(model, "summary"), max_chars=LONGEST_SUMMARY, placeholder="Numbers of July"
+            "What you changed, and why",
+            key=_key(model, "summary"),
+            max_chars=LONGEST_SUMMARY,
+            placeholder="Numbers of July",
+            persist_state="session",
         )
         if st.button("Give up", key="give-up"):
             forget(model)
@@ -173,13 +183,6 @@ def forget(model: str) -> None:
     """Empties the editor."""
     for part in ("begun", "text", "summary"):
         st.session_state.pop(_key(model, part), None)
-
-
-def _keep(model: str) -> None:
-    """Streamlit forgets a widget's value when another page is drawn; writing it again makes it the session's own."""
-    for part in ("text", "summary"):
-        if (key := _key(model, part)) in st.session_state:
-            st.session_state[key] = st.session_state[key]
 
 
 def _insert(model: str) -> None:

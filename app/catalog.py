@@ -126,10 +126,10 @@ def columns(shown: Shown) -> dict[str, Any]:
 
 def counted(shown: Shown, asked: Asked) -> str:
     """The result count in words."""
-    models = "model" if shown.total == 1 else "models"
-    matching = "" if asked.is_everything else " match"
+    one = shown.total == 1
+    matching = "" if asked.is_everything else " matches" if one else " match"
     following = "" if len(shown.lines) == shown.total else f", {len(shown.lines)} on this page"
-    return f"{shown.total:,} {models}{matching}{following}"
+    return f"{shown.total:,} {'model' if one else 'models'}{matching}{following}"
 
 
 def ways_on(asked: Asked) -> tuple[str, str]:

@@ -24,22 +24,52 @@ _SECTIONS: tuple[tuple[str, str, Callable[[Comparison], Sequence[Row]]], ...] = 
 )
 
 
-def ask(model: str, numbers: Sequence[int], chosen: int | None, live: Iterable[int]) -> list[int]:
-    """Draws the choice of versions; the address may name them (`compare`), else the chosen one against what is live."""
-    against = next((one for one in (*live, *numbers) if one != chosen and one in numbers), None)
-    default = [one for one in (against, chosen) if one is not None and one in numbers]
-    labels = [f"v{one}" for one in numbers]
-    picked = st.multiselect(
-        f"Versions of {escape(model)} to compare",
-        labels,
-        default=[f"v{one}" for one in default] if len(default) == 2 else [],
-        key=f"compare.{model}.{chosen}",
-        max_selections=MOST,
+def ask(numbers: Sequence[int], chosen: int | None, live: Iterable[int]) -> list[int]:
+    """Draws the versions that are compared, each to be left out, and the choice of another one.
+
+    The address names them (`compare=1,3`), else it is the chosen one against what is live, or against the newest.
+    """
+    known = set(numbers)
+    against = next((one for one in (*live, *numbers) if one != chosen and one in known), None)
+    default = [one for one in (against, chosen) if one is not None and one in known]
+    asked = [int(one) for one in st.query_params.get("compare", "").split(",") if one.isascii() and one.isdigit()]
+    picked = sorted({one for one in asked if one in known} if asked else set(default))[:MOST]
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
+        for one in picked:
+            left = [each for each in picked if each != one]
+            st.button(
+                f"v{one}", key=f"without.{one}", icon=":material/close:", on_click=_set, args=(left,), help="Leave it out"
+            )
+        if len(picked) < MOST:
+            _offer_more([one for one in numbers if one not in picked], picked)
+    return picked
+
+
+def _offer_more(others: Sequence[int], picked: Sequence[int]) -> None:
+    st.selectbox(
+        "Add a version",
+        [f"v{one}" for one in others],
+        index=None,
+        key="compare.more",
+        on_change=_add,
+        args=(picked,),
+        placeholder="Add a version",
         label_visibility="collapsed",
-        placeholder="Choose two or more versions",
-        width=420,
+        width=150,
+        disabled=not others,
     )
-    return sorted(int(one[1:]) for one in picked)
+
+
+def _add(picked: Sequence[int]) -> None:
+    """A callback: the chosen one joins, and the field is empty again."""
+    more = st.session_state["compare.more"]
+    st.session_state["compare.more"] = None
+    if more:
+        _set([*picked, int(more[1:])])
+
+
+def _set(picked: Sequence[int]) -> None:
+    st.query_params["compare"] = ",".join(str(one) for one in picked) or "0"
 
 
 def read(look: wiring.Reading, model: str, numbers: Sequence[int]) -> Comparison | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import streamlit as st
 
@@ -17,6 +18,7 @@ from backend.registry.intakes import IntakeView
 
 _LATEST = timedelta(days=7)
 _MOST_OFFERED = 50
+_UPLOADS = "intakes.uploads"
 _NONE = "Choose a model, or write its name"
 
 
@@ -62,14 +64,14 @@ def from_file(models: Sequence[str], model: str) -> None:
     limit = megabytes(most_bytes())
     settings = wiring.backend().settings
     st.markdown(
-        f"A zip, tar or tar.gz of an MLflow model (with its `MLmodel` file) or of one ONNX file. It becomes the next version "
+        f"A zip, tar or tar.gz of an MLflow model (with its MLmodel file) or of one ONNX file. It becomes the next version "
         f"in MLflow, with you as its verified author. **At most {limit}**, {megabytes(settings.upload_max_bytes)} unpacked and "
-        f"{settings.upload_max_entries:,} files; larger ones go by `countersign model upload`."
+        f"{settings.upload_max_entries:,} files; larger ones go by “countersign model upload”."
     )
     name = _model(models, model, key="upload")
     file = st.file_uploader(
         "Archive",
-        key="archive",
+        key=f"archive.{st.session_state.setdefault(_UPLOADS, 0)}",
         type=["zip", "tar", "gz", "tgz"],
         max_upload_size=max(1, most_bytes() >> 20),
         help="It is looked at before anything reaches MLflow: no links, no paths that leave their folder, no bombs.",
@@ -77,10 +79,7 @@ def from_file(models: Sequence[str], model: str) -> None:
     said = st.text_input("Description (MLflow shows it)", key="said", max_chars=500, placeholder="Retrained on June and July")
     clicked = st.button("Upload", type="primary", icon=":material/upload:", key="upload.go", disabled=not (name and file))
     if clicked and name and file is not None:
-        _begin(
-            lambda: wiring.backend().intake.upload(identity.current(), name, file, file.name, description=said or ""),
-            escape(file.name, 60),
-        )
+        _begin(lambda: _upload(name, file, said or ""), escape(file.name, 60))
 
 
 def without_registry() -> None:
@@ -97,6 +96,12 @@ def of_model(look: wiring.Reading, model: str) -> None:
     if intakes.latest(look.session, now=look.now, model=model, since=look.now - _LATEST, limit=1):
         with components.card("Taken in lately", "last seven days"):
             latest(model)
+
+
+def _upload(model: str, file: Any, said: str) -> None:
+    """Starts it, and empties the field: the same file is not to be handed in twice by accident."""
+    wiring.backend().intake.upload(identity.current(), model, file, file.name, description=said)
+    st.session_state[_UPLOADS] += 1
 
 
 def latest(model: str | None = None) -> None:

@@ -85,7 +85,7 @@ def ask(model: str | None = None) -> None:
 
 def may_ask(mine: identity.Rights) -> bool:
     """Whether whoever looks may have the registry read now."""
-    return connected() and mine.may("registry.look")
+    return connected() and mine.may("registry.refresh")
 
 
 def why_not(mine: identity.Rights) -> str | None:

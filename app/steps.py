@@ -75,7 +75,7 @@ def placements(found: Whole) -> None:
 def aliases(found: Whole, now: datetime) -> None:
     """Every alias, and whether somebody moved one of ours by hand."""
     if found.aliases:
-        components.table(versions.alias_rows(found.aliases, now), ("Alias", "Points to", ""), alt="Aliases", tight=(1,))
+        components.table(versions.alias_rows(found.aliases, now), ("Alias", "Points to", "State"), alt="Aliases", tight=(1,))
     else:
         st.markdown(":small[:gray[None. A proved promotion sets the alias of its environment.]]")
 

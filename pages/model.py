@@ -50,7 +50,7 @@ with main:
     with components.card("Side by side", "what differs") as head:
         numbers = [number for number, _ in found.numbers]
         with head:
-            wanted = comparing.ask(name, numbers, chosen.told.number if chosen else None, versions.live(found))
+            wanted = comparing.ask(numbers, chosen.told.number if chosen else None, versions.live(found))
         with wiring.reading() as again:
             compared = comparing.read(again, name, wanted)
         comparing.show(compared)

@@ -27,7 +27,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "policy.read": _EVERYONE,
     "version.register": _roles("contributor", "operator"),
     "card.write": _roles("contributor", "operator"),
-    "registry.look": _roles("contributor", "reviewer", "operator", "admin"),
+    "registry.refresh": _roles("contributor", "reviewer", "operator", "admin"),
     "change.propose": _roles("contributor", "operator"),
     "change.edit": _roles("contributor", "operator"),
     "change.withdraw": _roles("contributor", "operator"),

@@ -65,7 +65,7 @@ class Mirror:
         """Makes the next look at everything, or at one model, due now. A worker takes it; what it finds is in the lists."""
         self._registry()
         with self._database.unit(actor) as tx:
-            require(tx, actor, "registry.look", model=model)
+            require(tx, actor, "registry.refresh", model=model)
             wake(tx, KIND, model or EVERYTHING)
 
     def mirror_all(self, go_on: GoOn = lambda: None) -> Done:

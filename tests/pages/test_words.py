@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import export, plain, times
+from app import export, outline, plain, times
 from backend.core.errors import Refusal
 
 AT = datetime(2026, 11, 23, 10, 13, 48, tzinfo=UTC)
@@ -133,3 +134,26 @@ def test_a_file_holds_what_it_was_given() -> None:
 def rows(written: bytes) -> list[list[str]]:
     """The file as a spreadsheet reads it."""
     return list(csv.reader(io.StringIO(written.decode("utf-8-sig"), newline="")))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("# A\n## B\n# C", "#### A\n##### B\n#### C"),
+        ("### A\n###### B\n# C", "#### A\n##### B\n#### C"),
+        ("# A\n### B", "#### A\n##### B"),
+        ("A\n===\n\nB\n---\ntext", "#### A\n\n##### B\ntext"),
+        ("```\n# not one\nA\n---\n```\n# A", "```\n# not one\nA\n---\n```\n#### A"),
+        ("| a |\n|---|\n| b |\n\n---\n", "| a |\n|---|\n| b |\n\n---\n"),
+        ("- a\n---\n#tag", "- a\n---\n#tag"),
+        ("", ""),
+    ],
+)
+def test_a_card_continues_the_outline_of_its_page(text: str, shown: str) -> None:
+    assert outline.harmless(text) == shown
+
+
+@given(st.text(alphabet="#=-`~ \nab", max_size=60))
+def test_no_heading_of_a_card_skips_a_level_or_stands_above_its_section(text: str) -> None:
+    levels = [3, *(len(found[1]) for _, found in outline._headings(outline.harmless(text).split("\n")))]
+    assert all(4 <= now <= before + 1 for before, now in pairwise(levels))
