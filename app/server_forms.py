@@ -143,7 +143,7 @@ def ask_remove(line: ServerLine | RouterLine) -> None:
 def _credential(key: str, *, entered: bool = False) -> str | None:
     said = "entered; leave empty to keep it" if entered else "optional"
     return st.text_input(
-        f"Credential :gray[({said})]",
+        f"Credential ({said})",
         key=key,
         type="password",
         autocomplete="off",

@@ -60,10 +60,15 @@ class Server:
 
 
 @contextmanager
-def serve(data: Path, folder: Path, program: str = _SERVE) -> Iterator[Server]:
-    """Starts the web app on a free port of loopback with that data folder; logs and notes go to `folder`."""
+def serve(data: Path, folder: Path, program: str = _SERVE, **settings: str) -> Iterator[Server]:
+    """Starts the web app on a free port of loopback with that data folder; logs and notes go to `folder`.
+
+    Args:
+        settings: more of them, by their names in `backend.settings`.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("COUNTERSIGN_", "STREAMLIT_"))}
     environment |= {"COUNTERSIGN_DATA_DIR": str(data), "COUNTERSIGN_DEMO_IDENTITIES": "true", "PYTHONPATH": str(ROOT)}
+    environment |= {f"COUNTERSIGN_{name.upper()}": value for name, value in settings.items()}
     log = folder / "web.log"
     with log.open("w") as stream:
         command = [sys.executable, "-u", "-c", program, str(folder / "modules")]
