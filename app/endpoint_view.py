@@ -255,12 +255,14 @@ def facts(found: EndpointDetail, at: datetime) -> None:
 
 def strangers(found: EndpointDetail, at: datetime) -> None:
     """What runs under its names and was never approved."""
-    if not found.strangers:
+    ours = {(one.served_name, one.served_version) for one in found.arms}
+    others = [one for one in found.strangers if (one.served_name, one.served_version) not in ours]
+    if not others:
         return
     observed = found.line.mode == "observe"
     title = "Runs here" if observed else "Runs here, not approved"
-    with components.card(title, f"{len(found.strangers)} under its names"):
-        for one in found.strangers:
+    with components.card(title, f"{len(others)} under its names"):
+        for one in others:
             state = tag("Found running", "visibility") if observed else badge("endpoint", "out_of_sync", "Not approved")
             st.markdown(f"Version {one.served_version} of {escape(one.served_name)} {state}")
 

@@ -220,10 +220,12 @@ def test_what_runs_already_is_adopted_by_clicks_and_signed_off_by_a_second_perso
         expect(ben.page.get_by_text("No version 9 is registered")).to_be_visible()
         ben.page.get_by_role("button", name="Sign off the baseline").click()
         ben.page.get_by_role("dialog").get_by_role("button", name="Sign off", exact=True).click()
-        expect(ben.page.get_by_text("scores is managed from now on.")).to_be_visible()
+        expect(ben.page.get_by_text("scores is managed from now on.")).to_be_visible(timeout=WAIT)
         behind.one_pass("old")
         expect(ben.page.get_by_text("What runs equals what was approved.")).to_be_visible(timeout=WAIT)
         assert [*olga.wrong, *ben.wrong] == []
+    with behind.backend.database.read() as session:
+        assert session.exec(select(Server).where(Server.name == "old")).one().sealed_credential
     assert [one["by"] for one in MemoryServer(path=str(file)).journal] == ["another team"] * 2, "nothing was ever written there"
 
 
@@ -237,7 +239,7 @@ def _register(seen: Visit, file: Path) -> None:
     dialog.get_by_role("textbox", name="Path").fill(str(file))
     credential = dialog.locator("input[type=password]")
     credential.fill("s3cret")
-    credential.press("Tab")
+    credential.press("Tab")  # to Streamlit's own eye, from where it would hand over nothing if it were not live
     dialog.get_by_role("button", name="Register the server").click()
     seen.drawn("old")
     assert "s3cret" not in seen.page.content()
