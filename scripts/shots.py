@@ -68,6 +68,27 @@ SHOTS: tuple[Shot, ...] = (
     Shot("admin-fresh", "/admin", "Admin", installation="fresh"),
     Shot("admin-freeze", "/admin", "Admin", "olga", press("Freeze starts")),
     Shot("admin-lift", "/admin", "Admin", "otto", press("Lift")),
+    Shot("overview-full", "/", "Overview", "carla", installation="full"),
+    Shot("overview-operator", "/", "Overview", "olga", installation="full"),
+    Shot("endpoints", "/endpoints", "Endpoints", "olga", installation="full"),
+    Shot("endpoints-fresh", "/endpoints", "Endpoints", "olga", installation="fresh"),
+    Shot("endpoints-troubled", "/endpoints?state=Needs%20attention", "Endpoints", "ana", installation="full"),
+    Shot("endpoints-nothing", "/endpoints?text=nothing-of-that-name", "Endpoints", "ana", installation="full"),
+    Shot("endpoints-before", "/endpoints?asof=2020-01-01", "Endpoints", "ana", installation="full"),
+    Shot("endpoint-rollout", "/endpoint?endpoint=taxi-fare", "taxi-fare", "olga", installation="full"),
+    Shot("endpoint-out-of-sync", "/endpoint?endpoint=flight-delay-eu", "flight-delay-eu", "olga", installation="full"),
+    Shot("endpoint-unreachable", "/endpoint?endpoint=flight-delay-apac", "flight-delay-apac", "olga", installation="full"),
+    Shot("endpoint-paused", "/endpoint?endpoint=taxi-fare-staging", "taxi-fare-staging", "olga", installation="full"),
+    Shot("endpoint-unknown", "/endpoint?endpoint=nobody", "Endpoint", "olga", installation="full"),
+    Shot("endpoint-roll-back", "/endpoint?endpoint=taxi-fare", "taxi-fare", "olga", press("Roll back"), "full"),
+    Shot("adoption", "/endpoint?endpoint=legacy-scores", "legacy-scores", "ben", press("Look at what runs"), "full"),
+    Shot("adoption-own", "/endpoint?endpoint=legacy-scores", "legacy-scores", "olga", press("Look at what runs"), "full"),
+    Shot("server", "/server?server=serving-a", "serving-a", "olga", press("Test the connection"), "full"),
+    Shot("server-down", "/server?server=serving-down", "serving-down", "olga", press("Test the connection"), "full"),
+    Shot("server-adopt", "/server?server=serving-a", "serving-a", "olga", press("Adopt an endpoint"), "full"),
+    Shot("admin-servers", "/admin?section=Servers", "Admin", "olga", installation="full"),
+    Shot("admin-register", "/admin?section=Servers", "Admin", "olga", press("Register a server"), "full"),
+    Shot("admin-people", "/admin?section=People", "Admin", "otto", installation="full"),
 )
 
 
@@ -119,7 +140,7 @@ def _photograph(installation: str, wanted: Sequence[Shot], out: Path, *, whole: 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _prepare(folder / "data", INSTALLATIONS[installation])
-        with serve(folder / "data", folder) as server, sync_playwright() as playwright:
+        with serve(folder / "data", folder, observe_seconds="600") as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
             found: list[str] = []
             for shot in here:
