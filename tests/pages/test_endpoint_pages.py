@@ -341,7 +341,7 @@ def test_one_part_that_fails_leaves_the_others(full_page: Open, monkeypatch: pyt
     def down(*_: object, **__: object) -> None:
         raise ExternalFailure("The inference log", "does not answer", retryable=True)
 
-    monkeypatch.setattr("app.endpoint_view._served_lately", down)
+    monkeypatch.setattr("app.endpoint_compare._served_lately", down)
     spec = full_page("endpoint", "ana", endpoint=PRODUCTION).get("plotly_chart")[0].proto.spec
     assert "the inference log cannot be read" in spec
 
