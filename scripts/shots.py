@@ -140,7 +140,7 @@ def _photograph(installation: str, wanted: Sequence[Shot], out: Path, *, whole: 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _prepare(folder / "data", INSTALLATIONS[installation])
-        with serve(folder / "data", folder, observe_seconds="600") as server, sync_playwright() as playwright:
+        with serve(folder / "data", folder) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
             found: list[str] = []
             for shot in here:

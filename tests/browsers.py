@@ -28,6 +28,9 @@ FLAGS = [
 KNOWN = re.compile(r"/_stcore/(health|host-config)$")
 """What Streamlit's page asks for below a deep link before it finds the root, and gets a 404 for (measured; harmless)."""
 
+UNWATCHED = {"COUNTERSIGN_OBSERVE_SECONDS": "3600"}
+"""No worker runs beside these pages: what was seen while the installation was made stays fresh while they are looked at."""
+
 # Writes the names of the loaded modules to a file whenever it is told to, so that a test can see what the web process holds.
 _SERVE = """
 import signal, sys
@@ -60,15 +63,11 @@ class Server:
 
 
 @contextmanager
-def serve(data: Path, folder: Path, program: str = _SERVE, **settings: str) -> Iterator[Server]:
-    """Starts the web app on a free port of loopback with that data folder; logs and notes go to `folder`.
-
-    Args:
-        settings: more of them, by their names in `backend.settings`.
-    """
+def serve(data: Path, folder: Path, program: str = _SERVE) -> Iterator[Server]:
+    """Starts the web app on a free port of loopback with that data folder; logs and notes go to `folder`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("COUNTERSIGN_", "STREAMLIT_"))}
     environment |= {"COUNTERSIGN_DATA_DIR": str(data), "COUNTERSIGN_DEMO_IDENTITIES": "true", "PYTHONPATH": str(ROOT)}
-    environment |= {f"COUNTERSIGN_{name.upper()}": value for name, value in settings.items()}
+    environment |= UNWATCHED
     log = folder / "web.log"
     with log.open("w") as stream:
         command = [sys.executable, "-u", "-c", program, str(folder / "modules")]

@@ -273,7 +273,7 @@ class _Story:
         withdrawn = self.propose(PRODUCTION, 4, "WITHDRAWN")
         self.backend.changes.withdraw(self.ana, withdrawn, "I try it in staging first, as Carla asked.")
         self._suspends()
-        self.clock.ago(hours=30)
+        self.clock.ago(hours=24, minutes=30)  # results are good for a day, so that these have just gone stale
         self.propose(PRODUCTION, 3, "STALE", share=2_500)
 
     def _suspends(self) -> None:

@@ -14,7 +14,7 @@ from app import wiring
 from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
-from tests.browsers import chromium
+from tests.browsers import UNWATCHED, chromium
 from tests.installations import copied, populated
 
 __all__ = ["backend", "chromium", "filled", "full", "full_page", "page", "prepared"]
@@ -58,6 +58,8 @@ def full(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def _wired(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     monkeypatch.setenv("COUNTERSIGN_DATA_DIR", str(folder))
     monkeypatch.setenv("COUNTERSIGN_DEMO_IDENTITIES", "true")
+    for name, value in UNWATCHED.items():
+        monkeypatch.setenv(name, value)
     wiring.forget()
     yield wiring.backend()
     wiring.forget()

@@ -27,8 +27,6 @@ from tests.browsers import Visit, serve, visit
 from tests.installations import EU, PRODUCTION, STAGING, TAXI_PRODUCTION, copied
 from tests.models import write_package
 
-LONG = "3600"
-"""Seconds between two looks as the pages count them: the installation must not grow stale while the tests run."""
 WAIT = 30_000
 
 
@@ -38,7 +36,7 @@ class Behind:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.backend: Backend = bootstrap.build(
-            Settings(data_dir=data, demo_identities=True, observe_seconds=float(LONG), lease_seconds=60)
+            Settings(data_dir=data, demo_identities=True, observe_seconds=3_600, lease_seconds=60)
         )
 
     def memory(self, name: str) -> MemoryServer:
@@ -69,7 +67,7 @@ def behind(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 @pytest.fixture(scope="module")
 def server(behind: Behind) -> Iterator[Running]:
-    with serve(behind.data, behind.data.parent, observe_seconds=LONG) as running:
+    with serve(behind.data, behind.data.parent) as running:
         yield running
 
 

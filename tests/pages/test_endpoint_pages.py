@@ -20,12 +20,6 @@ NAMES = [name for name, _, _ in DEMO]
 NOT_NOW = " · not now"
 
 
-@pytest.fixture(autouse=True)
-def _seen_an_hour_ago_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The installation was filled once for all tests: its looks must not grow stale while they run."""
-    monkeypatch.setenv("COUNTERSIGN_OBSERVE_SECONDS", "3600")
-
-
 # -- the list
 
 
