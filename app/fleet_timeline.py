@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import charts, components, times
-from app.charts import base, label, plain
-from app.palette import Palette, Tone, current
+from app.charts import base, plain
+from app.palette import Palette, current
 from app.plain import escape
 from app.states import look
 from app.wiring import Reading
@@ -80,47 +80,72 @@ def words(lanes: Sequence[Lane]) -> str:
     return "Deployment timeline. " + "; ".join(told)
 
 
+@dataclass
+class _Drawing:
+    """What is gathered before plotly is told, once: it checks each call, which costs a second for twenty lanes one by one."""
+
+    palette: Palette
+    start: datetime
+    end: datetime
+    shapes: list[dict[str, Any]] = field(default_factory=list)
+    words: list[dict[str, Any]] = field(default_factory=list)
+    points: list[tuple[datetime, float, str]] = field(default_factory=list)
+    troubles: dict[str, list[tuple[datetime | None, float | None, str]]] = field(default_factory=dict)
+
+
 def lane_figure(palette: Palette, lanes: Sequence[Lane], start: datetime, end: datetime) -> go.Figure:
     """Lanes from the top in the order given; shares stacked inside a lane, the champion below; trouble as a line under it."""
-    figure = base(palette, _LANE * max(1, len(lanes)) + 34, left=4, right=4)
+    figure, drawing = base(palette, _LANE * max(1, len(lanes)) + 34, left=4, right=4), _Drawing(palette, start, end)
     for number, lane in enumerate(lanes):
         bottom = -number - _HEIGHT / 2
         edges = [*(max(one.start, start) for one in lane.spans), end]
         for span, begin, close in zip(lane.spans, edges, edges[1:], strict=False):
-            _span(figure, palette, span, (begin, close), bottom, wide=(close - begin) / (end - start) >= _NARROW)
+            _span(drawing, span, (begin, close), bottom)
         for begin, close, move in _troubles(lane.moves, end):
-            _trouble(figure, palette, (begin, close), bottom, move)
+            _trouble(drawing, (begin, close), bottom - 0.06, move)
+    _tell(figure, drawing)
     names = [plain(lane.name, 30) for lane in lanes]
     figure.update_yaxes(
         tickvals=[-number for number in range(len(lanes))], ticktext=names, range=[-len(lanes) + 0.4, 0.6], showgrid=False,
         ticksuffix="  ", tickfont={"size": 12, "color": palette.text},
     )  # fmt: skip
     figure.update_xaxes(range=[start, end], tickformat="%d %b" if end - start > timedelta(days=2) else "%d %b %H:%M", nticks=8)
-    figure.update_layout(hovermode="closest")
     return figure
 
 
-def _span(figure: go.Figure, palette: Palette, span: Span, at: tuple[datetime, datetime], bottom: float, *, wide: bool) -> None:
-    parts = [one for one in span.shares if one.buckets]
+def _tell(figure: go.Figure, drawing: _Drawing) -> None:
+    """Hands everything over: shapes and words, one trace to point at, and one for each tone of trouble."""
+    figure.update_layout(hovermode="closest", shapes=drawing.shapes, annotations=drawing.words)
+    hover = {"hovertemplate": "%{text}<extra></extra>"}
+    if drawing.points:
+        x, y, text = zip(*drawing.points, strict=True)
+        figure.add_scatter(x=x, y=y, text=text, mode="markers", marker={"color": "rgba(0,0,0,0)", "size": 18}, **hover)
+    for colour, points in drawing.troubles.items():
+        x, y, text = zip(*points, strict=True)
+        line, marker = {"color": colour, "width": 3}, {"size": 6, "symbol": "square", "color": colour}
+        figure.add_scatter(x=x, y=y, text=text, mode="lines+markers", line=line, marker=marker, connectgaps=False, **hover)
+
+
+def _span(drawing: _Drawing, span: Span, at: tuple[datetime, datetime], bottom: float) -> None:
+    parts, palette = [one for one in span.shares if one.buckets], drawing.palette
     challengers = sorted(one.arm for one in parts if one.arm != span.champion)
-    middle = at[0] + (at[1] - at[0]) / 2
+    wide = (at[1] - at[0]) / (drawing.end - drawing.start) >= _NARROW
+    middle, floor = at[0] + (at[1] - at[0]) / 2, bottom
     for one in parts:
-        champion = one.arm == span.champion
+        champion, height = one.arm == span.champion, _HEIGHT * one.buckets / 10_000
         colour = palette.champion if champion else palette.arm("challenger", challengers.index(one.arm))
-        height = _HEIGHT * one.buckets / 10_000
-        edge = {"width": 1, "color": palette.surface}
-        figure.add_shape(
-            type="rect", x0=at[0], x1=at[1], y0=bottom, y1=bottom + height, layer="below", fillcolor=colour, line=edge,
-            opacity=0.4 if champion else 1.0,
+        drawing.shapes.append(
+            {"type": "rect", "x0": at[0], "x1": at[1], "y0": floor, "y1": floor + height, "layer": "below",
+             "fillcolor": colour, "line": {"width": 1, "color": palette.surface}, "opacity": 0.4 if champion else 1.0}
         )  # fmt: skip
         if wide and height > _HEIGHT / 2:
-            inside = palette.text if champion else palette.on_arm
-            label(figure, middle, bottom + height / 2, f"v{one.version}", inside)
-        bottom += height
+            inside = {"size": charts.SMALL, "color": palette.text if champion else palette.on_arm}
+            words = {"x": middle, "y": floor + height / 2, "text": f"v{one.version}", "showarrow": False, "font": inside}
+            drawing.words.append(words)
+        floor += height
     shares = ", ".join(f"version {one.version} {one.buckets / 100:g} %" for one in parts) or "nothing shall run"
-    hover = f"generation {span.number} ({span.reason})<br>{shares}<br>since {span.start:%d %b %Y %H:%M} UTC<extra></extra>"
-    point = {"color": "rgba(0,0,0,0)", "size": 18}
-    figure.add_scatter(x=[middle], y=[bottom - _HEIGHT / 2], mode="markers", marker=point, hovertemplate=hover)
+    says = f"generation {span.number} ({span.reason})<br>{shares}<br>since {span.start:%d %b %Y %H:%M} UTC"
+    drawing.points.append((middle, bottom + _HEIGHT / 2, says))
 
 
 def _troubles(moves: Sequence[Move], end: datetime) -> list[tuple[datetime, datetime, Move]]:
@@ -129,14 +154,11 @@ def _troubles(moves: Sequence[Move], end: datetime) -> list[tuple[datetime, date
     return [(move.at, close, move) for move, close in zip(moves, ends, strict=False) if move.after in TROUBLED]
 
 
-def _trouble(figure: go.Figure, palette: Palette, at: tuple[datetime, datetime], bottom: float, move: Move) -> None:
+def _trouble(drawing: _Drawing, at: tuple[datetime, datetime], y: float, move: Move) -> None:
     shown = look("endpoint", move.after)
-    tone: Tone = shown.tone
-    line: dict[str, Any] = {"color": palette.tone(tone), "width": 3}
-    hover = f"{shown.word}: {plain(move.reason, 100)}<br>{at[0]:%d %b %H:%M} UTC, {times.span(at[1] - at[0])}<extra></extra>"
-    marker = {"size": 6, "symbol": "square", "color": palette.tone(tone)}
-    y = bottom - 0.06
-    figure.add_scatter(x=list(at), y=[y, y], mode="lines+markers", line=line, marker=marker, hovertemplate=hover)
+    says = f"{shown.word}: {plain(move.reason, 100)}<br>{at[0]:%d %b %H:%M} UTC, {times.span(at[1] - at[0])}"
+    points = drawing.troubles.setdefault(drawing.palette.tone(shown.tone), [])
+    points += [(at[0], y, says), (at[1], y, says), (None, None, "")]
 
 
 def past_badge(moment: datetime) -> str:

@@ -137,7 +137,9 @@ def _number(label: str, kind: type[int | float], info: FieldInfo, begun: Any, co
 def _text(label: str, kind: Any, info: FieldInfo, begun: Any, common: dict[str, Any]) -> Any:
     longest, required = _limit(info, "max_length"), info.is_required()
     if kind is SecretStr:
-        return st.text_input(label, type="password", max_chars=longest, required=required, autocomplete="off", **common)
+        return st.text_input(
+            label, type="password", live=True, max_chars=longest, required=required, autocomplete="off", **common
+        )
     if _lines(kind):
         text = "\n".join(str(one) for one in begun or ())
         return st.text_area(f"{label} :gray[(one a line)]", value=text, height=88, required=required, **common)

@@ -96,7 +96,7 @@ LOOKS: dict[str, dict[str, Look]] = {
         "proved": Look("Proved", "check_circle", "green"),
         "failed": _FAILED,
         "repaired": Look("Repaired", "build_circle", "orange"),
-        "unloaded": Look("Taken off", "eject", "gray"),
+        "unloaded": Look("Unloaded", "eject", "gray"),
         "lost": Look("Taken over", "move_up", "gray"),
     },
     "difference": {

@@ -18,8 +18,8 @@ badges = dashboard.badges(standing, environments)
 with components.header("Overview", *badges, meta=dashboard.meta(standing, environments, look.now)):
     if mine.may("freeze.set") and st.button("Freeze starts", icon=":material/ac_unit:"):
         policies.ask_freeze([one.name for one in environments])
-    if links.has("propose") and mine.may("change.propose"):
-        if st.button("Propose a change", type="primary", icon=":material/add:"):
-            ways.go("propose")
+    proposes = links.has("propose") and mine.may("change.propose")
+    if proposes and st.button("Propose a change", type="primary", icon=":material/add:"):
+        ways.go("propose")
 
 live(dashboard.now)(environments)

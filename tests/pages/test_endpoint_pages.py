@@ -20,12 +20,6 @@ NAMES = [name for name, _, _ in DEMO]
 NOT_NOW = " · not now"
 
 
-@pytest.fixture(autouse=True)
-def _seen_an_hour_ago_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The installation was filled once for all tests: its looks must not grow stale while they run."""
-    monkeypatch.setenv("COUNTERSIGN_OBSERVE_SECONDS", "3600")
-
-
 # -- the list
 
 
@@ -341,7 +335,7 @@ def test_one_part_that_fails_leaves_the_others(full_page: Open, monkeypatch: pyt
     def down(*_: object, **__: object) -> None:
         raise ExternalFailure("The inference log", "does not answer", retryable=True)
 
-    monkeypatch.setattr("app.endpoint_view._served_lately", down)
+    monkeypatch.setattr("app.endpoint_compare._served_lately", down)
     spec = full_page("endpoint", "ana", endpoint=PRODUCTION).get("plotly_chart")[0].proto.spec
     assert "the inference log cannot be read" in spec
 
