@@ -346,7 +346,7 @@ def test_an_edit_that_somebody_overtook_is_refused(full: Backend, full_page: Ope
 
 
 def test_who_may_not_propose_is_told_so_and_who_may_not_edit_is_refused(full: Backend, full_page: Open) -> None:
-    assert "You may look, and not propose." in words(full_page("propose", "ben"))
+    assert "You may look, and not propose." in full_page("propose", "ben").info[0].value
     test = full_page("propose", "ben", change=str(number_of(full, "REVIEW")))
     assert "cannot be edited by you now" in words(test)
 
