@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
-from app import approvals, change_plan, proposal
+from app import approvals, change_plan, proposal, proposed
 from app.change_plan import Live
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
@@ -69,9 +69,9 @@ def test_every_state_of_a_change_is_answered_in_one_sentence(full: Backend, full
     assert not test.error, words(test)
     said = {
         "REVIEW": "It waits: 1 more approval of a reviewer.",
-        "STALE": "It waits: Artifacts and packages: is out of date and will be repeated.",
+        "STALE": "It waits: 3 checks are out of date and will be repeated. 2 more approvals of reviewers.",
         "BY_HAND": "It waits: Somebody has to start it.",
-        "BLOCKED": "It is stopped: Artifacts and packages: did not pass.",
+        "BLOCKED": "It is stopped: Artifacts and packages did not pass.",
         "SUSPENDED": "is not what this was drawn on any more. Draw it anew on what is live now.",
         "DONE": "It is live and proved: version 3 has 100 % on taxi-fare-eu.",
         "ROLLOUT": "Step 1 of 3: version 1 has 90 %, version 2 has 10 %, held until",
@@ -366,4 +366,4 @@ def test_a_comment_is_kept_and_its_field_emptied(full: Backend, full_page: Open)
 
 
 def test_the_form_is_pure_about_what_it_offers() -> None:
-    assert proposal.outcome(proposal.Start(()), proposal.Form()).missing == "Choose the endpoint."
+    assert proposed.of(proposal.Start(()), proposal.Form()).missing == "Choose the endpoint."
