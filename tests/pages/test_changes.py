@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
-from app import approvals, change_plan, proposal, proposed
+from app import approvals, change_page, change_plan, proposal, proposed
 from app.change_plan import Live
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
@@ -194,6 +197,13 @@ def test_evidence_that_went_stale_stands_first_with_its_remedy(full: Backend, fu
     assert "Out of date: check again." in table["Result"].iloc[0]
     clicked(test, "Check again")
     assert seen(full, "STALE").line.state == "checking"
+
+
+def test_what_stops_a_change_stands_before_what_is_stale_and_that_before_what_passed(full: Backend) -> None:
+    found = seen(full, "REVIEW").evidence
+    mixed = [replace(one, standing=standing) for one, standing in zip(found, ("passed", "stale", "failed"), strict=True)]
+    drawn = SimpleNamespace(view=SimpleNamespace(evidence=mixed), undecided=True)
+    assert [one.standing for one in change_page.ordered(drawn)] == ["failed", "stale", "passed"]
 
 
 def test_unchanged_fields_hide_until_they_are_asked_for(full: Backend, full_page: Open) -> None:
