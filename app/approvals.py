@@ -11,7 +11,7 @@ import streamlit as st
 from sqlmodel import Session
 
 from app import components, export, states, times, ways, wiring
-from app.changes import deadline, worded
+from app.changes import condensed, deadline
 from app.plain import escape
 from app.states import badge, tag
 from backend.access.service import require_to_read
@@ -35,14 +35,14 @@ _EXPORTED = ("change", "state", "title", "endpoint", "environment", "model", "ve
 COLUMNS = {
     "Change": st.column_config.NumberColumn(format="%d", width=56),
     "State": states.column("change", "State", 92),
-    "Title": st.column_config.TextColumn(width=226),
+    "Title": st.column_config.TextColumn(width=206),
     "Endpoint": st.column_config.TextColumn(width=134),
     "Environment": st.column_config.TextColumn(width=88),
-    "Model": st.column_config.TextColumn(width=100),
+    "Model": st.column_config.TextColumn(width=94),
     "Version": st.column_config.NumberColumn(format="%d", width=56),
     "Asked by": st.column_config.TextColumn(width=130),
-    "Deadline": st.column_config.TextColumn(width=84),
-    "Moved": st.column_config.TextColumn("Last moved", width=88),
+    "Deadline": st.column_config.TextColumn(width=98),
+    "Moved": st.column_config.TextColumn("Last moved", width=100),
 }
 
 
@@ -135,8 +135,9 @@ def draw_queue(waiting: Sequence[Asked], now: datetime) -> None:
 
 
 def _missing(one: Asked) -> str:
-    told = [escape(worded(each), 160) for each in one.missing[:3]]
-    more = f" :gray[and {len(one.missing) - 3} more]" if len(one.missing) > 3 else ""
+    found = condensed(one.missing)
+    told = [escape(each, 160) for each in found[:3]]
+    more = f" :gray[and {len(found) - 3} more]" if len(found) > 3 else ""
     return f"{' '.join(told)}{more}" if told else "Nothing else is missing."
 
 

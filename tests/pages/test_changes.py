@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
-from app import approvals, change_plan, proposal
+from app import approvals, change_page, change_plan, proposal, proposed
 from app.change_plan import Live
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
@@ -69,9 +72,9 @@ def test_every_state_of_a_change_is_answered_in_one_sentence(full: Backend, full
     assert not test.error, words(test)
     said = {
         "REVIEW": "It waits: 1 more approval of a reviewer.",
-        "STALE": "It waits: Artifacts and packages: is out of date and will be repeated.",
+        "STALE": "It waits: 3 checks are out of date and will be repeated. 2 more approvals of reviewers.",
         "BY_HAND": "It waits: Somebody has to start it.",
-        "BLOCKED": "It is stopped: Artifacts and packages: did not pass.",
+        "BLOCKED": "It is stopped: Artifacts and packages did not pass.",
         "SUSPENDED": "is not what this was drawn on any more. Draw it anew on what is live now.",
         "DONE": "It is live and proved: version 3 has 100 % on taxi-fare-eu.",
         "ROLLOUT": "Step 1 of 3: version 1 has 90 %, version 2 has 10 %, held until",
@@ -194,6 +197,13 @@ def test_evidence_that_went_stale_stands_first_with_its_remedy(full: Backend, fu
     assert "Out of date: check again." in table["Result"].iloc[0]
     clicked(test, "Check again")
     assert seen(full, "STALE").line.state == "checking"
+
+
+def test_what_stops_a_change_stands_before_what_is_stale_and_that_before_what_passed(full: Backend) -> None:
+    found = seen(full, "REVIEW").evidence
+    mixed = [replace(one, standing=standing) for one, standing in zip(found, ("passed", "stale", "failed"), strict=True)]
+    drawn = SimpleNamespace(view=SimpleNamespace(evidence=mixed), undecided=True)
+    assert [one.standing for one in change_page.ordered(drawn)] == ["failed", "stale", "passed"]
 
 
 def test_unchanged_fields_hide_until_they_are_asked_for(full: Backend, full_page: Open) -> None:
@@ -346,7 +356,7 @@ def test_an_edit_that_somebody_overtook_is_refused(full: Backend, full_page: Ope
 
 
 def test_who_may_not_propose_is_told_so_and_who_may_not_edit_is_refused(full: Backend, full_page: Open) -> None:
-    assert "You may look, and not propose." in words(full_page("propose", "ben"))
+    assert "You may look, and not propose." in full_page("propose", "ben").info[0].value
     test = full_page("propose", "ben", change=str(number_of(full, "REVIEW")))
     assert "cannot be edited by you now" in words(test)
 
@@ -366,4 +376,4 @@ def test_a_comment_is_kept_and_its_field_emptied(full: Backend, full_page: Open)
 
 
 def test_the_form_is_pure_about_what_it_offers() -> None:
-    assert proposal.outcome(proposal.Start(()), proposal.Form()).missing == "Choose the endpoint."
+    assert proposed.of(proposal.Start(()), proposal.Form()).missing == "Choose the endpoint."
