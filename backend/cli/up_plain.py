@@ -29,6 +29,7 @@ def run(data: Path | None, port: int, stop: Stop, *, as_json: bool) -> None:
     with Supervisor(folder / "runtimes") as group:
         at = Ports(1) if settings.mlflow_url is None else None
         told = _variables(settings, folder, at)
+        stop.say("Preparing the data folder ...")
         _prepare(settings)
         stop.say("Starting the web app (about 5 s) ...")
         web = start_web(group, folder, port, told)
