@@ -11,7 +11,7 @@ import streamlit as st
 from sqlmodel import Session
 
 from app import components, export, states, times, ways, wiring
-from app.changes import deadline, worded
+from app.changes import condensed, deadline
 from app.plain import escape
 from app.states import badge, tag
 from backend.access.service import require_to_read
@@ -24,7 +24,8 @@ PAGE = 50
 SHOWN = 6
 """Lines of the queue that stand on the page; whoever is asked for more works from the top."""
 MOST_EXPORTED = 50_000
-STATES: tuple[str, ...] = ("", "open", *states.LOOKS["change"])
+ANY, OPEN_ONES = "Any", "Open"
+_BY_WORD: Mapping[str, str] = {look.word: state for state, look in states.LOOKS["change"].items()}
 _ASKS: Mapping[str, str] = {
     "vote": "Your vote", "start": "A start by hand", "let_on": "A step to let on", "redraw": "To be drawn anew",
     "mend": "To be mended",
@@ -34,47 +35,41 @@ _EXPORTED = ("change", "state", "title", "endpoint", "environment", "model", "ve
 COLUMNS = {
     "Change": st.column_config.NumberColumn(format="%d", width=56),
     "State": states.column("change", "State", 92),
-    "Title": st.column_config.TextColumn(width=226),
+    "Title": st.column_config.TextColumn(width=206),
     "Endpoint": st.column_config.TextColumn(width=134),
     "Environment": st.column_config.TextColumn(width=88),
-    "Model": st.column_config.TextColumn(width=100),
+    "Model": st.column_config.TextColumn(width=94),
     "Version": st.column_config.NumberColumn(format="%d", width=56),
     "Asked by": st.column_config.TextColumn(width=130),
-    "Deadline": st.column_config.TextColumn(width=84),
-    "Moved": st.column_config.TextColumn("Last moved", width=88),
+    "Deadline": st.column_config.TextColumn(width=98),
+    "Moved": st.column_config.TextColumn("Last moved", width=100),
 }
 
 
-def state_label(counted: Mapping[str, int]) -> Callable[[str], str]:
-    """The words of the state filter, each with its count."""
-
-    def said(state: str) -> str:
-        if state in ("", "open"):
-            number = sum(count for name, count in counted.items() if not state or name in OPEN)
-            return f"{'Open' if state else 'Any'} ({number:,})"
-        return f"{states.look('change', state).word} ({counted.get(state, 0):,})"
-
-    return said
-
-
-def offered(counted: Mapping[str, int], chosen: str) -> list[str]:
-    """States of the filter: those that some change is in, and the one that the address names."""
-    return [one for one in STATES if one in ("", "open") or counted.get(one) or one == chosen]
+def words(counted: Mapping[str, int], chosen: str) -> list[str]:
+    """Choices of the state filter, which stand in the address as they are: states that some change is in, and the one that
+    the address names.
+    """
+    known = [states.look("change", one).word for one in states.LOOKS["change"] if counted.get(one)]
+    return [ANY, OPEN_ONES, *known, *([chosen] if chosen in _BY_WORD and chosen not in known else [])]
 
 
 def summary(counted: Mapping[str, int]) -> str:
-    """How many are in each state that is not over, as badges."""
-    told = (
-        badge("change", state, f"{counted[state]:,} {states.look('change', state).word.lower()}")
-        for state in OPEN
-        if counted.get(state)
-    )
-    return " ".join(told)
+    """How many are in each state, as badges; what is over stands back."""
+    told = [f"{number:,} {states.look('change', state).word.lower()}" for state, number in _over(counted)]
+    live = [
+        badge("change", one, f"{counted[one]:,} {states.look('change', one).word.lower()}") for one in OPEN if counted.get(one)
+    ]
+    return " ".join([*live, f":gray[{' · '.join(told)}]" if told else ""])
 
 
-def filters(state: str, environment: str, endpoint: str, model: str, requester: str, text: str) -> Filters:
+def _over(counted: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(state, counted[state]) for state in states.LOOKS["change"] if state not in OPEN and counted.get(state)]
+
+
+def filters(word: str, environment: str, endpoint: str, model: str, requester: str, text: str) -> Filters:
     """What the filter row asks for."""
-    chosen: Sequence[str] = OPEN if state == "open" else (state,) if state else ()
+    chosen: Sequence[str] = OPEN if word == OPEN_ONES else (_BY_WORD[word],) if word in _BY_WORD else ()
     return Filters(chosen, environment, endpoint.strip(), model.strip(), requester, text.strip(), within=True)
 
 
@@ -140,8 +135,9 @@ def draw_queue(waiting: Sequence[Asked], now: datetime) -> None:
 
 
 def _missing(one: Asked) -> str:
-    told = [escape(worded(each), 160) for each in one.missing[:3]]
-    more = f" :gray[and {len(one.missing) - 3} more]" if len(one.missing) > 3 else ""
+    found = condensed(one.missing)
+    told = [escape(each, 160) for each in found[:3]]
+    more = f" :gray[and {len(found) - 3} more]" if len(found) > 3 else ""
     return f"{' '.join(told)}{more}" if told else "Nothing else is missing."
 
 

@@ -125,7 +125,7 @@ def _progress(number: int) -> None:
         with top:
             st.markdown(f"{badge('rollout', walk.state)} {badge('endpoint', line.state)}")
         st.markdown(_bar(seen, walk, current()))
-        components.table(_shares(seen, current()), ("", "Share", "In words"), alt="Desired and observed shares", tight=(0,))
+        components.table(_shares(seen, current()), ("Side", "Share", "In words"), alt="Desired and observed shares", tight=(0,))
         components.table(_proofs(seen), ("Proof", "State", "Age", "What it says"), alt="Proofs with their age", tight=(0, 1, 2))
         if pushes:
             components.table(

@@ -8,17 +8,17 @@ from datetime import datetime
 
 import streamlit as st
 
-from app import change_plan, charts, components, feedback, identity, plain, states, times, ways, wiring
+from app import change_plan, charts, components, identity, states, times, ways, wiring
 from app.change_plan import Live
 from app.changes import approvals, reference, version_of
-from app.components import short
 from app.palette import current
 from app.plain import escape
 from app.states import badge, tag
 from backend.changes import course
 from backend.changes import timeline as history
 from backend.changes.timeline import Moment
-from backend.changes.view import ChangeView, VoteView, view
+from backend.changes.view import ChangeView, view
+from backend.core.errors import NotFound
 from backend.delivery import queries as delivery
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.queries import EndpointDetail
@@ -29,8 +29,6 @@ from backend.rollouts import queries as rollouts
 
 UNDECIDED = ("draft", "checking", "review", "approved", "blocked", "suspended")
 _FIRST = {"failed": 0, "error": 1, "stale": 2, "missing": 3, "running": 4, "passed": 5}
-_EVIDENCE_HEAD = ("Check", "State", "Result", "Age")
-_WEIGHTS = {"must_pass": "must pass", "must_not_fail": "must not fail", "inform": "is shown"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,20 @@ class Seen:
         """What its plan is held against: what is live while it has not started, else what it was drawn on."""
         detail = self.endpoint
         return Live(self.view.base, detail.salt, detail.unit_header, detail.shadow)
+
+
+def find(look: wiring.Reading, text: str) -> Seen | None:
+    """The change that an address names; None after the way back to the list was drawn, where it names none."""
+    try:
+        return read(look, text)
+    except NotFound as missing:
+        with components.header("Change", back=("Approvals", "approvals")), st.container():
+            pass
+        with st.container(border=True):
+            why = f"{escape(missing.remedy)} A link may be older than what it leads to."
+            step = {"step": "All changes", "page": ways.path("approvals")}
+            components.empty(escape(missing.message), why, icon="search_off", **step)
+        return None
 
 
 def read(look: wiring.Reading, text: str) -> Seen:
@@ -106,10 +118,10 @@ def _approvals_card(seen: Seen) -> None:
 
 
 def _evidence_card(seen: Seen) -> None:
-    found = [_standing(seen, one) for one in seen.view.evidence]
+    found = [standing(seen, one) for one in seen.view.evidence]
     passed = sum(1 for one in found if one == "passed")
     worst = min(found, key=lambda one: _FIRST.get(one, 6), default="passed")
-    first = next((one for one in ordered(seen) if _standing(seen, one) == worst), None)
+    first = next((one for one in ordered(seen) if standing(seen, one) == worst), None)
     text = escape(first.title) if first and worst != "passed" else "Every check passed" if found else "No check is asked for"
     components.fact("Evidence", f"{passed} of {len(found)} passed", badge("evidence", worst), text)
 
@@ -235,101 +247,11 @@ def _names(names: Sequence[str]) -> str:
 
 def ordered(seen: Seen) -> list[EvidenceView]:
     """What stops it first, stale before passed."""
-    return sorted(seen.view.evidence, key=lambda one: _FIRST.get(_standing(seen, one), 6))
+    return sorted(seen.view.evidence, key=lambda one: _FIRST.get(standing(seen, one), 6))
 
 
-def _standing(seen: Seen, one: EvidenceView) -> str:
-    """Of a change that started, what was found then; a result does not go stale for what is over."""
+def standing(seen: Seen, one: EvidenceView) -> str:
+    """What a result is worth. Of a change that started, what was found then; a result does not go stale for what is over."""
     if seen.undecided or one.verdict not in ("passed", "failed", "error"):
         return one.standing
     return one.verdict
-
-
-def evidence_card(seen: Seen) -> None:
-    """Each check with its standing and its age, what stops it first, and its remedy in the same card."""
-    with components.card("Evidence", f"bound to plan {short(seen.view.plan_digest)}") as head:
-        if seen.undecided and not seen.view.may["recheck"]:
-            with head:
-                clicked = st.button("Check again", icon=":material/refresh:", type="tertiary", key="recheck")
-            if clicked:
-                number = seen.view.line.number
-                feedback.act(lambda: wiring.backend().changes.recheck(identity.current(), number), "The checks run again.")
-        _evidence_table(seen)
-
-
-def reason_card(seen: Seen) -> None:
-    """Why it is wanted, in the requester's own words."""
-    with components.card("Why", f"asked by {escape(seen.view.line.requester)}"):
-        st.markdown(f":small[{plain.lines(seen.view.reason)}]")
-
-
-def _evidence_table(seen: Seen) -> None:
-    rows = [_evidence_row(seen, one) for one in ordered(seen)]
-    if not rows:
-        components.empty("No check is asked for", f"The policy {escape(seen.view.policy)} asks for none.", icon="rule")
-        return
-    components.table(rows, _EVIDENCE_HEAD, alt="Evidence with state and age", tight=(1, 3))
-    with_findings = [one for one in ordered(seen) if one.findings]
-    if with_findings:
-        with st.expander("What each check found", icon=":material/fact_check:"):
-            for one in with_findings:
-                st.markdown(f":small[**{escape(one.title)}**]")
-                components.table(
-                    [_finding(each) for each in one.findings[:12]], None, alt=f"Findings of {one.gate}", tight=(0,)
-                )
-
-
-def _evidence_row(seen: Seen, one: EvidenceView) -> tuple[str, ...]:
-    standing = _standing(seen, one)
-    result = escape(one.summary or one.doing) or "It has not run for this plan."
-    if standing == "stale":
-        result = f"{result} **Out of date: check again.**"
-    if standing == "running":
-        result = f"{result} :gray[{one.fraction:.0%}]"
-    weight = f"  \n:small[:gray[{_WEIGHTS.get(one.weight, escape(one.weight))}]]"
-    age = times.span(one.age_seconds) if one.age_seconds is not None and standing != "missing" else "none"
-    return f"{escape(one.title)}{weight}", badge("evidence", standing), result, age
-
-
-def _finding(found: object) -> tuple[str, str]:
-    one = dict(found) if isinstance(found, dict) else {}
-    return badge("evidence", "passed" if one.get("ok") else "failed"), f":small[{escape(one.get('says', ''), 400)}]"
-
-
-def votes_card(seen: Seen) -> None:
-    """Who voted what on which digests, and whose votes would not count."""
-    had, needed = approvals(seen.view, seen.policy)
-    with components.card("Votes", f"{had} of {needed} approve" if needed else "none needed"):
-        rows = [_vote_row(seen, one) for one in reversed(seen.view.votes)]
-        open_seats = max(0, needed - had) if seen.undecided else 0
-        who = " or ".join(escape(role) for role in seen.policy.approver_roles)
-        if open_seats:
-            rows.append(
-                (f"**{open_seats} more**  \n:small[:gray[any {who} without an interest in it]]", badge("vote", "waiting"))
-            )
-        if rows:
-            components.table(rows, None, alt="Votes")
-        else:
-            st.markdown(":small[:gray[Nobody has voted.]]")
-        left_out = {"requester": "the requester", "editor": "whoever edited it", "author": "the run's verified author"}
-        excluded = ", ".join(left_out[one] for one in seen.policy.excluded)
-        if excluded and needed:
-            st.markdown(f":small[:gray[Cannot vote: {excluded}.]]")
-
-
-def _vote_row(seen: Seen, one: VoteView) -> tuple[str, str]:
-    bound = f"plan {short(one.plan_digest)} on base {short(one.base_digest)}"
-    void = "" if one.counts else f"  \n:small[:gray[{escape(one.void_reason or 'It does not count any more.')}]]"
-    said = f"  \n:small[{escape(one.comment, 600)}]" if one.comment else ""
-    state = one.verdict if one.counts or (not seen.undecided and not one.void_reason) else "void"
-    label = "" if state != "void" else f"{states.look('vote', one.verdict).word}, void"
-    when = f"  \n:small[:gray[{times.age(one.at, seen.now)} · {bound}]]"
-    return f"**{escape(one.voter)}**{said}{when}{void}", badge("vote", state, label)
-
-
-def open_endpoint(seen: Seen) -> None:
-    """The way to the endpoint's own page."""
-    if ways.known("endpoint"):
-        st.page_link(
-            ways.path("endpoint"), label="Endpoint", icon=":material/lan:", query_params={"endpoint": seen.view.line.endpoint}
-        )

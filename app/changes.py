@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app import times
@@ -23,6 +24,14 @@ START_MODES: Mapping[str, str] = {
     "at_time": "At a time",
 }
 _APPROVALS = re.compile(r"([0-9]+) more approval\(s\) of (.+)\.")
+_OF_CHECKS: Mapping[str, str] = {
+    "has not run yet": "have not run yet",
+    "is running": "are running",
+    "did not pass": "did not pass",
+    "could not run": "could not run",
+    "is out of date and will be repeated": "are out of date and will be repeated",
+}
+"""What `ChangeView.missing` says of one check, and how it is said of several."""
 _OVER: Mapping[str, str] = {
     "rejected": "It was rejected",
     "withdrawn": "It was withdrawn",
@@ -90,12 +99,23 @@ def answer(view: ChangeView, *, live: bool) -> str:
         return _under_way(view)
     if line.state == "suspended":
         return f"Nothing goes on: {_small(view.line.state_reason)} Draw it anew on what is live now."
-    nearest = [escape(worded(one)) for one in view.missing[:2]]
+    nearest = [escape(one) for one in condensed(view.missing)[:2]]
     if line.state == "blocked":
         return f"It is stopped: {' '.join(nearest) or escape(line.state_reason)}"
     if not nearest:
         return escape(line.state_reason) or "Nothing is missing; it starts within seconds."
     return f"It waits: {' '.join(nearest)}"
+
+
+def condensed(missing: Sequence[str]) -> list[str]:
+    """What is missing, the same said of several checks said once: `3 checks are out of date and will be repeated.`"""
+    said = [(one, next((end for end in _OF_CHECKS if one.endswith(f": {end}.")), "")) for one in missing]
+    counted = Counter(end for _, end in said if end)
+    told: dict[str, None] = {}
+    for one, end in said:
+        many = counted[end] > 1 if end else False
+        told[f"{counted[end]} checks {_OF_CHECKS[end]}." if many else worded(one.replace(": ", " ") if end else one)] = None
+    return list(told)
 
 
 def worded(missing: str) -> str:

@@ -41,10 +41,9 @@ with components.card("All changes", approvals.summary(counted) or "none yet"):
     with listing.filters():
         state = st.selectbox(
             "State",
-            approvals.offered(counted, st.query_params.get("state", "")),
+            approvals.words(counted, st.query_params.get("state", "")),
             key="state",
             bind="query-params",
-            format_func=approvals.state_label(counted),
         )
         environment = st.selectbox(
             "Environment",

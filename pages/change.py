@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import change_acts, change_live, change_page, changes, components, identity, wiring
+from app import change_acts, change_cards, change_live, change_page, changes, components, identity, wiring
 from app.plain import escape
 from app.states import badge
 
 with wiring.reading() as look:
     identity.require(look, "change.read")
-    seen = change_page.read(look, st.query_params.get("change", ""))
+    seen = change_page.find(look, st.query_params.get("change", ""))
+if seen is None:
+    st.stop()
 
 line = seen.view.line
 with components.header(
@@ -19,7 +21,7 @@ with components.header(
     meta=changes.facts(seen.view, seen.now),
     back=("Approvals", "approvals"),
 ):
-    change_page.open_endpoint(seen)
+    change_cards.open_endpoint(seen)
     change_acts.draw(seen)
 if why := change_acts.why_not(seen):
     st.markdown(f":small[:gray[:material/info: {why}]]")
@@ -32,11 +34,11 @@ with main:
     change_live.progress(seen)
     change_page.plan_card(seen)
     change_page.since_card(seen)
-    change_page.evidence_card(seen)
+    change_cards.evidence_card(seen)
     change_page.course_and_impact(seen)
 with side:
-    change_page.reason_card(seen)
-    change_page.votes_card(seen)
+    change_cards.reason_card(seen)
+    change_cards.votes_card(seen)
     change_live.discussion(seen)
     change_live.timeline(seen)
 

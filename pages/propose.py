@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, proposal, times, wiring
+from app import components, identity, proposal, proposed, times, wiring
 
 with wiring.reading() as look:
     identity.require(look, "change.read")
@@ -15,7 +15,7 @@ title = "Propose a change" if start.editing is None else f"Edit change {start.ed
 with components.header(title, meta=f"drawn on what is live · {times.stamp(look.now)}", back=("Approvals", "approvals")):
     pass
 if not mine.may("change.propose"):
-    st.warning(
+    st.info(
         "**You may look, and not propose.** Contributors and operators propose; ask one of them, or an admin for the role.",
         icon=":material/front_hand:",
     )
@@ -23,7 +23,7 @@ if not mine.may("change.propose"):
 left, right = st.columns([2, 3], gap="small")
 with left:
     form = proposal.draw_form(proposal.kept(start))
-    found = proposal.outcome(start, form)
-    proposal.submit(proposal.kept(start), form, found)
+    found = proposed.of(start, form)
+    proposed.submit(proposal.kept(start), form, found)
 with right:
-    proposal.draw_outcome(start, form, found)
+    proposed.draw(start, form, found)
