@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from backend.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+TOKEN = "COUNTERSIGN_TOKEN"
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,17 @@ class Session:
     def actor(self) -> Actor:
         """Whom this command acts as. Refusal when the database is not ready or nobody is named."""
         self.require_ready()
-        if self._name is None:
+        if self._name is not None:
+            return self.backend.identities.act_as(self._name)
+        if TOKEN not in os.environ:
             raise Refusal(
                 "A command always acts as somebody.",
-                "Name a demo identity with `--as NAME`, or in COUNTERSIGN_AS.",
+                f"Put a token into {TOKEN}, or name a demo identity with `--as NAME` or in COUNTERSIGN_AS.",
                 code="no-identity",
             )
-        return self.backend.identities.act_as(self._name)
+        if (actor := self.backend.tokens.actor_of(os.environ[TOKEN].strip())) is None:
+            raise Refusal(f"The token in {TOKEN} is not good.", "Make another: `countersign token create`.", code="bad-token")
+        return actor
 
     @property
     def interval(self) -> timedelta:

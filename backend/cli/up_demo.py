@@ -26,7 +26,7 @@ def run(data: Path, port: int, rate: float, stop: Stop, *, as_json: bool) -> Non
 
 def waiting_change(setup: FlightsSetup, prepared: Prepared) -> Change | None:
     """Version 2 as a proposed change, where version 1 is live and nobody proposed it yet."""
-    waiting = setup.open_change(PRODUCTION)
+    waiting = setup.go_on()
     if waiting is not None or setup.live_version(PRODUCTION) != prepared.first:
         return waiting
     return setup.backend.changes.propose(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backend import bootstrap
 from backend.cli.output import emit
+from backend.cli.session import TOKEN
 from backend.cli.stopping import Stop
 from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded.mlflow import start_mlflow
@@ -29,6 +30,7 @@ def run(data: Path | None, port: int, stop: Stop, *, as_json: bool) -> None:
     with Supervisor(folder / "runtimes") as group:
         at = Ports(1) if settings.mlflow_url is None else None
         told = _variables(settings, folder, at)
+        stop.say("Preparing the data folder ...")
         _prepare(settings)
         stop.say("Starting the web app (about 5 s) ...")
         web = start_web(group, folder, port, told)
@@ -51,7 +53,8 @@ def _prepare(settings: Settings) -> None:
 
 def _variables(settings: Settings, folder: Path, at: Ports | None) -> dict[str, str]:
     """The settings as they were found, with the folder made absolute and with an MLflow of our own where there is none."""
-    found = {name: value for name, value in os.environ.items() if name.startswith("COUNTERSIGN_")}
+    mine = ("COUNTERSIGN_AS", TOKEN)
+    found = {name: value for name, value in os.environ.items() if name.startswith("COUNTERSIGN_") and name not in mine}
     found["COUNTERSIGN_DATA_DIR"] = str(folder)
     if at is not None:
         networks = [one for one in settings.allowed_networks.split(",") if one.strip()]

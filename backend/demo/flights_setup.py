@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from backend.changes.rows import Change
 from backend.core.errors import ExternalFailure
-from backend.delivery.rows import Endpoint, RouterRow, Server
+from backend.delivery.rows import Endpoint, Look, RouterRow, Server
 from backend.demo.by_hand import serve_by_hand
 from backend.demo.people import Cast
 from backend.demo.stack import Say, Stack
@@ -45,6 +45,8 @@ class FlightsSetup:
     def __init__(self, stack: Stack, say: Say) -> None:
         self.stack, self.backend, self.say = stack, stack.backend, say
         self.cast = Cast.of(stack.backend)
+        self._began = stack.backend.database.now()
+        self._waited = self._waiting()
 
     def run(self) -> Prepared:
         """All of it."""
@@ -107,6 +109,23 @@ class FlightsSetup:
             row = session.exec(select(Endpoint).where(Endpoint.name == name)).one()
             query = select(Change).where(Change.endpoint_id == row.id, col(Change.state).in_(OPEN))
             return session.exec(query.order_by(col(Change.number).desc())).first()
+
+    def go_on(self) -> Change | None:
+        """The change of production that waits, as it stood before this start.
+
+        The runtimes begin empty and at other addresses, and are repaired. Where a change was suspended by that and by nothing
+        else, it is drawn anew on what is live again.
+        """
+        change = self.open_change(PRODUCTION)
+        if change is None or change.state != "suspended" or self._waited in (None, (change.id, "suspended")):
+            return change
+        self.say(f"Drawing change {change.number} anew on what was started anew ...")
+        return self.backend.changes.rebase(self.cast.ana, change.number)
+
+    def _waiting(self) -> tuple[str, str] | None:
+        """The open change of production and its state; None where there is none."""
+        change = self.open_change(PRODUCTION) if self._endpoint(PRODUCTION) is not None else None
+        return (change.id, change.state) if change is not None else None
 
     # -- steps
 
@@ -187,6 +206,8 @@ class FlightsSetup:
             wait_for(f"a first look at {name}", lambda: self._endpoint(name, seen=True), why_not=lambda: self.reason(name))
             proposal = self.backend.endpoints.proposal(self.cast.ben, name)
             self.backend.endpoints.sign_off(self.cast.ben, name, base_digest=proposal.digest, versions=versions)
+        if endpoint is not None and endpoint.paused:
+            return  # somebody wants it so
         wait_for(f"{name} to be in sync", lambda: self._in_sync(name), why_not=lambda: self.reason(name))
 
     def _endpoint(self, name: str, *, seen: bool = False) -> Endpoint | None:
@@ -195,8 +216,13 @@ class FlightsSetup:
         return None if row is None or (seen and row.base_digest is None) else row
 
     def _in_sync(self, name: str) -> bool | None:
+        """Whether it was seen to be, since this start: what the database says of an earlier one is not true any more."""
         row = self._endpoint(name)
-        return True if row is not None and row.state == "in_sync" and row.proved_generation == row.generation else None
+        if row is None or row.state != "in_sync" or row.proved_generation != row.generation:
+            return None
+        with self.backend.database.read() as session:
+            look = session.get(Look, row.id)
+        return True if look is not None and look.seen_at is not None and look.seen_at >= self._began else None
 
     def _was_promoted(self, name: str, number: int) -> bool:
         with self.backend.database.read() as session:

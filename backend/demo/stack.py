@@ -59,6 +59,7 @@ class Stack:
         group = Supervisor(folder / "runtimes")
         group.open()
         try:
+            say("Preparing the data folder ...")
             at = Ports(1)
             group.hold(at)
             settings = _settings(folder, embedded_mlflow.address(at), observe_seconds)

@@ -227,11 +227,8 @@ def test_a_good_token_is_503_while_the_database_is_not_ready(asked: Api, monkeyp
 @SQLITE
 def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Database, tmp_path: Path) -> None:
     World(real_time_database)
-    countersign = CommandLine(
-        data_dir=str(tmp_path),
-        database_url=real_time_database.url.render_as_string(hide_password=False),
-        demo_identities="true",
-    )
+    url = real_time_database.url.render_as_string(hide_password=False)
+    countersign = CommandLine(data_dir=str(tmp_path), database_url=url, demo_identities="true")
     assert countersign("identity", "create", "ci", "--owner", "olga", by="otto").code == 0
     assert countersign("identity", "grant", "ci", "contributor", "--scope", "model:flight-delay", by="otto").code == 0
     assert countersign("identity", "create", "ci", "--owner", "olga", by="ana").error == "not-allowed"
@@ -240,7 +237,12 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
     (line,) = countersign("token", "list", by="olga").content["tokens"]
     assert (line["id"], line["identity"], line["state"]) == (made["id"], "ci", "active")
     assert made["text"] not in json.dumps(line)
+    with_token = CommandLine(data_dir=str(tmp_path), database_url=url, token=made["text"])
+    assert with_token("change", "list").code == 0, "a command acts by a token as well"
+    assert with_token("freeze", "set", "dev", "--reason", "x").error == "not-allowed"
+    assert countersign("change", "list").error == "no-identity"
     assert countersign("token", "revoke", made["id"], by="olga").code == 0
+    assert with_token("change", "list").error == "bad-token"
     assert countersign("token", "create", "x", "--lifetime", "9999d", by="olga").error == "bad-lifetime"
     assert "service" in countersign.text("identity", "list", by="otto")
     assert countersign("identity", "take-back", "ci", "contributor", "--scope", "model:flight-delay", by="otto").code == 0
