@@ -207,7 +207,7 @@ def _rollout(one: Running, seen: Seen) -> None:
         )
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.markdown(f":small[{shares}]  \n:small[:gray[{waits_for(walk, seen.at)}]]", width="stretch")
-            if change is not None and links.has("change"):
+            if change is not None:
                 links.to_change(change)
             else:
                 links.to_endpoint(one.endpoint)

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, components, fleet, fleet_timeline, links, listing, people, states, times, ways
+from app import charts, components, fleet, fleet_timeline, listing, people, states, times, ways
 from app.charts import plain
 from app.palette import Palette, current
 from app.plain import escape
@@ -165,7 +165,7 @@ def _generation(one: GenerationView, changes: Mapping[str, briefly.Named]) -> di
 
 def _open(one: GenerationView, changes: Mapping[str, briefly.Named], name: str) -> None:
     change = changes.get(one.change_id or "")
-    if change is not None and links.has("change"):
+    if change is not None:
         ways.go("change", change=change.number)
     ways.go("endpoint", endpoint=name, at=times.written(one.admitted_at))
 

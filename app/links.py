@@ -5,18 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from app import ways
-from app.wiring import ROOT
 from backend.changes.briefly import Named
-
-
-def has(file: str) -> bool:
-    """Whether this installation has a page of that name."""
-    return (ROOT / "pages" / f"{file}.py").exists()
 
 
 def to_change(change: Named | None, label: str = "") -> None:
     """A link to a change; nothing where there is none."""
-    if change is not None and has("change"):
+    if change is not None:
         said = label or f"Change {change.number}"
         st.page_link(ways.path("change"), label=said, icon=":material/rule:", query_params={"change": str(change.number)})
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from app import links, times
+from app import times
 from app.plain import escape
 from app.states import badge
 from backend.changes.queries import ChangeLine
@@ -33,8 +33,8 @@ def of_changes(rows: Iterable[ChangeLine], now: datetime) -> list[Need]:
             escape(one.title, 90),
             f"Vote on change {one.number} · {escape(one.endpoint)} · {escape(one.environment)}",
             badge("vote", "waiting", f"Due {times.age(one.decide_by, now)}") if one.decide_by else badge("vote", "waiting"),
-            "change" if links.has("change") else "endpoint",
-            (("change", str(one.number)),) if links.has("change") else (("endpoint", one.endpoint),),
+            "change",
+            (("change", str(one.number)),),
             one.decide_by,
         )
         for one in rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, dashboard, fleet, identity, links, policies, ways, wiring
+from app import components, dashboard, fleet, identity, policies, ways, wiring
 from app.live import live
 from backend.policy import queries
 
@@ -18,8 +18,7 @@ badges = dashboard.badges(standing, environments)
 with components.header("Overview", *badges, meta=dashboard.meta(standing, environments, look.now)):
     if mine.may("freeze.set") and st.button("Freeze starts", icon=":material/ac_unit:"):
         policies.ask_freeze([one.name for one in environments])
-    proposes = links.has("propose") and mine.may("change.propose")
-    if proposes and st.button("Propose a change", type="primary", icon=":material/add:"):
+    if mine.may("change.propose") and st.button("Propose a change", type="primary", icon=":material/add:"):
         ways.go("propose")
 
 live(dashboard.now)(environments)
