@@ -78,7 +78,7 @@ def fields(found: EndpointDetail) -> list[tuple[str, str, str, str]]:
     rows = [_row("Generation", str(line.generation), _proved(line.proved_generation), proved, known)]
     rows.append(_row("Champion", _named(champion) if champion else "none", _named(live) if live else "none",
                      champion is live, known))  # fmt: skip
-    for one in found.arms:
+    for one in [each for each in found.arms if each.role != "warm" or endpoint_words.is_warm(each)]:
         note = f":small[:gray[{endpoint_words.arm_note(one)}]]"
         seen = percent(one.seen_share) if one.seen_share is not None else ""
         wanted = percent(one.wanted_share) if one.role != "leaving" else "unloaded"

@@ -152,7 +152,7 @@ def facts(found: EndpointDetail, at: datetime) -> None:
         ("In this state", f"since {_brief(line.since, at)}"),
         ("Proved", f"generation {line.proved_generation}" if line.proved_generation else "nothing yet"),
     ]
-    if found.bake_until is not None:
+    if found.bake_until is not None and found.bake_until > at:
         rows.append(("Old versions", f"stay warm until {_brief(found.bake_until, at)}"))
     if found.failures:
         rows.append(("Failed attempts", f"{found.failures} in a row"))

@@ -38,14 +38,19 @@ def shares(parts: Mapping[int, int]) -> str:
 
 def wanted(found: EndpointDetail) -> str:
     """What the newest generation gives whom, as a sentence."""
-    return shares({one.version: one.wanted_share for one in found.arms if one.role in ("arm", "warm")})
+    return shares({one.version: one.wanted_share for one in found.arms if one.role == "arm" or is_warm(one)})
+
+
+def is_warm(one: ArmView) -> bool:
+    """Whether a previous version is still there: once its time is over it may go, and nobody misses it."""
+    return one.role == "warm" and one.seen_state not in (None, "not_loaded")
 
 
 def seen_now(found: EndpointDetail) -> str:
     """Who was last seen to get what, as a sentence."""
     if any(one.seen_share is None for one in found.arms):
         return "what it is was not seen lately"
-    return shares({one.version: one.seen_share or 0 for one in found.arms if one.role != "leaving"})
+    return shares({one.version: one.seen_share or 0 for one in found.arms if one.role == "arm" or is_warm(one)})
 
 
 def arm_note(one: ArmView) -> str:
@@ -176,7 +181,7 @@ class ProofWords:
 
 
 _SPEAKS = {
-    "configured": "versions, weights, settings",
+    "configured": "read back whole",
     "answers": "a request to every arm",
     "bytes": "storage, not memory",
     "behaviour": "recorded requests",
@@ -201,8 +206,8 @@ def _proof(kind: str, one: ProofView | None) -> ProofWords:
     if one.verdict == "ok":
         return ProofWords(kind, "ok" if one.holds else "stale", _SAW[kind](one.details), _SPEAKS[kind], age)
     if one.verdict == "failed":
-        return ProofWords(kind, "failed", escape(_capital(one.reason), 44), _SPEAKS[kind], age)
-    return ProofWords(kind, "impossible", escape(_capital(one.reason), 44), _SPEAKS[kind], age)
+        return ProofWords(kind, "failed", escape(_capital(one.reason), 32), _SPEAKS[kind], age)
+    return ProofWords(kind, "impossible", escape(_capital(one.reason), 32), _SPEAKS[kind], age)
 
 
 def _configured_saw(details: Mapping[str, object]) -> str:

@@ -117,9 +117,8 @@ def _test(line: ServerLine) -> None:
         st.rerun()
     status.update(label="It did not answer as it should", state="error", expanded=True)
     st.markdown(
-        f":small[Check that it runs, that **{escape(line.upstream, 120)}** and the addresses in its settings are right, that "
-        "this machine may reach them, and that the credential is the one it asks for. Then test again; nothing else needs to "
-        "be done.]"
+        f":small[If it stays so: check that it runs, that **{escape(line.upstream, 120)}** and the addresses in its "
+        "settings are right, that this machine may reach them, and that the credential is right. Then test again.]"
     )
 
 

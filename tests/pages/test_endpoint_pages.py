@@ -177,6 +177,14 @@ def test_a_paused_endpoint_can_be_resumed_and_not_repaired(full_page: Open) -> N
     ]  # fmt: skip
 
 
+def test_a_previous_version_whose_time_is_over_is_no_difference(full_page: Open) -> None:
+    """It was kept warm, and was taken off when that time was over."""
+    test = full_page("endpoint", "olga", endpoint=TAXI_STAGING)
+    table = next(one.value for one in test.table if "Desired" in one.value)
+    assert table["Verdict"].str.contains("Equal").all()
+    assert "Once resumed, version 2 gets 100 %." in words(test)
+
+
 def test_the_way_back_is_said_in_absolute_words(full_page: Open) -> None:
     test = full_page("endpoint", "olga", endpoint=TAXI_PRODUCTION)
     press(test, "Roll back to version 1")
@@ -262,7 +270,7 @@ def test_a_server_that_does_not_answer_says_what_to_check(full_page: Open) -> No
     test = full_page("server", "olga", server="serving-down")
     press(test, "Test the connection")
     assert "cannot be reached" in test.error[0].value
-    assert "Check that it runs" in words(test)
+    assert "check that it runs" in words(test)
     assert not test.exception
 
 
