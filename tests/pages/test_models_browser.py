@@ -110,7 +110,7 @@ def test_an_archive_is_uploaded_and_a_bad_one_is_refused_with_what_was_kept(
         for file in (bad, good):
             seen.page.locator("input[type=file]").set_input_files(file)
             expect(seen.page.get_by_text(file.name).first).to_be_visible()
-            seen.drawn().page.get_by_role("button", name="Upload", exact=True).last.click()
+            seen.drawn().page.get_by_test_id("stChatInputSubmitButton").click()
             expect(seen.page.get_by_text(f"{file.name} is being taken in")).to_be_visible(timeout=30_000)
             seen.drawn()
         expect(seen.page.get_by_text("../../evil").first).to_be_visible(timeout=30_000)
