@@ -134,6 +134,7 @@ def test_a_hostile_card_is_written_previewed_and_shown_and_runs_nothing(chromium
         expect(seen.page.get_by_role("paragraph").filter(has_text="end of the card")).to_be_visible()
         harmless(seen)
         seen.open(f"/card?model={FLIGHTS}", title="Card")
+        expect(seen.page.get_by_text("check_circle: Approved]").first).to_be_attached()
         expect(seen.page.get_by_text("<script>window.ran = 9</script> *hostile*")).to_be_visible()
         assert seen.wrong == []
 
