@@ -130,7 +130,7 @@ def test_a_hostile_card_is_written_previewed_and_shown_and_runs_nothing(chromium
         harmless(seen)
         seen.page.get_by_role("button", name="Save").click()
         seen.drawn(FLIGHTS)
-        expect(seen.page.get_by_text("Saved as revision 3")).to_be_visible()
+        expect(seen.page.get_by_text("revision 3 by Ana")).to_be_visible(timeout=30_000)
         expect(seen.page.get_by_role("paragraph").filter(has_text="end of the card")).to_be_visible()
         harmless(seen)
         seen.open(f"/card?model={FLIGHTS}", title="Card")
