@@ -48,7 +48,7 @@ from backend.delivery.routers.memory_world import MemoryRouterWorld
 from backend.delivery.rows import Endpoint, Package, Server
 from backend.delivery.targets import memory_server
 from backend.delivery.targets.memory_server import MemoryServer
-from backend.evidence import runner
+from backend.evidence import process
 from backend.evidence.gates.names import gate_type
 from backend.evidence.process import Outcome
 from backend.evidence.wire import Order, result_of
@@ -154,7 +154,7 @@ class _Story:
         ):
             self.backend = bootstrap.install(settings)
         around.callback(self.backend.close)
-        around.enter_context(mock.patch.object(runner.process, "run", self._check))
+        around.enter_context(mock.patch.object(process, "run", self._check))
         for files in (memory_server, memory_state):  # nobody else reads them yet, so that they need no second file
             around.enter_context(mock.patch.object(files, "_replace", lambda path, text: path.write_text(text)))
         around.enter_context(mock.patch.object(onnx_signature, "_read_apart", lambda model: onnx_graph.describe(str(model))))
@@ -273,7 +273,7 @@ class _Story:
         withdrawn = self.propose(PRODUCTION, 4, "WITHDRAWN")
         self.backend.changes.withdraw(self.ana, withdrawn, "I try it in staging first, as Carla asked.")
         self._suspends()
-        self.clock.ago(hours=30)
+        self.clock.ago(hours=24, minutes=30)  # results are good for a day, so that these have just gone stale
         self.propose(PRODUCTION, 3, "STALE", share=2_500)
 
     def _suspends(self) -> None:

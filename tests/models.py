@@ -27,7 +27,7 @@ def add_model(offset: float = 1.0, width: int = 2) -> onnx.ModelProto:
 
 def text_model() -> onnx.ModelProto:
     """`same = text`, `twice = number * 2` over one text, one INT64 and one BOOL column."""
-    column = ["batch", 1]
+    column: list[str | int | None] = ["batch", 1]
     graph = helper.make_graph(
         [
             helper.make_node("Identity", ["text"], ["same"]),
