@@ -15,6 +15,7 @@ from backend.registry.compare import Comparison, Row, compare
 MOST = 5
 """More columns than these cannot be read beside each other; the command line and the file take ten."""
 _MOST_ROWS = 60
+_OF_FILES = ("Signature", "Dependencies")
 _SECTIONS: tuple[tuple[str, str, Callable[[Comparison], Sequence[Row]]], ...] = (
     ("Metrics", "the better one is marked where the name tells which way is better", lambda found: found.metrics),
     ("Parameters", "of the run", lambda found: found.params),
@@ -86,15 +87,19 @@ def draw(found: Comparison, *, all_rows: bool) -> None:
     """Every section that has something to say."""
     columns = [f"v{page.told.number}" for page in found.versions]
     said = False
+    unregistered = [page.told.number for page in found.versions if page.registered is None]
     for title, note, of in _SECTIONS:
+        if unregistered and title in _OF_FILES:
+            continue  # one of them is not known, which is no difference
         shown = [row for row in of(found) if all_rows or row.differs]
         if shown:
             said = True
             _section(title, note, columns, shown)
-    unregistered = [page.told.number for page in found.versions if page.registered is None]
     if unregistered:
         named = ", ".join(f"v{one}" for one in unregistered)
-        st.markdown(f":small[:gray[{named} is not registered: its signature and dependencies are not known here.]]")
+        st.markdown(
+            f":small[:gray[{named} is not registered: what its files say (signature, dependencies) cannot be compared.]]"
+        )
     if not said:
         components.empty("Nothing differs", "These versions say the same of everything that is compared.", icon="drag_handle")
 
@@ -114,7 +119,7 @@ def show(found: Comparison | None) -> None:
         components.empty("Choose two versions", why, icon="compare_arrows")
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        everything = st.toggle(f"{equal(found)} equal fields", key="equal", bind="query-params")
+        everything = st.toggle(f"Equal fields ({equal(found)})", key="equal", bind="query-params")
         _download(found)
     draw(found, all_rows=everything)
 

@@ -18,7 +18,6 @@ from backend.registry.intakes import IntakeView
 
 _LATEST = timedelta(days=7)
 _MOST_OFFERED = 50
-_UPLOADS = "intakes.uploads"
 _NONE = "Choose a model, or write its name"
 
 
@@ -60,7 +59,11 @@ def from_registry(models: Sequence[str], model: str, number: str) -> None:
 
 
 def from_file(models: Sequence[str], model: str) -> None:
-    """Makes an archive a new version in MLflow and registers it."""
+    """Makes an archive a new version in MLflow and registers it.
+
+    A field of chat, because Streamlit's own field for files calls itself presentational and has a label: axe-core minds. It
+    is empty again once it was sent, so that nothing is handed in twice by accident.
+    """
     limit = megabytes(most_bytes())
     settings = wiring.backend().settings
     st.markdown(
@@ -69,17 +72,20 @@ def from_file(models: Sequence[str], model: str) -> None:
         f"{settings.upload_max_entries:,} files; larger ones go by “countersign model upload”."
     )
     name = _model(models, model, key="upload")
-    file = st.file_uploader(
-        "Archive",
-        key=f"archive.{st.session_state.setdefault(_UPLOADS, 0)}",
-        type=["zip", "tar", "gz", "tgz"],
+    sent = st.chat_input(
+        "Attach the archive, and say what is new in it (MLflow shows that)",
+        key="archive",
+        max_chars=500,
+        accept_file=True,
+        file_type=["zip", "tar", "gz", "tgz"],
         max_upload_size=max(1, most_bytes() >> 20),
-        help="It is looked at before anything reaches MLflow: no links, no paths that leave their folder, no bombs.",
+        disabled=not name,
     )
-    said = st.text_input("Description (MLflow shows it)", key="said", max_chars=500, placeholder="Retrained on June and July")
-    clicked = st.button("Upload", type="primary", icon=":material/upload:", key="upload.go", disabled=not (name and file))
-    if clicked and name and file is not None:
-        _begin(lambda: _upload(name, file, said or ""), escape(file.name, 60))
+    if sent is not None and not sent.files:
+        st.warning("**Nothing was started: no archive was attached.** Attach it with the clip, then send again.")
+    elif sent is not None and name:
+        file = sent.files[0]
+        _begin(lambda: _upload(name, file, sent.text or ""), escape(file.name, 60))
 
 
 def without_registry() -> None:
@@ -99,9 +105,7 @@ def of_model(look: wiring.Reading, model: str) -> None:
 
 
 def _upload(model: str, file: Any, said: str) -> None:
-    """Starts it, and empties the field: the same file is not to be handed in twice by accident."""
     wiring.backend().intake.upload(identity.current(), model, file, file.name, description=said)
-    st.session_state[_UPLOADS] += 1
 
 
 def latest(model: str | None = None) -> None:

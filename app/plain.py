@@ -15,6 +15,9 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~$:&=^@/])")
 _DIRECTIVE = re.compile(
     r":(?=(?:red|orange|yellow|blue|green|violet|gray|grey|primary|rainbow|small|color|material|streamlit|shimmer)\b)", re.I
 )
+_ICON = re.compile(r"\\:(?=material|streamlit)", re.I)
+_APART = "\\:\u2060"
+"""Streamlit looks for icons in the text after Markdown was read, where a backslash is gone: a word joiner keeps it from one."""
 _BLANK = re.compile(r"\n[ \t]*\n")
 _DEFINITION = re.compile(r"\]:")
 _PICTURE = re.compile(r"!\[")
@@ -25,7 +28,7 @@ def escape(text: object, limit: int = 300) -> str:
     """One line of text for use inside Markdown: every mark is literal, control and direction characters are shown as `?`."""
     shown = "".join(_visible(one) for one in str(text).replace("\n", " "))
     shown = shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
-    return _SPECIAL.sub(r"\\\1", shown)
+    return _ICON.sub(lambda _: _APART, _SPECIAL.sub(r"\\\1", shown))
 
 
 def lines(text: str, limit: int = 10_000) -> str:
@@ -39,7 +42,7 @@ def card(text: str) -> str:
     Raises nothing: whatever the text holds, something harmless is returned, cut at 200,000 characters.
     """
     kept = "".join(one if one in "\n\t" else _visible(one) for one in text[:LONGEST_CARD].replace("\r\n", "\n"))
-    kept = _DIRECTIVE.sub(r"\:", kept)
+    kept = _ICON.sub(lambda _: _APART, _DIRECTIVE.sub(r"\:", kept))
     return _without_pictures(kept)
 
 

@@ -53,6 +53,11 @@ def more(found: Whole, mine: identity.Rights) -> None:
         _do(next((one for one, label in does.items() if label == shown), None), found)
 
 
+def counted(found: Whole) -> str:
+    """How many endpoints there are, in words."""
+    return f"{len(found.placements)} endpoint{'' if len(found.placements) == 1 else 's'}"
+
+
 def placements(found: Whole) -> None:
     """Every endpoint of the model, each to be opened."""
     if not found.placements:

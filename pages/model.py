@@ -64,7 +64,7 @@ with side:
             steps.register(found, mine)
             components.table(version_facts.facts(found, look), None, alt="Facts of this version", tight=(0,))
             components.digests(version_facts.whole_values(found), "Whole values")
-    with components.card("Where it runs", f"{len(found.placements)} endpoints"):
+    with components.card("Where it runs", steps.counted(found)):
         steps.placements(found)
     with components.card("Aliases", "in MLflow"):
         steps.aliases(found, look.now)

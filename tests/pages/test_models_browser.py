@@ -110,7 +110,7 @@ def test_an_archive_is_uploaded_and_a_bad_one_is_refused_with_what_was_kept(
         for file in (bad, good):
             seen.page.locator("input[type=file]").set_input_files(file)
             expect(seen.page.get_by_text(file.name).first).to_be_visible()
-            seen.drawn().page.get_by_role("button", name="Upload", exact=True).last.click()
+            seen.drawn().page.get_by_test_id("stChatInputSubmitButton").click()
             expect(seen.page.get_by_text(f"{file.name} is being taken in")).to_be_visible(timeout=30_000)
             seen.drawn()
         expect(seen.page.get_by_text("../../evil").first).to_be_visible(timeout=30_000)
@@ -130,10 +130,11 @@ def test_a_hostile_card_is_written_previewed_and_shown_and_runs_nothing(chromium
         harmless(seen)
         seen.page.get_by_role("button", name="Save").click()
         seen.drawn(FLIGHTS)
-        expect(seen.page.get_by_text("Saved as revision 3")).to_be_visible()
+        expect(seen.page.get_by_text("revision 3 by Ana")).to_be_visible(timeout=30_000)
         expect(seen.page.get_by_role("paragraph").filter(has_text="end of the card")).to_be_visible()
         harmless(seen)
         seen.open(f"/card?model={FLIGHTS}", title="Card")
+        expect(seen.page.get_by_text("check_circle: Approved]").first).to_be_attached()
         expect(seen.page.get_by_text("<script>window.ran = 9</script> *hostile*")).to_be_visible()
         assert seen.wrong == []
 
