@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def _told(what: str, seconds: list[float]) -> list[Figure]:
 
 def _rank(values: tuple[float, ...], share: float) -> float:
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+    return ordered[max(0, ceil(len(ordered) * share) - 1)]
 
 
 def _ratios(figures: list[Figure]) -> dict[str, float]:

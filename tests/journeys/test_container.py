@@ -218,8 +218,8 @@ def test_the_composition_starts_answers_its_health_checks_and_stops_when_it_is_t
     for service, process in (("ui", ui), ("worker", worker), ("mlflow", mlflow)):
         machine.wait_healthy(service, process)
     url = f"http://127.0.0.1:{machine.ports['8501']}"
-    assert httpx.get(f"{url}/api/v1/ready", trust_env=False).json() == {"ready": True, "lacks": None}
-    assert "<title>" in httpx.get(url, trust_env=False).text
+    assert httpx.get(f"{url}/api/v1/ready", trust_env=False, timeout=60).json() == {"ready": True, "lacks": None}
+    assert "<title>" in httpx.get(url, trust_env=False, timeout=60).text
     _asked_by_token(machine, url)
     if machine.user is not None:
         assert {_owner(process.pid) for process in (ui, worker, mlflow)} == {machine.user}
@@ -234,7 +234,7 @@ def _asked_by_token(machine: Machine, url: str) -> None:
     made = machine.run("ui", entry, log="token")
     assert made.wait(timeout=120) == 0, machine.log("token")
     token = json.loads(machine.log("token").splitlines()[-1])["token"]["text"]
-    answer = httpx.get(f"{url}/api/v1/me", headers={"authorization": f"Bearer {token}"}, trust_env=False)
+    answer = httpx.get(f"{url}/api/v1/me", headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
     assert answer.json()["roles"] == ["contributor"]
 
 

@@ -68,9 +68,9 @@ def test_up_serves_pages_api_and_worker_and_ctrl_c_ends_all_of_it(tmp_path: Path
         url = wait_for(process, tmp_path, r"Open (http://\S+)")[1]
         told = json.loads(wait_for(process, tmp_path, r"\{.*\}\n", "answer")[0])
         assert told["web"] == url
-        assert httpx.get(f"{url}/api/v1/ready", trust_env=False).json()["ready"] is True
-        assert httpx.get(f"{url}/api/v1/models", trust_env=False).status_code == 401
-        assert "<title>" in httpx.get(url, trust_env=False).text
+        assert httpx.get(f"{url}/api/v1/ready", trust_env=False, timeout=60).json()["ready"] is True
+        assert httpx.get(f"{url}/api/v1/models", trust_env=False, timeout=60).status_code == 401
+        assert "<title>" in httpx.get(url, trust_env=False, timeout=60).text
         assert len(below(data)) >= 3
         with running(data, "up", "--data", str(tmp_path / "other"), "--port", url.rpartition(":")[2]) as second:
             assert second.wait(timeout=60) == 2
@@ -101,7 +101,7 @@ def test_ui_becomes_the_web_app_and_listens_on_loopback_alone(tmp_path: Path) ->
         assert "will not listen on 0.0.0.0" in (tmp_path / "said").read_text()
     with running(tmp_path, "ui", "--data", str(tmp_path / "data"), "--port", "0") as process:
         url = wait_for(process, tmp_path, r"URL: (http://\S+)", "answer")[1]
-        assert httpx.get(f"{url}/api/v1/ready", trust_env=False).json() == {"ready": False, "lacks": "no-database"}
+        assert httpx.get(f"{url}/api/v1/ready", trust_env=False, timeout=60).json() == {"ready": False, "lacks": "no-database"}
         assert not (tmp_path / "data").exists(), "a look makes no database"
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=60)
