@@ -101,7 +101,6 @@ def _vote_row(seen: Seen, one: VoteView) -> tuple[str, str]:
 
 def open_endpoint(seen: Seen) -> None:
     """The way to the endpoint's own page."""
-    if ways.known("endpoint"):
-        st.page_link(
-            ways.path("endpoint"), label="Endpoint", icon=":material/lan:", query_params={"endpoint": seen.view.line.endpoint}
-        )
+    st.page_link(
+        ways.path("endpoint"), label="Endpoint", icon=":material/lan:", query_params={"endpoint": seen.view.line.endpoint}
+    )

@@ -43,8 +43,3 @@ def returned(*foreign: str) -> None:
         return
     st.query_params.from_dict(st.session_state.get(_LEFT, {}))
     st.rerun()  # filters take what the address says only at the beginning of a run
-
-
-def known(file: str) -> bool:
-    """Whether this build has that page."""
-    return (ROOT / "pages" / f"{file}.py").exists()

@@ -161,6 +161,8 @@ class Standing:
             return f"Nobody has seen {endpoint.name} lately: {endpoint.state_reason}"
         if endpoint.proved_generation != endpoint.generation:
             return f"Waits until generation {endpoint.generation} of {endpoint.name} is proved."
+        if self.change.base_digest != endpoint.base_digest and endpoint.state == "in_sync":
+            return f"What is live on {endpoint.name} is not what this was drawn on."
         if self.change.base_digest != endpoint.base_digest:
             return f"Waits until {endpoint.name} is in sync; it is {endpoint.state.replace('_', ' ')}."
         return ""

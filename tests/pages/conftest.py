@@ -115,11 +115,3 @@ def press(test: AppTest, label: str) -> None:
 def offered(test: AppTest, label: str) -> bool:
     """Whether a button of that name can be clicked."""
     return any(one.label == label and not one.disabled for one in test.button)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Until the pages are whole their tests run with the slow ones: the shell alone is not what `make test` speaks of."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.slow)
