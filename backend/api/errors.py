@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import structlog
@@ -125,7 +126,7 @@ def _unreadable(_request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _http(_request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     """What the framework itself answers: no such path, no such method, a body that is no JSON."""
     assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
     told = {
@@ -135,7 +136,17 @@ def _http(_request: Request, error: Exception) -> JSONResponse:
     code, message, remedy = told.get(error.status_code, ("bad-request", "This cannot be read.", "Send one JSON object."))
     found = answer(error.status_code, code, message, remedy)
     found.headers.update(error.headers or {})
+    if error.status_code == 405:
+        found.headers["allow"] = ", ".join(_methods(request))
     return found
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that the path takes; the framework names those of one of its routes alone."""
+    path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
+    told: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    fits = (each for each in told if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", each), path))
+    return sorted({method.upper() for each in fits for method in told[each]})
 
 
 def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
