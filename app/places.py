@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import components, listing, server_forms, server_view, times, ways
+from app import components, listing, moves, server_forms, server_view, times, ways
 from app.identity import DOES, Rights
 from app.plain import escape
 from backend.access.rules import ACTIONS, ROLES
@@ -22,7 +22,7 @@ _SERVERS: dict[str, Any] = {
     "Observed": st.column_config.NumberColumn(width=80),
     "Answered": st.column_config.TextColumn("Last answered", width=124),
     "Credential": st.column_config.TextColumn(width=90),
-    "Error": st.column_config.TextColumn("Last pass", width=320),
+    "Error": st.column_config.TextColumn("What to know", width=320),
 }
 _KINDS = {
     "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
@@ -51,13 +51,14 @@ def servers(rows: Sequence[ServerLine], mine: Rights, now: datetime) -> None:
         ways.open_detail("server", server=rows[chosen].name)
 
 
-def routers(rows: Sequence[RouterLine], mine: Rights) -> None:
+def routers(rows: Sequence[RouterLine], mine: Rights, now: datetime) -> None:
     """Every router, with what can be done about it."""
     with components.card("Routers", f"{len(rows)}, by name; they split the traffic of endpoints") as head:
         if mine.may("server.register") and head.button("Register a router", icon=":material/add:"):
             server_forms.ask_register("router")
         for one in rows:
             _router(one, mine)
+            moves.card(one, mine, now)
         if not rows:
             components.empty(
                 "No router is registered yet",
@@ -75,7 +76,7 @@ def _server(one: ServerLine, now: datetime) -> dict[str, Any]:
         "Observed": one.endpoints - one.managed,
         "Answered": times.age(one.seen_at, now) if one.seen_at else "not yet",
         "Credential": "sealed" if one.has_credential else "none",
-        "Error": one.last_error or "",
+        "Error": "A move waits for a second person" if one.move is not None else one.last_error or "",
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import streamlit as st
 from pydantic import BaseModel
 
-from app import feedback, forms, identity, ways, wiring
+from app import feedback, forms, identity, moves, ways, wiring
 from app.plain import escape
 from backend.delivery.queries import RouterLine, ServerLine
 from backend.delivery.routers.names import ROUTERS, router_type
@@ -88,7 +88,8 @@ def ask_edit(line: ServerLine | RouterLine) -> None:
 def _edit(what: Kind, line: ServerLine | RouterLine) -> None:
     key = f"edit.{line.id}.{line.revision}"
     st.markdown(
-        f":small[:gray[{escape(line.name)}, {escape(product(line.kind))}. Once saved, every endpoint on it is looked at anew.]]"
+        f":small[:gray[{escape(line.name)}, {escape(product(line.kind))}. Once saved, every endpoint on it is looked at anew. "
+        "Where managed endpoints that need approvals stand on it, another place waits until a second person confirms it.]]"
     )
     label, hint = _WHERE[what]
     begun = line.upstream if isinstance(line, ServerLine) else line.public_url
@@ -106,15 +107,19 @@ def _edit(what: Kind, line: ServerLine | RouterLine) -> None:
         "revision": line.revision, "settings": settings.model_dump(mode="json"), "credential": credential or None,
         "forget_credential": forget,
     }  # fmt: skip
-    feedback.act(lambda: _save(what, line.name, (where or "").strip(), given), f"{escape(line.name)} is saved.")
+    with feedback.shown() as outcome:
+        waits = _save(what, line.name, (where or "").strip(), given)
+    if outcome.ok:
+        feedback.done(moves.after_edit(line.name, waits=waits))
+        st.rerun()
 
 
-def _save(what: Kind, name: str, where: str, given: Mapping[str, Any]) -> None:
+def _save(what: Kind, name: str, where: str, given: Mapping[str, Any]) -> bool:
+    """Saves it; returns whether it is a move that waits for a second person."""
     servers = wiring.backend().servers
     if what == "server":
-        servers.edit(identity.current(), name, upstream=where, **given)
-    else:
-        servers.edit_router(identity.current(), name, public_url=where, **given)
+        return servers.edit(identity.current(), name, upstream=where, **given).move is not None
+    return servers.edit_router(identity.current(), name, public_url=where, **given).move is not None
 
 
 def ask_remove(line: ServerLine | RouterLine) -> None:

@@ -74,6 +74,8 @@ def tags(page: Page, now: datetime) -> list[str]:
     told = [tag(f"{page.line.managed} managed", "verified_user", "blue")] if page.line.managed else []
     if page.line.endpoints > page.line.managed:
         told.append(badge("mode", "observe", f"{page.line.endpoints - page.line.managed} observed"))
+    if page.line.move is not None:
+        told.append(tag("A move waits", "move_location", "orange"))
     if page.line.last_error:
         told.append(badge("endpoint", "unreachable", "Last pass failed"))
     return told

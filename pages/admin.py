@@ -42,7 +42,7 @@ with rules:
         policies.freezes_card(freezes, in_force, lifts=mine.may("freeze.lift"))
 with hosts:
     places.servers(runtimes, mine, look.now)
-    places.routers(edges, mine)
+    places.routers(edges, mine, look.now)
 with who:
     main, side = components.main_and_side()
     with main:

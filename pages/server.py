@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import adopt_form, components, identity, server_forms, server_view, ways, wiring
+from app import adopt_form, components, identity, moves, server_forms, server_view, ways, wiring
 from app.plain import escape
 
 name = st.query_params.get("server", "")
@@ -26,6 +26,7 @@ with components.header(escape(name), *tags, meta=server_view.meta(page.line, loo
     if mine.may("endpoint.create") and st.button("Adopt an endpoint", type="primary", icon=":material/add:"):
         adopt_form.ask(name)
 
+moves.card(page.line, mine, look.now)
 left, right = components.pair()
 with left:
     server_view.test_card(page, mine, look.now)

@@ -10,6 +10,7 @@ from backend.access.service import DEMO
 from backend.bootstrap import Backend
 from backend.core.errors import ExternalFailure
 from backend.delivery.fleet import RANKS
+from backend.delivery.queries import servers
 from backend.delivery.rows import ENDPOINT_STATES
 from tests import installations
 from tests.installations import APAC, EU, OBSERVED, PRODUCTION, TAXI_PRODUCTION, TAXI_STAGING
@@ -279,6 +280,25 @@ def test_who_may_not_test_is_told_who_may(full_page: Open) -> None:
     assert "for operators and admins" in words(test)
     for label in ("Test the connection", "Edit", "Forget", "Adopt an endpoint"):
         assert not offered(test, label), label
+
+
+def test_a_move_under_production_waits_for_somebody_else(full_page: Open, full: Backend) -> None:
+    olga, place = full.identities.act_as("olga"), "127.0.0.1:9"
+    with full.database.read() as session:
+        line = next(one for one in servers(session) if one.name == "serving-a")
+    full.servers.edit(olga, "serving-a", revision=line.revision, upstream=place)
+    for identity, may in (("olga", False), ("otto", True)):
+        test = full_page("server", identity, server="serving-a")
+        said = words(test)
+        assert "A move waits for a second person" in said
+        assert (place in said, "flight-delay" in said) == (True, True)
+        assert (offered(test, "Confirm the move"), offered(test, "Give it up")) == (may, True)
+    assert "Confirm the move" not in words(full_page("server", "ana", server="serving-a"))
+    assert "A move waits" in words(full_page("admin", "otto"))
+    press(test, "Give it up")
+    with full.database.read() as session:
+        after = next(one for one in servers(session) if one.name == "serving-a")
+    assert (after.move, after.upstream) == (None, line.upstream)
 
 
 def test_a_server_is_registered_by_the_form_of_its_own_settings(page: Open, backend: Backend) -> None:
