@@ -73,8 +73,8 @@ def test_the_list_says_what_is_live_where_and_what_is_registered(full_page: Open
     assert len(rows[TAXI]["Live"]) > 2
     assert rows[CHURN]["Live"][0].startswith("production v1")
     assert rows[FLIGHTS]["Registered"] == "4 of 5"
-    assert rows[BAGS]["Flag"] == ["Pickled"]
-    assert rows[BAGS]["Live"] == []
+    assert list(rows[BAGS]["Flag"]) == ["Pickled"]
+    assert list(rows[BAGS]["Live"]) == []
 
 
 @pytest.mark.parametrize(
