@@ -75,7 +75,7 @@ def see(reading: Reading, environments: Sequence[EnvironmentView]) -> Seen:
     """Everything in one consistent look; what may not be read is None."""
     mine = identity.rights(reading)
     session, at = reading.session, reading.now
-    found = queries.fleet(session, Filters(), now=at, interval=fleet.interval(), limit=FLEET)
+    found = queries.fleet(session, Filters(), now=at, interval=wiring.interval(), limit=FLEET)
     running = rollouts.running(session, limit=ROLLOUTS)
     newest = _newest(session) if mine.may("audit.read") else None
     standing = fleet.standing(reading)
@@ -104,10 +104,10 @@ def waiting(reading: Reading, mine: Rights, environments: Sequence[EnvironmentVi
     """What needs whoever looks, most urgent first: endpoints nobody can vouch for, votes, sign-offs, freezes, policies."""
     operates = mine.may("endpoint.repair")
     troubled = queries.fleet(
-        reading.session, Filters(state="troubled"), now=reading.now, interval=fleet.interval(), limit=20
+        reading.session, Filters(state="troubled"), now=reading.now, interval=wiring.interval(), limit=20
     ).rows if operates else ()  # fmt: skip
     observed = queries.fleet(
-        reading.session, Filters(mode="observe"), now=reading.now, interval=fleet.interval(), limit=20
+        reading.session, Filters(mode="observe"), now=reading.now, interval=wiring.interval(), limit=20
     ).rows if mine.may("endpoint.sign_off") else ()  # fmt: skip
     alone = {one.name for one in environments if one.policy.approvals_needed == 0}
     me = identity.current().id

@@ -25,7 +25,7 @@ from backend.rollouts.queries import RolloutView
 def find(look: Reading, name: str) -> EndpointDetail | None:
     """The endpoint that an address names; None where there is none."""
     try:
-        return queries.endpoint(look.session, name, now=look.now, interval=fleet.interval())
+        return queries.endpoint(look.session, name, now=look.now, interval=wiring.interval())
     except NotFound:
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import streamlit as st
@@ -30,24 +30,19 @@ _EXPORTED = (
 )  # fmt: skip
 
 
-def interval() -> timedelta:
-    """How often the worker looks at every server."""
-    return timedelta(seconds=wiring.backend().settings.observe_seconds)
-
-
 def page(look: Reading, filters: Filters, after: str) -> EndpointPage:
     """Fifty endpoints, worst first."""
-    return fleet.fleet(look.session, filters, now=look.now, interval=interval(), after=after, limit=PAGE)
+    return fleet.fleet(look.session, filters, now=look.now, interval=wiring.interval(), after=after, limit=PAGE)
 
 
 def counts(look: Reading, filters: Filters) -> Mapping[str, int]:
     """Endpoints by state as shown, of those that the other filters let through."""
-    return fleet.counts(look.session, filters, now=look.now, interval=interval())
+    return fleet.counts(look.session, filters, now=look.now, interval=wiring.interval())
 
 
 def standing(look: Reading) -> fleet.Standing:
     """How the whole fleet stands."""
-    return fleet.standing(look.session, now=look.now, interval=interval())
+    return fleet.standing(look.session, now=look.now, interval=wiring.interval())
 
 
 def ordered(found: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -145,7 +140,7 @@ def _everything(look: Reading, filters: Filters) -> list[EndpointLine]:
     found: list[EndpointLine] = []
     after: str | None = ""
     while after is not None and len(found) < MOST_EXPORTED:
-        part = fleet.fleet(look.session, filters, now=look.now, interval=interval(), after=after, limit=200)
+        part = fleet.fleet(look.session, filters, now=look.now, interval=wiring.interval(), after=after, limit=200)
         found, after = [*found, *part.rows], part.after
     return found
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import streamlit as st
 
-from app import components, feedback, identity, menu, wiring
+from app import components, feedback, identity, menu, ways, wiring
 from backend.core import context
 from backend.core.columns import new_id
 from backend.core.errors import CountersignError
@@ -37,6 +37,7 @@ def page_to_draw() -> st.Page:
         if actor is None:
             return menu.instead(identity.picker, "Sign in")
         page = menu.pages()
+        ways.here(page.url_path or menu.PAGES[0].file)
     except Exception as error:
         return menu.instead(partial(_not_ready, error), "Not ready")
     identity.switcher(actor)

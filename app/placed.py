@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import streamlit as st
@@ -20,15 +19,10 @@ _MOST_PILLS = 3
 _URGENCY: tuple[Tone, ...] = ("red", "orange", "blue", "violet", "gray", "green")
 
 
-def interval() -> timedelta:
-    """Between two looks at a server that is in sync; what is much older is stale."""
-    return timedelta(seconds=wiring.backend().settings.observe_seconds)
-
-
 def by_model(reading: wiring.Reading, models: Sequence[str]) -> dict[str, list[EndpointLine]]:
     """Endpoints of these models, by model."""
     found: dict[str, list[EndpointLine]] = {}
-    for one in of_models(reading.session, models, now=reading.now, interval=interval()):
+    for one in of_models(reading.session, models, now=reading.now, interval=wiring.interval()):
         found.setdefault(one.model, []).append(one)
     return found
 

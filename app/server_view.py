@@ -47,7 +47,7 @@ def find(look: Reading, name: str) -> Page | None:
     line = next((one for one in servers(look.session) if one.name == name), None)
     if line is None:
         return None
-    found = queries.fleet(look.session, Filters(server=name), now=look.now, interval=fleet.interval(), limit=SHOWN)
+    found = queries.fleet(look.session, Filters(server=name), now=look.now, interval=wiring.interval(), limit=SHOWN)
     return Page(line, found.rows, found.after is not None, unmanaged(look.session, name))
 
 

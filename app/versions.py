@@ -58,7 +58,7 @@ def whole(look: wiring.Reading, name: str, version: str) -> Whole:
     line = catalog.one(look.session, name)
     if line is None:
         raise NotFound("model", name, "It may not have been read yet, or be called otherwise: look in the list of models.")
-    placements = delivery.of_model(look.session, name, now=look.now, interval=placed.interval())
+    placements = delivery.of_model(look.session, name, now=look.now, interval=wiring.interval())
     numbers = queries.numbers(look.session, name)
     number = _number(version, name) or _of_interest(numbers, placements)
     chosen = queries.version(look.session, name, number) if number is not None else None

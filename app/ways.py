@@ -13,7 +13,12 @@ import streamlit as st
 
 from app.wiring import ROOT
 
-_LEFT = "ways.left"
+_LEFT, _HERE = "ways.left", "ways.here"
+
+
+def here(file: str) -> None:
+    """Notes which page is drawn; said by the entry script before every page."""
+    st.session_state[_HERE] = file
 
 
 def path(file: str) -> str:
@@ -28,18 +33,25 @@ def go(file: str, **query: object) -> NoReturn:
 
 def open_detail(file: str, **query: object) -> NoReturn:
     """Opens a detail from its list; the way back leads to the list as it was filtered."""
-    st.session_state[_LEFT] = st.query_params.to_dict()
+    left = st.session_state.get(_LEFT, {})
+    st.session_state[_LEFT] = {**left, st.session_state.get(_HERE, ""): st.query_params.to_dict()}
     go(file, **query)
 
 
 def up(file: str) -> NoReturn:
     """Opens the list that a detail belongs to, filtered as it was left, if it was left in this session."""
-    go(file, **st.session_state.get(_LEFT, {}))
+    go(file, **_query_of(file))
 
 
 def returned(*foreign: str) -> None:
     """To be called by a list before its filters: `foreign` are the names that its details have in their address."""
     if not any(name in st.query_params for name in foreign):
         return
-    st.query_params.from_dict(st.session_state.get(_LEFT, {}))
+    st.query_params.from_dict(_query_of(st.session_state.get(_HERE, "")))
     st.rerun()  # filters take what the address says only at the beginning of a run
+
+
+def _query_of(file: str) -> dict[str, str]:
+    """What the address of a list said when it was left; each list has its own."""
+    found: dict[str, str] = st.session_state.get(_LEFT, {}).get(file, {})
+    return found

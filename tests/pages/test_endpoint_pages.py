@@ -283,7 +283,7 @@ def test_who_may_not_test_is_told_who_may(full_page: Open) -> None:
 
 
 def test_a_move_under_production_waits_for_somebody_else(full_page: Open, full: Backend) -> None:
-    olga, place = full.identities.act_as("olga"), "127.0.0.1:9"
+    olga, place = full.identities.act_as("olga"), "memory:moved"
     with full.database.read() as session:
         line = next(one for one in servers(session) if one.name == "serving-a")
     full.servers.edit(olga, "serving-a", revision=line.revision, upstream=place)
