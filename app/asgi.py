@@ -23,9 +23,10 @@ import streamlit as st  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 from starlette.routing import Mount  # noqa: E402
 
-from app import feedback, wiring  # noqa: E402
+from app import wiring  # noqa: E402
 from app.bind import check_bind  # noqa: E402
 from app.edge import Edge  # noqa: E402
+from app.kit import feedback  # noqa: E402
 from backend.api.app import build  # noqa: E402
 
 api = build(wiring.backend)

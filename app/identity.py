@@ -14,9 +14,10 @@ from datetime import datetime
 
 import streamlit as st
 
-from app import components, wiring
+from app import wiring
 from app.edge import COOKIE
-from app.plain import escape
+from app.kit import components
+from app.kit.plain import escape
 from backend.access import queries, rules
 from backend.access.rules import Grant, Role
 from backend.access.service import DEMO, require_to_read

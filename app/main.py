@@ -6,7 +6,8 @@ from functools import partial
 
 import streamlit as st
 
-from app import components, feedback, identity, menu, ways, wiring
+from app import identity, menu, ways, wiring
+from app.kit import components, feedback
 from backend.core import context
 from backend.core.columns import new_id
 from backend.core.errors import CountersignError

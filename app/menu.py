@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import identity, wiring
-from app.palette import mode
+from app.kit.palette import mode
 
 PAGES_FOLDER = wiring.ROOT / "pages"
 STATIC = wiring.ROOT / "app" / "static"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, people, places, policies, ways, wiring
+from app import identity, ways, wiring
+from app.endpoint_pages import places
+from app.kit import components
+from app.record_pages import people, policies
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import approvals, components, export, identity, listing, people, ways, wiring
+from app import identity, ways, wiring
+from app.change_pages import approvals
+from app.kit import components, export, listing
+from app.record_pages import people
 from backend.changes import queries
 from backend.changes.asked import asked_of
 from backend.policy import queries as policy

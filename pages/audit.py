@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, export, identity, ledger, listing, people, times, ways, wiring
-from app.chain import show_result, state_of_chain, verify_chain
+from app import identity, ways, wiring
+from app.kit import components, export, listing, times
+from app.record_pages import ledger, people
+from app.record_pages.chain import show_result, state_of_chain, verify_chain
 
 COLUMNS = {
     "Row": st.column_config.NumberColumn(format="localized", width=52),

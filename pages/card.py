@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cards, components, identity, ways, wiring
-from app.plain import escape
+from app import identity, ways, wiring
+from app.kit import components
+from app.kit.plain import escape
+from app.model_pages import cards
 from backend.registry import cards as stored
 
 name = st.query_params.get("model", "")

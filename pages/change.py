@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import change_acts, change_cards, change_live, change_page, changes, components, identity, wiring
-from app.plain import escape
-from app.states import badge
+from app import identity, wiring
+from app.change_pages import change_acts, change_cards, change_live, change_page, changes
+from app.kit import components
+from app.kit.plain import escape
+from app.kit.states import badge
 
 with wiring.reading() as look:
     identity.require(look, "change.read")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import adopting, components, endpoint_actions, endpoint_history, endpoint_view, identity, wiring
-from app.live import live
-from app.plain import escape
+from app import identity, wiring
+from app.endpoint_pages import adopting, endpoint_actions, endpoint_history, endpoint_view
+from app.kit import components
+from app.kit.live import live
+from app.kit.plain import escape
 
 name = st.query_params.get("endpoint", "")
 with wiring.reading() as look:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, export, fleet, fleet_filters, fleet_timeline, identity, listing, times, ways, wiring
+from app import identity, ways, wiring
+from app.endpoint_pages import fleet, fleet_filters, fleet_timeline
+from app.kit import components, export, listing, times
 
 ways.returned("endpoint")
 with wiring.reading() as look:

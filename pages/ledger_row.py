@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, ledger, times, ways, wiring
-from app.plain import escape
+from app import identity, ways, wiring
+from app.kit import components, times
+from app.kit.plain import escape
+from app.record_pages import ledger
 
 with wiring.reading() as look:
     identity.require(look, "audit.read")

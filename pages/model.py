@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import (
-    cards,
-    comparing,
-    components,
-    export,
-    identity,
-    intakes,
-    listing,
-    mirror,
-    origins,
-    steps,
-    version_facts,
-    versions,
-    ways,
-    wiring,
-)
-from app.plain import escape
+from app import identity, ways, wiring
+from app.kit import components, export, listing
+from app.kit.plain import escape
+from app.model_pages import cards, comparing, intakes, mirror, origins, steps, version_facts, versions
 from backend.registry.cards import card
 
 name = st.query_params.get("model", "")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import catalog, components, export, identity, listing, mirror, ways, wiring
+from app import identity, ways, wiring
+from app.kit import components, export, listing
+from app.model_pages import catalog, mirror
 from backend.registry.catalog import Wanted, count
 
 with wiring.reading() as look:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, dashboard, fleet, identity, policies, ways, wiring
-from app.live import live
+from app import identity, ways, wiring
+from app.endpoint_pages import fleet
+from app.home import dashboard
+from app.kit import components
+from app.kit.live import live
+from app.record_pages import policies
 from backend.policy import queries
 
 ways.returned("endpoint")

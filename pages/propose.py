@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, proposal, proposed, times, wiring
+from app import identity, wiring
+from app.change_pages import proposal, proposed
+from app.kit import components, times
 
 with wiring.reading() as look:
     identity.require(look, "change.read")

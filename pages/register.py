@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import components, identity, intakes, mirror, wiring
+from app import identity, wiring
+from app.kit import components
+from app.model_pages import intakes, mirror
 
 name = st.query_params.get("model", "")
 with wiring.reading() as look:

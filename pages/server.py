@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import adopt_form, components, identity, moves, server_forms, server_view, ways, wiring
-from app.plain import escape
+from app import identity, ways, wiring
+from app.endpoint_pages import adopt_form, moves, server_forms, server_view
+from app.kit import components
+from app.kit.plain import escape
 
 name = st.query_params.get("server", "")
 with wiring.reading() as look:

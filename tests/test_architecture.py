@@ -17,6 +17,7 @@ LINT = "from importlinter.cli import lint_imports_command; lint_imports_command(
 CONTRACTS = {
     "house": "A room stands only on the rooms below it",
     "shell": "The backend knows nothing of the web shell",
+    "web": "A room of the web shell stands only on the rooms below it",
     "rules": "Rules are pure",
     "heavy": "Only the demo and what runs in a subprocess imports the heavy libraries",
 }
@@ -47,6 +48,9 @@ def test_the_house_keeps_its_order() -> None:
         ("surprise/service.py", "from backend.core import errors", {"house"}),
         ("delivery/service.py", "import streamlit", {"shell"}),
         ("delivery/queries.py", "from app.wiring import backend", {"shell"}),
+        ("../app/kit/lists.py", "from app.change_pages import changes", {"web"}),
+        ("../app/change_pages/changes.py", "from app.model_pages import versions", {"web"}),
+        ("../app/change_pages/changes.py", "from app.kit import charts", set()),
         ("delivery/rules.py", "from sqlmodel import Session", {"rules"}),
         ("delivery/rules.py", "from backend.delivery import rows", {"rules"}),
         ("evidence/gates/rules.py", "import httpx", {"rules"}),
@@ -58,10 +62,10 @@ def test_the_house_keeps_its_order() -> None:
 def test_each_contract_catches_what_it_forbids(tmp_path: Path, file: str, line: str, broken: set[str]) -> None:
     """A small house under this repository's contracts, with one line added."""
     build_house(tmp_path)
-    target = tmp_path / "backend" / file
+    target = (tmp_path / "backend" / file).resolve()
     target.parent.mkdir(exist_ok=True, parents=True)
-    for folder in Path(file).parents:
-        (tmp_path / "backend" / folder / "__init__.py").touch()
+    for folder in target.relative_to(tmp_path).parents[:-1]:
+        (tmp_path / folder / "__init__.py").touch()
     target.write_text(f"{line}\n")
     lint = lint_imports(tmp_path)
     seen = {key for key, name in CONTRACTS.items() if re.search(f"{re.escape(name)}.* BROKEN", lint.stdout)}
@@ -77,9 +81,12 @@ def build_house(folder: Path) -> None:
         for file in ("__init__.py", "service.py", "queries.py"):
             (folder / "backend" / room / file).touch()
     (folder / "backend" / "__init__.py").touch()
-    (folder / "app").mkdir()
+    for room in ("kit", "model_pages", "change_pages"):
+        (folder / "app" / room).mkdir(parents=True)
+        (folder / "app" / room / "__init__.py").touch()
     (folder / "app" / "__init__.py").touch()
-    (folder / "app" / "wiring.py").touch()
+    for file in ("wiring", "kit/charts", "model_pages/versions", "change_pages/changes"):
+        (folder / "app" / f"{file}.py").touch()
     (folder / "backend" / "worker.py").touch()
     (folder / "backend" / "core" / "errors.py").touch()
     (folder / "backend" / "delivery" / "rows.py").write_text("import sqlmodel\n")

@@ -1,6 +1,6 @@
 """Model cards: what a team says of a model, revision by revision, beside what the registry says.
 
-A card is somebody's Markdown. It is kept as it was written; whoever draws it makes it harmless first (`app.plain.card`).
+A card is somebody's Markdown. It is kept as it was written; whoever draws it makes it harmless first (`app.kit.plain.card`).
 """
 
 from __future__ import annotations

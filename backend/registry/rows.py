@@ -210,7 +210,7 @@ class ModelCard(Row, table=True):
     model_id: str = Field(foreign_key="model.id")
     revision: int
     text: str
-    """Somebody's Markdown; pages show it through `app.plain.card` only."""
+    """Somebody's Markdown; pages show it through `app.kit.plain.card` only."""
     digest: str
     summary: str = ""
     """What was changed and why, in the writer's words."""

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.plain import card
+from app.kit.plain import card
 
 CARD = """# Flight delay
 

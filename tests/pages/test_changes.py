@@ -9,8 +9,8 @@ import pytest
 from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
-from app import approvals, change_page, change_plan, proposal, proposed
-from app.change_plan import Live
+from app.change_pages import approvals, change_page, change_plan, proposal, proposed
+from app.change_pages.change_plan import Live
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
 from backend.changes import queries

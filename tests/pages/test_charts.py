@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app import charts, lineage, pictures
-from app.palette import DARK, LIGHT
-from app.timeline import Mark, Span, timeline
+from app.kit import charts, lineage, pictures
+from app.kit.palette import DARK, LIGHT
+from app.kit.timeline import Mark, Span, timeline
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

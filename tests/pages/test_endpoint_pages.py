@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import endpoint_words
+from app.endpoint_pages import endpoint_words
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
 from backend.core.errors import ExternalFailure
@@ -363,7 +363,7 @@ def test_one_part_that_fails_leaves_the_others(full_page: Open, monkeypatch: pyt
     def down(*_: object, **__: object) -> None:
         raise ExternalFailure("The inference log", "does not answer", retryable=True)
 
-    monkeypatch.setattr("app.endpoint_compare._served_lately", down)
+    monkeypatch.setattr("app.endpoint_pages.endpoint_compare._served_lately", down)
     spec = full_page("endpoint", "ana", endpoint=PRODUCTION).get("plotly_chart")[0].proto.spec
     assert "the inference log cannot be read" in spec
 

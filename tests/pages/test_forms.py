@@ -11,7 +11,7 @@ import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from streamlit.testing.v1 import AppTest
 
-from app import forms
+from app.kit import forms
 from backend.delivery.targets.names import TARGETS, target_type
 from backend.policy.rules import Policy
 
@@ -147,7 +147,7 @@ def text(test: AppTest) -> str:
 def _page() -> None:
     import streamlit as st
 
-    from app import forms
+    from app.kit import forms
     from tests.pages.test_forms import Model
 
     draft = forms.draw(Model, key="f")
@@ -158,7 +158,7 @@ def _page() -> None:
 
 
 def _policy() -> None:
-    from app import forms
+    from app.kit import forms
     from backend.policy.rules import BUILT_IN, Policy
 
     forms.draw(Policy, key="p", start=BUILT_IN["production"].model_dump())

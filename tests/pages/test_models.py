@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import catalog, comparing, intakes, wiring
+from app import wiring
+from app.model_pages import catalog, comparing, intakes
 from backend import bootstrap
 from backend.access.service import DEMO
 from backend.bootstrap import Backend

@@ -170,7 +170,7 @@ def test_hostile_names_are_shown_as_what_they_are(page: Open, backend: Backend) 
 
 
 def test_a_defect_shows_a_short_id_and_no_detail(page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.ledger.page", lambda *_: 1 / 0)
+    monkeypatch.setattr("app.record_pages.ledger.page", lambda *_: 1 / 0)
     test = page("audit", "otto")
     assert "Something went wrong here" in test.error[0].value
     assert "division" not in words(test)
@@ -181,7 +181,7 @@ def test_an_outage_says_what_was_kept(page: Open, monkeypatch: pytest.MonkeyPatc
     def down(*_: object) -> None:
         raise ExternalFailure("Triton *prod*", "answered 500 to the load", retryable=True)
 
-    monkeypatch.setattr("app.ledger.page", down)
+    monkeypatch.setattr("app.record_pages.ledger.page", down)
     said = page("audit", "otto").error[0].value
     assert r"Triton \*prod\* answered 500" in said
     assert "Nothing was changed there" in said

@@ -80,7 +80,7 @@ def test_an_empty_state_says_why_and_offers_a_step() -> None:
 def _dialog(refuses: bool = False) -> None:
     import streamlit as st
 
-    from app import dialogs, feedback
+    from app.kit import dialogs, feedback
     from backend.core.errors import Refusal
 
     calls = st.session_state.setdefault("calls", [])
@@ -96,7 +96,7 @@ def _dialog(refuses: bool = False) -> None:
 
 
 def _failing() -> None:
-    from app import feedback
+    from app.kit import feedback
 
     with feedback.shown():
         raise RuntimeError("cannot connect: password=hunter2")
@@ -105,7 +105,7 @@ def _failing() -> None:
 def _stopping() -> None:
     import streamlit as st
 
-    from app import feedback
+    from app.kit import feedback
 
     with feedback.shown():
         st.markdown("before")
@@ -116,7 +116,7 @@ def _stopping() -> None:
 def _live() -> None:
     import streamlit as st
 
-    from app.live import live
+    from app.kit.live import live
     from backend.core.errors import Refusal
 
     def part() -> None:
@@ -127,7 +127,7 @@ def _live() -> None:
 
 
 def _table() -> None:
-    from app import components
+    from app.kit import components
 
     components.table([("v 1", "75 %"), ("v 2", "25 %")], ["Arm", "Share"], alt="Arms", tight=(0,), right=(1,))
 
@@ -135,7 +135,7 @@ def _table() -> None:
 def _empty() -> None:
     import streamlit as st
 
-    from app import components
+    from app.kit import components
 
     if components.empty("No models yet", "Nothing was registered.", step="Register one"):
         st.markdown("stepped")

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 from streamlit import material_icon_names
 
-from app import palette, states
+from app.kit import palette, states
 from backend.changes.rules import CHANGE
 from backend.delivery.rows import ENDPOINT_STATES, Proof, PushRecord
 from backend.evidence.rules import EVIDENCE

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import export, outline, plain, times
+from app.kit import export, outline, plain, times
 from backend.core.errors import Refusal
 
 AT = datetime(2026, 11, 23, 10, 13, 48, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Changes: the queue, one change, the form, and what each click says first."""

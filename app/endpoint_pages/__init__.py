@@ -1,0 +1,1 @@
+"""Endpoints, servers, routers and adoption, as their pages draw them."""

@@ -1,0 +1,116 @@
+"""Servers and routers as Admin lists them, and who may do what as a matrix of roles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from app import ways
+from app.endpoint_pages import moves, server_forms, server_view
+from app.identity import DOES, Rights
+from app.kit import components, listing, times
+from app.kit.plain import escape
+from backend.access.rules import ACTIONS, ROLES
+from backend.delivery.queries import RouterLine, ServerLine
+
+_SERVERS: dict[str, Any] = {
+    "Server": st.column_config.TextColumn(width=190),
+    "Kind": st.column_config.TextColumn(width=190),
+    "Inference": st.column_config.TextColumn("Inference address", width=240),
+    "Managed": st.column_config.NumberColumn(width=80),
+    "Observed": st.column_config.NumberColumn(width=80),
+    "Answered": st.column_config.TextColumn("Last answered", width=124),
+    "Credential": st.column_config.TextColumn(width=90),
+    "Error": st.column_config.TextColumn("What to know", width=320),
+}
+_KINDS = {
+    "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
+    "server": "Servers and routers", "freeze": "Freezes", "policy": "Policies", "identity": "Identities", "role": "Roles",
+    "audit": "Ledger",
+}  # fmt: skip
+
+
+def servers(rows: Sequence[ServerLine], mine: Rights, now: datetime) -> None:
+    """Every server; a row opens it."""
+    registers = mine.may("server.register")
+    with components.card("Servers", f"{len(rows)}, by name; a row opens it") as head:
+        if registers and head.button("Register a server", type="primary", icon=":material/add:"):
+            server_forms.ask_register("server")
+        if not rows:
+            components.empty(
+                "No server is registered yet",
+                "A server is a running model runtime with its management address. Register one, test the connection, and adopt "
+                "what runs there." if registers else "Operators and admins register servers.",
+                icon="dns",
+            )  # fmt: skip
+            return
+        records = [_server(one, now) for one in rows]
+        chosen = listing.rows(records, _SERVERS, key="servers", alt="Servers by name")
+    if chosen is not None:
+        ways.open_detail("server", server=rows[chosen].name)
+
+
+def routers(rows: Sequence[RouterLine], mine: Rights, now: datetime) -> None:
+    """Every router, with what can be done about it."""
+    with components.card("Routers", f"{len(rows)}, by name; they split the traffic of endpoints") as head:
+        if mine.may("server.register") and head.button("Register a router", icon=":material/add:"):
+            server_forms.ask_register("router")
+        for one in rows:
+            _router(one, mine)
+            moves.card(one, mine, now)
+        if not rows:
+            components.empty(
+                "No router is registered yet",
+                "Without one an endpoint serves a single version: shares, shadows and sticky units need a router.",
+                icon="alt_route",
+            )
+
+
+def _server(one: ServerLine, now: datetime) -> dict[str, Any]:
+    return {
+        "Server": one.name,
+        "Kind": server_forms.product(one.kind),
+        "Inference": one.upstream,
+        "Managed": one.managed,
+        "Observed": one.endpoints - one.managed,
+        "Answered": times.age(one.seen_at, now) if one.seen_at else "not yet",
+        "Credential": "sealed" if one.has_credential else "none",
+        "Error": "A move waits for a second person" if one.move is not None else one.last_error or "",
+    }
+
+
+def _router(one: RouterLine, mine: Rights) -> None:
+    count = f"{one.endpoints} endpoint{'' if one.endpoints == 1 else 's'} behind it"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        what = f"{escape(server_forms.product(one.kind))} · {escape(one.public_url, 120)} · {count}"
+        st.markdown(f"**{escape(one.name)}**  \n:small[:gray[{what}]]", width="stretch")
+        if mine.may("server.test") and st.button("Test", key=f"test.{one.id}", icon=":material/network_check:"):
+            server_view.test_router(one)
+        if mine.may("server.edit") and st.button("Edit", key=f"edit.{one.id}", icon=":material/edit:"):
+            server_forms.ask_edit(one)
+        if mine.may("server.remove") and st.button(
+            "Forget", key=f"forget.{one.id}", icon=":material/delete:", disabled=one.endpoints > 0
+        ):
+            server_forms.ask_remove(one)
+
+
+def roles_matrix() -> None:
+    """What each role may do, thing by thing: the table of actions that the services decide by."""
+    with components.card("What each role may do", "as the services decide; nothing here is only a menu's doing"):
+        rows = [(f"**{_KINDS[noun]}**", *(_cell(noun, role) for role in ROLES)) for noun in _KINDS]
+        components.table(rows, ("Thing", *(role.capitalize() for role in ROLES)), alt="Roles and what they may do", tight=(0,))
+
+
+def roles_words() -> None:
+    """Each role in a sentence."""
+    with components.card("Roles", "one sentence each"):
+        components.table([(f"**{role.capitalize()}**", escape(DOES[role])) for role in ROLES], None, alt="Roles", tight=(0,))
+
+
+def _cell(noun: str, role: str) -> str:
+    verbs = [action.partition(".")[2] for action, roles in ACTIONS.items() if action.startswith(f"{noun}.") and role in roles]
+    told = [verb.replace("_", " ") for verb in verbs]
+    return f":small[{', '.join(told)}]" if told else ":small[:gray[–]]"

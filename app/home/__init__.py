@@ -1,0 +1,1 @@
+"""The overview: what is live, what needs whoever looks, what moves."""

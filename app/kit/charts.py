@@ -1,0 +1,176 @@
+"""Charts in the house style: pure functions from values and a palette to a figure, and `show`, which draws one.
+
+No mode bar and no legend: lines are named at their ends, bars inside. Every chart stands in a card with a title and a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.kit.palette import FONT, Palette, Tone, tint
+
+SMALL = 11
+
+
+def show(figure: go.Figure, *, key: str, alt: str) -> None:
+    """Draws a figure; `alt` says in words what it shows."""
+    st.plotly_chart(figure, theme=None, key=key, alt=alt, config={"displayModeBar": False})
+
+
+def base(palette: Palette, height: int, *, right: int = 12, left: int = 4) -> go.Figure:
+    """An empty figure: hairline grid, muted ticks, nothing to drag."""
+    axis = {"showline": False, "zeroline": False, "ticks": "", "fixedrange": True, "automargin": True}
+    axis["tickfont"] = {"size": SMALL, "color": palette.muted}
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": left, "r": right, "t": 8, "b": 4},
+        showlegend=False,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="x unified",
+        font={"family": FONT, "size": 12, "color": palette.text},
+        hoverlabel={"bgcolor": palette.surface, "bordercolor": palette.grid, "font": {"family": FONT, "color": palette.text}},
+        xaxis={**axis, "showgrid": False},
+        yaxis={**axis, "gridcolor": palette.grid},
+    )
+    return figure
+
+
+def label(figure: go.Figure, x: Any, y: Any, text: str, colour: str, **more: Any) -> None:
+    """A word in a figure, in place of a legend. `text` may hold plotly's own marks and is never somebody's."""
+    note = {"x": x, "y": y, "text": text, "showarrow": False, "font": {"size": SMALL, "color": colour}}
+    figure.add_annotation(**{**note, **more})
+
+
+def limit(figure: go.Figure, palette: Palette, value: float, text: str, tone: Tone = "red") -> None:
+    """A horizontal line that decides (an SLO, a guardrail), with its name on it."""
+    figure.add_hline(y=value, line={"color": palette.tone(tone), "width": 1.2, "dash": "dash"})
+    place = {"xref": "paper", "xanchor": "right", "yanchor": "bottom"}
+    label(figure, 0.995, value, plain(text), palette.tone(tone), **place)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of `lines`: times (aware) and values of equal length, None where nothing was measured."""
+
+    name: str
+    at: Sequence[datetime]
+    values: Sequence[float | None]
+    colour: str
+    dash: str = "solid"
+
+
+def lines(palette: Palette, series: Sequence[Line], *, height: int = 200, unit: str = "") -> go.Figure:
+    """Lines over time, each named at its end; names that would touch are moved apart."""
+    figure = base(palette, height, right=86)
+    for line in series:
+        style = {"color": line.colour, "width": 1.6, "dash": line.dash}
+        hover = f"%{{y:.3~g}}{plain(unit)}<extra>{plain(line.name)}</extra>"
+        figure.add_scatter(x=list(line.at), y=list(line.values), mode="lines", line=style, hovertemplate=hover)
+    ends = [(line, _last(line)) for line in series]
+    drawn = sorted(((line, end) for line, end in ends if end is not None), key=lambda one: one[1][1])
+    shifts = _apart([end[1] for _, end in drawn], height)
+    for (line, end), shift in zip(drawn, shifts, strict=True):
+        label(figure, end[0], end[1], plain(line.name), line.colour, xanchor="left", xshift=6, yshift=shift)
+    times = [at for line in series for at in line.at]
+    if times:
+        figure.update_xaxes(range=[min(times), max(times)])
+    return figure
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of `shares`: its name, (arm, share in percent, colour) from the left, and words where nothing can be drawn."""
+
+    name: str
+    parts: Sequence[tuple[str, float, str]]
+    instead: str = ""
+
+
+def shares(palette: Palette, bars: Sequence[Bar], *, row_height: int = 42) -> go.Figure:
+    """Bars of shares that add up to 100 %, the first on top: desired, observed, served. Words stand inside where they fit."""
+    figure = base(palette, row_height * max(1, len(bars)), right=0)
+    figure.update_layout(barmode="stack", bargap=0.26, hovermode="closest")
+    for bar in reversed(bars):
+        if not bar.parts:
+            figure.add_bar(y=[plain(bar.name)], x=[0], orientation="h", hoverinfo="skip")
+            label(figure, 0, plain(bar.name), plain(bar.instead), palette.muted, xanchor="left")
+        for arm, share, colour in bar.parts:
+            words = f" {plain(arm)} · {share:g} %"
+            figure.add_bar(
+                y=[plain(bar.name)],
+                x=[share],
+                orientation="h",
+                marker={"color": colour, "line": {"color": palette.surface, "width": 1}},
+                text=[words if share >= 12 else ""],
+                textposition="inside",
+                insidetextanchor="start",
+                textfont={"color": palette.on_arm, "size": 12},
+                hovertemplate=f"{plain(bar.name)}:{words}<extra></extra>",
+            )
+    figure.update_xaxes(range=[0, 100], visible=False)
+    figure.update_yaxes(showgrid=False, ticksuffix="  ", tickfont={"size": 12, "color": palette.text})
+    return figure
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a ramp: share in percent, and how long it is held, in hours."""
+
+    share: float
+    hours: float
+
+
+def ramp(palette: Palette, steps: Sequence[Step], *, height: int = 178, now: float | None = None) -> go.Figure:
+    """The planned share over hours since the start; `now` marks how far it has come."""
+    figure, hour = base(palette, height, right=16), 0.0
+    xs: list[float] = []
+    ys: list[float] = []
+    for step in steps:
+        label(figure, hour, step.share, f"<b>{step.share:g} %</b>", palette.text, xanchor="left", yanchor="bottom", xshift=4)
+        xs, ys = [*xs, hour, hour + step.hours], [*ys, step.share, step.share]
+        hour += step.hours
+    colour = palette.arm("challenger")
+    hover = "hour %{x:.3~g}: %{y:.3~g} %<extra></extra>"
+    area = {"fill": "tozeroy", "fillcolor": tint(colour, 0.16), "line": {"color": colour, "width": 2}}
+    figure.add_scatter(x=xs, y=ys, mode="lines", hovertemplate=hover, **area)
+    if now is not None:
+        figure.add_vline(x=now, line={"color": palette.muted, "width": 1, "dash": "dot"})
+    figure.update_yaxes(range=[0, 122], tickvals=[0, 50, 100], ticksuffix=" ")
+    figure.update_xaxes(range=[0, max(hour, 1)], ticksuffix=" h", nticks=6)
+    return figure
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """Somebody's text for plotly, which reads a little HTML: marks are shown as what they are, long text is cut."""
+    shown = "".join(one if one.isprintable() else "?" for one in text)
+    shown = shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {").replace("$", "＄")
+
+
+def _last(line: Line) -> tuple[datetime, float] | None:
+    pairs = zip(line.at, line.values, strict=True)
+    known = [(at, value) for at, value in pairs if value is not None]
+    return known[-1] if known else None
+
+
+def _apart(values: Sequence[float], height: int, gap: int = 13) -> list[int]:
+    """Pixels by which ascending labels are moved up so that no two are nearer than `gap`."""
+    if not values:
+        return []
+    span = max(values) - min(values) or 1.0
+    per_unit = (height - 40) / span if len(values) > 1 else 0.0
+    shifts, floor = [], float("-inf")
+    for value in values:
+        at = (value - values[0]) * per_unit
+        placed = max(at, floor + gap)
+        shifts.append(round(placed - at))
+        floor = placed
+    return shifts

@@ -1,0 +1,89 @@
+"""The dialog that stands before every click that touches production: what exactly will happen, and why it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app.kit import components, feedback
+
+LONGEST_REASON = 2_000
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a dialog says, in absolute terms.
+
+    Args:
+        says: paragraphs of Markdown about what will be so afterwards ("Version 3 gets 25 %, version 2 keeps 75 %"), escaped.
+        confirm: the button's words ("Freeze production").
+        done: what is said when it came through; Markdown, escaped.
+        hint: what a good reason answers.
+        rows, head: a table of what is now and what will be.
+        warning: what stands against it, if anything; Markdown, escaped.
+        also: what else is admitted by it, below the table; Markdown, escaped.
+        label: what the reason is called, and where it is kept.
+    """
+
+    says: Sequence[str]
+    confirm: str
+    done: str
+    hint: str = "Why is this right, now?"
+    rows: Sequence[Sequence[str]] = ()
+    head: Sequence[str] | None = None
+    warning: str = ""
+    icon: str = "check"
+    also: str = ""
+    label: str = "Reason (goes to the ledger)"
+
+
+def ask(title: str, draw: Callable[[], Ask], act: Callable[[str], object]) -> None:
+    """Opens the dialog.
+
+    Args:
+        draw: draws what else is asked, if anything, and says what follows from it; called on every run of the dialog.
+        act: the command; gets the reason, and is called only with one. What was typed stays when it is refused.
+    """
+
+    @st.dialog(title, width="medium")
+    def opened() -> None:
+        with feedback.shown():
+            _body(title, draw(), act)
+
+    opened()
+
+
+def _body(title: str, wanted: Ask, act: Callable[[str], object]) -> None:
+    for paragraph in wanted.says:
+        st.markdown(paragraph)
+    if wanted.rows:
+        components.table(wanted.rows, wanted.head, alt=title)
+    if wanted.also:
+        st.markdown(wanted.also)
+    if wanted.warning:
+        st.warning(wanted.warning, icon=":material/warning:")
+    reason = st.text_area(
+        wanted.label,
+        key=f"reason.{title}",
+        height=76,
+        max_chars=LONGEST_REASON,
+        placeholder=wanted.hint,
+        required=True,
+    )
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        cancelled = st.button("Cancel", key=f"cancel.{title}")
+        confirmed = st.button(wanted.confirm, key=f"confirm.{title}", type="primary", icon=f":material/{wanted.icon}:")
+    if cancelled:
+        st.rerun()
+    if confirmed:
+        _confirmed(wanted, act, (reason or "").strip())
+
+
+def _confirmed(wanted: Ask, act: Callable[[str], object], reason: str) -> None:
+    """The text area hands its text over when it loses the focus, which the click did: so it is judged here, not before."""
+    if not reason:
+        st.error("Not done: write the reason, then confirm again.", icon=":material/error:")
+        return
+    feedback.act(lambda: act(reason), wanted.done)

@@ -1,0 +1,1 @@
+"""Models, versions, cards, lineage and registering, as their pages draw them."""

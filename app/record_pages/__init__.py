@@ -1,0 +1,1 @@
+"""The ledger, policies and people, as their pages draw them."""
