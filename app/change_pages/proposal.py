@@ -250,7 +250,7 @@ def _terms(start: Start, rules: Policy) -> tuple[dict[str, Any], str]:
         "What ran before stays loaded (hours)",
         least,
         720.0,
-        value=max(least, (kept if kept is not None else rules.min_bake_seconds) / _HOUR),
+        value=max(least, (kept if kept is not None else rules.usual_bake_seconds) / _HOUR),
         step=1.0,
         key="bake",
     )
