@@ -34,15 +34,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeStack]:
 
 
 @contextmanager
-def people(browser: Browser, stack: WholeStack, *names: str) -> Iterator[list[Visit]]:
-    """A window each, signed in. At the end no console may have an error, and nothing may have been asked of another host."""
-    with ExitStack() as windows:
-        seen = [windows.enter_context(visit(browser, stack.web)) for _ in names]
-        for name, window in zip(names, seen, strict=True):
-            window.open("/", title="Whom do you act as?").act_as(name, title="Overview")
+def windows(browser: Browser, stack: WholeStack, count: int) -> Iterator[list[Visit]]:
+    """Windows of people. At the end no console may have an error, and nothing may have been asked of another host."""
+    with ExitStack() as opened:
+        seen = [opened.enter_context(visit(browser, stack.web)) for _ in range(count)]
         yield seen
         assert [one.wrong for one in seen] == [[] for _ in seen]
         assert not [one for one in seen if "Something went wrong" in one.say()]
+
+
+def enters(seen: Visit, name: str, path: str, title: str) -> None:
+    """Opens an address, signed out, as somebody."""
+    seen.open(path, title="Whom do you act as?").act_as(name, title=title)
 
 
 def shows(seen: Visit, *texts: str | re.Pattern[str]) -> None:
@@ -104,13 +107,14 @@ def test_a_deep_link_opened_cold_by_nobody_leads_to_that_very_page_once_an_ident
 def test_two_people_bring_version_2_live_by_clicks_one_takes_it_back_and_an_auditor_finds_all_of_it(
     chromium: Browser, stack: WholeStack, tmp_path: Path
 ) -> None:
-    number = int(stack.told["change"])
-    with people(chromium, stack, "ben", "olga", "audra") as (ben, olga, audra):
+    number, before = int(stack.told["change"]), stack.generations()
+    with windows(chromium, stack, 3) as (ben, olga, audra):
         assert stack.answers() == {"1": 12}
-        olga.open(ENDPOINT, title=PRODUCTION)
+        enters(olga, "olga", ENDPOINT, PRODUCTION)
         shows(olga, IN_SYNC, "Version 1 gets 100 %.")
         stays(olga)
-        ben.open("/approvals", title="Approvals").page.get_by_role("button", name="Open").first.click()
+        enters(ben, "ben", "/approvals", "Approvals")
+        ben.page.get_by_role("button", name="Open").first.click()
         ben.drawn(stack.change(number).title)
         shows(ben, "3 of 3 passed", "Every check passed", "version 1 at 100 %")
         stays(ben)
@@ -118,11 +122,11 @@ def test_two_people_bring_version_2_live_by_clicks_one_takes_it_back_and_an_audi
         expect(dialog).to_contain_text("version 2 gets 100 %")
         expect(dialog).to_contain_text("going back to version 1 at 100 %")
         confirms(dialog, "I read the evidence.", "Approve this plan")
-        headed(ben, f"It is live and proved: version 2 gets 100 % on {PRODUCTION}.")
+        headed(ben, f"It is live and proved: version 2 has 100 % on {PRODUCTION}.")
         for kind in ("Configured", "Answers", "Bytes", "Behaviour"):
             row = ben.page.get_by_role("row").filter(has_text=kind).filter(has_text="Passed")
             expect(row.first).to_be_visible(timeout=WAIT)
-        shows(ben, re.compile("generation 2"), re.compile("load [0-9.]+ s"))
+        shows(ben, f"{PRODUCTION} runs generation {before[-1][0] + 1}", re.compile("load [0-9.]+ s"))
         assert stack.answers() == {"2": 12}
         shows(olga, IN_SYNC, "Version 2 gets 100 %")
         assert [stayed(ben), stayed(olga)] == [True, True]
@@ -136,13 +140,14 @@ def test_two_people_bring_version_2_live_by_clicks_one_takes_it_back_and_an_audi
         shows(olga, IN_SYNC, "Version 1 gets 100 %")
         assert stayed(ben)
         assert stack.answers() == {"1": 12}
-        _audited(audra, number, tmp_path / "ledger.csv")
-    assert stack.generations() == [(1, "baseline"), (2, "start"), (3, "rollback")]
+        _audited(audra, number, stack.change(number).title, tmp_path / "ledger.csv")
+    newest = before[-1][0]
+    assert stack.generations() == [*before, (newest + 1, "start"), (newest + 2, "rollback")]
 
 
-def _audited(audra: Visit, number: int, file: Path) -> None:
+def _audited(audra: Visit, number: int, title: str, file: Path) -> None:
     """From the change to its rows in the ledger, kept as a file, and the whole chain verified."""
-    audra.open(f"/change?change={number}")
+    enters(audra, "audra", f"/change?change={number}", title)
     audra.page.get_by_role("link", name="Ledger").click()
     audra.drawn("Audit")
     with audra.page.expect_download() as download:
@@ -157,8 +162,9 @@ def _audited(audra: Visit, number: int, file: Path) -> None:
 
 def test_a_change_proposed_by_clicks_and_rejected_with_a_reason_moves_nothing(chromium: Browser, stack: WholeStack) -> None:
     before = (stack.endpoint().base_digest, stack.generations())
-    with people(chromium, stack, "ana", "ben") as (ana, ben):
-        ana.open("/approvals", title="Approvals").page.get_by_role("button", name="Propose a change").click()
+    with windows(chromium, stack, 2) as (ana, ben):
+        enters(ana, "ana", "/approvals", "Approvals")
+        ana.page.get_by_role("button", name="Propose a change").click()
         ana.drawn("Propose a change")
         shows(ana, "Still missing: Choose the endpoint.")
         _choose(ana, "Endpoint", re.compile(f"^{PRODUCTION} "))
@@ -173,7 +179,7 @@ def test_a_change_proposed_by_clicks_and_rejected_with_a_reason_moves_nothing(ch
         number = int(ana.page.url.rpartition("=")[2])
         stays(ana)
 
-        ben.open(f"/change?change={number}", title="Half of the summer")
+        enters(ben, "ben", f"/change?change={number}", "Half of the summer")
         dialog = asks(ben, "Reject", within="More")
         expect(dialog).to_contain_text("version 1 keeps 100 %")
         confirms(dialog, "July is missing.", "Reject it")
@@ -196,13 +202,13 @@ def test_an_approved_change_is_suspended_when_live_is_changed_by_hand_and_drawn_
     chromium: Browser, stack: WholeStack
 ) -> None:
     number = stack.propose("When the traffic is low", start_mode="by_hand")
-    with people(chromium, stack, "ana", "ben", "olga") as (ana, ben, olga):
-        for seen in (ana, ben):
-            seen.open(f"/change?change={number}", title="When the traffic is low")
+    with windows(chromium, stack, 3) as (ana, ben, olga):
+        for seen, name in ((ana, "ana"), (ben, "ben")):
+            enters(seen, name, f"/change?change={number}", "When the traffic is low")
         confirms(asks(ben, "Approve"), "I read the evidence.", "Approve this plan")
         shows(ana, "1 of 1")
         assert stack.votes(number) == ["approve"]
-        olga.open(ENDPOINT, title=PRODUCTION)
+        enters(olga, "olga", ENDPOINT, PRODUCTION)
         confirms(asks(olga, "Hand-made changes: report", within="Actions"), "I work on it by hand.", "Only report")
         for seen in (ana, olga):
             stays(seen)
@@ -231,8 +237,8 @@ def test_a_server_that_dies_while_watched_is_told_and_comes_back_in_sync_by_itse
     chromium: Browser, stack: WholeStack
 ) -> None:
     before = stack.child("triton")
-    with people(chromium, stack, "olga") as (olga,):
-        olga.open(ENDPOINT, title=PRODUCTION)
+    with windows(chromium, stack, 1) as (olga,):
+        enters(olga, "olga", ENDPOINT, PRODUCTION)
         shows(olga, IN_SYNC)
         stays(olga)
         os.kill(before.pid, signal.SIGKILL)
@@ -247,8 +253,9 @@ def test_a_server_that_dies_while_watched_is_told_and_comes_back_in_sync_by_itse
 
 def test_reload_back_and_a_double_click_at_the_worst_moment_are_one_effect(chromium: Browser, stack: WholeStack) -> None:
     number, before = stack.propose("Once and only once"), stack.generations()
-    with people(chromium, stack, "ben") as (ben,):
-        ben.open("/approvals", title="Approvals").page.get_by_role("button", name="Open").first.click()
+    with windows(chromium, stack, 1) as (ben,):
+        enters(ben, "ben", "/approvals", "Approvals")
+        ben.page.get_by_role("button", name="Open").first.click()
         ben.drawn("Once and only once")
         dialog = asks(ben, "Approve")
         dialog.get_by_role("textbox", name="Reason").fill("I read the evidence.")
@@ -258,7 +265,7 @@ def test_reload_back_and_a_double_click_at_the_worst_moment_are_one_effect(chrom
         ben.drawn("Once and only once").page.go_back()
         ben.drawn("Approvals").page.go_forward()
         ben.drawn("Once and only once")
-        headed(ben, f"It is live and proved: version 2 gets 100 % on {PRODUCTION}.")
+        headed(ben, f"It is live and proved: version 2 has 100 % on {PRODUCTION}.")
         expect(ben.page.locator("[data-testid=stAlertContentError], [data-testid=stException]")).to_have_count(0)
         ben.page.reload()
         ben.drawn("Once and only once")
