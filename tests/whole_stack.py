@@ -107,10 +107,11 @@ class WholeStack:
         mine = select(Vote).where(Vote.change_id == self.change(number).id, Vote.void_reason == "")
         return [one.verdict for one in self._read(lambda session: list(session.exec(mine)))]
 
-    def grants(self, number: int) -> int:
-        """How many authorizations a change was ever given."""
-        mine = select(Authorization.id).where(Authorization.change_id == self.change(number).id)
-        return len(self._read(lambda session: list(session.exec(mine))))
+    def grants(self, number: int) -> list[str]:
+        """Every authorization that a change was ever given: `valid` or `revoked`."""
+        mine = select(Authorization).where(Authorization.change_id == self.change(number).id)
+        found = self._read(lambda session: list(session.exec(mine)))
+        return ["valid" if one.revoked_at is None else "revoked" for one in found]
 
     def generations(self) -> list[tuple[int, str]]:
         """Number and reason of every generation of production, oldest first."""
