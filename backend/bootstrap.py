@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from backend.audit import heads
 from backend.audit.service import Audit
 from backend.changes.service import Changes, settled
 from backend.core import sealed
+from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.outbound import Guard
@@ -104,7 +106,10 @@ def build(settings: Settings) -> Backend:
         packaging=packaging,
         servers=Servers(database, guard, _sealer(settings), connections, router_type, in_memory=settings.demo_identities),
         endpoints=Endpoints(
-            database, connections, packaging, lambda model, number: _registered_digest(database, model, number)
+            database,
+            connections,
+            packaging,
+            lambda actor, model, number, kind: _made_of(database, versions, packaging, actor, (model, number, kind)),
         ),
         reconciler=Reconciler(
             database, packages, connections, timing=Timing(timedelta(seconds=settings.observe_seconds)), settled=settled
@@ -154,6 +159,21 @@ def _registered_digest(database: Database, model: str, number: int) -> str | Non
     with database.read() as session:
         query = select(Version.artifact_digest).join(Model).where(Model.name == model, Version.number == number)
         return session.exec(query).one_or_none()
+
+
+def _made_of(
+    database: Database, versions: Versions, packaging: Packaging, actor: Actor, wanted: tuple[str, int, str]
+) -> str | None:
+    """Digest of the package that a registered version makes for a kind of server; None where it is not registered."""
+    model, number, kind = wanted
+    known = _registered_digest(database, model, number)
+    if known is None:
+        return None
+    with database.read() as session:
+        if (found := packaging.find(session, known, kind)) is not None:
+            return found.id
+    with tempfile.TemporaryDirectory(prefix="countersign-version-") as folder:
+        return packaging.build(actor, Path(folder), versions.fetch(model, number, Path(folder)), kind).id
 
 
 def install(settings: Settings) -> Backend:

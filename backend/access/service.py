@@ -120,11 +120,17 @@ class Identities:
             return actor_of(_create(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id))
 
     def grant(self, actor: Actor, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None) -> RoleGrant:
-        """Gives an identity a role in a scope, until a time. Giving it again only moves its end."""
+        """Gives an identity a role in a scope, until a time. Giving it again only moves its end.
+
+        Nobody gives one to himself, or to a service of his own: who sets the rules would else do everything alone.
+        """
         rules.check_grant(role, scope)
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.grant")
-            return _grant(tx, named_identity(tx.session, name).id, role, scope, expires_at)
+            whose = named_identity(tx.session, name)
+            if actor.id in (whose.id, whose.owner_id):
+                raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
+            return _grant(tx, whose.id, role, scope, expires_at)
 
     def take_back(self, actor: Actor, name: str, role: str, scope: str = "*") -> None:
         """Ends a role at once."""

@@ -63,8 +63,9 @@ class Applying(Desk):
         """Goes back to what ran before, as was approved together with the change. It counts as rolled back once that is proved.
 
         Possible for a change that is under way, done, failed or revoked, as long as nothing newer is live. Saying it again
-        changes nothing. Before a first version nothing ran, so that going back from it
-        leaves nothing. Refusal codes: not-allowed, wrong-state, not-live.
+        changes nothing. Before a first version nothing ran: it is taken back to nothing
+        while it is not proved, and not any more once it answers. Refusal codes: not-allowed, wrong-state, not-live,
+        no-rollback-target.
         """
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
@@ -101,5 +102,11 @@ def refuse_roll_back(at: Standing) -> Rollout:
             f"Change {at.change.number} is not what {at.endpoint.name} runs.",
             "Roll back the change that is live now.",
             code="not-live",
+        )
+    if at.plan.rollback is None and at.endpoint.proved_generation == at.endpoint.generation:
+        raise Refusal(
+            "Nothing ran before this version, which answers; going back would leave its callers nothing.",
+            "Propose another version; until then the present one keeps serving.",
+            code="no-rollback-target",
         )
     return at.own

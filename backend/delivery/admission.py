@@ -116,7 +116,14 @@ def admit_rollback(tx: Unit, authorization_id: str, why: str) -> Generation:
         )
     if previous.reason == "rollback":
         return previous
-    desired = rollback_from(_plan(authorization), _desired(previous))
+    plan = _plan(authorization)
+    if plan.rollback is None and endpoint.proved_generation == endpoint.generation:
+        raise _refusal(
+            f"Nothing ran before the version that {endpoint.name} serves, so that going back would leave its callers nothing.",
+            "Propose another version; until then the present one keeps serving.",
+            "no-rollback-target",
+        )
+    desired = rollback_from(plan, _desired(previous))
     return _write(tx, endpoint, desired, reason="rollback", authorization_id=authorization_id, why=why)
 
 

@@ -13,13 +13,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from sqlmodel import select
+import sqlalchemy as sa
+from sqlmodel import col, select
 
 from backend.access import queries as access
 from backend.access.service import require
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
+from backend.core.ledger import LedgerRow
 from backend.core.unit import Unit, assert_outside_unit
 from backend.delivery import baselines
 from backend.delivery.admission import admit_baseline
@@ -40,8 +42,9 @@ class Keeper(Protocol):
         ...
 
 
-KnownArtifacts = Callable[[str, int], str | None]
-"""(model, version number) -> artifact digest as registered; None where no such version is registered."""
+KnownPackages = Callable[[Actor, str, int, str], str | None]
+"""(actor, model, version, kind of server) -> digest of the package that the registered version makes; None where none is
+registered. What a running package says of its own artifact is nobody's word."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Adoption:
     Args:
         connect: from rows to adapters.
         keeper: takes running bytes into the package store.
-        known_artifacts: what the registry says of a version, to check the signer's word.
+        known_packages: what a registered version makes, to check the signer's word.
         scratch: folder for copies under way; by default the system's own.
     """
 
@@ -83,13 +86,13 @@ class Adoption:
         database: Database,
         connect: Connect,
         keeper: Keeper,
-        known_artifacts: KnownArtifacts,
+        known_packages: KnownPackages,
         scratch: Path | None = None,
     ) -> None:
         self._database = database
         self._connect = connect
         self._keeper = keeper
-        self._known_artifacts = known_artifacts
+        self._known_packages = known_packages
         self._scratch = scratch
 
     def proposal(self, actor: Actor, name: str) -> BaselineProposal:
@@ -176,14 +179,14 @@ class Adoption:
         with tempfile.TemporaryDirectory(dir=self._scratch, prefix="countersign-adopt-") as folder:
             self._connect.target(stand.server).copy_out(*place, Path(folder))
             package = self._keeper.keep(actor, Path(folder))
-        known = self._known_artifacts(stand.endpoint.model, version)
-        if known is not None and known != package.artifact_digest:
+        known = self._known_packages(actor, stand.endpoint.model, version, stand.server.kind)
+        if known is not None and known != package.id:
             raise Refusal(
                 f"Version {place[1]} of {place[0]} was not built from version {version} of {stand.endpoint.model}.",
                 "Name the version that it was built from, or register what runs as a version of its own.",
                 code="digest-mismatch",
                 registered=known,
-                running=package.artifact_digest,
+                running=package.id,
             )
         return Kept(place, version, package.id, package.artifact_digest, package.interface_digest)
 
@@ -211,14 +214,24 @@ def _refuse_alone(tx: Unit, endpoint: Endpoint) -> None:
     needed = policy.in_force(tx.session, endpoint.environment).policy.approvals_needed
     if needed == 0:
         return
-    both = access.some_people(tx.session, {tx.actor.id, endpoint.created_by}, now=tx.now)
-    adopter = both.get(endpoint.created_by)
-    if adopter is not None and adopter.interests & both[tx.actor.id].interests:
+    hands = _hands(tx, endpoint)
+    people = access.some_people(tx.session, {tx.actor.id, *hands}, now=tx.now)
+    if any(people[one].interests & people[tx.actor.id].interests for one in hands if one in people):
         raise Refusal(
-            f"You adopted {endpoint.name}, and {endpoint.environment} asks for a second person.",
+            f"You adopted {endpoint.name} or said where its server or router is, and {endpoint.environment} asks for a second "
+            "person.",
             "Ask another reviewer or operator to sign it off.",
             code="own-adoption",
         )
+
+
+def _hands(tx: Unit, endpoint: Endpoint) -> set[str]:
+    """Who decided what its requests reach: whoever made it, and whoever registered or edited its server or router."""
+    places = [("server", endpoint.server_id), ("router", endpoint.router_id)]
+    about = sa.or_(
+        *(sa.and_(col(LedgerRow.subject_kind) == kind, col(LedgerRow.subject_id) == key) for kind, key in places if key)
+    )
+    return {endpoint.created_by, *tx.session.exec(select(LedgerRow.actor_id).where(about).distinct())}
 
 
 def _refuse_moved(tx: Unit, endpoint: Endpoint, stand: _Stand) -> None:

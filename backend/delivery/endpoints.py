@@ -17,7 +17,7 @@ from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.unit import Unit
 from backend.delivery import controls
-from backend.delivery.adoption import Adoption, Keeper, KnownArtifacts
+from backend.delivery.adoption import Adoption, Keeper, KnownPackages
 from backend.delivery.baselines import BaselineProposal
 from backend.delivery.controls import Repair
 from backend.delivery.generations import Place, is_own_name
@@ -37,7 +37,7 @@ class Endpoints:
     Args:
         connect: from rows to adapters.
         keeper: takes running bytes into the package store.
-        known_artifacts: what the registry says of a version.
+        known_packages: what a registered version makes, for a kind of server.
         scratch: folder for copies under way.
     """
 
@@ -46,11 +46,11 @@ class Endpoints:
         database: Database,
         connect: Connect,
         keeper: Keeper,
-        known_artifacts: KnownArtifacts,
+        known_packages: KnownPackages,
         scratch: Path | None = None,
     ) -> None:
         self._database = database
-        self._adoption = Adoption(database, connect, keeper, known_artifacts, scratch)
+        self._adoption = Adoption(database, connect, keeper, known_packages, scratch)
 
     def create(
         self,

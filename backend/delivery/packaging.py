@@ -31,11 +31,19 @@ class Packaging:
         self._store = store
 
     def find(self, session: Session, artifact_digest: str, target: str) -> Package | None:
-        """The newest package of an artifact for a kind of server, by a packager as it is today; None when there is none."""
+        """The newest package that was made here of an artifact, by a packager as it is today; None when there is none.
+
+        A package that was taken over from a server does not count: its manifest may claim any artifact.
+        """
         packagers = [packager.kind for packager in packagers_for(target)]
         query = (
             select(Package)
-            .where(Package.artifact_digest == artifact_digest, Package.target == target, col(Package.packager).in_(packagers))
+            .where(
+                Package.artifact_digest == artifact_digest,
+                Package.target == target,
+                col(Package.packager).in_(packagers),
+                col(Package.built),
+            )
             .order_by(col(Package.created_at).desc(), col(Package.id))
         )
         return session.exec(query).first()
@@ -54,7 +62,7 @@ class Packaging:
             manifest = read_manifest(package)
             if manifest.artifact_digest != artifact_digest:
                 raise _other_artifact(artifact_digest, manifest.artifact_digest)
-            return self._recorded(actor, manifest, self._store.put(package))
+            return self._recorded(actor, manifest, self._store.put(package), built=True)
 
     def keep(self, actor: Actor, package_folder: Path) -> Package:
         """Stores a folder that already is a package (adoption) and records it.
@@ -65,22 +73,31 @@ class Packaging:
         check_package(package_folder)
         digest = self._store.put(package_folder)
         # The folder is somebody else's until it is stored: what counts is what was stored.
-        return self._recorded(actor, check_package(self._store.local(digest)), digest)
+        return self._recorded(actor, check_package(self._store.local(digest)), digest, built=False)
 
-    def _recorded(self, actor: Actor, manifest: Manifest, digest: str) -> Package:
+    def _recorded(self, actor: Actor, manifest: Manifest, digest: str, *, built: bool) -> Package:
         """The row, written once; of two who store one package at once the second finds the first one's."""
         files: list[list[Any]] = [list(file) for file in self._store.files(digest)]
         try:
-            with self._database.unit(actor) as tx:
-                return tx.session.get(Package, digest) or _record(tx, manifest, digest, files)
+            return self._written(actor, manifest, digest, files, built=built)
         except IntegrityError:
-            with self._database.read() as session:
-                return session.get_one(Package, digest)
+            return self._written(actor, manifest, digest, files, built=built)
+
+    def _written(self, actor: Actor, manifest: Manifest, digest: str, files: list[list[Any]], *, built: bool) -> Package:
+        with self._database.unit(actor) as tx:
+            row = tx.session.get(Package, digest, with_for_update=True)
+            if row is None:
+                return _record(tx, manifest, digest, files, built=built)
+            if built and not row.built:  # it was taken over before: now it is known what it is made of
+                row.built = True
+                tx.record("package.build", row, before={"built": False}, after=row.facts("artifact_digest", "built"))
+            return row
 
 
-def _record(tx: Unit, manifest: Manifest, digest: str, files: list[list[Any]]) -> Package:
+def _record(tx: Unit, manifest: Manifest, digest: str, files: list[list[Any]], *, built: bool) -> Package:
     row = Package(
         id=digest,
+        built=built,
         packager=manifest.packager,
         target=manifest.target,
         artifact_digest=manifest.artifact_digest,
@@ -90,7 +107,7 @@ def _record(tx: Unit, manifest: Manifest, digest: str, files: list[list[Any]]) -
         probes=manifest.probes.model_dump(mode="json") if manifest.probes else None,
         created_at=tx.now,
     )
-    facts = row.facts("packager", "target", "artifact_digest", "interface_digest", "size")
+    facts = row.facts("packager", "target", "artifact_digest", "interface_digest", "size", "built")
     tx.record("package.store", tx.add(row), after={**facts, "runs_code": manifest.runs_code})
     return row
 

@@ -118,6 +118,8 @@ class Package(Row, table=True):
     size: int = Field(sa_type=sa.BigInteger)
     probes: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
     """{"digest", "count"} of the recorded answers inside."""
+    built: bool = Field(default=False, sa_column=sa.Column(sa.Boolean(), nullable=False, server_default=sa.false()))
+    """Whether Countersign made it of the artifact that it names. What was taken over from a server only claims that."""
     created_at: datetime = Field(sa_column=utc())
 
 

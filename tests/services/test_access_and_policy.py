@@ -158,3 +158,13 @@ def test_a_freeze_needs_a_reason_and_a_place(identities: Identities, database: D
         Policies(database).freeze(identities.act_as("olga"), "*", "  ")
     with pytest.raises(NotFound):
         Policies(database).freeze(identities.act_as("olga"), "nowhere", "x")
+
+
+def test_nobody_gives_a_role_to_himself_or_to_a_service_of_his_own(identities: Identities, database: Database) -> None:
+    otto = identities.act_as("otto")
+    identities.create(otto, "builds", kind="service", owner="otto")
+    for name in ("otto", "builds"):
+        with pytest.raises(Refusal) as refused:
+            identities.grant(otto, name, "contributor")
+        assert refused.value.code == "own-identity"
+    assert "role.grant" not in _actions(database)[-1]

@@ -91,7 +91,9 @@ class Surroundings:
         self.connections = Interrupted(self.guard, self.opener, self.router)
         self.servers = Servers(database, self.guard, Sealer.from_folder(folder / "keys"), self.connections, router_type)
         packaging = Packaging(database, self.store)
-        self.endpoints = Endpoints(database, self.connections, packaging, lambda model, number: self.registered.get(number))
+        self.endpoints = Endpoints(
+            database, self.connections, packaging, lambda _actor, _model, number, _kind: self.registered.get(number)
+        )
 
     def as_(self, name: str) -> Actor:
         """A demo identity."""

@@ -218,6 +218,19 @@ def test_who_adopted_it_does_not_sign_alone_where_approvals_are_needed(around: S
     assert sign(around, {}, by="carla").admitted_by == around.as_("carla").id
 
 
+def test_who_said_where_its_server_is_does_not_sign_what_runs_there(around: Surroundings) -> None:
+    """Whoever may both point the server elsewhere and sign would put anything into production alone."""
+    server = around.server("other")
+    around.servers.edit(around.as_("otto"), "other", revision=server.revision, credential="new")
+    around.identities.grant(around.as_("otto"), "carla", "operator")
+    around.endpoints.create(
+        around.as_("carla"), name="delay", environment="production", model="flight-delay", server="other", served_name="delay"
+    )
+    base = around.endpoints.proposal(around.as_("olga"), "delay").digest
+    refused("own-adoption", sign, around, {}, by="olga", base_digest=base)
+    assert sign(around, {}, by="ben", base_digest=base).number == 1
+
+
 def test_where_no_approval_is_needed_one_person_is_enough(around: Surroundings) -> None:
     around.endpoint(environment="staging")
     assert sign(around, {}, by="olga").number == 1
@@ -250,7 +263,7 @@ def test_the_word_on_a_registered_version_is_checked(around: Surroundings) -> No
     package = around.package()
     around.load("delay", v1=package)
     around.endpoint()
-    around.registered = {1: "sha256:" + "0" * 64, 2: read_manifest(package.path).artifact_digest}
+    around.registered = {1: "sha256:" + "0" * 64, 2: package.digest}
     refused("digest-mismatch", sign, around, {("delay", 1): 1})
     assert around.row().generation == 0
     assert desired(sign(around, {("delay", 1): 2})).arms[0].version == 2

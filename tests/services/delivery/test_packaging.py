@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
-from backend.core.canonical import digest_tree, tree_files
+from backend.core.canonical import canonical, digest_tree, tree_files
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import Refusal
@@ -104,6 +105,42 @@ def test_a_package_of_an_older_packager_is_not_found(
         assert packaging.find(session, digest_of(artifact), "triton") is None
 
 
+def test_what_was_taken_over_from_a_server_is_nobody_elses_package(
+    packaging: Packaging, database: Database, artifact: Path, tmp_path: Path
+) -> None:
+    """Its manifest may claim any artifact, so that it is never found for a version; made here, the same bytes are."""
+    forged = triton_package(tmp_path / "made").path
+    manifest = {
+        **json.loads((forged / MANIFEST).read_text()),
+        "artifact_digest": digest_of(artifact),
+        "packager": "onnx-triton@1",
+    }
+    (forged / MANIFEST).write_bytes(canonical(manifest))
+    kept = packaging.keep(SYSTEM, forged)
+    assert (kept.built, kept.artifact_digest) == (False, digest_of(artifact))
+    with database.read() as session:
+        assert packaging.find(session, digest_of(artifact), "triton") is None
+    made = packaging.build(SYSTEM, artifact, digest_of(artifact), "triton")
+    with database.read() as session:
+        assert packaging.find(session, digest_of(artifact), "triton") == made
+
+
+def test_what_was_taken_over_counts_once_it_was_made_here_too(
+    packaging: Packaging, store: PackageStore, database: Database, artifact: Path, tmp_path: Path
+) -> None:
+    other = Packaging(database, store)
+    folder = tmp_path / "copied"
+    shutil.copytree(store.local(packaging.build(SYSTEM, artifact, digest_of(artifact), "triton").id), folder)
+    with database.unit(SYSTEM) as tx:
+        row = tx.session.exec(select(Package)).one()
+        tx.session.delete(row)
+        tx.record("package.test", row)
+    assert not other.keep(SYSTEM, folder).built
+    assert other.build(SYSTEM, artifact, digest_of(artifact), "triton").built
+    with database.read() as session:
+        assert packaging.find(session, digest_of(artifact), "triton") is not None
+
+
 def test_an_artifact_that_is_not_the_registered_one_is_refused(
     packaging: Packaging, database: Database, artifact: Path, tmp_path: Path
 ) -> None:
@@ -129,7 +166,7 @@ def test_what_cannot_be_packaged_leaves_nothing(
 def test_a_crash_between_the_store_and_the_row_is_mended_by_the_next_attempt(
     packaging: Packaging, database: Database, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(packaging_module, "_record", crash)
@@ -158,10 +195,10 @@ def test_many_at_once_record_one_package(
     together = threading.Barrier(4)
     slow = packaging_module._record
 
-    def wait_for_the_others(*args: object) -> Package:
+    def wait_for_the_others(*args: object, built: bool) -> Package:
         if not real_time_database.is_sqlite:  # its one writer at a time lets nobody else come so far
             together.wait(timeout=30)
-        return slow(*args)  # type: ignore[arg-type]
+        return slow(*args, built=built)  # type: ignore[arg-type]
 
     monkeypatch.setattr(packaging_module, "_record", wait_for_the_others)
     found: list[Package] = []

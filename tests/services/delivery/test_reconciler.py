@@ -48,15 +48,28 @@ def test_an_empty_baseline_is_proved_by_finding_nothing(world: World) -> None:
     assert world.proofs()["answers"] == "impossible"
 
 
-@pytest.mark.parametrize("ready", [True, False])
-def test_a_first_version_is_taken_back_to_nothing_and_another_one_follows(world: World, clock: Clock, ready: bool) -> None:
+def test_a_first_version_that_answers_is_not_taken_back_to_nothing(world: World) -> None:
     world.endpoint()
     world.one_pass()
-    if not ready:
-        world.package(1, broken=True)
     authorization = world.start("flight-delay", 1)
     world.one_pass()
-    assert world.state() == ("in_sync" if ready else "pushing")
+    with pytest.raises(Refusal) as refused, world.database.unit(SYSTEM) as tx:
+        admission.admit_rollback(tx, authorization, "It is not right.")
+    assert refused.value.code == "no-rollback-target"
+    assert (world.state(), world.loaded()) == ("in_sync", {1})
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_first_version_that_is_not_proved_is_taken_back_to_nothing(world: World, clock: Clock, loaded: bool) -> None:
+    world.endpoint()
+    world.one_pass()
+    if not loaded:
+        world.package(1, broken=True)
+    else:
+        world.server.script(Fault("answer", "error"))
+    authorization = world.start("flight-delay", 1)
+    world.one_pass()
+    assert (world.row().proved_generation, 1 in world.loaded()) == (1, loaded)
     with world.database.unit(SYSTEM) as tx:
         admission.admit_rollback(tx, authorization, "It is not right.")
     world.one_pass()
@@ -74,8 +87,10 @@ def test_a_first_version_is_taken_back_to_nothing_and_another_one_follows(world:
 def test_a_route_that_shall_go_is_gone_before_anything_is_unloaded(world: World, clock: Clock) -> None:
     world.endpoint()
     world.one_pass()
+    world.server.script(Fault("answer", "error"))
     authorization = world.start("flight-delay", 1)
     world.one_pass()
+    assert "flight-delay" in world.router.routes
     world.router.script(Fault("push", "lie", times=50))
     with world.database.unit(SYSTEM) as tx:
         admission.admit_rollback(tx, authorization, "It is not right.")
