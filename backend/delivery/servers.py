@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sqlmodel import col, select
 
 from backend.access.service import require
-from backend.core.canonical import canonical
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
@@ -19,14 +19,16 @@ from backend.core.sealed import Sealer
 from backend.core.unit import Unit
 from backend.delivery import moves
 from backend.delivery.addresses import check_upstream, check_url, check_urls, is_in_memory, origins
+from backend.delivery.apart import add_apart, refuse_reserved
 from backend.delivery.baselines import Unmanaged, unmanaged
-from backend.delivery.named import add_named, named
+from backend.delivery.entered import entered
+from backend.delivery.named import named
 from backend.delivery.routers.port import Router, RouterAbilities, RouterFacts
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.delivery.targets.names import target_type
 from backend.delivery.targets.port import Abilities, ServerFacts, Target
 
-MAX_SETTINGS_BYTES, MAX_CREDENTIAL = 64 << 10, 16 << 10
+MAX_CREDENTIAL = 16 << 10
 R = TypeVar("R", Server, RouterRow)
 T = TypeVar("T")
 _LOOPBACK = ("http://127.", "http://localhost", "http://[::1]")
@@ -67,6 +69,7 @@ class Servers:
         connect: from rows to adapters.
         router_type: from a router's kind to its adapter's class; Refusal for an unknown kind.
         in_memory: whether servers and routers in memory may be added: they serve nobody, and keep a file where they are told.
+        reserved: files and folders that Countersign keeps for itself; no server's or router's may lie there.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Servers:
         router_type: Callable[[str], type[Router]],
         *,
         in_memory: bool = True,
+        reserved: Iterable[Path] = (),
     ) -> None:
         self._database = database
         self._guard = guard
@@ -85,6 +89,7 @@ class Servers:
         self._connect = connect
         self._router_type = router_type
         self._in_memory = in_memory
+        self._reserved = tuple(reserved)
 
     def register(
         self,
@@ -106,6 +111,7 @@ class Servers:
         self._refuse_memory(kind)
         checked = self._checked(target_type(kind).Settings, kind, settings)
         self._check_upstream(kind, upstream)
+        refuse_reserved(self._reserved, kind, checked, upstream)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
             row = Server(
@@ -113,7 +119,7 @@ class Servers:
                 created_by=actor.id, created_at=tx.now,
             )  # fmt: skip
             row.sealed_credential = self._sealed(row.id, credential)
-            add_named(tx, row)
+            add_apart(tx, row)
             tx.record("server.register", row, after=moves.told(row))
             return row
 
@@ -132,6 +138,7 @@ class Servers:
         self._refuse_memory(kind)
         checked = self._checked(self._router_type(kind).Settings, kind, settings)
         self._check_public_url(kind, public_url)
+        refuse_reserved(self._reserved, kind, checked, public_url)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
             row = RouterRow(
@@ -139,7 +146,7 @@ class Servers:
                 created_by=actor.id, created_at=tx.now,
             )  # fmt: skip
             row.sealed_credential = self._sealed(row.id, credential)
-            add_named(tx, row)
+            add_apart(tx, row)
             tx.record("router.register", row, after=moves.told(row))
             return row
 
@@ -162,6 +169,7 @@ class Servers:
         known = self._known(actor, "server.edit", Server, name)
         checked = self._checked(target_type(known.kind).Settings, known.kind, _or(settings, known.settings))
         self._check_upstream(known.kind, _or(upstream, known.upstream))
+        refuse_reserved(self._reserved, known.kind, checked, _or(upstream, known.upstream))
         with self._database.unit(actor) as tx:
             row = self._opened(tx, Server, name, revision)
             sealed = self._credential_after(row, checked, credential, forget=forget_credential)
@@ -183,6 +191,7 @@ class Servers:
         known = self._known(actor, "server.edit", RouterRow, name)
         checked = self._checked(self._router_type(known.kind).Settings, known.kind, _or(settings, known.settings))
         self._check_public_url(known.kind, _or(public_url, known.public_url))
+        refuse_reserved(self._reserved, known.kind, checked, _or(public_url, known.public_url))
         with self._database.unit(actor) as tx:
             row = self._opened(tx, RouterRow, name, revision)
             sealed = self._credential_after(row, checked, credential, forget=forget_credential)
@@ -192,13 +201,13 @@ class Servers:
     def confirm_move(self, actor: Actor, name: str, *, revision: int) -> Server:
         """Applies a move that somebody else asked for, as it was entered. `revision` is the one that the caller saw.
 
-        Refusal codes: not-allowed, own-request, nothing-to-confirm, stale-write.
+        Refusal codes: not-allowed, own-request, nothing-to-confirm, stale-write, address-taken, path-reserved.
         """
-        return self._settle_move(actor, Server, name, revision, moves.confirm)
+        return self._settle_move(actor, Server, name, revision, self._confirm)
 
     def confirm_router_move(self, actor: Actor, name: str, *, revision: int) -> RouterRow:
         """The same for a router."""
-        return self._settle_move(actor, RouterRow, name, revision, moves.confirm)
+        return self._settle_move(actor, RouterRow, name, revision, self._confirm)
 
     def drop_move(self, actor: Actor, name: str, *, revision: int) -> Server:
         """Gives up a move that waits; the server stays where it is."""
@@ -271,6 +280,12 @@ class Servers:
             settle(tx, row)
             return row
 
+    def _confirm(self, tx: Unit, row: R) -> None:
+        """What was free when it was asked for may be a link into what is reserved by now."""
+        if row.move is not None:
+            refuse_reserved(self._reserved, row.kind, row.move["settings"], row.move["place"])
+        moves.confirm(tx, row)
+
     def _remove(self, actor: Actor, table: type[R], name: str) -> None:
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.remove")
@@ -287,19 +302,7 @@ class Servers:
 
     def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as the adapter understands them, with every address in them checked."""
-        if len(canonical(dict(settings))) > MAX_SETTINGS_BYTES:
-            raise Refusal("These settings are larger than 64 KiB.", "Give only the adapter's own settings.", code="too-large")
-        try:
-            typed = model.model_validate(dict(settings)).model_dump(mode="json")
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])[:80] or "settings"
-            raise Refusal(
-                f"The settings for {kind} are wrong: {where}: {first['msg'].removeprefix('Value error, ')}.",
-                "Correct that field and try again.",
-                code="bad-setting",
-                field=where,
-            ) from error
+        typed = entered(model, kind, settings)
         check_urls(self._guard, typed)
         return typed
 
