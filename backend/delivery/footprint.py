@@ -39,7 +39,7 @@ class Footprint:
 
 def footprint(kind: str, settings: Mapping[str, Any], place: str) -> Footprint:
     """Of a row's settings and its `place` (a server's upstream, a router's public URL). Nothing is called or resolved."""
-    addresses = {(_origin(url),) for _, url in urls(settings)}
+    addresses: set[Parts] = {(_origin(url),) for _, url in urls(settings)}
     files = {real_path(path) for path in _paths(settings)}
     memory: set[Parts] = set()
     if kind == "memory" and not settings.get("path"):  # a path is what it is known by, and its name is not read

@@ -86,10 +86,8 @@ class Servers:
         self._database = database
         self._guard = guard
         self._sealer = sealer
-        self._connect = connect
-        self._router_type = router_type
-        self._in_memory = in_memory
-        self._reserved = tuple(reserved)
+        self._connect, self._router_type = connect, router_type
+        self._in_memory, self._reserved = in_memory, tuple(reserved)
 
     def register(
         self,
@@ -109,9 +107,8 @@ class Servers:
         """
         self._demand(actor, "server.register")
         self._refuse_memory(kind)
-        checked = self._checked(target_type(kind).Settings, kind, settings)
+        checked = self._checked(target_type(kind).Settings, kind, settings, upstream)
         self._check_upstream(kind, upstream)
-        refuse_reserved(self._reserved, kind, checked, upstream)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
             row = Server(
@@ -136,9 +133,8 @@ class Servers:
         """Adds a router. `public_url` is where callers reach its endpoints."""
         self._demand(actor, "server.register")
         self._refuse_memory(kind)
-        checked = self._checked(self._router_type(kind).Settings, kind, settings)
+        checked = self._checked(self._router_type(kind).Settings, kind, settings, public_url)
         self._check_public_url(kind, public_url)
-        refuse_reserved(self._reserved, kind, checked, public_url)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
             row = RouterRow(
@@ -167,9 +163,9 @@ class Servers:
         A credential that is not given stays, unless the server moves: then it has to be entered again.
         """
         known = self._known(actor, "server.edit", Server, name)
-        checked = self._checked(target_type(known.kind).Settings, known.kind, _or(settings, known.settings))
-        self._check_upstream(known.kind, _or(upstream, known.upstream))
-        refuse_reserved(self._reserved, known.kind, checked, _or(upstream, known.upstream))
+        place, model = _or(upstream, known.upstream), target_type(known.kind).Settings
+        checked = self._checked(model, known.kind, _or(settings, known.settings), place)
+        self._check_upstream(known.kind, place)
         with self._database.unit(actor) as tx:
             row = self._opened(tx, Server, name, revision)
             sealed = self._credential_after(row, checked, credential, forget=forget_credential)
@@ -189,9 +185,9 @@ class Servers:
     ) -> RouterRow:
         """The same for a router; every server behind it is looked at again at once."""
         known = self._known(actor, "server.edit", RouterRow, name)
-        checked = self._checked(self._router_type(known.kind).Settings, known.kind, _or(settings, known.settings))
-        self._check_public_url(known.kind, _or(public_url, known.public_url))
-        refuse_reserved(self._reserved, known.kind, checked, _or(public_url, known.public_url))
+        place, model = _or(public_url, known.public_url), self._router_type(known.kind).Settings
+        checked = self._checked(model, known.kind, _or(settings, known.settings), place)
+        self._check_public_url(known.kind, place)
         with self._database.unit(actor) as tx:
             row = self._opened(tx, RouterRow, name, revision)
             sealed = self._credential_after(row, checked, credential, forget=forget_credential)
@@ -300,10 +296,11 @@ class Servers:
             tx.record(f"{table.__subject__}.remove", row, before=moves.told(row))
             tx.session.delete(row)
 
-    def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as the adapter understands them, with every address in them checked."""
+    def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """The settings as the adapter understands them, with every address and path in them checked."""
         typed = entered(model, kind, settings)
         check_urls(self._guard, typed)
+        refuse_reserved(self._reserved, kind, typed, place)
         return typed
 
     def _check_upstream(self, kind: str, upstream: str) -> None:

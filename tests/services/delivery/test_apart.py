@@ -178,8 +178,8 @@ def test_a_path_is_found_as_a_file_url_and_in_a_field_for_files(tmp_path: Path) 
 @pytest.mark.parametrize(
     "inside",
     [
-        "packages", "packages/sha256/00", "package-cache", "ledger-heads", "inference-log", "keys", "uploads/x", "countersign.db",
-        "countersign.db-wal", "countersign.db-shm", "elsewhere/../keys", "", "..", "link",
+        "packages", "packages/sha256/00", "package-cache", "ledger-heads", "inference-log", "keys", "uploads/x",
+        "countersign.db", "countersign.db-wal", "countersign.db-shm", "elsewhere/../keys", "", "..", "link",
     ],
 )  # fmt: skip
 def test_what_countersign_keeps_for_itself_is_no_place_for_a_server(tmp_path: Path, inside: str) -> None:
