@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
+from sqlalchemy.engine import make_url
 from sqlmodel import select
 
 from backend import migrate
@@ -104,7 +107,7 @@ def build(settings: Settings) -> Backend:
         cards=Cards(database),
         mirror=Mirror(database, registry, lease_seconds=settings.lease_seconds),
         packaging=packaging,
-        servers=Servers(database, guard, _sealer(settings), connections, router_type, in_memory=settings.demo_identities),
+        servers=_servers(settings, database, guard, connections),
         endpoints=Endpoints(
             database,
             connections,
@@ -134,6 +137,30 @@ def gate_context(settings: Settings) -> GateContext:
         target_abilities=lambda kind: target_type(kind).abilities,
         router_abilities=lambda kind: router_type(kind).abilities,
     )
+
+
+def _servers(settings: Settings, database: Database, guard: Guard, connections: Connections) -> Servers:
+    own = reserved(settings)
+    memory = settings.demo_identities
+    return Servers(database, guard, _sealer(settings), connections, router_type, in_memory=memory, reserved=own)
+
+
+def reserved(settings: Settings) -> tuple[Path, ...]:
+    """Where Countersign keeps its own on this machine: no server and no router may be told to read or write there."""
+    own = [settings.data_dir / name for name in ("package-cache", "uploads")] + [keys_folder(settings)]
+    stores = [_local(url) for url in (settings.package_store, settings.ledger_heads, settings.inference_log)]
+    url = make_url(settings.sqlalchemy_url)
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        own += [Path(url.database + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
+    return (*own, *(one for one in stores if one is not None))
+
+
+def _local(url: str) -> Path | None:
+    """The folder that an fsspec URL means on this machine, by fsspec's own reading; None elsewhere."""
+    innermost = url.rpartition("::")[2]
+    if fsspec.utils.get_protocol(innermost) not in ("file", "local"):
+        return None
+    return Path(LocalFileSystem._strip_protocol(innermost))
 
 
 def _registry(settings: Settings, guard: Guard) -> MlflowRegistry | None:

@@ -22,7 +22,7 @@ def check_urls(guard: Guard, settings: Mapping[str, Any]) -> None:
 
     A URL is what stands in a field whose name ends with `url`, and whatever begins with http:// or https://.
     """
-    for field, url in _urls(settings):
+    for field, url in urls(settings):
         check_url(guard, url, f"the setting {field}")
 
 
@@ -60,9 +60,28 @@ def is_in_memory(kind: str, address: str) -> bool:
     return kind == "memory" and address.startswith("memory:") and address.isprintable() and len(address) < 1_000
 
 
+def urls(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(field, URL) of every URL in some settings."""
+    for field, text in leaves(settings):
+        if field.lower().endswith("url") or text.lower().startswith(("http://", "https://")):
+            yield field, text
+
+
+def leaves(content: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """(field, text), however deep; `backup.url` for a field in a field."""
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield from leaves(value, f"{where}.{name}" if where else str(name))
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from leaves(value, where)
+    elif isinstance(content, str):
+        yield where, content
+
+
 def origins(settings: Mapping[str, Any]) -> list[str]:
     """Scheme, host and port of every URL in some settings, sorted; fit for the ledger."""
-    return sorted({origin(url) for _, url in _urls(settings)})
+    return sorted({origin(url) for _, url in urls(settings)})
 
 
 def origin(url: str) -> str:
@@ -87,18 +106,6 @@ def _is_ipv6(text: str) -> bool:
         return ipaddress.ip_address(text).version == 6
     except ValueError:
         return False
-
-
-def _urls(content: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """(field, URL), however deep; `backup.url` for a field in a field."""
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            yield from _urls(value, f"{where}.{name}" if where else str(name))
-    elif isinstance(content, list | tuple):
-        for value in content:
-            yield from _urls(value, where)
-    elif isinstance(content, str) and (where.lower().endswith("url") or content.lower().startswith(("http://", "https://"))):
-        yield where, content
 
 
 def _unresolved(what: str) -> Refusal:

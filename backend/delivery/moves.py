@@ -18,6 +18,7 @@ from backend.core.context import Actor
 from backend.core.errors import Refusal
 from backend.core.unit import Unit
 from backend.delivery.addresses import origin, origins
+from backend.delivery.apart import demand_apart
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.policy import service as policy
 
@@ -35,8 +36,13 @@ class Wanted:
 
 
 def make(tx: Unit, row: Row, wanted: Wanted) -> None:
-    """Applies an edit, or keeps it as a move that a second person has to confirm. Any older move is replaced."""
+    """Applies an edit, or keeps it as a move that a second person has to confirm. Any older move is replaced.
+
+    Refusal `address-taken` for a place that another row has.
+    """
     moves = (dict(wanted.settings), wanted.place) != (row.settings, place_of(row))
+    if moves:
+        demand_apart(tx, row, wanted.settings, wanted.place)
     row.move = None
     if moves and (served := needing_approval(tx.session, row)):
         row.move = {
@@ -56,7 +62,7 @@ def make(tx: Unit, row: Row, wanted: Wanted) -> None:
 
 
 def confirm(tx: Unit, row: Row) -> None:
-    """Applies the move that waits. Refusal `nothing-to-confirm`, or `own-request` for who asked for it."""
+    """Applies the move that waits. Refusal `nothing-to-confirm`, `own-request` for who asked for it, `address-taken`."""
     move = _waiting(row)
     if _interests(tx.actor) & set(move["interests"]):
         raise Refusal(
@@ -64,6 +70,7 @@ def confirm(tx: Unit, row: Row) -> None:
             "Ask another operator or admin to confirm it.",
             code="own-request",
         )
+    demand_apart(tx, row, move["settings"], move["place"])
     row.move = None
     wanted = Wanted(move["settings"], move["place"], move["sealed_credential"], renewed=bool(move["renewed"]))
     _apply(tx, row, wanted, asked_by=str(move["by"]))

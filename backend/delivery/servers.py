@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from sqlmodel import col, select
 
 from backend.access.service import require
-from backend.core.canonical import canonical
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
@@ -19,14 +19,16 @@ from backend.core.sealed import Sealer
 from backend.core.unit import Unit
 from backend.delivery import moves
 from backend.delivery.addresses import check_upstream, check_url, check_urls, is_in_memory, origins
+from backend.delivery.apart import add_apart, refuse_reserved
 from backend.delivery.baselines import Unmanaged, unmanaged
-from backend.delivery.named import add_named, named
+from backend.delivery.entered import entered
+from backend.delivery.named import named
 from backend.delivery.routers.port import Router, RouterAbilities, RouterFacts
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.delivery.targets.names import target_type
 from backend.delivery.targets.port import Abilities, ServerFacts, Target
 
-MAX_SETTINGS_BYTES, MAX_CREDENTIAL = 64 << 10, 16 << 10
+MAX_CREDENTIAL = 16 << 10
 R = TypeVar("R", Server, RouterRow)
 T = TypeVar("T")
 _LOOPBACK = ("http://127.", "http://localhost", "http://[::1]")
@@ -67,6 +69,7 @@ class Servers:
         connect: from rows to adapters.
         router_type: from a router's kind to its adapter's class; Refusal for an unknown kind.
         in_memory: whether servers and routers in memory may be added: they serve nobody, and keep a file where they are told.
+        reserved: files and folders that Countersign keeps for itself; no server's or router's may lie there.
     """
 
     def __init__(
@@ -78,13 +81,13 @@ class Servers:
         router_type: Callable[[str], type[Router]],
         *,
         in_memory: bool = True,
+        reserved: Iterable[Path] = (),
     ) -> None:
         self._database = database
         self._guard = guard
         self._sealer = sealer
-        self._connect = connect
-        self._router_type = router_type
-        self._in_memory = in_memory
+        self._connect, self._router_type = connect, router_type
+        self._in_memory, self._reserved = in_memory, tuple(reserved)
 
     def register(
         self,
@@ -104,7 +107,7 @@ class Servers:
         """
         self._demand(actor, "server.register")
         self._refuse_memory(kind)
-        checked = self._checked(target_type(kind).Settings, kind, settings)
+        checked = self._checked(target_type(kind).Settings, kind, settings, upstream)
         self._check_upstream(kind, upstream)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
@@ -113,7 +116,7 @@ class Servers:
                 created_by=actor.id, created_at=tx.now,
             )  # fmt: skip
             row.sealed_credential = self._sealed(row.id, credential)
-            add_named(tx, row)
+            add_apart(tx, row)
             tx.record("server.register", row, after=moves.told(row))
             return row
 
@@ -130,7 +133,7 @@ class Servers:
         """Adds a router. `public_url` is where callers reach its endpoints."""
         self._demand(actor, "server.register")
         self._refuse_memory(kind)
-        checked = self._checked(self._router_type(kind).Settings, kind, settings)
+        checked = self._checked(self._router_type(kind).Settings, kind, settings, public_url)
         self._check_public_url(kind, public_url)
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.register")
@@ -139,7 +142,7 @@ class Servers:
                 created_by=actor.id, created_at=tx.now,
             )  # fmt: skip
             row.sealed_credential = self._sealed(row.id, credential)
-            add_named(tx, row)
+            add_apart(tx, row)
             tx.record("router.register", row, after=moves.told(row))
             return row
 
@@ -160,8 +163,9 @@ class Servers:
         A credential that is not given stays, unless the server moves: then it has to be entered again.
         """
         known = self._known(actor, "server.edit", Server, name)
-        checked = self._checked(target_type(known.kind).Settings, known.kind, _or(settings, known.settings))
-        self._check_upstream(known.kind, _or(upstream, known.upstream))
+        place, model = _or(upstream, known.upstream), target_type(known.kind).Settings
+        checked = self._checked(model, known.kind, _or(settings, known.settings), place)
+        self._check_upstream(known.kind, place)
         with self._database.unit(actor) as tx:
             row = self._opened(tx, Server, name, revision)
             sealed = self._credential_after(row, checked, credential, forget=forget_credential)
@@ -181,8 +185,9 @@ class Servers:
     ) -> RouterRow:
         """The same for a router; every server behind it is looked at again at once."""
         known = self._known(actor, "server.edit", RouterRow, name)
-        checked = self._checked(self._router_type(known.kind).Settings, known.kind, _or(settings, known.settings))
-        self._check_public_url(known.kind, _or(public_url, known.public_url))
+        place, model = _or(public_url, known.public_url), self._router_type(known.kind).Settings
+        checked = self._checked(model, known.kind, _or(settings, known.settings), place)
+        self._check_public_url(known.kind, place)
         with self._database.unit(actor) as tx:
             row = self._opened(tx, RouterRow, name, revision)
             sealed = self._credential_after(row, checked, credential, forget=forget_credential)
@@ -192,13 +197,13 @@ class Servers:
     def confirm_move(self, actor: Actor, name: str, *, revision: int) -> Server:
         """Applies a move that somebody else asked for, as it was entered. `revision` is the one that the caller saw.
 
-        Refusal codes: not-allowed, own-request, nothing-to-confirm, stale-write.
+        Refusal codes: not-allowed, own-request, nothing-to-confirm, stale-write, address-taken, path-reserved.
         """
-        return self._settle_move(actor, Server, name, revision, moves.confirm)
+        return self._settle_move(actor, Server, name, revision, self._confirm)
 
     def confirm_router_move(self, actor: Actor, name: str, *, revision: int) -> RouterRow:
         """The same for a router."""
-        return self._settle_move(actor, RouterRow, name, revision, moves.confirm)
+        return self._settle_move(actor, RouterRow, name, revision, self._confirm)
 
     def drop_move(self, actor: Actor, name: str, *, revision: int) -> Server:
         """Gives up a move that waits; the server stays where it is."""
@@ -271,6 +276,12 @@ class Servers:
             settle(tx, row)
             return row
 
+    def _confirm(self, tx: Unit, row: R) -> None:
+        """What was free when it was asked for may be a link into what is reserved by now."""
+        if row.move is not None:
+            refuse_reserved(self._reserved, row.kind, row.move["settings"], row.move["place"])
+        moves.confirm(tx, row)
+
     def _remove(self, actor: Actor, table: type[R], name: str) -> None:
         with self._database.unit(actor) as tx:
             require(tx, actor, "server.remove")
@@ -285,22 +296,11 @@ class Servers:
             tx.record(f"{table.__subject__}.remove", row, before=moves.told(row))
             tx.session.delete(row)
 
-    def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings as the adapter understands them, with every address in them checked."""
-        if len(canonical(dict(settings))) > MAX_SETTINGS_BYTES:
-            raise Refusal("These settings are larger than 64 KiB.", "Give only the adapter's own settings.", code="too-large")
-        try:
-            typed = model.model_validate(dict(settings)).model_dump(mode="json")
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])[:80] or "settings"
-            raise Refusal(
-                f"The settings for {kind} are wrong: {where}: {first['msg'].removeprefix('Value error, ')}.",
-                "Correct that field and try again.",
-                code="bad-setting",
-                field=where,
-            ) from error
+    def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """The settings as the adapter understands them, with every address and path in them checked."""
+        typed = entered(model, kind, settings)
         check_urls(self._guard, typed)
+        refuse_reserved(self._reserved, kind, typed, place)
         return typed
 
     def _check_upstream(self, kind: str, upstream: str) -> None:

@@ -110,13 +110,14 @@ class Surroundings:
         self.memory.load(model, numbered, next(iter(interface), None), by=by)
 
     def server(self, name: str = "srv", **more: Any) -> Server:
-        """Registers the server in memory."""
-        wanted = {"kind": "memory", "settings": {"name": self.memory_name}, "upstream": f"memory:{self.memory_name}"}
+        """Registers the server in memory; under another name than `srv` another one, which nobody looks into."""
+        inner = self.memory_name if name == "srv" else f"{self.memory_name}-{name}"
+        wanted = {"kind": "memory", "settings": {"name": inner}, "upstream": f"memory:{inner}"}
         return self.servers.register(self.as_("olga"), name=name, **{**wanted, **more})
 
     def behind_router(self, name: str = "edge", *, admin_url: str = ADMIN, **more: Any) -> RouterRow:
         """Registers a router with an address; the one in memory answers for it."""
-        files = {"routes_file": "/srv/routes.json", "clusters_file": "/srv/clusters.json"}
+        files = {"routes_file": f"/srv/{name}/routes.json", "clusters_file": f"/srv/{name}/clusters.json"}
         wanted = {"kind": "envoy", "settings": {**files, "admin_url": admin_url}, "public_url": "http://127.0.0.1:10000"}
         return self.servers.register_router(self.as_("olga"), name=name, **{**wanted, **more})
 

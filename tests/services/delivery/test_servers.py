@@ -286,12 +286,15 @@ def test_a_test_tells_what_is_there_and_says_when_nobody_answers(around: Surroun
 def test_a_credential_in_the_clear_is_warned_of(around: Surroundings) -> None:
     outside = "http://192.0.2.1:9901"
     around.guard.allowed = (*around.guard.allowed, *Guard(["192.0.2.0/24"]).allowed)
-    for name, admin_url, credential, warned in (
-        ("open", outside, SECRET, True),
-        ("without", outside, None, False),
-        ("near", ADMIN, SECRET, False),
+    for port, (name, admin_url, credential, warned) in enumerate(
+        (
+            ("open", outside, SECRET, True),
+            ("without", "http://192.0.2.2:9901", None, False),
+            ("near", ADMIN, SECRET, False),
+        ),
+        start=10_000,
     ):
-        around.behind_router(name, admin_url=admin_url, credential=credential)
+        around.behind_router(name, admin_url=admin_url, credential=credential, public_url=f"http://127.0.0.1:{port}")
         warnings = around.servers.test_router(around.as_("olga"), name).warnings
         assert any("192.0.2.1" in one for one in warnings) == warned == bool(warnings)
 
