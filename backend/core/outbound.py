@@ -26,8 +26,20 @@ from backend.core.unit import assert_outside_unit
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
-_NAT64, _COMPATIBLE = ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96")
-"""Addresses that carry an IPv4 one (RFC 6052, RFC 4291)."""
+_CARRIERS = tuple(ipaddress.IPv6Network(one) for one in ("64:ff9b::/96", "::ffff:0:0:0/96"))
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+"""Addresses that carry an IPv4 one in their last 32 bits (RFC 6052, RFC 2765, RFC 4291)."""
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(one)
+    for one in (
+        "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
+        "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16", "fec0::/10",
+    )
+)  # fmt: skip
+"""Ranges that are no public destination, whatever this Python's `is_global` says of them: its tables changed between versions.
+
+192.0.0.0/24 holds a cloud's metadata service (192.0.0.192), 64:ff9b:1::/48 is a network's own NAT64 (RFC 8215).
+"""
 MAX_BODY_BYTES = 64 << 20
 MAX_ANSWER_SECONDS = 120.0
 _deadline: ContextVar[float | None] = ContextVar("countersign_answer_deadline", default=None)
@@ -66,7 +78,7 @@ class Guard:
         """Whether an address is public, or in a listed range. An IPv4 address inside IPv6 is judged as what it is."""
         plain = _unmapped(address)
         listed = any(plain in network for network in self.allowed if network.version == plain.version)
-        return listed or (plain.is_global and not plain.is_multicast)
+        return listed or _is_public(plain)
 
     def check(self, url: str) -> httpx.URL:
         """The parsed URL if it may be called at all (scheme, host, no user info, resolvable, allowed). Else a Refusal."""
@@ -229,9 +241,15 @@ def _resolve(host: str, port: int) -> list[Address]:
     return [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
 
 
+def _is_public(address: Address) -> bool:
+    reserved = any(address in network for network in _NOT_PUBLIC if network.version == address.version)
+    return address.is_global and not address.is_multicast and not reserved
+
+
 def _unmapped(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64 or (address in _COMPATIBLE and int(address) > 0xFFFF):  # not :: and ::1
+        carries = any(address in network for network in _CARRIERS)
+        if carries or (address in _COMPATIBLE and int(address) > 0xFFFF):  # not :: and ::1
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
     return address

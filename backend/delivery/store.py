@@ -3,7 +3,8 @@
 A package lies at `sha256/<first two>/<hex>/`, and its list of files at `sha256/<first two>/<hex>.json`, written last: a package
 without a list does not exist, so that a crash at any moment leaves either all of a package or nothing. The same bytes have the
 same address, so that two who store one package at once write the same thing. Any fsspec URL will do (`file://`, `s3://`,
-`gs://`); stores that are not on this machine are copied into a cache folder once, and hashed before they are used.
+`gs://`); packages of stores that are not on this machine are copied into a cache folder, and hashed each time they are handed
+out.
 """
 
 from __future__ import annotations
@@ -94,17 +95,18 @@ class PackageStore:
             return all(self._content_digest(f"{prefix}/{file.path}") == file.digest for file in listed)
 
     def local(self, digest: str) -> Path:
-        """A local read-only folder with the package, for a runtime to load from. Refusal when it is absent or damaged."""
+        """A local read-only folder with the package, for a runtime to load from. Refusal when it is absent or damaged.
+
+        A cached copy is hashed each time, since `verify` speaks of the store's bytes and not of the copy's. The bytes of a
+        local store are those that `verify` hashes.
+        """
         listed = self.files(digest)
         if self._is_local():
             folder = Path(self._open()[1]) / _tree_path(digest)
             if not folder.is_dir():
                 raise _damaged(digest)
             return folder
-        folder = self._cache / _hex(digest)
-        if not folder.is_dir():
-            self._copy_out(digest, listed, folder)
-        return folder
+        return self._cached(digest, listed)
 
     def read(self, digest: str, path: str, limit: int) -> bytes:
         """One file of a package, checked against its hash. Refusal when the package has no such file or it is over `limit`."""
@@ -152,6 +154,23 @@ class PackageStore:
         beside.write_bytes(content)
         beside.chmod(_READ_ONLY)
         os.replace(beside, path)
+
+    def _cached(self, digest: str, files: list[TreeFile]) -> Path:
+        """A whole copy in the cache; copies that differ are removed.
+
+        What replaces one has a name of its own, so that links into the old copy are seen to be old and are loaded anew.
+        """
+        name = _hex(digest)
+        copies = sorted(self._cache.glob(f"{name}*"))
+        for copy in copies:
+            if _is_whole(copy, digest):
+                return copy
+            _evict(copy)
+        fresh = self._cache / (f"{name}.{uuid.uuid4().hex}" if copies else name)
+        self._copy_out(digest, files, fresh)
+        if not _is_whole(fresh, digest):
+            raise _damaged(digest)
+        return fresh
 
     def _copy_out(self, digest: str, files: list[TreeFile], folder: Path) -> None:
         """Into the cache: beside it first, hashed, then renamed; of two at once the first stays."""
@@ -219,6 +238,24 @@ def _rename_unless_there(source: Path, target: Path) -> None:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    """Whether a cached copy is the package. A link in it, or what cannot be read, makes it another one."""
+    try:
+        return folder.is_dir() and not folder.is_symlink() and digest_tree(tree_files(folder)) == digest
+    except (Refusal, OSError):
+        return False
+
+
+def _evict(copy: Path) -> None:
+    """Away in one step, so that nothing loads from it while it is removed; another worker may have been faster."""
+    aside = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
+    with _store_errors("has a cache that cannot be written"), contextlib.suppress(FileNotFoundError):
+        os.rename(copy, aside)
+    if aside.is_symlink() or aside.is_file():
+        aside.unlink()
+    _remove(aside)
 
 
 def _checked(files: list[TreeFile]) -> list[TreeFile]:

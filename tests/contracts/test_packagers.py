@@ -376,6 +376,58 @@ def test_a_model_without_code_says_that_it_runs_none(tmp_path: Path) -> None:
     assert read_manifest(build(TritonRepositoryPackager(), library, tmp_path / "p2")).runs_code
 
 
+def _parameter(key: str, value: str) -> str:
+    return f"parameters {{key: {json.dumps(key)} value {{string_value: {json.dumps(value)}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("EXECUTION_ENV_PATH", "/mnt/shared/env.tar.gz"),
+        ("EXECUTION_ENV_PATH", "env.tar.gz"),
+        ("EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY/env.tar.gz"),
+        ("execution_env_path", "env"),
+        ("TRITON_BATCH_STRATEGY_PATH", "batching.so"),
+        ("weights", "/mnt/shared/weights.bin"),
+        ("weights", "~/weights.bin"),
+        ("weights", "../2/weights.bin"),
+        ("weights", "sub/../../other"),
+        ("weights", "file:/mnt/weights.bin"),
+        ("weights", "FILE:///mnt/weights.bin"),
+        ("weights", "s3://bucket/weights.bin"),
+        ("weights", "https://example.org/weights.bin"),
+        ("weights", "C:\\weights.bin"),
+        ("weights", "\\\\host\\share"),
+        ("arguments", "--quiet --weights=/mnt/weights.bin"),
+        ("json", '{"weights": "/mnt/weights.bin"}'),
+    ],
+)
+def test_a_parameter_that_leads_out_of_the_package_is_refused_by_its_name(tmp_path: Path, key: str, value: str) -> None:
+    made = entry(tmp_path / "entry", CONFIG_TEXT + _parameter(key, value))
+    with pytest.raises(Refusal) as refused:
+        build(TritonRepositoryPackager(), made, tmp_path / "package")
+    assert refused.value.code == "not-packageable"
+    assert key in str(refused.value)
+    assert "outside" in str(refused.value)
+
+
+def test_a_parameter_of_an_accelerator_that_leads_out_of_the_package_is_refused(tmp_path: Path) -> None:
+    cache = 'parameters { key: "trt_engine_cache_path" value: "/mnt/cache" }'
+    text = f'optimization {{ execution_accelerators {{ gpu_execution_accelerator {{ name: "tensorrt" {cache} }} }} }}'
+    with pytest.raises(Refusal, match="trt_engine_cache_path"):
+        build(TritonRepositoryPackager(), entry(tmp_path / "entry", CONFIG_TEXT + text), tmp_path / "package")
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "0.5", "yes", "text/plain", "a / b", "12:30", "sub/words.txt", "1..3", "gpu:0", "e.g. x"]
+)
+def test_a_parameter_that_is_no_place_is_taken(tmp_path: Path, value: str) -> None:
+    package = build(
+        TritonRepositoryPackager(), entry(tmp_path / "entry", CONFIG_TEXT + _parameter("how", value)), tmp_path / "p"
+    )
+    assert read_json(package / CONFIG)["parameters"]["how"].get("string_value", "") == value
+
+
 @pytest.mark.parametrize(
     ("more", "files", "says"),
     [
@@ -394,6 +446,7 @@ def test_a_model_without_code_says_that_it_runs_none(tmp_path: Path) -> None:
         ('sequence_batching { state { initial_state { data_file: "raw" } } }', None, "initial state"),
         ("instance_group { kind: KIND_GPU }", None, "list them in gpus"),
         ('default_model_filename: "../../other/1/model.py"', None, "named by a path"),
+        ('runtime: "../../evil.so"', None, "runtime is named by a path"),
         ('surprise: "x"', None, "no field named"),
         ('backend: "python"', None, "multiple"),
     ],

@@ -53,7 +53,9 @@ def _ok(handler: BaseHTTPRequestHandler) -> None:
         "http://127.0.0.1:1/", "http://localhost:1/", "http://[::1]:1/", "http://10.0.0.1/", "http://192.168.1.1/",
         "http://172.16.0.1/", "http://169.254.169.254/latest/meta-data", "http://0.0.0.0/", "http://[fe80::1]/",
         "http://[::ffff:127.0.0.1]/", "http://[::ffff:169.254.169.254]/", "http://[2002:7f00:1::]/", "http://2130706433/",
-        "http://0x7f.1/", "http://100.64.0.1/", "http://224.0.0.1/", "http://[fc00::1]/",
+        "http://0x7f.1/", "http://100.64.0.1/", "http://224.0.0.1/", "http://[fc00::1]/", "http://192.0.0.192/opc/v2/",
+        "http://[::ffff:192.0.0.192]/", "http://[64:ff9b:1::a9fe:a9fe]/", "http://[64:ff9b:1:ffff::1]/",
+        "http://[::ffff:0:169.254.169.254]/", "http://[fec0::1]/", "http://[feff::1]/",
     ],
 )  # fmt: skip
 def test_private_ranges_are_refused_without_an_entry(url: str) -> None:
@@ -138,6 +140,32 @@ def test_a_dripping_body_ends(serve: Callable[..., str], monkeypatch: pytest.Mon
 
     with pytest.raises(httpx.ReadTimeout, match="too long"):
         Guard(["127.0.0.0/8"]).client(serve(drip)).get("/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "192.0.0.0", "192.0.0.9", "192.0.0.192", "192.0.0.255", "100.64.0.0", "100.127.255.255", "198.18.0.1", "198.19.255.255",
+        "192.88.99.1", "240.0.0.1", "255.255.255.255", "64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff", "100::1",
+        "2001:2::1", "2001:db8::1", "3fff::1", "5f00::1", "fec0::1", "feff:ffff::1", "2002:c000:c0::1", "2002:6440:1::1",
+        "2002:c612:1::1",
+        "::ffff:0:c000:c0", "::ffff:0:7f00:1", "::ffff:0:a00:1", "::c000:c0", "64:ff9b::c000:c0",
+    ],
+)  # fmt: skip
+def test_a_range_that_is_no_public_destination_needs_an_entry(address: str) -> None:
+    """Whatever this Python's own tables say of it."""
+    found = ipaddress.ip_address(address)
+    assert not Guard().permits(found)
+    assert Guard(["0.0.0.0/0", "::/0"]).permits(found)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["192.0.1.1", "191.255.255.255", "100.63.255.255", "100.128.0.0", "198.17.255.255", "198.20.0.0", "223.255.255.255",
+     "64:ff9b::808:808", "::ffff:0:808:808", "::ffff:8.8.8.8", "2002:808:808::1", "2606:4700::1111", "2001:4860:4860::8888"],
+)  # fmt: skip
+def test_what_lies_beside_those_ranges_is_public(address: str) -> None:
+    assert Guard().permits(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(

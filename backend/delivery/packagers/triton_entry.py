@@ -7,6 +7,7 @@ must lie in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +23,17 @@ _MODEL_FOLDER = "$$TRITON_MODEL_DIRECTORY"
 # What MLflow and people put beside a model; no model reads it.
 _BESIDE = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json", "serving_input_example.json"}
 _CODE = (".py", ".so", ".pyc")
+# Parameters by which Triton is told of code to run. A package is one version folder under a number given later, so that no
+# value of theirs could name a file of the package.
+_CODE_PARAMETERS = ("EXECUTION_ENV_PATH", "TRITON_BATCH_STRATEGY_PATH")
+_PLACE = re.compile(
+    r"""^[/~\\]                              # a path from the root or a home folder
+    | (?:^|[\s=:,;"'\[({])(?:~?/[\w.]|\\\\)  # one within the value, as in `--lib=/mnt/x`
+    | (?:^|\W)[a-z]:[/\\]                 # of Windows
+    | (?:^|[/\\\s=:,;"'])\.\.(?:[/\\]|$)   # a way up
+    | (?:^|\W)file: | [a-z][\w+.-]*://    # a URL""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 class TritonRepositoryPackager:
@@ -124,8 +136,7 @@ def _outside(config: Mapping[str, Any]) -> Iterator[str]:
         yield "a repository agent may change the files while they are loaded"
     if "model_operations" in config:
         yield "a library of custom operations is named by a path outside the package"
-    if _MODEL_FOLDER in str(config.get("parameters", "")):
-        yield f"a parameter names {_MODEL_FOLDER}, which lies outside the version folder"
+    yield from _outside_parameters(config)
     if any("input_data_file" in one for sample in config.get("model_warmup", ()) for one in sample.get("inputs", {}).values()):
         yield "its warm-up data lies beside the version folder; use zero_data or random_data"
     if any("data_file" in one for state in config.get("sequence_batching", {}).get("state", ()) for one in
@@ -136,6 +147,40 @@ def _outside(config: Mapping[str, Any]) -> Iterator[str]:
     names = [config.get("default_model_filename", ""), *config.get("cc_model_filenames", {}).values()]
     if any("/" in name or ".." in name for name in names):
         yield "its model file is named by a path"
+    if any("/" in name or ".." in name for name in (config["backend"], config.get("runtime", ""))):
+        yield "its backend or runtime is named by a path"
+
+
+def _outside_parameters(config: Mapping[str, Any]) -> Iterator[str]:
+    """Parameters that lead out of the package: what they name is under no digest, and a backend may run it."""
+    for key, value in _parameters(config):
+        if _MODEL_FOLDER in value:
+            yield f"its parameter {_shown(key)} names {_MODEL_FOLDER}, which lies outside the version folder"
+        if key.upper() in _CODE_PARAMETERS:
+            yield f"its parameter {_shown(key)} ({_shown(value)}) names code outside the version folder"
+        if _PLACE.search(value):
+            yield f"its parameter {_shown(key)} is the path or URL {_shown(value)}, which lies outside the version folder"
+
+
+def _parameters(found: Any) -> Iterator[tuple[str, str]]:
+    """Name and text of every parameter, those of accelerators too."""
+    if isinstance(found, Mapping):
+        for name, part in found.items():
+            if name == "parameters" and isinstance(part, Mapping):
+                yield from ((str(key), _text(value)) for key, value in part.items())
+            else:
+                yield from _parameters(part)
+    elif isinstance(found, list):
+        for part in found:
+            yield from _parameters(part)
+
+
+def _text(value: Any) -> str:
+    return str(value.get("string_value", "")) if isinstance(value, Mapping) else str(value)
+
+
+def _shown(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())[:100]
 
 
 def _taken(copied: Mapping[str, TreeFile]) -> Iterator[str]:

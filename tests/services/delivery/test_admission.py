@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select, update
 
 from backend.access.service import Identities
 from backend.core.context import SYSTEM
@@ -147,6 +148,25 @@ def test_one_byte_more_in_the_stored_plan_is_refused(world: World) -> None:
         row.plan = {**row.plan, "bake_seconds": 1}
         tx.record("authorization.test", row)
     _refused("digest-mismatch", world.admit, authorization)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda votes: [],
+        lambda votes: [{**votes[0], "verdict": "reject"}],
+        lambda votes: [{**votes[0], "plan_digest": "sha256:" + "0" * 64}],
+        lambda votes: [{**votes[0], "base_digest": "sha256:" + "0" * 64}],
+    ],
+)
+def test_votes_that_were_altered_since_they_were_counted_are_refused(world: World, forge: Callable[[Any], list[Any]]) -> None:
+    """As somebody with access to the database could, without a word in the ledger."""
+    authorization = world.authorize()
+    with world.database.engine.begin() as connection:
+        stored = update(Authorization).where(col(Authorization.id) == authorization)
+        connection.execute(stored.values(votes=forge(world.votes())))
+    _refused("votes-missing", world.admit, authorization)
+    assert world.generations() == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ import pytest
 from backend.core.canonical import digest_tree, tree_files
 from backend.core.errors import CountersignError, ExternalFailure, Refusal
 from backend.delivery import store as store_module
+from backend.delivery.desired import Packaged
 from backend.delivery.store import PackageStore
+from backend.delivery.targets.triton_folder import ModelFolder
 
 UNKNOWN = "sha256:" + "0" * 64
 
@@ -126,6 +128,74 @@ def test_a_damaged_package_is_never_copied_into_the_cache(
     with pytest.raises(Refusal):
         store.local(digest)
     assert list((tmp_path / "cache").glob("*")) == []
+
+
+def _forge(copy: Path) -> None:
+    (copy / "model.onnx").chmod(0o644)
+    (copy / "model.onnx").write_bytes(b"forged!" * 1000)
+
+
+def _link_away(copy: Path) -> None:
+    shutil.move(copy, copy.with_name("elsewhere"))
+    copy.symlink_to(copy.with_name("elsewhere"))
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Iterator[PackageStore]:
+    """A store that is not on this machine."""
+    name = f"/store-{uuid.uuid4().hex}"
+    yield PackageStore(f"memory:/{name}", tmp_path / "cache")
+    fsspec.filesystem("memory").rm(name, recursive=True)
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        _forge,
+        _link_away,
+        lambda copy: (copy / "model.onnx").unlink(),
+        lambda copy: (copy / "more.py").write_text("import os"),
+        lambda copy: (copy / "link").symlink_to("/etc/passwd"),
+        lambda copy: (shutil.rmtree(copy), copy.write_text("a file")),
+    ],
+)
+def test_a_cached_copy_that_was_changed_is_replaced_before_it_is_handed_out(
+    remote: PackageStore, package: Path, tamper: Callable[[Path], object], tmp_path: Path
+) -> None:
+    digest = remote.put(package)
+    old = remote.local(digest)
+    assert remote.local(digest) == old, "a whole copy is kept"
+    tamper(old)
+    fresh = remote.local(digest)
+    assert digest_tree(tree_files(fresh)) == digest
+    assert fresh != old, "links into the old copy are known to be old"
+    assert not old.exists()
+    assert remote.local(digest) == fresh
+    assert {path.name for path in (tmp_path / "cache").iterdir()} <= {fresh.name, "elsewhere"}
+
+
+def test_a_changed_copy_of_a_package_that_is_damaged_too_is_refused(
+    remote: PackageStore, package: Path, tmp_path: Path
+) -> None:
+    digest = remote.put(package)
+    _forge(remote.local(digest))
+    files, root = remote._open()
+    files.pipe_file(f"{root}/sha256/{digest[7:9]}/{digest[7:]}/model.onnx", b"forged!" * 1000)
+    with pytest.raises(Refusal) as refused:
+        remote.local(digest)
+    assert refused.value.code == "package-damaged"
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_links_into_a_cached_copy_that_was_changed_are_placed_anew(remote: PackageStore, package: Path, tmp_path: Path) -> None:
+    digest = remote.put(package)
+    (tmp_path / "repository").mkdir()
+    folder = ModelFolder(tmp_path / "repository", copies=False, system="srv")
+    assert folder.place("delay", 1, Packaged(digest, remote.local(digest)))
+    assert not folder.place("delay", 1, Packaged(digest, remote.local(digest)))
+    _forge(remote.local(digest))
+    assert folder.place("delay", 1, Packaged(digest, remote.local(digest)))
+    assert folder.digest("delay", 1) == digest
 
 
 def test_a_crash_before_the_list_leaves_nothing_that_is_believed(
