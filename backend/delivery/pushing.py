@@ -18,6 +18,7 @@ from backend.core.errors import ExternalFailure, Refusal
 from backend.delivery import rules
 from backend.delivery.attempts import Attempt, going, together
 from backend.delivery.desired import DesiredRouter, EndpointRoute
+from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.lease import Lease
 from backend.delivery.looking import Judged, Reach
 from backend.delivery.port import Packages
@@ -25,7 +26,7 @@ from backend.delivery.router_lease import router_lease
 from backend.delivery.routers.port import Router, SeenRouter
 from backend.delivery.rows import Endpoint
 from backend.delivery.seen import SeenServer
-from backend.delivery.standing import revoked_now, routed_standings
+from backend.delivery.standing import altered, revoked_now, routed_standings
 from backend.delivery.targets.port import Target
 from backend.delivery.timing import Timing
 
@@ -73,6 +74,7 @@ class Pusher:
         """Hashes every stored package that is named, and lays out what the server shall have."""
         for attempt in attempts:
             with attempt.step("store"):
+                self._refuse_altered(attempt)
                 self._refuse_conflicts(attempt)
                 wanted = self._wanted(attempt)
                 left = rules.leftovers(wanted, keep) if keep is not None else {}
@@ -169,15 +171,16 @@ class Pusher:
         with self.database.read() as session:
             standings = routed_standings(session, router_id)
             revoked = revoked_now(session, [endpoint.id for endpoint, _, _ in standings])
+            forged = altered(session, [generation for _, _, generation in standings])
         routes: dict[str, EndpointRoute] = {}
-        for endpoint, server, desired in standings:
-            route = desired.route(
+        for endpoint, server, generation in standings:
+            route = DesiredEndpoint.model_validate(generation.desired).route(
                 endpoint=endpoint.name,
                 model=endpoint.model,
                 upstream=server.upstream,
                 generation=endpoint.routed_generation,
             )
-            if _stands_still(endpoint) or endpoint.id in revoked:
+            if _stands_still(endpoint) or endpoint.id in revoked or generation.id in forged:
                 route = in_force.routes.get(endpoint.name, route)
             if route is not None:
                 routes[endpoint.name] = route
@@ -208,6 +211,21 @@ class Pusher:
         with self.database.read() as session:
             if revoked_now(session, [attempt.standing.endpoint.id]):
                 raise Refusal(REVOKED, "Roll it back, or propose it again.", code="revoked")
+
+    def _refuse_altered(self, attempt: Attempt) -> None:
+        """Refusal when what is stored as desired is not what was admitted: somebody wrote to the database past admission."""
+        endpoint, generation = attempt.standing.endpoint, attempt.standing.generation
+        if generation is None and endpoint.generation == 0:
+            return
+        with self.database.read() as session:
+            if generation is not None and not altered(session, [generation]):
+                return
+        raise Refusal(
+            f"Generation {endpoint.generation} of {attempt.standing.name} is not as it was admitted; nothing was pushed.",
+            "Find who wrote to the database and check the ledger, then roll back or propose the change again.",
+            code="altered",
+            generation=endpoint.generation,
+        )
 
     def _refuse_conflicts(self, attempt: Attempt) -> None:
         """Refusal when what this endpoint wants would replace what another one on the server wants or still needs."""

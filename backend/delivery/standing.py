@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from sqlmodel import Session, col, select
 
+from backend.core.canonical import digest, loads
 from backend.core.columns import Row
+from backend.core.ledger import LedgerRow
 from backend.delivery import rules
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.rows import Authorization, Endpoint, Generation, Look, Package, Proof, RouterRow, Server
@@ -116,7 +118,7 @@ def read_place(session: Session, server_id: str) -> Place | None:
     return Place(server, routers, tuple(standings))
 
 
-def routed_standings(session: Session, router_id: str) -> list[tuple[Endpoint, Server, DesiredEndpoint]]:
+def routed_standings(session: Session, router_id: str) -> list[tuple[Endpoint, Server, Generation]]:
     """Every endpoint whose versions were seen ready for a router to carry, with the generation that it may carry."""
     query = (
         select(Endpoint, Server, Generation)
@@ -125,7 +127,24 @@ def routed_standings(session: Session, router_id: str) -> list[tuple[Endpoint, S
         .where(Endpoint.router_id == router_id, Endpoint.mode == "managed", Generation.number == Endpoint.routed_generation)
         .order_by(Endpoint.name)
     )
-    return [(one, server, DesiredEndpoint.model_validate(row.desired)) for one, server, row in session.exec(query)]
+    return list(session.exec(query))
+
+
+def altered(session: Session, generations: Iterable[Generation]) -> frozenset[str]:
+    """Ids of generations whose stored desired state is not the one that the ledger says was admitted.
+
+    The stored JSON itself is hashed, so that a field which a later release adds does not make old generations differ.
+    """
+    wanted = {one.id: {digest(one.desired), one.digest} for one in generations}
+    query = select(LedgerRow.subject_id, LedgerRow.after_json).where(
+        LedgerRow.subject_kind == Generation.__subject__,
+        col(LedgerRow.subject_id).in_(wanted),
+        LedgerRow.action == "generation.admit",
+    )
+    admitted: dict[str, set[str | None]] = {}
+    for generation_id, after in session.exec(query):
+        admitted.setdefault(generation_id, set()).add((loads(after) or {}).get("digest"))
+    return frozenset(key for key, digests in wanted.items() if len(digests) > 1 or admitted.get(key) != digests)
 
 
 def revoked_now(session: Session, endpoint_ids: Iterable[str]) -> frozenset[str]:
