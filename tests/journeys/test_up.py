@@ -18,6 +18,8 @@ import httpx
 import psutil
 import pytest
 
+pytestmark = pytest.mark.slow  # minutes in a browser or with the whole stack
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2-of-mlflow"
 
