@@ -342,12 +342,13 @@ def test_each_is_shown_what_needs_them(full_page: Open) -> None:
     assert "Nothing waits for you" in words(full_page("overview", "audra"))
 
 
-def test_who_may_not_read_the_ledger_is_told_what_happened_to_endpoints(full_page: Open) -> None:
+def test_who_may_not_read_the_ledger_is_told_what_happened_to_endpoints(full: Backend, full_page: Open) -> None:
+    full.endpoints.pause(full.identities.act_as("olga"), PRODUCTION, "Maintenance")
     said = words(full_page("overview", "ana"))
     assert "The whole ledger is for auditors and admins" in said
     assert "observed endpoint" not in said
     said = words(full_page("overview", "audra"))
-    assert "paused endpoint taxi-fare-staging" in said, "by its name, not by its id"
+    assert f"paused endpoint {PRODUCTION}" in said, "by its name, not by its id"
     assert "end_" not in said
 
 
