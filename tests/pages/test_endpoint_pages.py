@@ -343,7 +343,7 @@ def test_each_is_shown_what_needs_them(full_page: Open) -> None:
 
 
 def test_who_may_not_read_the_ledger_is_told_what_happened_to_endpoints(full: Backend, full_page: Open) -> None:
-    full.endpoints.pause(full.identities.act_as("olga"), PRODUCTION, "Maintenance")
+    full.endpoints.pause(full.identities.act_as("olga"), PRODUCTION, reason="Maintenance")
     said = words(full_page("overview", "ana"))
     assert "The whole ledger is for auditors and admins" in said
     assert "observed endpoint" not in said
