@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import streamlit as st
 import structlog
 from streamlit.testing.v1 import AppTest
 
@@ -63,6 +64,7 @@ def _wired(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     for name, value in UNWATCHED.items():
         monkeypatch.setenv(name, value)
     wiring.forget()
+    st.cache_data.clear()  # what a page keeps for a while is of another installation
     yield wiring.backend()
     wiring.forget()
     structlog.reset_defaults()
