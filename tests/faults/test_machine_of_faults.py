@@ -172,6 +172,7 @@ def test_whatever_happens_what_was_approved_is_what_runs(sqlite_template: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_whatever_happens_at_length(sqlite_template: Path) -> None:
     Deliveries.template = sqlite_template
     run_state_machine_as_test(
