@@ -153,7 +153,9 @@ def _course_card(seen: Seen) -> None:
     walk, plan = seen.view.rollout, seen.plan
     final = f"{plan.shares[seen.arm] / 100:g} %"
     if walk is None:
-        back = "Going back leaves nothing running" if plan.rollback is None else "The way back is approved with it"
+        back = (
+            "Nothing ran before; no way back once it is proved" if plan.rollback is None else "The way back is approved with it"
+        )
         steps = f"{len(plan.steps)} steps to {final}" if plan.ramp else f"{final} in one step"
         components.fact("Course", steps, tag("Planned", "route", "gray"), back)
         return

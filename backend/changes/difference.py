@@ -133,7 +133,12 @@ def _course_lines(plan: Plan) -> Iterator[Line]:
         says = f"What ran before stays loaded for {_span(plan.bake_seconds)} afterwards."
         yield Line("bake_seconds", says, None, plan.bake_seconds)
     if plan.rollback is None:
-        yield Line("rollback", "Going back leaves nothing running: nothing ran before.", None, None)
+        yield Line(
+            "rollback",
+            "Nothing ran before: it can be taken back to nothing until it is proved, and not any more then.",
+            None,
+            None,
+        )
     else:
         target = _shares_say(plan.rollback.shares)
         yield Line("rollback", f"Going back leads to {target}.", None, plan.rollback.model_dump(mode="json"))

@@ -117,7 +117,7 @@ def view(session: Session, row: Rollout) -> RolloutView:
         steps=tuple(_steps(found)),
         hold_until=hold_until,
         waits_for_person=row.state == "holding" and at.person and at.let_on < at.step,
-        can_go_back=at.live or at.went_back,
+        can_go_back=at.went_back or (at.live and (found.plan.rollback is not None or not at.proved)),
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
