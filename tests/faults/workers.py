@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
@@ -78,10 +79,11 @@ class Worker:
         self.process.wait()
 
     def freeze(self, world: World) -> None:
-        """Stops it between two instructions, but not while it holds SQLite's only write lock: that would stop everybody."""
+        """Stops it between two instructions, but not while it holds what stops everybody: SQLite's only write lock, or the
+        lock on a file that stands for a server or a router (a real one goes on when a caller of it is stopped)."""
         while True:
             self.process.send_signal(signal.SIGSTOP)
-            if _can_write(world):
+            if _can_write(world) and all(_is_free(path) for path in world.folder.glob("*.lock")):
                 return
             self.thaw()
             time.sleep(0.02)
@@ -99,6 +101,15 @@ class Worker:
     def words(self) -> str:
         """What it logged."""
         return self.log.read_text(errors="replace")[-4000:]
+
+
+def _is_free(lock: Path) -> bool:
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def _can_write(world: World) -> bool:
