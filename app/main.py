@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 
 from app import identity, menu, ways, wiring
-from app.kit import components, feedback
+from app.kit import components, dialogs, feedback
 from backend.core import context
 from backend.core.columns import new_id
 from backend.core.errors import CountersignError
@@ -21,6 +21,7 @@ def run() -> None:
     menu.logo()
     page = page_to_draw()
     st.session_state[components.HEADED] = False
+    dialogs.page_begins()
     title = st.empty()
     with feedback.shown() as outcome:
         page.run()

@@ -33,7 +33,7 @@ past = "at" in st.query_params
 if past:
     with wiring.reading() as look:
         endpoint_history.time_travel(look, found)
-live(endpoint_view.now)(name)
+live(endpoint_view.now)(name, endpoint_view.Print.of(found))
 if found.line.mode == "observe":
     adopting.page(found, mine)
     st.stop()

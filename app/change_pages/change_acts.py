@@ -23,8 +23,6 @@ from backend.delivery.plan import parse_plan
 
 _ASKED, _MENU = "change.asked", "act.more"
 COPY = "copy"
-IN_DIALOG = "change.in_dialog"
-"""Set while a dialog may be open: the page is then not drawn anew by itself, which would close it."""
 
 
 class Act(NamedTuple):
@@ -146,7 +144,6 @@ def _ask(held: Held) -> None:
 def opened(seen: Seen) -> None:
     """Opens the dialog of what was clicked in the run before; called once, after the page is drawn."""
     held = st.session_state.pop(_ASKED, None)
-    st.session_state[IN_DIALOG] = False
     if not isinstance(held, Held) or held.number != seen.view.line.number:
         return
     if (held.plan_digest, held.base_digest) != (seen.view.plan_digest, seen.view.base_digest):
@@ -159,7 +156,6 @@ def opened(seen: Seen) -> None:
     if held.act == "recheck":
         feedback.act(lambda: _changes().recheck(identity.current(), held.number), "The checks run again.")
         return
-    st.session_state[IN_DIALOG] = True
     title, draw_it = DIALOGS[held.act]
     dialogs.ask(f"{title} {held.number}", lambda: draw_it(seen), lambda reason: _command(held, seen, reason))
 

@@ -9,11 +9,10 @@ import streamlit as st
 
 from app import identity, ways, wiring
 from app.change_pages import change_page, changes
-from app.change_pages.change_acts import IN_DIALOG
 from app.change_pages.change_page import Seen, read
 from app.kit import components, feedback, pictures, plain, states, times
 from app.kit.components import Told
-from app.kit.live import live
+from app.kit.live import live, moved_on
 from app.kit.palette import Palette, current
 from app.kit.plain import escape
 from app.kit.states import badge
@@ -92,16 +91,12 @@ def _again(number: int) -> Seen:
 
 
 def _moved_on(found: Print, drawn: Print, seen: Seen) -> None:
-    """The page is drawn anew by itself, unless the plan is another than the one that is being read, or a dialog is open."""
-    same = (found.plan_digest, found.base_digest) == (drawn.plan_digest, drawn.base_digest)
-    if same and not st.session_state.get(IN_DIALOG):
-        st.rerun(scope="app")
-    what = "was edited" if not same else f"is now {states.look('change', seen.view.line.state).word.lower()}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        said = f"**It {what} while you looked.** Below it stands as it was; a vote would be refused."
-        st.info(said if not same else f"**It {what}.**", icon=":material/update:")
-        if st.button("Show it as it is now", key="moved.show", icon=":material/refresh:"):
-            st.rerun(scope="app")
+    """The page is drawn anew by itself, unless the plan is another than the one that is being read."""
+    if (found.plan_digest, found.base_digest) == (drawn.plan_digest, drawn.base_digest):
+        moved_on(f"**It is now {states.look('change', seen.view.line.state).word.lower()}.**")
+    else:
+        edited = "**It was edited while you looked.** Below it stands as it was; a vote would be refused."
+        moved_on(edited, by_itself=False)
 
 
 def progress(seen: Seen) -> None:
@@ -291,7 +286,23 @@ def moved(seen: Seen) -> None:
 def _moved_rows(before: Mapping[str, object], now: Mapping[str, object]) -> Sequence[tuple[str, str, str]]:
     was, have = _by_version(before), _by_version(now)
     rows = [(f"Version {one}", _share(was.get(one)), _share(have.get(one))) for one in sorted({*was, *have})]
+    unknown, loaded = _by_hand(before), _by_hand(now)
+    rows += [
+        (f"Version {version} of {escape(name, 60)}, which no approval names", _is(one in unknown), _is(one in loaded))
+        for one in sorted({*unknown, *loaded})
+        for name, version in (one,)
+    ]
     return [*rows, ("Generation", str(before.get("generation", "none")), str(now.get("generation", "none")))]
+
+
+def _by_hand(base: Mapping[str, object]) -> set[tuple[str, int]]:
+    """Served names and versions that somebody loaded there by hand."""
+    found = base.get("strangers", ())
+    return {(str(name), int(version)) for name, version in found} if isinstance(found, list | tuple) else set()
+
+
+def _is(loaded: bool) -> str:
+    return "loaded" if loaded else ":gray[none]"
 
 
 def _by_version(base: Mapping[str, object]) -> dict[int, int]:

@@ -12,6 +12,7 @@ from app.kit.charts import Step
 from app.kit.components import short
 from app.kit.plain import escape
 from app.kit.states import badge
+from backend.changes import field_words
 from backend.changes.difference import Difference, Line
 from backend.delivery.plan import BUCKETS, Arm, Plan, percent
 
@@ -88,7 +89,7 @@ def moves_say(changes: Difference) -> str:
 
 def since_rows(changes: Difference) -> list[tuple[str, str, str]]:
     """What an edit or a redrawing changed of the plan before, field by field."""
-    return [(escape(one.field), _told(one, one.before), _told(one, one.after)) for one in changes.lines]
+    return [(escape(field_words.title(one.field)), _told(one, one.before), _told(one, one.after)) for one in changes.lines]
 
 
 def step_rows(plan: Plan) -> list[tuple[str, str, str]]:
@@ -214,11 +215,9 @@ def _sides(one: Field) -> tuple[str, str]:
 def _told(line: Line, value: Any) -> str:
     if value is None:
         return NONE
-    if isinstance(value, int) and (line.field.endswith(".buckets") or ".shares." in line.field):
-        return percent(value)
-    if isinstance(value, list | dict):
-        return f"{len(value)} entries" if value else NONE
-    return short(value) if isinstance(value, str) and value.startswith("sha256:") else escape(value)
+    if isinstance(value, str) and value.startswith("sha256:"):
+        return short(value)
+    return escape(field_words.tell(line.field, value))
 
 
 def whole(shares: Mapping[str, int]) -> bool:

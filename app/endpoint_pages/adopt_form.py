@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.kit import feedback
+from app.kit import dialogs, feedback
 from app.kit.plain import escape
 from backend.delivery.queries import routers
 from backend.policy.queries import names as environments
@@ -17,7 +17,7 @@ NO_ROUTER = ""
 def ask(server: str, served_name: str = "") -> None:
     """The dialog that begins to observe something on a server."""
 
-    @st.dialog("Adopt an endpoint", width="large")
+    @dialogs.framed("Adopt an endpoint", width="large")
     def opened() -> None:
         with feedback.shown():
             _form(server, served_name)

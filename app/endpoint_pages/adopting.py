@@ -13,7 +13,7 @@ from sqlmodel import Session
 from app import identity, wiring
 from app.endpoint_pages import endpoint_history, endpoint_view
 from app.identity import Rights
-from app.kit import components, feedback, times
+from app.kit import components, dialogs, feedback, times
 from app.kit.live import live
 from app.kit.plain import escape
 from app.kit.states import tag
@@ -215,7 +215,7 @@ def _is_registered(session: Session, model: str, number: int) -> bool:
 def _confirm(found: EndpointDetail, proposal: BaselineProposal, versions: Mapping[Place, int], champion: Place | None) -> None:
     name = found.line.name
 
-    @st.dialog("Sign off the baseline", width="medium")
+    @dialogs.framed("Sign off the baseline")
     def opened() -> None:
         st.markdown(f"**{escape(_says(proposal), 600)}**")
         st.markdown(

@@ -140,7 +140,7 @@ def _back(target: RollbackTarget, versions: Mapping[str, int]) -> dict[int, int]
     return {version: target.shares.get(name, 0) for name, version in versions.items()}
 
 
-@st.dialog("Not now", width="medium")
+@dialogs.framed("Not now")
 def _refused(one: Offer) -> None:
     st.warning(f"**{escape(one.why_not, 600)}**  \n{escape(one.remedy, 600)}", icon=":material/front_hand:")
     with st.container(horizontal=True, horizontal_alignment="right"):

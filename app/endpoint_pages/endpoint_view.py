@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import streamlit as st
@@ -10,6 +11,7 @@ import streamlit as st
 from app import wiring
 from app.endpoint_pages import endpoint_compare, endpoint_words, fleet
 from app.kit import components, links, pictures, times
+from app.kit.live import moved_on
 from app.kit.palette import current
 from app.kit.plain import escape
 from app.kit.states import badge, mark, tag
@@ -74,7 +76,25 @@ def badges(name: str) -> None:
     st.markdown(" ".join(told), width="stretch")
 
 
-def now(name: str) -> None:
+@dataclass(frozen=True)
+class Print:
+    """What the head of the page and its actions were drawn from: where it differs later, the page is drawn anew."""
+
+    state: str
+    mode: str
+    generation: int
+    proved_generation: int
+    paused: bool
+    repair: str
+
+    @classmethod
+    def of(cls, found: EndpointDetail) -> Print:
+        """Of an endpoint as it was read."""
+        line = found.line
+        return cls(line.state, line.mode, line.generation, line.proved_generation, bool(line.paused), line.repair)
+
+
+def now(name: str, drawn: Print) -> None:
     """Everything that moves, drawn anew every few seconds."""
     with wiring.reading() as look:
         found = find(look, name)
@@ -83,6 +103,8 @@ def now(name: str) -> None:
         at = look.now
     if found is None:
         return
+    if Print.of(found) != drawn:
+        moved_on("**It moved on while the dialog was open.** What can be done now may differ.")
     answer(found, at)
     if found.line.mode == "observe":
         return

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app import identity, wiring
 from app.identity import Rights
-from app.kit import components, feedback, times
+from app.kit import components, dialogs, feedback, times
 from app.kit.plain import escape
 from backend.delivery.places import MoveLine
 from backend.delivery.queries import RouterLine, ServerLine
@@ -65,7 +65,7 @@ def _shown(value: Any) -> str:
 
 
 def _ask(line: Line, move: MoveLine) -> None:
-    @st.dialog(f"Confirm the move of {line.name}", width="medium")
+    @dialogs.framed(f"Confirm the move of {line.name}")
     def opened() -> None:
         st.markdown(says(line, move))
         st.markdown(f"{escape(move.by)} asked for it. You confirm exactly what stands in the table; the ledger names you both.")

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from app import identity, ways, wiring
 from app.endpoint_pages import moves
-from app.kit import feedback, forms
+from app.kit import dialogs, feedback, forms
 from app.kit.plain import escape
 from backend.delivery.queries import RouterLine, ServerLine
 from backend.delivery.routers.names import ROUTERS, router_type
@@ -35,7 +35,7 @@ def product(kind: str) -> str:
 def ask_register(what: Kind) -> None:
     """The dialog that adds a server or a router."""
 
-    @st.dialog(f"Register a {what}", width="large")
+    @dialogs.framed(f"Register a {what}", width="large")
     def opened() -> None:
         with feedback.shown():
             _register(what)
@@ -79,7 +79,7 @@ def ask_edit(line: ServerLine | RouterLine) -> None:
     """The dialog that changes one; its endpoints are looked at again at once."""
     what: Kind = "server" if isinstance(line, ServerLine) else "router"
 
-    @st.dialog(f"Edit the {what}", width="large")
+    @dialogs.framed(f"Edit the {what}", width="large")
     def opened() -> None:
         with feedback.shown():
             _edit(what, line)
@@ -131,7 +131,7 @@ def ask_remove(line: ServerLine | RouterLine) -> None:
         wiring.backend().servers.remove if what == "server" else wiring.backend().servers.remove_router
     )
 
-    @st.dialog(f"Forget the {what}", width="medium")
+    @dialogs.framed(f"Forget the {what}")
     def opened() -> None:
         st.markdown(
             f"**{escape(line.name)}** is forgotten with its settings and its credential. Nothing is called: **what runs there "
@@ -148,9 +148,10 @@ def ask_remove(line: ServerLine | RouterLine) -> None:
 
 
 def _credential(key: str, *, entered: bool = False) -> str | None:
-    """Live: by the Tab key Streamlit goes from a password to its own eye, and would hand nothing over (measured, 1.67)."""
+    """Live: by the Tab key Streamlit goes from a password to its own eye, and would hand nothing over (measured, 1.67). What
+    was handed over is said, because a field of dots does not tell."""
     said = "entered; leave empty to keep it" if entered else "optional"
-    return st.text_input(
+    given = st.text_input(
         f"Credential ({said})",
         key=key,
         type="password",
@@ -158,6 +159,9 @@ def _credential(key: str, *, entered: bool = False) -> str | None:
         autocomplete="off",
         help="Sealed to the worker's key as it is saved: no page and no person can read it back.",
     )
+    if given:
+        st.markdown(f":small[:gray[A credential of {len(given)} characters will be sealed.]]")
+    return given
 
 
 def _confirmed(label: str, key: str) -> bool:

@@ -10,7 +10,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.endpoint_pages import abilities, fleet, server_forms
 from app.identity import Rights
-from app.kit import components, feedback, listing, times
+from app.kit import components, dialogs, feedback, listing, times
 from app.kit.plain import escape
 from app.kit.states import badge, tag
 from app.wiring import Reading
@@ -196,7 +196,7 @@ def _others(tested: Tested, *, adopts: bool) -> str | None:
 def test_router(line: RouterLine) -> None:
     """The dialog that asks a router what it is, and says what its kind can do."""
 
-    @st.dialog(f"Test {line.name}", width="medium")
+    @dialogs.framed(f"Test {line.name}")
     def opened() -> None:
         with st.status(f"Asking {escape(line.name)} what it is…") as status, feedback.shown() as outcome:
             facts = wiring.backend().servers.test_router(identity.current(), line.name)

@@ -1,15 +1,46 @@
-"""The dialog that stands before every click that touches production: what exactly will happen, and why it is wanted."""
+"""Dialogs, and the one that stands before every click that touches production: what exactly will happen, and why it is wanted.
+
+A dialog lives until its page is run anew; parts that refresh themselves ask `is_open` before they ask for that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import Literal, ParamSpec
 
 import streamlit as st
 
 from app.kit import components, feedback
 
 LONGEST_REASON = 2_000
+_IS_OPEN = "dialogs.is_open"
+P = ParamSpec("P")
+
+
+def page_begins() -> None:
+    """Said by the entry script: a new run of a page closes whatever was open."""
+    st.session_state[_IS_OPEN] = False
+
+
+def is_open() -> bool:
+    """Whether a dialog was opened since the page was run. One that was only dismissed counts until the next run."""
+    return bool(st.session_state.get(_IS_OPEN))
+
+
+def framed(title: str, *, width: Literal["medium", "large"] = "medium") -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """`st.dialog` that notes that it is open."""
+
+    def around(draw: Callable[P, None]) -> Callable[P, None]:
+        @wraps(draw)
+        def opened(*args: P.args, **kwargs: P.kwargs) -> None:
+            st.session_state[_IS_OPEN] = True
+            st.dialog(title, width=width)(draw)(*args, **kwargs)
+
+        return opened
+
+    return around
 
 
 @dataclass(frozen=True)
@@ -47,7 +78,7 @@ def ask(title: str, draw: Callable[[], Ask], act: Callable[[str], object]) -> No
         act: the command; gets the reason, and is called only with one. What was typed stays when it is refused.
     """
 
-    @st.dialog(title, width="medium")
+    @framed(title)
     def opened() -> None:
         with feedback.shown():
             _body(title, draw(), act)

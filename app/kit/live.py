@@ -8,7 +8,7 @@ from typing import ParamSpec
 
 import streamlit as st
 
-from app.kit import feedback
+from app.kit import dialogs, feedback
 
 P = ParamSpec("P")
 
@@ -25,3 +25,19 @@ def live(draw: Callable[P, None], *, every: float = EVERY) -> Callable[P, None]:
             draw(*args, **kwargs)
 
     return st.fragment(guarded, run_every=every)
+
+
+def moved_on(said: str, *, by_itself: bool = True) -> None:
+    """For a live part that finds another object than the page was drawn from: draws the page anew.
+
+    Where that would close a dialog, or is not wanted (`by_itself`), the person is told and does it by a click.
+
+    Args:
+        said: Markdown, escaped.
+    """
+    if by_itself and not dialogs.is_open():
+        st.rerun(scope="app")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.info(said, icon=":material/update:")
+        if st.button("Show it as it is now", key="moved.show", icon=":material/refresh:"):
+            st.rerun(scope="app")

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.changes import field_words
 from backend.delivery import buckets
 from backend.delivery.desired import Range
-from backend.delivery.plan import BUCKETS, Plan, Step, percent
+from backend.delivery.plan import BUCKETS, Plan, percent
 
 Ranges = Mapping[str, Sequence[Range]]
 _MISSING = object()
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def _move_line(plan: Plan, moves: Sequence[Move], anew: bool) -> Iterator[Line]:
 
 def _course_lines(plan: Plan) -> Iterator[Line]:
     if plan.ramp:
-        told = ", then ".join(_step_says(step) for step in plan.ramp)
+        told = ", then ".join(field_words.step_says(step.shares, step.hold_seconds, person=step.person) for step in plan.ramp)
         yield Line("ramp", f"On the way: {told}.", None, [step.model_dump(mode="json") for step in plan.ramp])
     if plan.bake_seconds:
-        says = f"What ran before stays loaded for {_span(plan.bake_seconds)} afterwards."
+        says = f"What ran before stays loaded for {field_words.span(plan.bake_seconds)} afterwards."
         yield Line("bake_seconds", says, None, plan.bake_seconds)
     if plan.rollback is None:
         yield Line(
@@ -140,7 +140,7 @@ def _course_lines(plan: Plan) -> Iterator[Line]:
             None,
         )
     else:
-        target = _shares_say(plan.rollback.shares)
+        target = field_words.shares_say(plan.rollback.shares)
         yield Line("rollback", f"Going back leads to {target}.", None, plan.rollback.model_dump(mode="json"))
 
 
@@ -148,21 +148,6 @@ def _stranger_lines(base: Mapping[str, Any]) -> Iterator[Line]:
     for name, version in base.get("strangers", ()):
         says = f"Version {version} of {name} is loaded there and no approval names it."
         yield Line("strangers", says, [name, version], None)
-
-
-def _step_says(step: Step) -> str:
-    held = f" for {_span(step.hold_seconds)}" if step.hold_seconds else ""
-    return f"{_shares_say(step.shares)}{held}{' until somebody lets it go on' if step.person else ''}"
-
-
-def _span(seconds: int) -> str:
-    """A length of time in the largest unit that tells it exactly: `30 min`, `90 s`."""
-    size, unit = next((size, unit) for size, unit in _UNITS if seconds % size == 0)
-    return f"{seconds // size:,} {unit}"
-
-
-def _shares_say(shares: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {percent(share)}" for name, share in sorted(shares.items()) if share)
 
 
 def _moves(plan: Plan, base: Mapping[str, Any], ranges: Ranges | None) -> tuple[Move, ...]:
@@ -196,13 +181,9 @@ def _flat(prefix: str, value: Any) -> dict[str, Any]:
 
 
 def _field_line(field: str, before: Any, after: Any) -> Line:
+    title = field_words.title(field)
     if before is _MISSING:
-        return Line(field, f"{field} is new: {_told(field, after)}.", None, after)
+        return Line(field, f"{title}: {field_words.tell(field, after)}; new.", None, after)
     if after is _MISSING:
-        return Line(field, f"{field} is gone; it was {_told(field, before)}.", before, None)
-    return Line(field, f"{field} is {_told(field, after)}; it was {_told(field, before)}.", before, after)
-
-
-def _told(field: str, value: Any) -> str:
-    is_share = field.endswith(".buckets") or ".shares." in field
-    return percent(value) if is_share and isinstance(value, int) else str(value)[:200]
+        return Line(field, f"{title}: none; it was {field_words.tell(field, before)}.", before, None)
+    return Line(field, f"{title}: {field_words.tell(field, after)}; it was {field_words.tell(field, before)}.", before, after)

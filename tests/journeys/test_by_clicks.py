@@ -128,7 +128,8 @@ def test_two_people_bring_version_2_live_by_clicks_one_takes_it_back_and_an_audi
         shows(olga, IN_SYNC, "Version 2 gets 100 %")
         assert [stayed(ben), stayed(olga)] == [True, True]
 
-        olga.open(ENDPOINT, title=PRODUCTION)
+        expect(olga.page.get_by_role("button", name="Roll back to version 1", exact=True)).to_be_visible(timeout=WAIT)
+        assert stayed(olga)
         dialog = asks(olga, "Roll back to version 1")
         expect(dialog).to_contain_text("at once and in one push")
         stays(ben)

@@ -270,7 +270,7 @@ def test_a_click_is_bound_to_what_was_drawn_even_when_it_was_edited_meanwhile(
     full.changes.edit(full.identities.act_as("ana"), number, bake_seconds=7_200)
     clicked(test, "Approve")
     assert "was edited while you looked, and nothing was done" in words(test)
-    assert "bake_seconds is 7200; it was 1800." in words(test)
+    assert "Stays loaded afterwards: 2 h; it was 30 min." in words(test)
     assert not [one for one in seen(full, "REVIEW").votes if one.counts]
 
 

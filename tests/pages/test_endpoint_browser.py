@@ -240,6 +240,7 @@ def _register(seen: Visit, file: Path) -> None:
     credential = dialog.locator("input[type=password]")
     credential.fill("s3cret")
     credential.press("Tab")  # to Streamlit's own eye, from where it would hand over nothing if it were not live
+    expect(dialog.get_by_text("A credential of 6 characters will be sealed.")).to_be_visible()
     dialog.get_by_role("button", name="Register the server").click()
     seen.drawn("old")
     assert "s3cret" not in seen.page.content()

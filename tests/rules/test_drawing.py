@@ -370,5 +370,6 @@ def test_the_difference_to_an_earlier_plan_names_every_field() -> None:
         "arms.v1.buckets": (0, 7_500), "arms.v2.buckets": (BUCKETS, 2_500), "champion": ("v2", "v1"),
         "ramp": ([{"shares": {"v1": 9_500, "v2": 500}, "hold_seconds": 0, "person": False}], []),
     }  # fmt: skip
-    assert "arms.v2.buckets is 25 %; it was 100 %." in told.summary
+    assert "Share of v2: 25 %; it was 100 %." in told.summary
+    assert "On the way: at once; it was v1 95 %, v2 5 %." in told.summary
     assert from_plan(drawn(live), drawn(live)).summary == "Nothing changes."
