@@ -2,7 +2,8 @@
 
 The web app, the worker and MLflow run as they do under `countersign up`, as children of one group; both sides hold the same
 models and versions. Times are what somebody waits: from asking for an address, or clicking, until the page is drawn whole and
-nothing is still being drawn. Warm: the browser has the application's files and the identity already.
+nothing is still being drawn. Warm: the browser has the application's files and the identity already, and the tab is at the site
+(pages ask for a process of their own by `Cross-Origin-Opener-Policy`, which a tab from elsewhere waits for: measured apart).
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -26,6 +27,7 @@ from benchmarks.machine import facts
 from benchmarks.registry_rows import model_name
 from benchmarks.results import Figure, Result
 
+T = TypeVar("T")
 OURS, PEER = "countersign", "mlflow"
 IDENTITY = "otto"
 LIST = "list of models"
@@ -133,7 +135,7 @@ def _pages(sides: Sides, options: argparse.Namespace) -> list[Figure]:
         for entry in PAGES:
             progress(entry.title)
             load = partial(seen.load, _address(entry.file, options, default=entry is PAGES[0]))
-            figures.append(Figure(f"{entry.title}: warm load", OURS, "s", _measured(load, options.rounds)))
+            figures += _loads(entry.title, _measured(load, options.rounds))
             if not entry.hidden:
                 figures.append(_navigation(seen, entry.title, PAGES[0].title, PAGES[1].title, options.rounds))
             if clicks := seen.clicks(options.clicks):
@@ -157,10 +159,12 @@ def _navigation(seen: Any, title: str, first: str, second: str, rounds: int) -> 
 def _against(seen: Any, rounds: int) -> list[Figure]:
     """Both lists of models, in turn, first loaded and then reached within the application."""
     progress("both lists of models, in turn")
-    loads = take_turns(rounds, {OURS: lambda: float(seen.load("/models")), PEER: seen.load_peer})
+    loads = take_turns(rounds, {OURS: lambda: float(seen.load("/models").whole), PEER: seen.load_peer})
+    tabs = take_turns(rounds, {OURS: lambda: float(seen.load_in_new_tab("/models").whole), PEER: seen.load_peer_in_new_tab})
     steps = take_turns(rounds, {OURS: lambda: _step(seen), PEER: seen.go_peer})
     return [
         *(Figure(f"{LIST}, in turn: warm load", side, "s", tuple(each)) for side, each in loads.items()),
+        *(Figure(f"{LIST}, in turn: in a new tab", side, "s", tuple(each)) for side, each in tabs.items()),
         *(Figure(f"{LIST}, in turn: in the app", side, "s", tuple(each)) for side, each in steps.items()),
     ]
 
@@ -197,7 +201,14 @@ def _address(file: str, options: argparse.Namespace, *, default: bool) -> str:
     return "/" if default else f"/{file}{queries.get(file, '')}"
 
 
-def _measured(once: Callable[[], float], rounds: int) -> tuple[float, ...]:
+def _loads(title: str, loads: Sequence[Any]) -> list[Figure]:
+    return [
+        Figure(f"{title}: warm load, readable", OURS, "s", tuple(one.readable for one in loads)),
+        Figure(f"{title}: warm load, whole", OURS, "s", tuple(one.whole for one in loads)),
+    ]
+
+
+def _measured(once: Callable[[], T], rounds: int) -> tuple[T, ...]:
     """One unmeasured, then the rounds."""
     once()
     return tuple(once() for _ in range(rounds))

@@ -58,6 +58,8 @@ def walk(place: Place, count: str, following: str | None, *, words: tuple[str, s
     back = (place.name, trail[-1] if trail else "", trail[:-1])
     on = (place.name, following or "", (*trail, place.key))
     newer, older = f"{place.name}.newer", f"{place.name}.older"
+    if place.key or following is not None:
+        count += f" · page {len(trail) + 1}" if trail or not place.key else " · further on"
     # On the left: the table's own tools come up at its right upper corner.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(words[0], icon=":material/chevron_left:", key=newer, on_click=_go, args=back, disabled=not place.key)

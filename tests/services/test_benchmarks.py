@@ -123,7 +123,7 @@ def test_a_small_run_of_web_measures_every_page_that_there_is() -> None:
         "--seconds=4", "--no-peer",
     )  # fmt: skip
     values = {one["what"]: one["values"] for one in found["figures"]}
-    assert all(f"{entry.title}: warm load" in values for entry in PAGES)
+    assert all(f"{entry.title}: warm load, whole" in values for entry in PAGES)
     assert all(f"{entry.title}: in the app" in values for entry in PAGES if not entry.hidden)
     assert len(values["live sessions: first run of the page"]) == 3
     assert values["live sessions: a refresh"]
