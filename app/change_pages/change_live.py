@@ -278,12 +278,13 @@ def moved(seen: Seen) -> None:
     if seen.view.line.state != "suspended":
         return
     with components.card("What moved", "drawn on, and live now"):
-        rows = _moved_rows(seen.view.base, seen.endpoint.base or {})
+        rows = moved_rows(seen.view.base, seen.endpoint.base or {})
         components.table(rows, ("Version", "Drawn on", "Live now"), alt="What moved since it was drawn")
         st.markdown(":small[:gray[Draw it anew on what is live now: it keeps what is asked for, and returns to review.]]")
 
 
-def _moved_rows(before: Mapping[str, object], now: Mapping[str, object]) -> Sequence[tuple[str, str, str]]:
+def moved_rows(before: Mapping[str, object], now: Mapping[str, object]) -> Sequence[tuple[str, str, str]]:
+    """Version by version, then what was loaded by hand, then the generation: what a plan was drawn on, and what is live now."""
     was, have = _by_version(before), _by_version(now)
     rows = [(f"Version {one}", _share(was.get(one)), _share(have.get(one))) for one in sorted({*was, *have})]
     unknown, loaded = _by_hand(before), _by_hand(now)

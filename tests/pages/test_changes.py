@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
-from app.change_pages import approvals, change_page, change_plan, proposal, proposed
+from app.change_pages import approvals, change_live, change_page, change_plan, proposal, proposed
 from app.change_pages.change_plan import Live
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
@@ -243,13 +243,25 @@ def test_a_suspended_change_says_what_moved(full: Backend, full_page: Open) -> N
     assert "Draw anew" in labels(test)
 
 
+def test_what_somebody_loaded_by_hand_is_named_in_what_moved() -> None:
+    arms = [{"version": 1, "buckets": 10_000}]
+    rows = change_live.moved_rows(
+        {"arms": arms, "generation": 1}, {"arms": arms, "generation": 1, "strangers": [["flights", 9]]}
+    )
+    assert rows == [
+        ("Version 1", "100 %", "100 %"),
+        ("Version 9 of flights, which no approval names", ":gray[none]", "loaded"),
+        ("Generation", "1", "1"),
+    ]
+
+
 def test_what_moved_after_an_edit_is_shown_to_whoever_looks_again(full: Backend, full_page: Open, registered: None) -> None:
     number = number_of(full, "REVIEW")
     full.changes.edit(full.identities.act_as("ana"), number, bake_seconds=7_200)
     test = full_page("change", "carla", change=str(number))
     assert "Since the plan before" in words(test)
     since = next(one.value for one in test.table if "Before" in one.value.columns)
-    assert list(since["Field"]) == ["bake\\_seconds"]
+    assert since.to_dict("records") == [{"Field": "Stays loaded afterwards", "Before": "30 min", "Now": "2 h"}]
     assert "void" in words(test)
 
 
