@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
 from app.kit import charts, components, times
-from app.kit.charts import base, plain
+from app.kit.charts import Sketch, plain, sketch
 from app.kit.palette import Palette, current
 from app.kit.plain import escape
 from app.kit.states import look
@@ -82,20 +81,20 @@ def words(lanes: Sequence[Lane]) -> str:
 
 @dataclass
 class _Drawing:
-    """What is gathered before plotly is told, once: it checks each call, which costs a second for twenty lanes one by one."""
+    """What is gathered lane by lane."""
 
     palette: Palette
     start: datetime
     end: datetime
-    shapes: list[dict[str, Any]] = field(default_factory=list)
-    words: list[dict[str, Any]] = field(default_factory=list)
+    drawn: Sketch
     points: list[tuple[datetime, float, str]] = field(default_factory=list)
     troubles: dict[str, list[tuple[datetime | None, float | None, str]]] = field(default_factory=dict)
 
 
 def lane_figure(palette: Palette, lanes: Sequence[Lane], start: datetime, end: datetime) -> go.Figure:
     """Lanes from the top in the order given; shares stacked inside a lane, the champion below; trouble as a line under it."""
-    figure, drawing = base(palette, _LANE * max(1, len(lanes)) + 34, left=4, right=4), _Drawing(palette, start, end)
+    drawn = sketch(palette, _LANE * max(1, len(lanes)) + 34, left=4, right=4)
+    drawing = _Drawing(palette, start, end, drawn)
     for number, lane in enumerate(lanes):
         bottom = -number - _HEIGHT / 2
         edges = [*(max(one.start, start) for one in lane.spans), end]
@@ -103,27 +102,27 @@ def lane_figure(palette: Palette, lanes: Sequence[Lane], start: datetime, end: d
             _span(drawing, span, (begin, close), bottom)
         for begin, close, move in _troubles(lane.moves, end):
             _trouble(drawing, (begin, close), bottom - 0.06, move)
-    _tell(figure, drawing)
+    _tell(drawing)
     names = [plain(lane.name, 30) for lane in lanes]
-    figure.update_yaxes(
-        tickvals=[-number for number in range(len(lanes))], ticktext=names, range=[-len(lanes) + 0.4, 0.6], showgrid=False,
-        ticksuffix="  ", tickfont={"size": 12, "color": palette.text},
+    days = "%d %b" if end - start > timedelta(days=2) else "%d %b %H:%M"
+    drawn.axes(
+        x={"range": [start, end], "tickformat": days, "nticks": 8},
+        y={"tickvals": [-number for number in range(len(lanes))], "ticktext": names, "range": [-len(lanes) + 0.4, 0.6],
+           "showgrid": False, "ticksuffix": "  ", "tickfont": {"size": 12, "color": palette.text}},
     )  # fmt: skip
-    figure.update_xaxes(range=[start, end], tickformat="%d %b" if end - start > timedelta(days=2) else "%d %b %H:%M", nticks=8)
-    return figure
+    return drawn.figure(hovermode="closest")
 
 
-def _tell(figure: go.Figure, drawing: _Drawing) -> None:
-    """Hands everything over: shapes and words, one trace to point at, and one for each tone of trouble."""
-    figure.update_layout(hovermode="closest", shapes=drawing.shapes, annotations=drawing.words)
+def _tell(drawing: _Drawing) -> None:
+    """One trace to point at, and one for each tone of trouble."""
     hover = {"hovertemplate": "%{text}<extra></extra>"}
     if drawing.points:
         x, y, text = zip(*drawing.points, strict=True)
-        figure.add_scatter(x=x, y=y, text=text, mode="markers", marker={"color": "rgba(0,0,0,0)", "size": 18}, **hover)
+        drawing.drawn.scatter(x=x, y=y, text=text, mode="markers", marker={"color": "rgba(0,0,0,0)", "size": 18}, **hover)
     for colour, points in drawing.troubles.items():
         x, y, text = zip(*points, strict=True)
         line, marker = {"color": colour, "width": 3}, {"size": 6, "symbol": "square", "color": colour}
-        figure.add_scatter(x=x, y=y, text=text, mode="lines+markers", line=line, marker=marker, connectgaps=False, **hover)
+        drawing.drawn.scatter(x=x, y=y, text=text, mode="lines+markers", line=line, marker=marker, connectgaps=False, **hover)
 
 
 def _span(drawing: _Drawing, span: Span, at: tuple[datetime, datetime], bottom: float) -> None:
@@ -134,14 +133,13 @@ def _span(drawing: _Drawing, span: Span, at: tuple[datetime, datetime], bottom: 
     for one in parts:
         champion, height = one.arm == span.champion, _HEIGHT * one.buckets / 10_000
         colour = palette.champion if champion else palette.arm("challenger", challengers.index(one.arm))
-        drawing.shapes.append(
-            {"type": "rect", "x0": at[0], "x1": at[1], "y0": floor, "y1": floor + height, "layer": "below",
-             "fillcolor": colour, "line": {"width": 1, "color": palette.surface}, "opacity": 0.4 if champion else 1.0}
+        drawing.drawn.shape(
+            type="rect", x0=at[0], x1=at[1], y0=floor, y1=floor + height, layer="below", fillcolor=colour,
+            line={"width": 1, "color": palette.surface}, opacity=0.4 if champion else 1.0,
         )  # fmt: skip
         if wide and height > _HEIGHT / 2:
-            inside = {"size": charts.SMALL, "color": palette.text if champion else palette.on_arm}
-            words = {"x": middle, "y": floor + height / 2, "text": f"v{one.version}", "showarrow": False, "font": inside}
-            drawing.words.append(words)
+            inside = palette.text if champion else palette.on_arm
+            drawing.drawn.label(middle, floor + height / 2, f"v{one.version}", inside)
         floor += height
     shares = ", ".join(f"version {one.version} {one.buckets / 100:g} %" for one in parts) or "nothing shall run"
     says = f"generation {span.number} ({span.reason})<br>{shares}<br>since {span.start:%d %b %Y %H:%M} UTC"

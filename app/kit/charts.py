@@ -5,8 +5,8 @@ No mode bar and no legend: lines are named at their ends, bars inside. Every cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,37 +23,71 @@ def show(figure: go.Figure, *, key: str, alt: str) -> None:
     st.plotly_chart(figure, theme=None, key=key, alt=alt, config={"displayModeBar": False})
 
 
-def base(palette: Palette, height: int, *, right: int = 12, left: int = 4) -> go.Figure:
-    """An empty figure: hairline grid, muted ticks, nothing to drag."""
+@dataclass
+class Sketch:
+    """What a figure will be made of. Plotly checks all of it once, in `figure`: told bit by bit it checks everything again
+    each time, which costs ten times as much for a small chart and a second for one of twenty lanes.
+    """
+
+    layout: dict[str, Any]
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    shapes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+
+    def scatter(self, **trace: Any) -> None:
+        """A trace of points or lines."""
+        self.traces.append({"type": "scatter", **trace})
+
+    def bar(self, **trace: Any) -> None:
+        """A trace of bars."""
+        self.traces.append({"type": "bar", **trace})
+
+    def shape(self, **shape: Any) -> None:
+        """A rectangle or a line."""
+        self.shapes.append(shape)
+
+    def label(self, x: Any, y: Any, text: str, colour: str, **more: Any) -> None:
+        """A word, in place of a legend. `text` may hold plotly's own marks and is never somebody's."""
+        note = {"x": x, "y": y, "text": text, "showarrow": False, "font": {"size": SMALL, "color": colour}}
+        self.notes.append({**note, **more})
+
+    def axes(self, *, x: Mapping[str, Any], y: Mapping[str, Any]) -> None:
+        """What is different about the two axes."""
+        self.layout["xaxis"] = {**self.layout["xaxis"], **x}
+        self.layout["yaxis"] = {**self.layout["yaxis"], **y}
+
+    def figure(self, **layout: Any) -> go.Figure:
+        """The figure, with more of its layout."""
+        return go.Figure(data=self.traces, layout={**self.layout, "shapes": self.shapes, "annotations": self.notes, **layout})
+
+
+def sketch(palette: Palette, height: int, *, right: int = 12, left: int = 4) -> Sketch:
+    """An empty figure to be: hairline grid, muted ticks, nothing to drag."""
     axis = {"showline": False, "zeroline": False, "ticks": "", "fixedrange": True, "automargin": True}
     axis["tickfont"] = {"size": SMALL, "color": palette.muted}
-    figure = go.Figure()
-    figure.update_layout(
-        height=height,
-        margin={"l": left, "r": right, "t": 8, "b": 4},
-        showlegend=False,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hovermode="x unified",
-        font={"family": FONT, "size": 12, "color": palette.text},
-        hoverlabel={"bgcolor": palette.surface, "bordercolor": palette.grid, "font": {"family": FONT, "color": palette.text}},
-        xaxis={**axis, "showgrid": False},
-        yaxis={**axis, "gridcolor": palette.grid},
+    words = {"family": FONT, "color": palette.text}
+    return Sketch(
+        {
+            "height": height,
+            "margin": {"l": left, "r": right, "t": 8, "b": 4},
+            "showlegend": False,
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "hovermode": "x unified",
+            "font": {**words, "size": 12},
+            "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.grid, "font": words},
+            "xaxis": {**axis, "showgrid": False},
+            "yaxis": {**axis, "gridcolor": palette.grid},
+        }
     )
-    return figure
 
 
-def label(figure: go.Figure, x: Any, y: Any, text: str, colour: str, **more: Any) -> None:
-    """A word in a figure, in place of a legend. `text` may hold plotly's own marks and is never somebody's."""
-    note = {"x": x, "y": y, "text": text, "showarrow": False, "font": {"size": SMALL, "color": colour}}
-    figure.add_annotation(**{**note, **more})
-
-
-def limit(figure: go.Figure, palette: Palette, value: float, text: str, tone: Tone = "red") -> None:
+def limit(drawn: Sketch, palette: Palette, value: float, text: str, tone: Tone = "red") -> None:
     """A horizontal line that decides (an SLO, a guardrail), with its name on it."""
-    figure.add_hline(y=value, line={"color": palette.tone(tone), "width": 1.2, "dash": "dash"})
+    line = {"color": palette.tone(tone), "width": 1.2, "dash": "dash"}
+    drawn.shape(type="line", xref="paper", x0=0, x1=1, y0=value, y1=value, line=line)
     place = {"xref": "paper", "xanchor": "right", "yanchor": "bottom"}
-    label(figure, 0.995, value, plain(text), palette.tone(tone), **place)
+    drawn.label(0.995, value, plain(text), palette.tone(tone), **place)
 
 
 @dataclass(frozen=True)
@@ -69,20 +103,20 @@ class Line:
 
 def lines(palette: Palette, series: Sequence[Line], *, height: int = 200, unit: str = "") -> go.Figure:
     """Lines over time, each named at its end; names that would touch are moved apart."""
-    figure = base(palette, height, right=86)
+    drawn = sketch(palette, height, right=86)
     for line in series:
         style = {"color": line.colour, "width": 1.6, "dash": line.dash}
         hover = f"%{{y:.3~g}}{plain(unit)}<extra>{plain(line.name)}</extra>"
-        figure.add_scatter(x=list(line.at), y=list(line.values), mode="lines", line=style, hovertemplate=hover)
+        drawn.scatter(x=list(line.at), y=list(line.values), mode="lines", line=style, hovertemplate=hover)
     ends = [(line, _last(line)) for line in series]
-    drawn = sorted(((line, end) for line, end in ends if end is not None), key=lambda one: one[1][1])
-    shifts = _apart([end[1] for _, end in drawn], height)
-    for (line, end), shift in zip(drawn, shifts, strict=True):
-        label(figure, end[0], end[1], plain(line.name), line.colour, xanchor="left", xshift=6, yshift=shift)
+    named = sorted(((line, end) for line, end in ends if end is not None), key=lambda one: one[1][1])
+    shifts = _apart([end[1] for _, end in named], height)
+    for (line, end), shift in zip(named, shifts, strict=True):
+        drawn.label(end[0], end[1], plain(line.name), line.colour, xanchor="left", xshift=6, yshift=shift)
     times = [at for line in series for at in line.at]
     if times:
-        figure.update_xaxes(range=[min(times), max(times)])
-    return figure
+        drawn.axes(x={"range": [min(times), max(times)]}, y={})
+    return drawn.figure()
 
 
 @dataclass(frozen=True)
@@ -96,15 +130,14 @@ class Bar:
 
 def shares(palette: Palette, bars: Sequence[Bar], *, row_height: int = 42) -> go.Figure:
     """Bars of shares that add up to 100 %, the first on top: desired, observed, served. Words stand inside where they fit."""
-    figure = base(palette, row_height * max(1, len(bars)), right=0)
-    figure.update_layout(barmode="stack", bargap=0.26, hovermode="closest")
+    drawn = sketch(palette, row_height * max(1, len(bars)), right=0)
     for bar in reversed(bars):
         if not bar.parts:
-            figure.add_bar(y=[plain(bar.name)], x=[0], orientation="h", hoverinfo="skip")
-            label(figure, 0, plain(bar.name), plain(bar.instead), palette.muted, xanchor="left")
+            drawn.bar(y=[plain(bar.name)], x=[0], orientation="h", hoverinfo="skip")
+            drawn.label(0, plain(bar.name), plain(bar.instead), palette.muted, xanchor="left")
         for arm, share, colour in bar.parts:
             words = f" {plain(arm)} · {share:g} %"
-            figure.add_bar(
+            drawn.bar(
                 y=[plain(bar.name)],
                 x=[share],
                 orientation="h",
@@ -115,9 +148,9 @@ def shares(palette: Palette, bars: Sequence[Bar], *, row_height: int = 42) -> go
                 textfont={"color": palette.on_arm, "size": 12},
                 hovertemplate=f"{plain(bar.name)}:{words}<extra></extra>",
             )
-    figure.update_xaxes(range=[0, 100], visible=False)
-    figure.update_yaxes(showgrid=False, ticksuffix="  ", tickfont={"size": 12, "color": palette.text})
-    return figure
+    names = {"showgrid": False, "ticksuffix": "  ", "tickfont": {"size": 12, "color": palette.text}}
+    drawn.axes(x={"range": [0, 100], "visible": False}, y=names)
+    return drawn.figure(barmode="stack", bargap=0.26, hovermode="closest")
 
 
 @dataclass(frozen=True)
@@ -130,22 +163,25 @@ class Step:
 
 def ramp(palette: Palette, steps: Sequence[Step], *, height: int = 178, now: float | None = None) -> go.Figure:
     """The planned share over hours since the start; `now` marks how far it has come."""
-    figure, hour = base(palette, height, right=16), 0.0
+    drawn, hour = sketch(palette, height, right=16), 0.0
     xs: list[float] = []
     ys: list[float] = []
     for step in steps:
-        label(figure, hour, step.share, f"<b>{step.share:g} %</b>", palette.text, xanchor="left", yanchor="bottom", xshift=4)
+        drawn.label(hour, step.share, f"<b>{step.share:g} %</b>", palette.text, xanchor="left", yanchor="bottom", xshift=4)
         xs, ys = [*xs, hour, hour + step.hours], [*ys, step.share, step.share]
         hour += step.hours
     colour = palette.arm("challenger")
     hover = "hour %{x:.3~g}: %{y:.3~g} %<extra></extra>"
     area = {"fill": "tozeroy", "fillcolor": tint(colour, 0.16), "line": {"color": colour, "width": 2}}
-    figure.add_scatter(x=xs, y=ys, mode="lines", hovertemplate=hover, **area)
+    drawn.scatter(x=xs, y=ys, mode="lines", hovertemplate=hover, **area)
     if now is not None:
-        figure.add_vline(x=now, line={"color": palette.muted, "width": 1, "dash": "dot"})
-    figure.update_yaxes(range=[0, 122], tickvals=[0, 50, 100], ticksuffix=" ")
-    figure.update_xaxes(range=[0, max(hour, 1)], ticksuffix=" h", nticks=6)
-    return figure
+        line = {"color": palette.muted, "width": 1, "dash": "dot"}
+        drawn.shape(type="line", yref="paper", x0=now, x1=now, y0=0, y1=1, line=line)
+    drawn.axes(
+        x={"range": [0, max(hour, 1)], "ticksuffix": " h", "nticks": 6},
+        y={"range": [0, 122], "tickvals": [0, 50, 100], "ticksuffix": " "},
+    )
+    return drawn.figure()
 
 
 def plain(text: str, limit: int = 60) -> str:

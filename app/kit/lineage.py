@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from app.kit.charts import base, label, plain
+from app.kit.charts import Sketch, plain, sketch
 from app.kit.palette import Palette, Tone, tint
 
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 0.78, 0.62, 1.0, 1.0
@@ -62,7 +62,7 @@ def graph(palette: Palette, nodes: Sequence[Node], edges: Sequence[Edge], *, row
     """The graph as a figure; what a node is stands above its name, its state's tone at its edge."""
     spots = places(nodes, edges)
     rows = max((sum(1 for spot in spots.values() if spot[0] == x) for x in {spot[0] for spot in spots.values()}), default=1)
-    figure = base(palette, row_height * rows + 16, left=0, right=0)
+    drawn = sketch(palette, row_height * rows + 16, left=0, right=0)
     for source, target in edges:
         (x0, y0), (x1, y1) = spots[source], spots[target]
         way = {
@@ -75,37 +75,34 @@ def graph(palette: Palette, nodes: Sequence[Node], edges: Sequence[Edge], *, row
             "axref": "x",
             "ayref": "y",
         }
-        figure.add_annotation(
-            **way, text="", showarrow=True, arrowhead=2, arrowsize=0.9, arrowwidth=1.2, arrowcolor=palette.line
-        )
+        arrow = {"showarrow": True, "arrowhead": 2, "arrowsize": 0.9, "arrowwidth": 1.2, "arrowcolor": palette.line}
+        drawn.notes.append({**way, **arrow, "text": ""})
     for node in nodes:
-        _node(figure, palette, node, spots[node.id])
-    figure.update_xaxes(visible=False, range=[-0.5, max((x for x, _ in spots.values()), default=0) + 0.5])
+        _node(drawn, palette, node, spots[node.id])
+    across = max((x for x, _ in spots.values()), default=0) + 0.5
     edge = max((abs(y) for _, y in spots.values()), default=0) + 0.5
-    figure.update_yaxes(visible=False, range=[-edge, edge])
-    figure.update_layout(hovermode="closest")
-    return figure
+    drawn.axes(x={"visible": False, "range": [-0.5, across]}, y={"visible": False, "range": [-edge, edge]})
+    return drawn.figure(hovermode="closest")
 
 
-def _node(figure: go.Figure, palette: Palette, node: Node, spot: tuple[float, float]) -> None:
+def _node(drawn: Sketch, palette: Palette, node: Node, spot: tuple[float, float]) -> None:
     x, y = spot
     colour = palette.tone(node.tone)
-    figure.add_shape(
+    drawn.shape(
         type="rect",
         x0=x - _WIDTH / 2, x1=x + _WIDTH / 2, y0=y - _HEIGHT / 2, y1=y + _HEIGHT / 2,
         line={"color": palette.line if node.tone == "gray" else colour, "width": 1},
         fillcolor=tint(colour, 0.06),
         layer="below",
     )  # fmt: skip
-    label(
-        figure,
+    drawn.label(
         x,
         y,
         f"<span style='color:{palette.muted}'>{plain(node.kind)}</span><br><b>{plain(node.name, 22)}</b>",
         palette.text,
     )
     hover = f"{plain(node.kind)} <b>{plain(node.name)}</b><br>{plain(node.more, 200)}<extra></extra>"
-    figure.add_scatter(x=[x], y=[y], mode="markers", marker={"color": "rgba(0,0,0,0)", "size": 30}, hovertemplate=hover)
+    drawn.scatter(x=[x], y=[y], mode="markers", marker={"color": "rgba(0,0,0,0)", "size": 30}, hovertemplate=hover)
 
 
 def _mean(values: Sequence[float]) -> float:
