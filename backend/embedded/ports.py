@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backend.core.errors import ExternalFailure
@@ -23,11 +23,13 @@ _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Ports:
-    """`count` free ports on loopback, bound until `release`, claimed until `close`."""
+    """`count` free ports on loopback, bound until `release`, claimed until `close`; those of `wanted` where they are free."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, wanted: Sequence[int] = ()) -> None:
         self._bound: list[socket.socket] = []
         self._claims: list[socket.socket] = []
+        for number in wanted[:count]:
+            self._try(number, again=True)
         candidates = candidate_range()
         for _ in range(_TRIES):
             if len(self._bound) == count:
@@ -50,9 +52,11 @@ class Ports:
             held.close()
         self._bound, self._claims = [], []
 
-    def _try(self, port: int) -> None:
+    def _try(self, port: int, *, again: bool = False) -> None:
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if again:  # connections of the last time that are only closing do not count
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             claim.bind(f"\0countersign-port-{port}")
             held.bind((LOOPBACK, port))
