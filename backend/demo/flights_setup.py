@@ -175,7 +175,7 @@ class FlightsSetup:
                 servers.confirm_move(self.cast.otto, SERVER, revision=row.revision)
         if known_router is None:
             servers.register_router(olga, name=ROUTER, kind="envoy", settings=router, public_url=envoy.url)
-        else:
+        elif (known_router.settings | router, envoy.url) != (known_router.settings, known_router.public_url):
             moved = servers.edit_router(olga, ROUTER, revision=known_router.revision, settings=router, public_url=envoy.url)
             if moved.move is not None:
                 servers.confirm_router_move(self.cast.otto, ROUTER, revision=moved.revision)
