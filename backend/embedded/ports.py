@@ -28,16 +28,9 @@ class Ports:
     def __init__(self, count: int, wanted: Sequence[int] = ()) -> None:
         self._bound: list[socket.socket] = []
         self._claims: list[socket.socket] = []
-        for number in wanted[:count]:
-            self._try(number, again=True)
-        candidates = candidate_range()
-        for _ in range(_TRIES):
-            if len(self._bound) == count:
-                break
-            self._try(candidates[secrets.randbelow(len(candidates))])
-        else:
-            self.close()
-            raise ExternalFailure("This machine", f"has no {count} free ports on {LOOPBACK}", retryable=True)
+        for place in range(count):
+            if not (place < len(wanted) and self._try(wanted[place], again=True)):
+                self._find(count)
         self.numbers = tuple(int(held.getsockname()[1]) for held in self._bound)
 
     def release(self) -> None:
@@ -52,7 +45,13 @@ class Ports:
             held.close()
         self._bound, self._claims = [], []
 
-    def _try(self, port: int, *, again: bool = False) -> None:
+    def _find(self, count: int) -> None:
+        candidates = candidate_range()
+        if not any(self._try(candidates[secrets.randbelow(len(candidates))]) for _ in range(_TRIES)):
+            self.close()
+            raise ExternalFailure("This machine", f"has no {count} free ports on {LOOPBACK}", retryable=True)
+
+    def _try(self, port: int, *, again: bool = False) -> bool:
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if again:  # connections of the last time that are only closing do not count
@@ -63,9 +62,10 @@ class Ports:
         except OSError:
             claim.close()
             held.close()
-            return
+            return False
         self._claims.append(claim)
         self._bound.append(held)
+        return True
 
 
 def taken(ports: Iterable[int]) -> bool:
