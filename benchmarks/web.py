@@ -104,7 +104,7 @@ def _started(folder: Path, options: argparse.Namespace) -> Iterator[Sides]:
         settings = {**SETTINGS, "COUNTERSIGN_DATA_DIR": str(data)}
         progress("starting the web app and the worker")
         began = time.perf_counter()
-        web = start_web(group, folder, web_port(0), settings)
+        web = start_web(group, folder, web_port(0, folder / "runtimes"), settings)
         ready = time.perf_counter() - began
         worker = group.start(worker_spec(folder, settings))
         peer = None

@@ -21,7 +21,7 @@ from backend.core import work
 from backend.core.context import Actor
 from backend.core.errors import Refusal, StaleWrite
 from backend.core.unit import Unit
-from backend.delivery.base import base_digest
+from backend.delivery.base import base_digest, restored
 from backend.delivery.plan import BUCKETS
 from backend.delivery.rows import Endpoint
 from backend.evidence import service as evidence
@@ -248,10 +248,15 @@ def _drawn(tx: Unit, place: Endpoint, wanted: Wanted, material: Material, supers
 
 
 def base_for(session: Session, place: Endpoint, takes_over: bool) -> dict[str, Any] | None:
-    """What the plan is drawn on: what is live, or where a rollout that is under way leads (its way back, to take it over)."""
+    """What the plan is drawn on: what is live, or where a rollout that is under way leads (its way back, to take it over).
+
+    What a server lost when it was started anew is brought back, and counts as live.
+    """
     other = standing.other_on(session, place.id, None)
-    if other is None or place.base is None:
-        return place.base
+    if place.base is None:
+        return None
+    if other is None:
+        return restored(place.base)
     return base_after(other.plan, routed=standing.is_routed(place), back=takes_over or other.revoked)
 
 

@@ -15,7 +15,7 @@ from backend.access.queries import Person
 from backend.changes.drawing import EndpointFacts, base_after
 from backend.changes.rows import Change, Vote
 from backend.changes.rules import Circumstances, Walk
-from backend.delivery.base import base_digest
+from backend.delivery.base import base_digest, restored
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation, Package
@@ -131,8 +131,11 @@ class Standing:
         return frozenset().union(*(self.people[one].interests if one in self.people else {one} for one in ids))
 
     def _moved(self) -> str:
-        """A rollout under way moves what is live itself: then a plan stands as long as it is drawn on one of its two ends."""
-        if self.change.base_digest == self.endpoint.base_digest:
+        """A rollout under way moves what is live itself: then a plan stands as long as it is drawn on one of its two ends.
+
+        A server that was started anew has moved nothing: it is filled again with what it lost.
+        """
+        if self.change.base_digest in (self.endpoint.base_digest, self._restored):
             return ""
         if self.other is not None:
             if self.change.base_digest in (_digest_after(self, back=True), _digest_after(self, back=False)):
@@ -141,6 +144,11 @@ class Standing:
         if not self._is_settled():
             return ""
         return f"What is live on {self.endpoint.name} is not what this was drawn on any more."
+
+    @property
+    def _restored(self) -> str | None:
+        """Digest of what is live again once the server holds what it lost when it was started anew."""
+        return base_digest(restored(self.endpoint.base)) if self.endpoint.base is not None else None
 
     def _is_settled(self) -> bool:
         """Whether what is seen is there to stay: nothing of ours is on its way. A hand-made change is there to stay."""

@@ -12,7 +12,6 @@ import click
 
 from backend.cli.output import guarded, json_option
 from backend.cli.stopping import until_told
-from backend.embedded.own import web_port
 
 
 @click.command()
@@ -26,9 +25,8 @@ from backend.embedded.own import web_port
 @guarded
 def up(demo: bool, data: Path | None, port: int, rate: float, as_json: bool) -> None:
     """Start the pages, the API and a worker on this machine; with --demo also real servers, models and traffic."""
-    chosen = web_port(port)
     with until_told() as stop:
         if demo:
-            import_module("backend.cli.up_demo").run(data or Path("data"), chosen, rate, stop, as_json=as_json)
+            import_module("backend.cli.up_demo").run(data or Path("data"), port, rate, stop, as_json=as_json)
         else:
-            import_module("backend.cli.up_plain").run(data, chosen, stop, as_json=as_json)
+            import_module("backend.cli.up_plain").run(data, port, stop, as_json=as_json)

@@ -11,11 +11,17 @@ from backend.demo.flights_setup import PRODUCTION, FlightsSetup, Prepared
 from backend.demo.promotion import BAKE_SECONDS
 from backend.demo.stack import Stack
 from backend.demo.traffic import Traffic
+from backend.embedded.own import WEB, web_port
 
 
 def run(data: Path, port: int, rate: float, stop: Stop, *, as_json: bool) -> None:
-    """Starts everything, says where it is, and goes on until it is told to stop."""
-    with Stack.start(data, stop.say, web_port=port) as stack:
+    """Starts everything, says where it is, and goes on until it is told to stop. Port 0: a free one, the same again."""
+    chosen = web_port(port, data / "runtimes")
+    with Stack.start(data, stop.say, web_port=chosen) as stack:
+        if port == 0:
+            stack.group.remember(WEB, (chosen,))
+        for move in stack.group.moves():
+            stop.say(move)
         setup = FlightsSetup(stack, stop.say)
         change = waiting_change(setup, setup.run())
         with Traffic(stack.envoy.url, PRODUCTION, stack.backend.inference_log, stack.folder / "cache", rate=rate):
@@ -25,8 +31,8 @@ def run(data: Path, port: int, rate: float, stop: Stop, *, as_json: bool) -> Non
 
 
 def waiting_change(setup: FlightsSetup, prepared: Prepared) -> Change | None:
-    """Version 2 as a proposed change, where version 1 is live and nobody proposed it yet."""
-    waiting = setup.go_on()
+    """The change that waits, as it was left; else version 2 as a proposed one, where version 1 is live."""
+    waiting = setup.open_change(PRODUCTION)
     if waiting is not None or setup.live_version(PRODUCTION) != prepared.first:
         return waiting
     return setup.backend.changes.propose(

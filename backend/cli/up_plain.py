@@ -15,7 +15,7 @@ from backend.cli.session import TOKEN
 from backend.cli.stopping import Stop
 from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded.mlflow import start_mlflow
-from backend.embedded.own import start_web, worker_spec
+from backend.embedded.own import WEB, start_web, web_port, worker_spec
 from backend.embedded.ports import LOOPBACK, Ports
 from backend.embedded.supervisor import Supervisor
 from backend.settings import Settings
@@ -24,21 +24,25 @@ _OWN_MLFLOW_NETWORK = f"{LOOPBACK}/32"
 
 
 def run(data: Path | None, port: int, stop: Stop, *, as_json: bool) -> None:
-    """Starts everything, says where it is, and goes on until it is told to stop."""
+    """Starts everything, says where it is, and goes on until it is told to stop. Port 0: a free one, the same again."""
     settings = bootstrap.read_settings(data)
     folder = settings.data_dir.absolute()
+    chosen = web_port(port, folder / "runtimes")
     with Supervisor(folder / "runtimes") as group:
-        at = Ports(1) if settings.mlflow_url is None else None
+        at = group.reserve(embedded_mlflow.NAME, 1) if settings.mlflow_url is None else None
         told = _variables(settings, folder, at)
         stop.say("Preparing the data folder ...")
         _prepare(settings)
         stop.say("Starting the web app (about 5 s) ...")
-        web = start_web(group, folder, port, told)
+        web = start_web(group, folder, chosen, told)
+        if port == 0:
+            group.remember(WEB, (chosen,))
         stop.say(f"Open {web.url}")
         if at is not None:
-            group.hold(at)
             stop.say("Starting MLflow (about 20 s) ...")
             start_mlflow(group, folder / "mlflow", at=at)
+        for move in group.moves():
+            stop.say(move)
         group.start(worker_spec(folder, told))
         mlflow = told["COUNTERSIGN_MLFLOW_URL"]
         emit(as_json, {"web": web.url, "data": str(folder), "mlflow": mlflow}, _lines(web.url, mlflow, folder, settings))

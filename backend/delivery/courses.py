@@ -31,7 +31,7 @@ ENDPOINT = Machine(
         **{(state, "pause"): "paused" for state in (*_LIVE, "fight")},
         **{(state, "roll_back"): "pushing" for state in (*_LIVE, "fight", "paused")},
         **{(state, "repair_now"): "pushing" for state in (*_LIVE, "fight")},
-        ("out_of_sync", "call"): "fight",
+        **{(state, "call"): "fight" for state in ("partial", "out_of_sync")},
         ("paused", "resume"): "stale",
     },
     remedies={
@@ -58,7 +58,8 @@ def course(
 
     Args:
         state: of the endpoint, after the verdict was recorded.
-        repair: `repair`, or `report`: then somebody must ask for it, which shows as state `pushing`.
+        repair: `repair`, or `report`: then somebody must ask for it, which shows as state `pushing`. What a server lost when it
+            was started anew (state `partial`, see `restarts`) is nobody's change and is brought back either way.
         revoked: nothing is pushed under a revoked approval.
         proved: whether the newest generation was proved before, so that a difference is somebody else's doing.
     """
@@ -69,15 +70,18 @@ def course(
         if not proved or state != "in_sync":
             return "look" if waiting else "prove"
         return "unload" if verdict.leftovers and not waiting else "look"
-    if revoked or waiting or (proved and repair == "report" and state != "pushing"):
+    if revoked or waiting or (proved and repair == "report" and state not in ("pushing", "partial")):
         return "look"
     return "push"
 
 
-def event_after(verdict: Verdict, *, proved: bool, tried: bool, in_part: bool, proofs_failed: bool) -> str | None:
+def event_after(
+    verdict: Verdict, *, proved: bool, tried: bool, in_part: bool, proofs_failed: bool, restarted: bool = False
+) -> str | None:
     """The endpoint's event that follows from the newest look; None when nothing is to be said yet.
 
     Args:
+        restarted: every difference is there because the server was started anew, and none by another hand.
         tried: an attempt to make the generation true was just made, or one failed before.
         in_part: some of what the generation brings is in force.
         proofs_failed: it is configured as wanted, but a proof of it failed.
@@ -91,7 +95,7 @@ def event_after(verdict: Verdict, *, proved: bool, tried: bool, in_part: bool, p
             return "fall_short"
         return "prove" if proved else None
     if proved:
-        return "differ"
+        return "fall_short" if restarted else "differ"
     return "fall_short" if tried and in_part else None
 
 

@@ -15,7 +15,7 @@ from backend.core.database import Database
 from backend.core.errors import CountersignError
 from backend.core.unit import Unit
 from backend.core.work import LeaseLost
-from backend.delivery import base, courses, rules
+from backend.delivery import base, courses, restarts, rules
 from backend.delivery.lease import Lease
 from backend.delivery.routers.port import Router, SeenRouter
 from backend.delivery.rows import Endpoint, Look, Observation, Proof
@@ -79,6 +79,11 @@ class Judged:
     seen: rules.Seen
     verdict: rules.Verdict
 
+    def lost(self, endpoint: Endpoint) -> frozenset[tuple[str, int]]:
+        """What its server lost when it was started anew. `endpoint` as it was written down at the look before."""
+        server = self.seen.server
+        return restarts.lost(self.standing.desired, self.wanted, server, endpoint.base) if server is not None else frozenset()
+
 
 def look(lease: Lease, place: Place, reach: Reach, hash_storage: Sequence[str] = ()) -> Sighting:
     """Asks the server and each router before it. One that fails is a trouble in the sighting, not an error."""
@@ -140,8 +145,7 @@ def is_quiet(judged: Judged) -> bool:
     if _would_be_clean(judged) and remembered.clean_generation != endpoint.generation:
         return False
     found, _ = _found(judged)
-    _, fresh_digest = _fresh_base(judged, endpoint.generation)
-    return remembered.digest == found and endpoint.base_digest == fresh_digest
+    return remembered.digest == found and _is_same_base(endpoint, _fresh_base(judged, endpoint))
 
 
 def write_quiet(tx: Unit, quiet: Sequence[Judged]) -> None:
@@ -209,11 +213,17 @@ def _event(judged: Judged, endpoint: Endpoint, remembered: Look, tried: bool, pr
     server = judged.seen.server
     in_part = server is not None and rules.is_part_in_force(judged.wanted, server, judged.seen.route)
     proved = endpoint.proved_generation == endpoint.generation
+    restarted = server is not None and restarts.explains(judged.verdict, judged.wanted, server, judged.lost(endpoint))
     event = courses.event_after(
-        judged.verdict, proved=proved, tried=tried or remembered.failures > 0, in_part=in_part, proofs_failed=proofs_failed
+        judged.verdict,
+        proved=proved,
+        tried=tried or remembered.failures > 0,
+        in_part=in_part,
+        proofs_failed=proofs_failed,
+        restarted=restarted,
     )
-    ordered = endpoint.state == "pushing" and proved and not tried
-    return None if ordered and event == "differ" else event  # somebody ordered a repair: it comes first
+    ordered = endpoint.state == "pushing" and proved and not tried and judged.verdict.state != "in_sync"
+    return None if ordered and event in ("differ", "fall_short") else event  # somebody ordered a repair: it comes first
 
 
 def _move(endpoint: Endpoint, event: str | None, reason: str, now: datetime) -> bool:
@@ -251,9 +261,14 @@ def _found(judged: Judged) -> tuple[str, dict[str, Any]]:
     return digest({**facts, "bytes": foreign}), facts
 
 
-def _fresh_base(judged: Judged, generation: int) -> tuple[dict[str, Any], str]:
-    fresh = base.base_from(generation, judged.standing.desired, judged.wanted, judged.seen)
-    return fresh, base.base_digest(fresh)
+def _fresh_base(judged: Judged, endpoint: Endpoint) -> dict[str, Any]:
+    lost = judged.lost(endpoint)
+    return base.base_from(endpoint.generation, judged.standing.desired, judged.wanted, judged.seen, lost)
+
+
+def _is_same_base(endpoint: Endpoint, fresh: dict[str, Any]) -> bool:
+    known = endpoint.base or {}
+    return endpoint.base_digest == base.base_digest(fresh) and known.get("lost") == fresh.get("lost")
 
 
 def _observe(tx: Unit, judged: Judged, endpoint: Endpoint, remembered: Look) -> bool:
@@ -262,11 +277,11 @@ def _observe(tx: Unit, judged: Judged, endpoint: Endpoint, remembered: Look) -> 
     if seen.server is None or not seen.route_known:
         return False
     found, facts = _found(judged)
-    fresh, fresh_digest = _fresh_base(judged, endpoint.generation)
-    if remembered.digest == found and endpoint.base_digest == fresh_digest:
+    fresh = _fresh_base(judged, endpoint)
+    if remembered.digest == found and _is_same_base(endpoint, fresh):
         return False
     remembered.digest = found
-    endpoint.base, endpoint.base_digest = fresh, fresh_digest
+    endpoint.base, endpoint.base_digest = fresh, base.base_digest(fresh)
     tx.add(
         Observation(
             id=tx.new_id("obs"),

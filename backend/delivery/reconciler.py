@@ -190,7 +190,7 @@ class _Pass:
             return False
         before = endpoint.facts("state", "repairs")
         times = [datetime.fromisoformat(one) for one in endpoint.repairs]
-        fought = endpoint.state == "out_of_sync" and courses.fight(times, tx.now, interval=self._timing.observe)
+        fought = endpoint.state in ("partial", "out_of_sync") and courses.fight(times, tx.now, interval=self._timing.observe)
         if fought:
             endpoint.state, endpoint.state_since = courses.ENDPOINT.next(endpoint.state, "call"), tx.now
         else:

@@ -246,7 +246,9 @@ def _server_differences(wanted: Wanted, server: SeenServer) -> list[Difference]:
 def _wrong(name: str, version: int, package: str, server: SeenServer) -> Difference | None:
     seen = version_of(server, name, version)
     if seen.state != "ready":
-        why = f": {seen.reason}" if seen.reason else ""
+        fresh = name in server.models and server.models[name].fresh
+        reason = seen.reason or ("its server was started anew" if fresh else "")
+        why = f": {reason}" if reason else ""
         says = f"version {version} of {name} is {seen.state.replace('_', ' ')}{why}"
         return Difference("server", says, foreign=False)
     if seen.package_digest not in (None, package):

@@ -26,11 +26,15 @@ class SeenModel:
 
     `config_digest` is of the configuration that the runtime reports, in the same normal form as a package's interface
     digest: the two are equal when the runtime runs what the package asks for.
+
+    `fresh`: the runtime says itself that it has loaded nothing under this name since its process was started, so that what it
+    lacks went with the process before, and nobody unloaded it. Never a guess: a runtime that cannot tell leaves it False.
     """
 
     name: str
     versions: Mapping[int, SeenVersion]
     config_digest: str | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

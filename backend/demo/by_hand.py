@@ -14,10 +14,13 @@ from backend.embedded.triton import TritonServer
 
 
 def serve_by_hand(triton: TritonServer, name: str, version: int, package: Path) -> None:
-    """Copies a version's files into Triton's model folder and loads it under a name, with its whole configuration."""
+    """Copies a version's files into Triton's model folder and loads it under a name, with its whole configuration.
+
+    Done once more where the first time was broken off, or Triton was started anew since.
+    """
     target = triton.models / name / str(version)
-    if target.exists() or target.is_symlink():
-        return
+    if target.exists():
+        shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(package, target)
     config = {**json.loads((package / CONFIG).read_text()), "name": name}

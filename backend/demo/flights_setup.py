@@ -46,15 +46,17 @@ class FlightsSetup:
         self.stack, self.backend, self.say = stack, stack.backend, say
         self.cast = Cast.of(stack.backend)
         self._began = stack.backend.database.now()
-        self._waited = self._waiting()
 
     def run(self) -> Prepared:
         """All of it."""
-        versions = self._versions()
         self._connect()
-        if self._endpoint(PRODUCTION) is None:
+        self.stack.work()
+        versions = self._versions()
+        production = self._endpoint(PRODUCTION)
+        if production is None or production.mode == "observe":
             self.say("Version 1 runs on Triton already; taking it on ...")
             serve_by_hand(self.stack.triton, PRODUCTION, versions.first, self.package(versions.first))
+        if production is None:
             self._create(PRODUCTION, "production")
         self._sign_off(PRODUCTION, {(PRODUCTION, versions.first): versions.first})
         if self._endpoint(STAGING) is None:
@@ -109,23 +111,6 @@ class FlightsSetup:
             row = session.exec(select(Endpoint).where(Endpoint.name == name)).one()
             query = select(Change).where(Change.endpoint_id == row.id, col(Change.state).in_(OPEN))
             return session.exec(query.order_by(col(Change.number).desc())).first()
-
-    def go_on(self) -> Change | None:
-        """The change of production that waits, as it stood before this start.
-
-        The runtimes begin empty and at other addresses, and are repaired. Where a change was suspended by that and by nothing
-        else, it is drawn anew on what is live again.
-        """
-        change = self.open_change(PRODUCTION)
-        if change is None or change.state != "suspended" or self._waited in (None, (change.id, "suspended")):
-            return change
-        self.say(f"Drawing change {change.number} anew on what was started anew ...")
-        return self.backend.changes.rebase(self.cast.ana, change.number)
-
-    def _waiting(self) -> tuple[str, str] | None:
-        """The open change of production and its state; None where there is none."""
-        change = self.open_change(PRODUCTION) if self._endpoint(PRODUCTION) is not None else None
-        return (change.id, change.state) if change is not None else None
 
     # -- steps
 
@@ -190,7 +175,7 @@ class FlightsSetup:
                 servers.confirm_move(self.cast.otto, SERVER, revision=row.revision)
         if known_router is None:
             servers.register_router(olga, name=ROUTER, kind="envoy", settings=router, public_url=envoy.url)
-        else:
+        elif (known_router.settings | router, envoy.url) != (known_router.settings, known_router.public_url):
             moved = servers.edit_router(olga, ROUTER, revision=known_router.revision, settings=router, public_url=envoy.url)
             if moved.move is not None:
                 servers.confirm_router_move(self.cast.otto, ROUTER, revision=moved.revision)
@@ -206,8 +191,8 @@ class FlightsSetup:
             wait_for(f"a first look at {name}", lambda: self._endpoint(name, seen=True), why_not=lambda: self.reason(name))
             proposal = self.backend.endpoints.proposal(self.cast.ben, name)
             self.backend.endpoints.sign_off(self.cast.ben, name, base_digest=proposal.digest, versions=versions)
-        if endpoint is not None and endpoint.paused:
-            return  # somebody wants it so
+        if endpoint is not None and (endpoint.paused or endpoint.state == "fight" or endpoint.repair == "report"):
+            return  # somebody left it so
         wait_for(f"{name} to be in sync", lambda: self._in_sync(name), why_not=lambda: self.reason(name))
 
     def _endpoint(self, name: str, *, seen: bool = False) -> Endpoint | None:

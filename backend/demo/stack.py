@@ -1,7 +1,8 @@
 """The demo's stack: the real MLflow, Triton, Envoy, a worker and the web app as one supervised process group in one folder.
 
     with Stack.start(folder, say) as stack:
-        stack.backend ...
+        stack.backend ...       # tells where the servers are
+        stack.work()
 
 Leaving the block ends every process, and so does the death of this one; `keep()` lets them live on.
 """
@@ -36,21 +37,23 @@ OBSERVE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that runs, and the services over it in this process. `web` is None where it was not asked for."""
+    """Everything that runs, and the services over it in this process. `web` is None where it was not asked for.
+
+    Each server is at the address that it had the last time, unless somebody else has that now, which is said.
+    """
 
     folder: Path
     group: Supervisor
     mlflow: MlflowServer
     triton: TritonServer
     envoy: EnvoyServer
-    worker: Child
     web: WebApp | None
     settings: Settings
     backend: Backend
 
     @classmethod
     def start(cls, folder: Path, say: Say, *, observe_seconds: float = OBSERVE_SECONDS, web_port: int | None = None) -> Self:
-        """Starts all of it and waits until each answers. What is slow is said before it is begun.
+        """Starts all but the worker and waits until each answers. What is slow is said before it is begun.
 
         The web app comes first, where a port for it is given: it can be looked at while the rest starts.
         """
@@ -60,17 +63,21 @@ class Stack:
         group.open()
         try:
             say("Preparing the data folder ...")
-            at = Ports(1)
-            group.hold(at)
+            at = group.reserve(embedded_mlflow.NAME, 1)
             settings = _settings(folder, embedded_mlflow.address(at), observe_seconds)
             services = bootstrap.install(settings)
             web = _web(group, folder, settings, web_port, say)
             servers = _servers(group, folder, found, at, say)
-            worker = group.start(worker_spec(folder, variables(settings)))
+            for move in group.moves():
+                say(move)
         except BaseException:
             group.stop()
             raise
-        return cls(folder, group, *servers, worker, web, settings, services)
+        return cls(folder, group, *servers, web, settings, services)
+
+    def work(self) -> Child:
+        """Starts the worker, once the services know where the servers are this time: it shall not ask at an earlier address."""
+        return self.group.start(worker_spec(self.folder, variables(self.settings)))
 
     def keep(self) -> str:
         """Lets the processes outlive this one. Returns the command that ends them."""

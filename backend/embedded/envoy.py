@@ -105,7 +105,7 @@ def start_envoy(group: Supervisor, folder: Path, binary: Path, *, name: str = NA
         (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, listener, admin, identity), indent=1))
         return spec(folder, listener, binary, name), _ready(admin, identity)
 
-    child, (listener, admin) = launch(group, 2, described, READY_SECONDS)
+    child, (listener, admin) = launch(group, name, 2, described, READY_SECONDS)
     return EnvoyServer(_url(listener), _url(admin), folder, child)
 
 

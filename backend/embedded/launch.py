@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 
 from backend.core.errors import ExternalFailure
-from backend.embedded.ports import Ports, taken
+from backend.embedded.ports import taken
 from backend.embedded.specs import Spec
 from backend.embedded.supervisor import Child, Supervisor
 
@@ -24,21 +24,22 @@ class EndedEarlyError(ExternalFailure):
 
 
 def launch(
-    group: Supervisor, ports: int, spec: Callable[[tuple[int, ...]], tuple[Spec, Probe]], ready_seconds: float
+    group: Supervisor, name: str, ports: int, spec: Callable[[tuple[int, ...]], tuple[Spec, Probe]], ready_seconds: float
 ) -> tuple[Child, tuple[int, ...]]:
     """Start the child that `spec` describes for given ports and wait until its probe holds.
 
-    A child that ended because somebody took one of its ports is started once more with others.
+    The ports are those that it had the last time, where they are free. A child that ended because somebody took one of its
+    ports is started once more with others.
     """
     attempt = 1
     while True:
-        reserved = Ports(ports)
-        group.hold(reserved)
+        reserved = group.reserve(name, ports, others=attempt > 1)
         described, probe = spec(reserved.numbers)
         reserved.release()
         child = group.start(described)
         try:
             wait_ready(child, probe, ready_seconds)
+            group.remember(name, reserved.numbers)
             return child, reserved.numbers
         except ExternalFailure as failure:
             child.stop()

@@ -57,8 +57,9 @@ def start_mlflow(
         at.release()
         child = group.start(spec(folder, at.numbers[0], python))
         wait_ready(child, _ready(at.numbers[0]), READY_SECONDS)
+        group.remember(NAME, at.numbers)
         return MlflowServer(address(at), folder, child)
-    child, (port,) = launch(group, 1, lambda ports: (spec(folder, ports[0], python), _ready(ports[0])), READY_SECONDS)
+    child, (port,) = launch(group, NAME, 1, lambda ports: (spec(folder, ports[0], python), _ready(ports[0])), READY_SECONDS)
     return MlflowServer(_url(port), folder, child)
 
 

@@ -16,11 +16,13 @@ import httpx
 
 import backend
 from backend.core.errors import Refusal
+from backend.embedded.kept_ports import KeptPorts
 from backend.embedded.launch import Probe, wait_ready
 from backend.embedded.ports import LOOPBACK, Ports, taken
 from backend.embedded.specs import Restart, Spec
 from backend.embedded.supervisor import Child, Supervisor
 
+WEB = "web"
 WEB_READY_SECONDS = 60.0
 WORKER_GRACE_SECONDS = 25.0
 """A worker lets what it is doing end, for up to 20 s."""
@@ -51,7 +53,7 @@ def worker_spec(folder: Path, settings: Mapping[str, str]) -> Spec:
 def web_spec(folder: Path, port: int, settings: Mapping[str, str]) -> Spec:
     """`countersign ui` on that port of loopback."""
     return Spec(
-        name="web",
+        name=WEB,
         argv=(sys.executable, "-P", "-m", "app", "--host", LOOPBACK, "--port", str(port)),
         env={**_environment(settings), "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false"},
         cwd=folder,
@@ -68,10 +70,13 @@ def start_web(group: Supervisor, folder: Path, port: int, settings: Mapping[str,
     return WebApp(_url(port), child)
 
 
-def web_port(wanted: int) -> int:
-    """The port to serve on; 0 finds a free one. Refusal for one that somebody has."""
+def web_port(wanted: int, folder: Path) -> int:
+    """The port to serve on. Refusal for one that somebody has.
+
+    0 finds a free one: that of the last time, where the group in `folder` found one before and nobody has it now.
+    """
     if wanted == 0:
-        free = Ports(1)
+        free = Ports(1, KeptPorts(folder).of(WEB))
         free.close()
         return free.numbers[0]
     if taken([wanted]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backend.core.errors import ExternalFailure
@@ -23,19 +23,14 @@ _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Ports:
-    """`count` free ports on loopback, bound until `release`, claimed until `close`."""
+    """`count` free ports on loopback, bound until `release`, claimed until `close`; those of `wanted` where they are free."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, wanted: Sequence[int] = ()) -> None:
         self._bound: list[socket.socket] = []
         self._claims: list[socket.socket] = []
-        candidates = candidate_range()
-        for _ in range(_TRIES):
-            if len(self._bound) == count:
-                break
-            self._try(candidates[secrets.randbelow(len(candidates))])
-        else:
-            self.close()
-            raise ExternalFailure("This machine", f"has no {count} free ports on {LOOPBACK}", retryable=True)
+        for place in range(count):
+            if not (place < len(wanted) and self._try(wanted[place], again=True)):
+                self._find(count)
         self.numbers = tuple(int(held.getsockname()[1]) for held in self._bound)
 
     def release(self) -> None:
@@ -50,18 +45,27 @@ class Ports:
             held.close()
         self._bound, self._claims = [], []
 
-    def _try(self, port: int) -> None:
+    def _find(self, count: int) -> None:
+        candidates = candidate_range()
+        if not any(self._try(candidates[secrets.randbelow(len(candidates))]) for _ in range(_TRIES)):
+            self.close()
+            raise ExternalFailure("This machine", f"has no {count} free ports on {LOOPBACK}", retryable=True)
+
+    def _try(self, port: int, *, again: bool = False) -> bool:
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if again:  # connections of the last time that are only closing do not count
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             claim.bind(f"\0countersign-port-{port}")
             held.bind((LOOPBACK, port))
         except OSError:
             claim.close()
             held.close()
-            return
+            return False
         self._claims.append(claim)
         self._bound.append(held)
+        return True
 
 
 def taken(ports: Iterable[int]) -> bool:

@@ -25,6 +25,7 @@ from typing import Any
 
 import backend
 from backend.core.errors import ExternalFailure, Refusal
+from backend.embedded.kept_ports import KeptPorts
 from backend.embedded.logs import LOG_BYTES
 from backend.embedded.ports import Ports
 from backend.embedded.processes import Identity, end_tree, identify
@@ -86,7 +87,9 @@ class Supervisor:
         self._asked = 0
         self._grace_seconds = 0.0
         self._kept = False
-        self._ports: list[Ports] = []
+        self._ports: dict[str, Ports] = {}
+        self._kept_ports = KeptPorts(self.folder)
+        self._moves: list[str] = []
 
     def __enter__(self) -> Supervisor:
         self.open()
@@ -131,9 +134,26 @@ class Supervisor:
         self._grace_seconds = max(self._grace_seconds, spec.stop_grace_seconds)
         return Child(spec.name, self.folder / f"{spec.name}.log", self)
 
-    def hold(self, ports: Ports) -> None:
-        """Keep the claim to a child's ports for as long as the group lives, so that a restart finds them free."""
-        self._ports.append(ports)
+    def reserve(self, name: str, count: int, *, others: bool = False) -> Ports:
+        """Ports for a child, claimed for as long as the group lives, so that a restart finds them free.
+
+        They are those that it had when a group in this folder last ran, where nobody has them; with `others` new ones.
+        """
+        if (earlier := self._ports.pop(name, None)) is not None:
+            earlier.close()
+        self._ports[name] = Ports(count, () if others else self._kept_ports.of(name))
+        return self._ports[name]
+
+    def remember(self, name: str, numbers: tuple[int, ...]) -> None:
+        """A child answers at these ports: it gets them again the next time."""
+        before = self._kept_ports.of(name)
+        self._moves += [_moved(name, *pair) for pair in zip(before, numbers, strict=False) if pair[0] != pair[1]]
+        self._kept_ports.keep(name, numbers)
+
+    def moves(self) -> list[str]:
+        """Which children are at other ports than the last time, as sentences, each told once."""
+        told, self._moves = self._moves, []
+        return told
 
     def status(self) -> dict[str, ChildState]:
         """Every child by name."""
@@ -163,7 +183,7 @@ class Supervisor:
             end_tree(self._keeper or _known(self._process.pid))
             self._process.wait()
         self._process = None
-        for ports in self._ports:
+        for ports in self._ports.values():
             ports.close()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -235,6 +255,10 @@ class Supervisor:
 def _known(pid: int) -> Identity:
     """The identity of our own unreaped child process, whose id cannot have been reused."""
     return identify(pid) or Identity(pid, 0, "")
+
+
+def _moved(name: str, before: int, now: int) -> str:
+    return f"Somebody else has port {before}, where {name} was: it is at {now} from now on."
 
 
 def _start_failure(spec: Spec, reply: dict[str, Any]) -> Exception:

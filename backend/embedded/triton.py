@@ -59,6 +59,7 @@ def start_triton(group: Supervisor, folder: Path, environment: TritonEnvironment
     key, identity = secrets.token_urlsafe(32), f"countersign-{secrets.token_hex(8)}"
     child, (http, metrics) = launch(
         group,
+        name,
         2,
         lambda ports: (
             spec(folder, ports[0], ports[1], environment, key, identity, name),

@@ -22,7 +22,7 @@ from backend.delivery.packages import MANIFEST, PROBES, read_manifest
 from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault, MemoryServer
 from backend.delivery.targets.names import TARGETS, build
-from backend.delivery.targets.port import Access, Target
+from backend.delivery.targets.port import Access, SeenModel, Target
 from backend.delivery.targets.triton import TritonTarget
 from backend.embedded.triton import TritonServer
 from tests.models import write_package
@@ -231,6 +231,21 @@ def test_a_restart_forgets_and_a_second_push_mends(memory: MemoryTarget, package
     assert ready(memory, "add") == set()
     memory.push(wanted)
     assert ready(memory, "add") == {1}
+
+
+def test_a_restart_is_told_from_an_unload_by_hand(memory: MemoryTarget, package: Package) -> None:
+    memory.push(desired(add={1: package(1.0)}))
+    assert not memory.observe().models["add"].fresh
+    memory.server.unload("add", by="somebody")
+    assert "add" not in memory.observe().models
+    memory.push(desired(add={1: package(1.0)}))
+    memory.server.stop()
+    memory.server.start()
+    assert memory.observe().models["add"] == SeenModel("add", {}, fresh=True)
+    memory.push(desired(released=("add",)))
+    memory.server.stop()
+    memory.server.start()
+    assert memory.observe().models == {}, "what was released is not in the repository any more"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,11 +25,13 @@ from backend.core.outbound import Guard
 from backend.delivery.desired import DesiredModel, DesiredServer, Packaged
 from backend.delivery.packagers.check import check_package
 from backend.delivery.packages import read_manifest
-from backend.delivery.targets.port import Access
+from backend.delivery.targets.port import Access, SeenModel
 from backend.delivery.targets.triton import TritonTarget
 from backend.delivery.targets.triton_http import TritonHttp
 from backend.delivery.targets.triton_metrics import read_series
-from backend.embedded.triton import TritonServer
+from backend.embedded import runtimes
+from backend.embedded.supervisor import Supervisor
+from backend.embedded.triton import TritonServer, start_triton
 from tests.models import add_model, text_model
 from tests.packages import build_package, packaged, triton_package
 
@@ -196,6 +200,39 @@ def test_a_model_loaded_by_hand_is_listed_and_never_touched(
     # Without a folder the index does not name it any more, and it goes on serving.
     shutil.rmtree(folder.parent)
     assert target.observe().models["theirs"].versions[5].state == "ready"
+
+
+def test_a_triton_that_was_started_anew_says_so_itself_and_one_that_somebody_emptied_does_not(
+    package: Callable[..., Packaged], tmp_path: Path, runtimes_dir: Path
+) -> None:
+    with Supervisor(tmp_path / "group") as group:
+        server = start_triton(group, tmp_path / "triton", runtimes.triton(runtimes_dir))
+        target, push = connect(server), wanted(add={1: package(1.0)})
+        target.push(push)
+        by_hand(server, "unload", "add")
+        seen = target.observe().models["add"]
+        assert (seen.fresh, seen.versions[1].state in ("unloading", "not_loaded")) == (False, True)
+        folder, aside = server.models / "add", tmp_path / "aside"
+        folder.rename(aside)
+        assert "add" not in target.observe().models, "without its folder nothing is claimed"
+        aside.rename(folder)
+        target.push(push)
+        before = server.child.pid
+        os.kill(before or 0, signal.SIGKILL)
+        until = time.monotonic() + 60
+        while server.child.pid in (before, None) or not _answers(target):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert target.observe().models["add"] == SeenModel("add", {}, fresh=True)
+        target.push(push)
+        assert (target.observe().models["add"].fresh, ask(target, "add", 1)) == (False, [[2.0, 3.0]])
+
+
+def _answers(target: TritonTarget) -> bool:
+    try:
+        return target.inspect().live
+    except ExternalFailure:
+        return False
 
 
 def test_an_override_that_breaks_every_inference_is_seen_and_mended(

@@ -223,6 +223,20 @@ def test_every_state_of_the_index_has_a_word(faulty: TritonTarget, fake: Fake, t
     }  # fmt: skip
     assert (found["m"].versions[4].reason, found["m"].versions[5].reason) == ("in token broken", "was broken")
     assert found["bare"].versions == {}
+    assert [name for name, one in found.items() if one.fresh] == ["bare"]
+
+
+def test_only_a_model_that_is_named_without_any_version_counts_as_not_loaded_since_the_start(
+    faulty: TritonTarget, fake: Fake
+) -> None:
+    fake.routes["/index"] = (
+        200,
+        [{"name": "odd", "version": "x"}, {"name": "bare"}, {"name": "both"}, {"name": "both", "version": "1"}],
+    )
+    fake.routes["/stats"] = (200, {"model_stats": [{"name": "served", "version": "y"}, {"name": "bare", "version": "z"}]})
+    assert [name for name, one in faulty.observe().models.items() if one.fresh] == []
+    fake.routes["/stats"] = (200, {"model_stats": []})
+    assert [name for name, one in faulty.observe().models.items() if one.fresh] == ["bare"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from sqlmodel import col, select
+
+from backend.core.ledger import LedgerRow
+from backend.policy import service as policy
+from tests.whole_stack import WholeStack, started
 
 pytestmark = pytest.mark.slow  # minutes in a browser or with the whole stack
 
@@ -85,6 +90,39 @@ def test_up_serves_pages_api_and_worker_and_ctrl_c_ends_all_of_it(tmp_path: Path
     logs = {each.name: each.read_text() for each in (data / "runtimes").glob("*.log")}
     assert logs.keys() >= {"web.log", "worker.log", "supervisor.log"}
     assert not any(SECRET in text for text in [*logs.values(), (tmp_path / "said").read_text()])
+
+
+@pytest.mark.timeout(1800)
+def test_the_demo_that_is_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Two votes are asked for, and one was given: after the restart it still counts, and the addresses are the same."""
+    with started(tmp_path) as stack:
+        first, number = dict(stack.told), stack.told["change"]
+        with stack.backend.database.read() as session:
+            two = policy.in_force(session, "production").policy.model_copy(update={"approvals_needed": 2})
+        stack.backend.policies.set_policy(stack.actor("otto"), "production", two)
+        stack.until(lambda: stack.change(number).state == "suspended", "it is drawn under another policy now")
+        stack.backend.changes.rebase(stack.actor("ana"), number)
+        stack.until(lambda: not stack.change(number).state_reason, "its checks have passed")
+        row = stack.change(number)
+        stack.backend.changes.approve(stack.actor("ben"), number, plan_digest=row.plan_digest, base_digest=row.base_digest)
+        before, told, generations = stack.change(number), ledger(stack, number), stack.generations()
+        assert (before.state, stack.votes(number)) == ("review", ["approve"])
+    with started(tmp_path) as stack:
+        assert dict(stack.told) == first, "the addresses and the change that waits"
+        assert "raining" not in (tmp_path / "said").read_text()
+        assert stack.answers() == {"1": 12}
+        after = stack.change(number)
+        held = ("state", "plan_digest", "base_digest", "policy")
+        assert [getattr(after, one) for one in held] == [getattr(before, one) for one in held]
+        assert (stack.votes(number), stack.generations(), stack.endpoint().state) == (["approve"], generations, "in_sync")
+        assert [one for one in ledger(stack, number) if one != "change.wait"] == [one for one in told if one != "change.wait"]
+
+
+def ledger(stack: WholeStack, number: int) -> list[str]:
+    """What was ever done to a change."""
+    with stack.backend.database.read() as session:
+        mine = select(LedgerRow.action).where(LedgerRow.subject_id == stack.change(number).id).order_by(col(LedgerRow.seq))
+        return list(session.exec(mine))
 
 
 def test_ctrl_c_ends_it_also_while_it_still_starts(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def expected(state: str, event: str) -> str | None:
     if event == "repair_now":
         return "pushing" if state != "paused" else None
     if event == "call":
-        return "fight" if state == "out_of_sync" else None
+        return "fight" if state in ("partial", "out_of_sync") else None
     return "stale" if (state, event) == ("paused", "resume") else None  # what happened meanwhile was not judged
 
 
@@ -234,8 +234,9 @@ def test_a_difference_is_pushed_away_unless_something_forbids_it(found: str) -> 
     assert follows(found, found, retry_at=NOW) == "push"
     assert follows(found, found, retry_at=later) == "look"
     assert follows(found, found, revoked=True) == "look"
-    assert follows(found, found, repair="report") == "look"
+    assert follows(found, "out_of_sync", repair="report") == "look"
     assert follows(found, "pushing", repair="report") == "push"
+    assert follows(found, "partial", repair="report") == "push", "what a restart took is nobody's change"
     assert follows(found, found, repair="report", proved=False) == "push"
 
 
@@ -266,6 +267,8 @@ def test_the_event_that_follows(found: Any, proved: bool, tried: bool, in_part: 
     said = event_after(Verdict(found), proved=proved, tried=tried, in_part=in_part, proofs_failed=failed)
     assert said == event
     assert said is None or said in ENDPOINT.events
+    again = event_after(Verdict(found), proved=proved, tried=tried, in_part=in_part, proofs_failed=failed, restarted=True)
+    assert again == ("fall_short" if event == "differ" else event), "a restart is nobody's difference"
 
 
 # -- small rules

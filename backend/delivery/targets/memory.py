@@ -86,10 +86,11 @@ class MemoryTarget:
                 self._release(name, fault)
 
     def observe(self, hash_storage: Sequence[str] = ()) -> SeenServer:
-        """Everything that is loaded, ours or not."""
+        """Everything that is loaded, ours or not, and what was not loaded since the server was started."""
         with self._call("observe") as fault, self.server.state() as state:
             models = {name: _seen(name, model, name in hash_storage) for name, model in state["models"].items()}
-            return SeenServer(_without(models, fault))
+            fresh = {name: SeenModel(name, {}, fresh=True) for name in self.server.fresh_names(state)}
+            return SeenServer(_without(fresh | models, fault))
 
     def answer(self, model: str, version: int, inputs: Mapping[str, Any]) -> Answer:
         """Evaluates the package's ONNX graph with onnx's own reference evaluator; without one, the recorded answer."""

@@ -71,7 +71,7 @@ class MemoryServer:
                 yield _servers.setdefault(self._key, _fresh())
                 return
             with _file_lock(self._path):
-                state = json.loads(self._path.read_text()) if self._path.exists() else _fresh()
+                state = _fresh() | (json.loads(self._path.read_text()) if self._path.exists() else {})
                 yield state
                 _replace(self._path, json.dumps(state))
 
@@ -106,16 +106,23 @@ class MemoryServer:
     def stop(self) -> None:
         """Nobody can reach the server; it forgets what was loaded, as a runtime in explicit mode does."""
         with self.state() as state:
-            state.update(up=False, models={})
+            state.update(up=False, models={}, touched=[])
 
     def start(self) -> None:
         """The server is back, empty."""
         with self.state() as state:
             state["up"] = True
 
+    @staticmethod
+    def fresh_names(state: State) -> list[str]:
+        """Models in the server's repository of which nothing was loaded since it started, as Triton's index lists them."""
+        return sorted(set(state["repository"]) - set(state["touched"]))
+
     def load(self, model: str, versions: Mapping[int, Packaged], config_digest: str | None, *, by: str = "countersign") -> None:
         """Makes exactly these versions of a model loaded. Tests call it with `by` to change the server by hand."""
         with self.state() as state:
+            state["repository"] = sorted({*state["repository"], model})
+            state["touched"] = sorted({*state["touched"], model})
             before = state["models"].get(model, {"versions": {}, "config_digest": None})
             after = {
                 "versions": {str(number): _loaded(before, number, package) for number, package in sorted(versions.items())},
@@ -126,8 +133,13 @@ class MemoryServer:
                 state["journal"].append(_entry("load", model, versions, by))
 
     def unload(self, model: str, *, by: str = "countersign") -> None:
-        """Unloads a model with all its versions; of an unknown one it does nothing, as Triton does."""
+        """Unloads a model with all its versions; of an unknown one it does nothing, as Triton does.
+
+        Countersign takes what it releases out of the repository too; a hand only unloads.
+        """
         with self.state() as state:
+            if by == "countersign":
+                state["repository"] = [one for one in state["repository"] if one != model]
             if state["models"].pop(model, None) is not None:
                 state["journal"].append(_entry("unload", model, {}, by))
 
@@ -190,7 +202,7 @@ def _evaluate_onnx(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fresh() -> State:
-    return {"up": True, "models": {}, "faults": [], "journal": []}
+    return {"up": True, "models": {}, "faults": [], "journal": [], "repository": [], "touched": []}
 
 
 def _loaded(before: State, number: int, package: Packaged) -> State:

@@ -104,7 +104,7 @@ class TritonTarget:
         for name, listed in sorted(self._looker.listed().items()):
             running = self._looker.running(name, listed)
             versions = running.versions if name not in hash_storage else self._hashed(running)
-            found[name] = SeenModel(name, versions, running.config_digest)
+            found[name] = SeenModel(name, versions, running.config_digest, fresh=running.fresh)
         return SeenServer(found)
 
     def answer(self, model: str, version: int, inputs: Mapping[str, Any]) -> Answer:

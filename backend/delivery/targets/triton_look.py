@@ -2,7 +2,8 @@
 
 Seen with 2.51: the index names only models that have a folder in the repository, so that a model whose folder was removed goes
 on serving unseen, while the statistics name it; the index keeps the reason of a failed load until the model is unloaded; after
-some failures it says READY where the version itself does not.
+some failures it says READY where the version itself does not. Of a model that is in the repository and was not loaded since the
+process was started the index names no version, while one that was unloaded keeps its versions there, as unloaded.
 """
 
 from __future__ import annotations
@@ -53,18 +54,23 @@ _ENTRIES = TypeAdapter(list[_Entry])
 
 @dataclass
 class Listed:
-    """What the lists say of one model: state and reason by version."""
+    """What the lists say of one model: state and reason by version. `bare`: they name it without any version."""
 
     versions: dict[int, tuple[str, str]] = field(default_factory=dict)
+    bare: bool = True
 
 
 @dataclass(frozen=True)
 class Running:
-    """One model as it runs. `config` is what the server reports, None when no version of it is there to report."""
+    """One model as it runs. `config` is what the server reports, None when no version of it is there to report.
+
+    `fresh`: the server lists the model, and has loaded nothing of it since it was started.
+    """
 
     name: str
     versions: Mapping[int, SeenVersion]
     config: Mapping[str, Any] | None
+    fresh: bool = False
 
     @property
     def config_digest(self) -> str | None:
@@ -93,12 +99,14 @@ class Looker:
         """Every model that the index or the statistics name."""
         found: dict[str, Listed] = {}
         for entry in self._index():
-            versions = found.setdefault(entry.name, Listed()).versions
+            listed = found.setdefault(entry.name, Listed())
+            versions, listed.bare = listed.versions, listed.bare and entry.version is None
             if (number := _number(entry.version)) is not None:
                 versions[number] = entry.state, entry.reason
         for counted in self._statistics():
             number = _number(counted.version)
-            if number is not None and found.setdefault(counted.name, Listed()).versions.get(number, ("",))[0] not in _STATES:
+            found.setdefault(counted.name, Listed()).bare = False
+            if number is not None and found[counted.name].versions.get(number, ("",))[0] not in _STATES:
                 found[counted.name].versions[number] = "READY", ""
         return found
 
@@ -110,7 +118,7 @@ class Looker:
         config = self._http.find(f"{model_path(name)}/config", what=f"the configuration of {short(name)}") if loaded else None
         if config is not None and not isinstance(config, dict):
             raise self._http.strange(f"the configuration of {short(name)}")
-        return Running(name, seen, config)
+        return Running(name, seen, config, fresh=listed is not None and listed.bare)
 
     def _version(self, name: str, number: int, state: str, reason: str) -> SeenVersion:
         if state == "READY":

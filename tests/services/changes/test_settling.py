@@ -127,6 +127,40 @@ def test_what_stops_a_start_leaves_it_approved_and_is_said(world: World, clock: 
     assert world.state(number) == "applying"
 
 
+@pytest.mark.parametrize("state", ["partial", "out_of_sync", "paused", "fight"])
+def test_a_server_that_was_started_anew_moves_nothing_and_voids_no_vote(world: World, clock: Clock, state: str) -> None:
+    world.policy(approvals_needed=2)
+    waiting, approved = world.reviewed(2), world.reviewed(3)
+    for number in (waiting, approved):
+        world.vote(number)
+    world.restart()
+    world.touch(state=state)
+    world.vote(approved, world.carla)
+    clock.tick(seconds=15)
+    world.run()
+    assert (world.state(waiting), world.state(approved), world.generations()) == ("review", "approved", [])
+    assert [len(world.votes(one)) for one in (waiting, approved)] == [1, 2]
+    world.prove()
+    clock.tick(seconds=15)
+    world.run()
+    assert (world.state(approved), world.generations()) == ("applying", ["start"])
+
+
+def test_what_a_hand_did_beside_a_restart_suspends(world: World) -> None:
+    number = world.approved()
+    world.restart()
+    world.touch(base={**world.endpoint().base, "strangers": [[MODEL, 9]]}, state="out_of_sync")
+    world.run()
+    assert (world.state(number), world.votes(number)) == ("suspended", [])
+
+
+def test_a_change_proposed_while_a_server_is_filled_again_is_drawn_on_what_it_lost(world: World) -> None:
+    base = world.endpoint().base
+    world.restart()
+    row = world.change(world.propose())
+    assert (row.base, row.plan["rollback"]["champion"]) == (base, "v1")
+
+
 def test_a_freeze_stops_a_start_and_never_a_way_back(world: World, clock: Clock) -> None:
     running = world.done()
     number = world.reviewed(3)

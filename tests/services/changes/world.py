@@ -189,6 +189,11 @@ class World:
         arms = [{**one, "buckets": one["buckets"] - 1_000} for one in self.endpoint().base["arms"]]
         self.touch(base={**self.endpoint().base, "arms": arms}, state="out_of_sync")
 
+    def restart(self) -> None:
+        """The server is started anew, and what was live there is lost until it is brought back."""
+        base = self.endpoint().base
+        self.touch(base={**base, "arms": [], "lost": base["arms"]}, state="partial")
+
     def check(self, verdict: str = "passed", gate: str | None = None) -> None:
         """Ends the checks that are queued, as the runner does."""
         with self.database.unit(SYSTEM) as tx:

@@ -15,6 +15,7 @@ from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.work import Claim, LeaseLost, WorkItem
 from backend.delivery import admission, looking
+from backend.delivery.base import restored
 from backend.delivery.desired import Packaged
 from backend.delivery.rows import Endpoint, Generation, Look, Proof
 from backend.delivery.targets.memory_server import Fault
@@ -434,6 +435,57 @@ def test_a_server_that_does_not_answer_is_unreachable_and_then_mended(world: Wor
     clock.tick(seconds=10)
     world.one_pass()
     assert (world.state(), world.loaded()) == ("in_sync", {1})
+
+
+def test_a_restart_is_told_as_one_and_filled_again_with_what_was_lost(world: World) -> None:
+    endpoint_id, before = world.live(), world.row().base
+    world.server.stop()
+    world.server.start()
+    world.server.script(Fault("push", "error"))
+    world.one_pass()
+    row = world.row()
+    assert (row.state, "its server was started anew" in row.state_reason) == ("partial", True)
+    assert (row.base["arms"], row.base["lost"], restored(row.base)) == ([], before["arms"], before)
+    with world.database.unit(SYSTEM) as tx:
+        tx.get(Look, endpoint_id).retry_at = None
+    world.one_pass()
+    assert (world.state(), world.loaded(), world.row().base) == ("in_sync", {1}, before)
+    assert "out_of_sync" not in [one.state for one in world.observations()]
+    world.check_invariants()
+
+
+def test_a_hand_that_unloads_is_told_from_a_restart(world: World) -> None:
+    endpoint_id, before = world.live(), world.row().base
+    with world.database.unit(SYSTEM) as tx:
+        tx.record("endpoint.set_repair", tx.get(Endpoint, endpoint_id))
+        tx.get(Endpoint, endpoint_id).repair = "report"
+    world.server.unload("flight-delay", by="somebody")
+    world.one_pass()
+    assert (world.state(), world.loaded(), restored(world.row().base) == before) == ("out_of_sync", set(), False)
+    world.server.stop()
+    world.server.start()
+    world.one_pass()
+    assert (world.state(), world.loaded()) == ("out_of_sync", set()), "the restart did not take it away"
+
+
+def test_a_restart_is_no_hand_made_change_that_is_only_reported(world: World) -> None:
+    endpoint_id = world.live()
+    with world.database.unit(SYSTEM) as tx:
+        tx.record("endpoint.set_repair", tx.get(Endpoint, endpoint_id))
+        tx.get(Endpoint, endpoint_id).repair = "report"
+    world.server.stop()
+    world.server.start()
+    world.one_pass()
+    assert (world.state(), world.loaded(), world.pushes()[-1].outcome) == ("in_sync", {1}, "repaired")
+
+
+def test_a_server_that_keeps_starting_anew_calls_for_a_person(world: World) -> None:
+    world.live()
+    for _ in range(4):
+        world.server.stop()
+        world.server.start()
+        world.one_pass()
+    assert (world.state(), world.loaded()) == ("fight", set())
 
 
 def test_a_damaged_package_is_never_pushed(world: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from backend.core.errors import ExternalFailure, Refusal
 from backend.embedded import platform, ports, runtimes
+from backend.embedded.kept_ports import PORTS_FILE, KeptPorts
 from backend.embedded.launch import EndedEarlyError, Probe, launch
 from backend.embedded.platform import Shortfall
 from backend.embedded.ports import LOOPBACK, Ports, candidate_range, taken
@@ -85,10 +86,53 @@ def test_a_port_snatched_before_the_start_is_replaced(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Ports, "release", release_to_a_thief)
     with Supervisor(tmp_path) as group:
-        child, (number,) = launch(group, 1, lambda numbers: server(tmp_path, numbers[0]), 10)
+        child, (number,) = launch(group, "web", 1, lambda numbers: server(tmp_path, numbers[0]), 10)
         assert child.alive()
         assert number != snatched[0].getsockname()[1]
     snatched[0].close()
+
+
+def started(folder: Path, count: int = 1) -> tuple[tuple[int, ...], list[str]]:
+    """The ports at which a child answers in a group of its own in this folder, and what is said of them."""
+    with Supervisor(folder) as group:
+        _, numbers = launch(group, "web", count, lambda numbers: server(folder, numbers[0]), 10)
+        told = group.moves()
+        assert group.moves() == [], "told once"
+    return numbers, told
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_group_that_is_started_again_has_its_ports_again(tmp_path: Path, place: int) -> None:
+    first, _ = started(tmp_path, 2)
+    assert started(tmp_path, 2) == (first, [])
+    with bound(first[place]):
+        second, told = started(tmp_path, 2)
+    assert (second[1 - place], second[place] != first[place]) == (first[1 - place], True)
+    assert told == [f"Somebody else has port {first[place]}, where web was: it is at {second[place]} from now on."]
+    assert started(tmp_path, 2) == (second, [])
+
+
+def test_a_port_whose_connections_are_only_closing_is_had_again(tmp_path: Path) -> None:
+    held = Ports(1)
+    held.close()
+    with bound(held.numbers[0]) as listener, socket.create_connection((LOOPBACK, held.numbers[0])) as caller:
+        served, _ = listener.accept()
+        served.close()  # first, so that its end of the connection lingers at this port
+        assert caller.recv(1) == b""
+    again = Ports(1, held.numbers)
+    assert again.numbers == held.numbers
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"web": 1}', '{"web": ["1"]}', '{"web": [80]}', '{"web": [true]}', '{"web": [70000]}']
+)
+def test_a_file_of_ports_that_is_none_counts_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / PORTS_FILE).write_text(text)
+    kept = KeptPorts(tmp_path)
+    assert kept.of("web") == ()
+    kept.keep("web", (20_000,))
+    assert KeptPorts(tmp_path).of("web") == (20_000,)
 
 
 def test_a_child_that_fails_for_another_reason_is_not_tried_again(tmp_path: Path) -> None:
@@ -99,7 +143,7 @@ def test_a_child_that_fails_for_another_reason_is_not_tried_again(tmp_path: Path
         return Spec("web", (sys.executable, "-I", "-c", "import sys; sys.exit(3)"), {}, tmp_path), lambda client: False
 
     with Supervisor(tmp_path) as group, pytest.raises(EndedEarlyError, match="ended with 3"):
-        launch(group, 1, broken, 10)
+        launch(group, "web", 1, broken, 10)
     assert len(starts) == 1
 
 
