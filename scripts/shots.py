@@ -54,9 +54,9 @@ def press(button: str) -> Act:
     return act
 
 
-def scrolled(text: str) -> Act:
-    """Scrolls to the first of these words."""
-    return lambda seen: seen.page.get_by_text(text, exact=False).first.scroll_into_view_if_needed()
+def scrolled(card: str) -> Act:
+    """Scrolls to a card, so that it stands at the top of the window."""
+    return lambda seen: seen.page.get_by_role("heading", name=card).evaluate("one => one.scrollIntoView()")
 
 
 def choose(label: str, option: str) -> Act:
@@ -84,7 +84,7 @@ SHOTS: tuple[Shot, ...] = (
     Shot("model-not-registered", f"/model?model={quote(FLIGHTS)}&version=5", FLIGHTS, "ana", installation="full"),
     Shot("model-pickled", f"/model?model={quote(BAGS)}&version=2", BAGS, "olga", installation="full"),
     Shot("model-aliases", f"/model?model={quote(BAGS)}&version=3", BAGS, "ana", scrolled("Aliases"), "full"),
-    Shot("model-lineage", f"/model?model={quote(FLIGHTS)}", FLIGHTS, "ana", scrolled("Everything in the graph"), "full"),
+    Shot("model-lineage", f"/model?model={quote(FLIGHTS)}", FLIGHTS, "ana", scrolled("Lineage"), "full"),
     Shot("model-hostile", f"/model?model={quote(CHURN)}&version=1", "churn", "audra", installation="full"),
     Shot("model-unknown", "/model?model=nothing", "Model", "ana", installation="full"),
     Shot("card-edit", f"/card?model={quote(FLIGHTS)}", "Card", "ana", installation="full"),
