@@ -2,7 +2,8 @@
 
 Streamlit 1.67 writes the query of the next page into the history of this one before it leaves, so that the browser's back
 button meets a list with the detail's query and without its own filters. `open_detail` remembers what the list's address said,
-and `returned` puts it back, as does the detail's own way up.
+and `returned` puts it back, as does the detail's own way up. It writes nothing where there is nothing to put back: an address
+that is written after the browser's own step back has ended drops every page that lies ahead of it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import streamlit as st
 
 from app.wiring import ROOT
 
-_LEFT, _HERE = "ways.left", "ways.here"
+_LEFT, _HERE, _FOREIGN = "ways.left", "ways.here", "ways.foreign"
 
 
 def here(file: str) -> None:
@@ -33,8 +34,9 @@ def go(file: str, **query: object) -> NoReturn:
 
 def open_detail(file: str, **query: object) -> NoReturn:
     """Opens a detail from its list; the way back leads to the list as it was filtered."""
-    left = st.session_state.get(_LEFT, {})
-    st.session_state[_LEFT] = {**left, st.session_state.get(_HERE, ""): st.query_params.to_dict()}
+    left, foreign = st.session_state.get(_LEFT, {}), st.session_state.get(_FOREIGN, ())
+    own = {name: value for name, value in st.query_params.to_dict().items() if name not in foreign}
+    st.session_state[_LEFT] = {**left, st.session_state.get(_HERE, ""): own}
     go(file, **query)
 
 
@@ -44,11 +46,15 @@ def up(file: str) -> NoReturn:
 
 
 def returned(*foreign: str) -> None:
-    """To be called by a list before its filters: `foreign` are the names that its details have in their address."""
-    if not any(name in st.query_params for name in foreign):
-        return
-    st.query_params.from_dict(_query_of(st.session_state.get(_HERE, "")))
-    st.rerun()  # filters take what the address says only at the beginning of a run
+    """To be called by a list before its filters: `foreign` are the names that its details have in their address.
+
+    An address with filters of its own beside those names is the list's already, whoever wrote it.
+    """
+    st.session_state[_FOREIGN] = foreign
+    here, left = {*st.query_params}, _query_of(st.session_state.get(_HERE, ""))
+    if left and here and here <= {*foreign}:
+        st.query_params.from_dict(left)
+        st.rerun()  # filters take what the address says only at the beginning of a run
 
 
 def _query_of(file: str) -> dict[str, str]:

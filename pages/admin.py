@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.endpoint_pages import places
+from app.endpoint_pages import admin_cards
 from app.kit import components
 from app.record_pages import people, policies
 from backend.delivery.queries import routers, servers
@@ -44,12 +44,12 @@ with rules:
     with side:
         policies.freezes_card(freezes, in_force, lifts=mine.may("freeze.lift"))
 with hosts:
-    places.servers(runtimes, mine, look.now)
-    places.routers(edges, mine, look.now)
+    admin_cards.servers(runtimes, mine, look.now)
+    admin_cards.routers(edges, mine, look.now)
 with who:
     main, side = components.main_and_side()
     with main:
-        places.roles_matrix()
+        admin_cards.roles_matrix()
     with side:
         people.card(everybody)
-        places.roles_words()
+        admin_cards.roles_words()

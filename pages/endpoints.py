@@ -8,7 +8,7 @@ from app import identity, ways, wiring
 from app.endpoint_pages import fleet, fleet_filters, fleet_timeline
 from app.kit import components, export, listing, times
 
-ways.returned("endpoint")
+ways.returned("endpoint", "at")
 with wiring.reading() as look:
     identity.require(look, "endpoint.read")
     whole = fleet.standing(look)

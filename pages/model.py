@@ -63,4 +63,4 @@ if chosen is not None:
     with components.card("Lineage", f"of version {chosen.told.number}, from what was recorded"):
         graph = origins.of(found)
         origins.draw(graph)
-        origins.listed(graph)
+        origins.listed(graph, name, chosen.told.number)

@@ -22,7 +22,7 @@ if not mine.may("change.propose"):
         icon=":material/front_hand:",
     )
 
-left, right = st.columns([2, 3], gap="small")
+left, right = components.side_and_main()
 with left:
     form = proposal.draw_form(proposal.kept(start))
     found = proposed.of(start, form)

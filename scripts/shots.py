@@ -54,6 +54,22 @@ def press(button: str) -> Act:
     return act
 
 
+def scrolled(card: str) -> Act:
+    """Scrolls to a card, so that it stands at the top of the window."""
+    return lambda seen: seen.page.get_by_role("heading", name=card).evaluate("one => one.scrollIntoView()")
+
+
+def choose(label: str, option: str) -> Act:
+    """Chooses an option of a select box, and waits for what it changes."""
+
+    def act(seen: Visit) -> None:
+        seen.page.get_by_role("combobox", name=label).click()
+        seen.page.get_by_role("option", name=option).click()
+        seen.drawn().page.wait_for_timeout(800)
+
+    return act
+
+
 SHOTS: tuple[Shot, ...] = (
     Shot("sign-in", "/", "Whom do you act as?", None),
     Shot("overview", "/", "Overview"),
@@ -67,6 +83,8 @@ SHOTS: tuple[Shot, ...] = (
     Shot("model", f"/model?model={quote(FLIGHTS)}", FLIGHTS, "ana", installation="full"),
     Shot("model-not-registered", f"/model?model={quote(FLIGHTS)}&version=5", FLIGHTS, "ana", installation="full"),
     Shot("model-pickled", f"/model?model={quote(BAGS)}&version=2", BAGS, "olga", installation="full"),
+    Shot("model-aliases", f"/model?model={quote(BAGS)}&version=3", BAGS, "ana", scrolled("Aliases"), "full"),
+    Shot("model-lineage", f"/model?model={quote(FLIGHTS)}", FLIGHTS, "ana", scrolled("Lineage"), "full"),
     Shot("model-hostile", f"/model?model={quote(CHURN)}&version=1", "churn", "audra", installation="full"),
     Shot("model-unknown", "/model?model=nothing", "Model", "ana", installation="full"),
     Shot("card-edit", f"/card?model={quote(FLIGHTS)}", "Card", "ana", installation="full"),
@@ -96,6 +114,14 @@ SHOTS: tuple[Shot, ...] = (
     Shot("change-unknown", "/change?change=999", "Change", "ben", installation="full"),
     Shot("propose-empty", "/propose", "Propose a change", "ana", installation="full"),
     Shot("propose", "/propose?endpoint=flight-delay&version=3", "Propose a change", "ana", installation="full"),
+    Shot(
+        "propose-at-a-time",
+        "/propose?endpoint=flight-delay&version=3",
+        "Propose a change",
+        "ana",
+        choose("It starts", "At a time"),
+        "full",
+    ),
     Shot("propose-edit", "/propose?change=16", "Edit change", "ana", installation="full"),
     Shot("propose-not-allowed", "/propose", "Propose a change", "ben", installation="full"),
     Shot("audit", "/audit", "Audit", "audra"),

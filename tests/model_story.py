@@ -13,6 +13,8 @@ from unittest import mock
 
 from backend import bootstrap
 from backend.bootstrap import Backend
+from backend.core.context import SYSTEM
+from backend.registry import aliases, catalog
 from backend.registry.memory import Fault, MemoryRegistry
 from backend.registry.port import RunFacts
 from backend.settings import Settings
@@ -103,8 +105,23 @@ def told(data: Path) -> None:
     memory.script(Fault("log_version", "unreachable"))
     intake.wait(intake.upload(olga, BAGS, archive(files(10)), "bags-10.zip"))
     backend.mirror.mirror_recent()
+    _aliases(backend, memory)
     cards = backend.cards
     cards.write(ana, FLIGHTS, "A first try.", revision=0)
     cards.write(olga, FLIGHTS, CARD, revision=1, summary="Numbers of April, and where it *fails*")
     cards.write(ana, CHURN, HOSTILE_CARD, revision=0, summary="<b>First</b> text")
     backend.close()
+
+
+def _aliases(backend: Backend, memory: MemoryRegistry) -> None:
+    """Two aliases of ours where they were proved; then somebody moves one of them, and makes one that is not ours."""
+    with backend.database.unit(SYSTEM) as tx:
+        aliases.want(tx, BAGS, "staging-champion", 2)
+        aliases.want(tx, BAGS, "production-champion", 2)
+    with backend.database.read() as session:
+        model = catalog.one(session, BAGS)
+    assert model is not None
+    backend.mirror.sync_alias(model.id)
+    memory.move_alias(BAGS, "production-champion", 1)
+    memory.move_alias(BAGS, "candidate", 3)
+    backend.mirror.mirror_recent()

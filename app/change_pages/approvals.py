@@ -45,6 +45,14 @@ COLUMNS = {
     "Deadline": st.column_config.TextColumn(width=98),
     "Moved": st.column_config.TextColumn("Last moved", width=100),
 }
+NARROW = {
+    "Change": st.column_config.NumberColumn(format="%d", width=54),
+    "State": states.column("change", "State", 90),
+    "Title": st.column_config.TextColumn(width=210),
+    "Where": st.column_config.TextColumn(width=188),
+    "Deadline": st.column_config.TextColumn(width=92),
+}
+"""What of it a window of 1,024 pixels holds (638 of them); the rest stands on the change, and in the file."""
 
 
 def words(counted: Mapping[str, int], chosen: str) -> list[str]:
@@ -82,6 +90,7 @@ def record(line: ChangeLine, now: datetime) -> dict[str, Any]:
         "Title": line.title,
         "Endpoint": line.endpoint,
         "Environment": line.environment,
+        "Where": f"{line.environment} · {line.endpoint}",
         "Model": line.model,
         "Version": line.version,
         "Asked by": line.requester,

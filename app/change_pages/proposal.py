@@ -242,6 +242,7 @@ def _terms(start: Start, rules: Policy) -> tuple[dict[str, Any], str]:
             key="at",
             placeholder="2026-11-25 19:14",
             validate=(times.WRITTEN, "Write a time like 2026-11-25 19:14"),
+            help=f"Within {times.span(rules.start_within)} from now: so long is an approval good for.",
         )
         at, trouble = _time(typed or "")
     least = rules.min_bake_seconds / _HOUR

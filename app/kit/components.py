@@ -83,6 +83,12 @@ def main_and_side() -> tuple[Any, Any]:
     return grid.cell(column_span=2), grid.cell()
 
 
+def side_and_main() -> tuple[Any, Any]:
+    """The same the other way round: what one fills in, and what it comes to beside it or below."""
+    grid = st.grid(columns=3, min_column_width=340, gap="small")
+    return grid.cell(), grid.cell(column_span=2)
+
+
 def pair() -> tuple[Any, Any]:
     """Two equal frames side by side, stacked where two readable cards do not fit; draw `card(border=False)` in each."""
     grid = st.grid(columns=2, min_column_width=440, gap="small", border=True)

@@ -15,13 +15,17 @@ _WIDTH, _HEIGHT, _ACROSS, _DOWN = 0.78, 0.62, 1.0, 1.0
 
 @dataclass(frozen=True)
 class Node:
-    """One thing: what it is called, what kind of thing it is, more when it is pointed at, and a tone if it has a state."""
+    """One thing: what it is called, what kind of thing it is, more when it is pointed at, and a tone if it has a state.
+
+    `whole` is what names it exactly (a digest, a commit), to be copied.
+    """
 
     id: str
     name: str
     kind: str
     more: str = ""
     tone: Tone = "gray"
+    whole: str = ""
 
 
 Edge = tuple[str, str]

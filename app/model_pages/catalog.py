@@ -12,7 +12,7 @@ import streamlit as st
 from app import wiring
 from app.kit import components, export, listing, times
 from app.kit.palette import current
-from app.model_pages import mirror, placed
+from app.model_pages import mirror, where_it_runs
 from backend.access.service import require_to_read
 from backend.core.context import Actor
 from backend.delivery.lines import EndpointLine
@@ -101,7 +101,7 @@ def page(look: wiring.Reading, asked: Asked, after: str) -> Shown:
     wanted = asked.wanted()
     found = catalog.page(look.session, wanted, order=asked.order, after=after or None, limit=PAGE)
     counts = catalog.counts(look.session, [one.id for one in found.items])
-    where = placed.by_model(look, [one.name for one in found.items])
+    where = where_it_runs.by_model(look, [one.name for one in found.items])
     return Shown(found.items, counts, where, catalog.count(look.session, wanted), found.after)
 
 
@@ -117,7 +117,7 @@ def columns(shown: Shown) -> dict[str, Any]:
     return {
         "Model": st.column_config.TextColumn(width=196),
         "Latest": st.column_config.TextColumn(width=56),
-        "Live": placed.column("What is live where", shown.placed, width=276),
+        "Live": where_it_runs.column("What is live where", shown.placed, width=276),
         "Registered": st.column_config.TextColumn("Registered", width=84, help="Registered here, of what MLflow has"),
         "Flag": st.column_config.MultiselectColumn(options=list(flags), color=list(flags.values()), width=72),
         "Aliases": st.column_config.TextColumn(width=124),
@@ -172,7 +172,7 @@ def _record(line: ModelLine, counts: Counts, lines: Sequence[EndpointLine], now:
     return {
         "Model": line.name,
         "Latest": f"v{line.latest_version}" if line.latest_version else "none",
-        "Live": placed.pills(lines),
+        "Live": where_it_runs.pills(lines),
         "Registered": f"{counts.registered} of {counts.told}",
         "Aliases": ", ".join(f"{alias} v{number}" for alias, number in line.aliases),
         "Owner": line.owner,
@@ -186,7 +186,7 @@ def _everything(look: wiring.Reading, asked: Asked) -> Iterator[Sequence[Any]]:
     for _ in range(MOST_EXPORTED // _STEP):
         found = catalog.page(look.session, asked.wanted(), order=asked.order, after=after, limit=_STEP)
         counts = catalog.counts(look.session, [one.id for one in found.items])
-        where = placed.by_model(look, [one.name for one in found.items])
+        where = where_it_runs.by_model(look, [one.name for one in found.items])
         for one in found.items:
             yield _exported(one, counts[one.id], where.get(one.name, ()))
         after = found.after
@@ -195,7 +195,7 @@ def _everything(look: wiring.Reading, asked: Asked) -> Iterator[Sequence[Any]]:
 
 
 def _exported(line: ModelLine, counts: Counts, lines: Sequence[EndpointLine]) -> Sequence[Any]:
-    endpoints = ", ".join(f"{one.name}: {placed.words(one)}" for one in lines)
+    endpoints = ", ".join(f"{one.name}: {where_it_runs.words(one)}" for one in lines)
     aliases = ", ".join(f"{alias}=v{number}" for alias, number in line.aliases)
     return (
         line.name, line.owner, line.latest_version, counts.told, counts.registered, counts.pickled, aliases, endpoints,

@@ -16,7 +16,7 @@ from app.kit.lineage import Edge, Node
 from app.kit.palette import current
 from app.kit.plain import escape
 from app.kit.states import look
-from app.model_pages.version_facts import megabytes
+from app.model_pages.version_facts import megabytes, run_in_mlflow
 from app.model_pages.versions import Whole
 from backend.delivery.placed import Placement
 from backend.delivery.records import Share
@@ -42,7 +42,7 @@ def of(found: Whole) -> Origins:
     before = list(_before(chosen))
     version = _version(found, chosen)
     packages = [
-        Node(one.digest, components.short(one.digest), "Package", f"{one.digest}, {one.target}, {megabytes(one.size)}")
+        Node(one.digest, components.short(one.digest), "Package", f"{one.target}, {megabytes(one.size)}", whole=one.digest)
         for one in found.packages
     ]
     endpoints = [(one, share) for one in found.placements for share in one.shares if share.version == chosen.told.number]
@@ -60,38 +60,52 @@ def draw(found: Origins) -> None:
         st.markdown(f":small[:gray[{found.more}]]")
 
 
-def listed(found: Origins) -> None:
-    """Every node by name, whole, with the way to it: for a keyboard, a screen reader, and a narrow window."""
-    with st.expander("Everything in the graph, to open and to copy", icon=":material/list:"):
+def listed(found: Origins, model: str, version: int) -> None:
+    """Every node by name, whole, with the way to it or what to copy: for a keyboard, a screen reader, and a narrow window."""
+    with st.expander("Everything in the graph, to open and to copy", icon=":material/list:", expanded=True):
         for node in found.nodes:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.markdown(f":small[:gray[{escape(node.kind)}]]", width=88)
                 st.markdown(f":small[**{escape(node.name)}** :gray[{escape(node.more)}]]", width="stretch")
-                if node.kind == "Endpoint" and st.button(
-                    "Open", key=f"open.{node.id}", type="tertiary", icon=":material/chevron_right:"
-                ):
-                    ways.go("endpoint", endpoint=node.name)
+                _way(node, model, version)
+                if node.whole:
+                    components.digests({node.kind: node.whole}, "Copy")
+
+
+def _way(node: Node, model: str, version: int) -> None:
+    """What leads to a node that has a page here or in MLflow."""
+    opens: dict[str, tuple[str, dict[str, str]]] = {
+        "Endpoint": ("endpoint", {"endpoint": node.name}),
+        "Version": ("model", {"model": model, "version": str(version)}),
+    }
+    if node.kind in opens and st.button("Open", key=f"open.{node.id}", type="tertiary", icon=":material/chevron_right:"):
+        page, query = opens[node.kind]
+        ways.go(page, **query)
+    url = run_in_mlflow(node.whole) if node.kind == "Run" else None
+    if url is not None:
+        st.link_button("Open in MLflow", url, icon=":material/open_in_new:", type="tertiary")
 
 
 def _before(chosen: VersionPage) -> Iterator[Node]:
     """What came before the version, in the graph's order."""
     told = chosen.told
     if told.code_version:
-        yield Node("commit", components.short(told.code_version).replace("\\", ""), "Code commit", told.code_version)
+        yield Node("commit", components.short(told.code_version).replace("\\", ""), "Code commit", whole=told.code_version)
     for number, one in enumerate(told.datasets[:_MOST_DATASETS]):
-        says = f"{one.get('context') or 'no context'}, digest {one.get('digest')}"
-        yield Node(f"data.{number}", str(one.get("name") or "unnamed"), "Data set", says)
+        digest = str(one.get("digest") or "")
+        says = f"{one.get('context') or 'no context'}, digest {digest or 'unknown'}"
+        yield Node(f"data.{number}", str(one.get("name") or "unnamed"), "Data set", says, whole=digest)
     if told.run_id:
-        yield Node(
-            "run", components.short(told.run_id).replace("\\", ""), "Run", f"{told.run_id} by {told.author or 'unknown'}"
-        )
+        name = components.short(told.run_id).replace("\\", "")
+        yield Node("run", name, "Run", f"by {told.author or 'unknown'}", whole=told.run_id)
 
 
 def _version(found: Whole, chosen: VersionPage) -> Node:
     kept = chosen.registered
-    says = f"artifact {kept.artifact_digest}" if kept is not None else "not registered here"
+    digest = (kept.artifact_digest or "") if kept is not None else ""
+    says = "registered" if digest else "not registered here"
     tone = look("version", "registered" if kept is not None else "unregistered").tone
-    return Node("version", f"{found.line.name} v{chosen.told.number}", "Version", says, tone)
+    return Node("version", f"{found.line.name} v{chosen.told.number}", "Version", says, tone, digest)
 
 
 def _endpoint(one: Placement, share: Share) -> Node:

@@ -82,7 +82,9 @@ def placements(found: Whole) -> None:
 def aliases(found: Whole, now: datetime) -> None:
     """Every alias, and whether somebody moved one of ours by hand."""
     if found.aliases:
-        components.table(versions.alias_rows(found.aliases, now), ("Alias", "Points to", "State"), alt="Aliases", tight=(1,))
+        components.table(
+            versions.alias_rows(found.aliases, now), ("Alias", f"Points{components.NBSP}to", "State"), alt="Aliases", tight=(1,)
+        )
     else:
         st.markdown(":small[:gray[None. A proved promotion sets the alias of its environment.]]")
 

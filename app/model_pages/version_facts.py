@@ -78,10 +78,19 @@ def whole_values(found: Whole) -> dict[str, str]:
 
 def in_mlflow(model: str, number: int | None = None) -> str | None:
     """Where MLflow shows it; None where no registry is configured that a browser could open."""
+    return _at_mlflow(f"models/{quote(model, safe='')}" + (f"/versions/{number}" if number is not None else ""))
+
+
+def run_in_mlflow(run_id: str) -> str | None:
+    """Where MLflow shows a run, whose experiment it looks up itself; None as above."""
+    return _at_mlflow(f"runs/{quote(run_id, safe='')}")
+
+
+def _at_mlflow(page: str) -> str | None:
     url = wiring.backend().settings.mlflow_url
     if url is None or not url.startswith(("http://", "https://")):
         return None
-    return f"{url.rstrip('/')}/#/models/{quote(model, safe='')}" + (f"/versions/{number}" if number is not None else "")
+    return f"{url.rstrip('/')}/#/{page}"
 
 
 def _some(values: Mapping[str, Any]) -> str:

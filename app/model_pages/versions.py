@@ -14,7 +14,7 @@ from app.kit import export, listing, times
 from app.kit.palette import current
 from app.kit.plain import escape
 from app.kit.states import LOOKS, badge, look
-from app.model_pages import placed
+from app.model_pages import where_it_runs
 from backend.access import queries as access
 from backend.access.service import require_to_read
 from backend.core.context import Actor
@@ -83,7 +83,7 @@ def badges(found: Whole) -> list[str]:
     """Where it is live, and what else must be seen at once."""
     gone = [badge("version", "removed")] if found.line.removed_at is not None else []
     moved = [badge("alias", "moved", f"{escape(one.alias)} moved by hand") for one in found.aliases if one.is_moved]
-    return [*gone, *moved, *placed.badges([one.endpoint for one in found.placements])]
+    return [*gone, *moved, *where_it_runs.badges([one.endpoint for one in found.placements])]
 
 
 def meta(found: Whole, look: wiring.Reading) -> str:
@@ -95,7 +95,7 @@ def meta(found: Whole, look: wiring.Reading) -> str:
 
 def live(found: Whole) -> list[int]:
     """Versions that are live somewhere, in the order of the endpoints."""
-    return [one for each in found.placements if (one := placed.version_of(each.endpoint)) is not None]
+    return [one for each in found.placements if (one := where_it_runs.version_of(each.endpoint)) is not None]
 
 
 def listed(look: wiring.Reading, name: str, after: str) -> queries.Lines[VersionLine]:
@@ -105,22 +105,22 @@ def listed(look: wiring.Reading, name: str, after: str) -> queries.Lines[Version
 
 def records(lines: Sequence[VersionLine], found: Whole, now: datetime) -> list[dict[str, Any]]:
     """Rows of the data table: plain text."""
-    at = placed.versions_at(found.placements)
+    at = where_it_runs.versions_at(found.placements)
     return [_record(one, at.get(one.number, []), now) for one in lines]
 
 
 def columns(lines: Sequence[VersionLine], found: Whole) -> dict[str, Any]:
     """The columns, in the order shown."""
     fills = current().pills
-    where = sorted({text for texts in placed.versions_at(found.placements).values() for text in texts})
+    where = sorted({text for texts in where_it_runs.versions_at(found.placements).values() for text in texts})
     states = list(LOOKS["version"].values())
     return {
         "Version": st.column_config.TextColumn(width=58),
         "State": st.column_config.MultiselectColumn(
             options=[one.word for one in states], color=[fills[one.tone] for one in states], width=128
         ),
-        "Runs as": st.column_config.MultiselectColumn(options=where, color=[fills["blue"]] * len(where), width=150),
-        "Aliases": st.column_config.TextColumn(width=104),
+        "Runs as": st.column_config.MultiselectColumn(options=where, color=[fills["blue"]] * len(where), width=136),
+        "Aliases": st.column_config.TextColumn(width=94),
         "Author": st.column_config.TextColumn(width=64),
         "Created (UTC)": st.column_config.TextColumn(width=158),
     }
@@ -169,7 +169,7 @@ def _number(text: str, model: str) -> int | None:
 def _of_interest(numbers: Sequence[tuple[int, bool]], placements: Sequence[Placement]) -> int | None:
     """What is live (in the environment that is listed first), else the newest."""
     known = {number for number, _ in numbers}
-    live = [placed.version_of(one.endpoint) for one in placements if one.endpoint.mode == "managed"]
+    live = [where_it_runs.version_of(one.endpoint) for one in placements if one.endpoint.mode == "managed"]
     return next((one for one in live if one in known), next(iter(sorted(known, reverse=True)), None))
 
 

@@ -152,6 +152,8 @@ def test_the_ledger_is_exported_by_whoever_may(chromium: Browser, server: Server
         with seen.page.expect_download() as download:
             seen.page.get_by_role("button", name="Export CSV").click()
         download.value.save_as(tmp_path / "ledger.csv")
+        seen.press_row()
+        seen.page.wait_for_url(re.compile(r"/ledger_row\?.*row="), timeout=15_000)
         assert seen.wrong == []
     with (tmp_path / "ledger.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -237,6 +237,34 @@ def test_the_list_keeps_its_filter_through_a_detail_and_the_back_button(
         assert seen.wrong == []
 
 
+@pytest.mark.parametrize("filters", ["", "?state=In+review"])
+def test_back_and_forward_lead_to_and_fro_as_often_as_one_likes(
+    chromium: Browser, world: tuple[Server, Backend], filters: str
+) -> None:
+    server, _ = world
+    with visit(chromium, server.url) as seen:
+        seen.open(f"/approvals{filters}", title="Whom do you act as?").act_as("carla", title="Approvals")
+        for _ in range(2):
+            seen.page.locator(".dvn-scroller").first.click(position={"x": 300, "y": 52})
+            seen.page.wait_for_url(re.compile(r"/change\?change="))
+            seen.page.get_by_text("Plan against live").first.wait_for()
+            change = seen.drawn().page.url
+            for _ in range(3):
+                seen.page.evaluate("history.back()")
+                seen.drawn("Approvals")
+                expect(seen.page.get_by_text("2 changes shown" if filters else "changes shown")).to_be_visible()
+                seen.page.evaluate("history.forward()")
+                expect(seen.page).to_have_url(change)
+                seen.page.get_by_text("Plan against live").first.wait_for()
+            seen.page.evaluate("history.back()")
+            seen.drawn("Approvals")
+        seen.page.get_by_label("Text", exact=True).fill("summer")
+        seen.page.get_by_label("Text", exact=True).press("Enter")
+        expect(seen.page).to_have_url(re.compile("text=summer"))
+        expect(seen.page.get_by_label("Text", exact=True)).to_have_value("summer")
+        assert seen.wrong == []
+
+
 def test_hostile_words_run_nothing_and_fetch_nothing(chromium: Browser, world: tuple[Server, Backend]) -> None:
     server, backend = world
     with visit(chromium, server.url) as seen:

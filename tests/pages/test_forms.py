@@ -12,7 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from streamlit.testing.v1 import AppTest
 
 from app.kit import forms
+from backend.delivery.routers.names import ROUTERS
+from backend.delivery.routers.port import Router
 from backend.delivery.targets.names import TARGETS, target_type
+from backend.delivery.targets.port import Target
 from backend.policy.rules import Policy
 
 
@@ -162,3 +165,11 @@ def _policy() -> None:
     from backend.policy.rules import BUILT_IN, Policy
 
     forms.draw(Policy, key="p", start=BUILT_IN["production"].model_dump())
+
+
+@pytest.mark.parametrize("adapter", [*TARGETS.values(), *ROUTERS.values()], ids=lambda one: f"{one.__name__}")
+def test_every_setting_of_an_adapter_has_a_title_and_says_what_it_is(adapter: type[Target] | type[Router]) -> None:
+    fields = adapter.Settings.model_fields
+    assert [name for name, info in fields.items() if not info.title or not info.description] == []
+    titles = [info.title for info in fields.values()]
+    assert len({*titles}) == len(titles), "two fields of one form have the same title"

@@ -6,12 +6,13 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import wiring
-from app.model_pages import catalog, comparing, intakes
+from app.model_pages import catalog, comparing, intakes, version_facts, versions
 from backend import bootstrap
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
@@ -296,3 +297,41 @@ def test_whoever_may_not_register_is_told_who_may(full_page: Open) -> None:
     test = full_page("register", "ben")
     assert "may not register a version" in words(test)
     assert not test.chat_input
+
+
+def test_everything_in_the_lineage_opens_or_can_be_copied(full: Backend, full_page: Open) -> None:
+    test = full_page("model", "ana", model=FLIGHTS)
+    version = test.button(key="open.version")
+    assert any(one.key and one.key.startswith("open.endpoint.") for one in test.button)
+    copied = {str(one.value) for one in test.code}
+    with full.database.read() as session:
+        found = versions.whole(wiring.Reading(session, full.database.now(session)), FLIGHTS, "")
+    assert {one.digest for one in found.packages} <= copied
+    assert found.chosen is not None
+    assert {found.chosen.told.run_id, found.chosen.told.code_version} - {None, ""} <= copied
+    assert "version" not in test.query_params
+    version.click().run()
+    assert list(test.query_params["version"]) == [str(found.chosen.told.number)]
+
+
+@pytest.mark.parametrize(
+    ("address", "link"),
+    [
+        ("https://mlflow.example.com/", "https://mlflow.example.com/#/runs/a%2Fb%22%3E"),
+        ("file:///srv/mlruns", None),
+        ("javascript:alert(1)", None),
+        (None, None),
+    ],
+)
+def test_a_run_is_opened_in_mlflow_only_where_a_browser_may(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, link: str | None
+) -> None:
+    settings = SimpleNamespace(settings=SimpleNamespace(mlflow_url=address))
+    monkeypatch.setattr(wiring, "backend", lambda: settings)
+    assert version_facts.run_in_mlflow('a/b">') == link
+
+
+def test_an_alias_where_it_was_proved_one_that_was_moved_and_one_that_is_not_ours(full_page: Open) -> None:
+    said = words(full_page("model", "ana", model=BAGS))
+    assert "production-champion moved by hand" in said
+    assert all(word in said for word in ("As proved", "Moved by hand", "Not ours"))

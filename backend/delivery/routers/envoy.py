@@ -38,25 +38,42 @@ _COUNTED = rf"^(vhost\.countersign\.route\.|cluster\.{PREFIX}[a-z0-9-]+_[a-z0-9-
 
 
 class EnvoySettings(BaseModel):
-    """Where the worker reaches an Envoy.
-
-    Args:
-        routes_file: Envoy's RDS file for the route configuration `countersign`, as the worker sees it.
-        clusters_file: Envoy's CDS file, as the worker sees it.
-        admin_url: Envoy's admin endpoint, `http://host:port`.
-        log_file: Envoy's own log, as the worker sees it: the only place where Envoy writes why it refused a configuration.
-        timeout_seconds: for one call to the admin endpoint, and for Envoy to take a file.
-        answer_seconds: how long one arm may take to answer; when it takes longer, the champion gets as long again.
-    """
+    """Where the worker reaches an Envoy."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    routes_file: str
-    clusters_file: str
-    admin_url: str
-    log_file: str | None = None
-    timeout_seconds: float = Field(default=5.0, ge=0.1, le=60)
-    answer_seconds: float = Field(default=30.0, ge=0.1, le=3600)
+    routes_file: str = Field(
+        title="File of the routes",
+        description="The file that Envoy reads its route configuration `countersign` from (RDS): an absolute path that ends in "
+        ".json, as the worker sees it. It is overwritten.",
+    )
+    clusters_file: str = Field(
+        title="File of the clusters",
+        description="The file that Envoy reads its clusters from (CDS): another absolute path that ends in .json, as the "
+        "worker sees it. It is overwritten.",
+    )
+    admin_url: str = Field(
+        title="Admin address", description="Where Envoy's admin endpoint answers, as http://host:port without a path."
+    )
+    log_file: str | None = Field(
+        None,
+        title="Log file",
+        description="Envoy's own log, as the worker sees it: the only place where Envoy writes why it refused a configuration.",
+    )
+    timeout_seconds: float = Field(
+        5.0,
+        ge=0.1,
+        le=60,
+        title="Time-out",
+        description="Seconds for one call to the admin address, and for Envoy to take a file.",
+    )
+    answer_seconds: float = Field(
+        30.0,
+        ge=0.1,
+        le=3600,
+        title="Time-out of an arm",
+        description="Seconds that one arm may take to answer; when it takes longer, the champion gets as long again.",
+    )
 
     @field_validator("routes_file", "clusters_file")
     @classmethod

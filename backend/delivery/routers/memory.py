@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from backend.core.errors import ExternalFailure
 from backend.delivery.desired import DesiredRouter
@@ -23,8 +23,10 @@ class MemoryRouterSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = "memory"
-    path: str | None = None
+    name: str = Field("memory", title="Name", description="Which router in this process's memory.")
+    path: str | None = Field(
+        None, title="File", description="A JSON file in which processes share the router; without it, it lives in this process."
+    )
 
 
 class MemoryRouter:

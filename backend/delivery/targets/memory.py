@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from backend.core.canonical import digest_tree, tree_files
 from backend.core.errors import ExternalFailure, Refusal
@@ -39,8 +39,10 @@ class MemorySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = "memory"
-    path: str | None = None
+    name: str = Field("memory", title="Name", description="Which server in this process's memory.")
+    path: str | None = Field(
+        None, title="File", description="A JSON file in which processes share the server; without it, it lives in this process."
+    )
 
 
 class MemoryTarget:
