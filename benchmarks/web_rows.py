@@ -1,7 +1,7 @@
 """A large installation for the web benchmark: what people did in a small one, copied straight into the tables many times.
 
 The small one is made by the real services (tests/installations.py). The copies are rows and nothing else: no ledger row, no
-package and no work item speaks of them, so that the worker has nothing to do for them.
+package and no work item speaks of them; the worker finds those that are open by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from backend.changes.rows import Change, Comment, Vote
+from backend.changes.rules import UNDECIDED
 from backend.core.database import Database
 from backend.delivery.rows import Endpoint, Generation, Look, Observation, Proof, PushRecord, Server
 from backend.evidence.rows import Evidence
@@ -23,6 +24,8 @@ from tests.installations import populated
 ENDPOINTS_A_SERVER = 50
 _OF_ENDPOINT = (Look, Generation, Observation, Proof, PushRecord)
 _OF_CHANGE = (Evidence, Vote, Comment)
+_OPEN = 25
+"""One change in so many is not ended; the worker looks after each of those."""
 Row = dict[str, Any]
 
 
@@ -73,12 +76,14 @@ def _endpoint(template: Row, number: int, servers: Sequence[str], models: int) -
 
 
 def _changes(connection: sa.Connection, count: int, endpoints: Sequence[str]) -> None:
-    """Copies of every change in turn, each with its votes, remarks and checks."""
+    """Copies of every change in turn, each with its votes, remarks and checks; one in 25 is not ended."""
     templates = _rows(connection, Change)
     first = max(one["number"] for one in templates) + 1
+    ended = [one for one in templates if one["state"] not in (*UNDECIDED, "applying")]
+    chosen = [each[number % len(each)] for number in range(count) for each in (ended if number % _OPEN else templates,)]
     made = [
         {
-            **templates[number % len(templates)],
+            **chosen[number],
             "id": f"chg_{number:026d}",
             "number": first + number,
             "endpoint_id": endpoints[number % len(endpoints)],
@@ -88,7 +93,7 @@ def _changes(connection: sa.Connection, count: int, endpoints: Sequence[str]) ->
     _insert(connection, Change, made)
     for table in _OF_CHANGE:
         belonging = _by(_rows(connection, table), "change_id")
-        pairs = ((templates[number % len(templates)]["id"], one["id"]) for number, one in enumerate(made))
+        pairs = ((old["id"], new["id"]) for old, new in zip(chosen, made, strict=True))
         _insert(connection, table, [each for old, new in pairs for each in _copies(belonging, "change_id", old, new)])
 
 

@@ -70,8 +70,7 @@ with components.card("All changes", approvals.summary(counted) or "none yet"):
     if shown.items:
         listing.walk(place, approvals.counted(shown), shown.next)
         records = [approvals.record(one, look.now) for one in shown.items]
-        said = "Changes, what needs somebody first"
-        chosen = listing.rows_fitting(records, approvals.COLUMNS, approvals.NARROW, key="rows", alt=said)
+        chosen = listing.rows(records, approvals.COLUMNS, key="rows", alt="Changes, what needs somebody first")
         if chosen is not None:
             ways.open_detail("change", change=shown.items[chosen].number)
     else:

@@ -14,6 +14,9 @@ import sqlalchemy as sa
 from backend import migrate
 from backend.core.database import Database
 
+_NOTHING_OUTLIVES_THE_MACHINE = ("fsync", "full_page_writes", "synchronous_commit")
+"""What PostgreSQL does to outlive a power cut: these databases do not outlive their test. Locks stay the same."""
+
 
 class Clock:
     """A clock that tests move by hand. Starts at a fixed moment in 2026."""
@@ -55,8 +58,12 @@ def postgres_url() -> Iterator[sa.URL]:
 
     with tempfile.TemporaryDirectory(prefix="countersign-pg-") as folder:
         server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+        for setting in _NOTHING_OUTLIVES_THE_MACHINE:
+            _execute(url, f"ALTER SYSTEM SET {setting} = off")
+        _execute(url, "SELECT pg_reload_conf()")
         try:
-            yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+            yield url
         finally:
             server.cleanup()
 

@@ -34,25 +34,17 @@ _ASKS: Mapping[str, str] = {
 _EXPORTED = ("change", "state", "title", "endpoint", "environment", "model", "version", "requester", "decide_by", "updated_at",
              "state_reason")  # fmt: skip
 COLUMNS = {
-    "Change": st.column_config.NumberColumn(format="%d", width=56),
-    "State": states.column("change", "State", 92),
-    "Title": st.column_config.TextColumn(width=206),
-    "Endpoint": st.column_config.TextColumn(width=134),
-    "Environment": st.column_config.TextColumn(width=88),
-    "Model": st.column_config.TextColumn(width=94),
-    "Version": st.column_config.NumberColumn(format="%d", width=56),
-    "Asked by": st.column_config.TextColumn(width=130),
-    "Deadline": st.column_config.TextColumn(width=98),
-    "Moved": st.column_config.TextColumn("Last moved", width=100),
-}
-NARROW = {
     "Change": st.column_config.NumberColumn(format="%d", width=54),
     "State": states.column("change", "State", 90),
     "Title": st.column_config.TextColumn(width=210),
     "Where": st.column_config.TextColumn(width=188),
     "Deadline": st.column_config.TextColumn(width=92),
+    "Version": st.column_config.NumberColumn(format="%d", width=56),
+    "Model": st.column_config.TextColumn(width=94),
+    "Asked by": st.column_config.TextColumn(width=130),
+    "Moved": st.column_config.TextColumn("Last moved", width=100),
 }
-"""What of it a window of 1,024 pixels holds (638 of them); the rest stands on the change, and in the file."""
+"""The first five are what a window of 1,024 pixels holds (638 of them); the rest is scrolled to there."""
 
 
 def words(counted: Mapping[str, int], chosen: str) -> list[str]:
@@ -88,8 +80,6 @@ def record(line: ChangeLine, now: datetime) -> dict[str, Any]:
         "Change": line.number,
         "State": states.pill("change", line.state),
         "Title": line.title,
-        "Endpoint": line.endpoint,
-        "Environment": line.environment,
         "Where": f"{line.environment} · {line.endpoint}",
         "Model": line.model,
         "Version": line.version,

@@ -19,12 +19,6 @@ import streamlit as st
 
 ROW_HEIGHT = 32
 HEAD_HEIGHT = 34
-WIDE_PIXELS = 1400
-"""From this width of the window on, the content beside the menu holds a table of 1,050 pixels."""
-_BY_WIDTH = f"""<style>
-@media (max-width: {WIDE_PIXELS - 1}px) {{ [class*="st-key-"][class*="-wide"] {{ display: none }} }}
-@media (min-width: {WIDE_PIXELS}px) {{ [class*="st-key-"][class*="-narrow"] {{ display: none }} }}
-</style>"""
 
 
 @contextmanager
@@ -100,20 +94,6 @@ def rows(
     )
     found = chosen.selection.cells
     return int(found[0][0]) if found and found[0][0] < len(records) else None
-
-
-def rows_fitting(
-    records: Sequence[Mapping[str, Any]], wide: Mapping[str, Any], narrow: Mapping[str, Any], *, key: str, alt: str
-) -> int | None:
-    """`rows` with other columns in a window too narrow for all of them: only the browser knows its width, so both are drawn,
-    and a rule of style leaves one.
-    """
-    st.html(_BY_WIDTH)
-    with st.container(key=f"{key}-wide"):
-        chosen = rows(records, wide, key=key, alt=alt)
-    with st.container(key=f"{key}-narrow"):
-        other = rows(records, narrow, key=f"{key}.narrow", alt=alt)
-    return other if chosen is None else chosen
 
 
 def _go(name: str, key: str, trail: tuple[str, ...]) -> None:

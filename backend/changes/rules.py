@@ -130,6 +130,10 @@ class Due:
     look_at: datetime | None = None
 
 
+_AT_REST = 40
+"""How many times as long a change that waits for a person's act is left alone: there may be thousands."""
+
+
 def due(at: Circumstances, *, poll: timedelta) -> Due:
     """What happens to a change now; what nobody announces is looked at again after `poll`."""
     if at.state in UNDECIDED:
@@ -154,7 +158,10 @@ def _stop(at: Circumstances) -> Due | None:
 
 
 def _forward(at: Circumstances, later: datetime) -> Due:
-    if at.state in ("draft", "suspended", "blocked"):
+    if at.state in ("draft", "suspended"):  # only a person's act moves it, or its time
+        rest = at.now + _AT_REST * (later - at.now)
+        return Due(look_at=rest if at.decide_by is None else min(at.decide_by, rest))
+    if at.state == "blocked":
         return Due(look_at=later)
     if at.outlook.wanted:
         return Due(reason="Its checks are running.", gates=at.outlook.wanted, look_at=later)

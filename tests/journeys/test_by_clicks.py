@@ -20,7 +20,7 @@ from backend.demo.flights_setup import PRODUCTION
 from tests.browsers import Visit, visit
 from tests.whole_stack import WholeStack, started
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 WAIT = 180_000
 """Milliseconds for what really happens on servers; a busy machine is no failure."""
 IN_SYNC = "What runs equals what was approved."

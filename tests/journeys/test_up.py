@@ -23,8 +23,6 @@ from backend.core.ledger import LedgerRow
 from backend.policy import service as policy
 from tests.whole_stack import WholeStack, started
 
-pytestmark = pytest.mark.slow  # minutes in a browser or with the whole stack
-
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2-of-mlflow"
 

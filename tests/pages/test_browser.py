@@ -16,8 +16,6 @@ from backend.bootstrap import Backend
 from backend.settings import Settings
 from tests.browsers import Server, Visit, serve, visit
 
-pytestmark = pytest.mark.slow  # minutes in a browser or with the whole stack
-
 HEAVY = {"mlflow", "evidently", "feast", "sklearn", "onnxruntime"}
 
 

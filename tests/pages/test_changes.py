@@ -114,7 +114,7 @@ def test_filters_narrow_the_list(full: Backend, full_page: Open) -> None:
         number_of(full, one) for one in ("DONE", "REJECTED", "WITHDRAWN")
     }
     test.text_input(key="endpoint").set_value("taxi").run()
-    assert set(test.dataframe[0].value["Endpoint"]) == {"taxi-fare", "taxi-fare-eu"}
+    assert set(test.dataframe[0].value["Where"]) == {"production · taxi-fare", "production · taxi-fare-eu"}
     test.text_input(key="endpoint").set_value("").run()
     test.text_input(key="model").set_value("churn*").run()
     assert list(test.dataframe[0].value["Change"]) == [number_of(full, "BLOCKED")]

@@ -21,8 +21,6 @@ from backend.settings import Settings
 from tests.browsers import _SERVE, Server, Visit, serve, visit
 from tests.installations import HOSTILE_TITLE, PRODUCTION, TITLES, copied, number_of
 
-pytestmark = pytest.mark.slow  # minutes in a browser or with the whole stack
-
 _REGISTERED = """
 from backend.registry import queries
 from backend.registry.service import Versions

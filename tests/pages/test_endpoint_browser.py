@@ -27,8 +27,6 @@ from tests.browsers import Visit, serve, visit
 from tests.installations import EU, PRODUCTION, STAGING, TAXI_PRODUCTION, copied
 from tests.models import write_package
 
-pytestmark = pytest.mark.slow  # minutes in a browser or with the whole stack
-
 WAIT = 30_000
 
 

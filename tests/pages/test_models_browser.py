@@ -18,8 +18,6 @@ from tests.model_story import BAGS, archive, files, opened, registry
 from tests.pages.hostile_card import CARD
 from tests.pages.test_browser import HEAVY, clean
 
-pytestmark = pytest.mark.slow  # minutes in a browser or with the whole stack
-
 PROGRAM = (Path(__file__).parent / "serve_with_registry.py").read_text()
 
 

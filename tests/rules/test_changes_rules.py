@@ -94,7 +94,14 @@ def test_what_suspends_a_change_and_why(state: str, changes: dict[str, Any], say
 def test_what_the_checks_lead_to(state: str, outlook: Outlook, event: str | None, gates: tuple[str, ...]) -> None:
     found = due(at(state, outlook=outlook), poll=POLL)
     assert (found.event, found.gates) == (event, gates)
-    assert found.event is not None or found.look_at == NOW + POLL
+    rest = 40 if state == "suspended" else 1
+    assert found.event is not None or found.look_at == NOW + rest * POLL
+
+
+def test_a_change_that_waits_for_a_person_is_left_alone_until_its_time_is_over() -> None:
+    soon = NOW + 3 * POLL
+    for state in ("draft", "suspended"):
+        assert due(at(state, decide_by=soon), poll=POLL).look_at == soon
 
 
 def test_a_change_is_not_approved_while_something_is_missing() -> None:
