@@ -11,10 +11,11 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable
-from http.cookies import SimpleCookie
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.bind import is_loopback
@@ -22,6 +23,11 @@ from app.bind import is_loopback
 COOKIE = "countersign_browser"
 """A random number that stands for one browser; what it means is kept in this process (app/identity.py)."""
 
+_ONLY_HERE = (
+    b"Countersign answers only on this machine, as 127.0.0.1 or localhost: without single sign-on anybody who reaches it "
+    b"could act as anybody. Open it on the machine it runs on, or through an SSH tunnel.\n"
+)
+_FOREIGN = b"This was asked by a page of another site, which may not act here. Open Countersign itself.\n"
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 Header = tuple[bytes, bytes]
 
@@ -44,9 +50,11 @@ class Edge:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif self._only_loopback and not is_local(scope):
-            await _refuse(scope, send, self._headers)
+            await _refuse(scope, send, self._headers, _ONLY_HERE)
+        elif not is_from_here(scope):
+            await _refuse(scope, send, self._headers, _FOREIGN)
         else:
-            await self._app(scope, receive, self._dressed(scope, send))
+            await self._app(_at_home(scope), receive, self._dressed(scope, send))
 
     def _dressed(self, scope: Scope, send: Send) -> Send:
         new_browser = scope["type"] == "http" and _wants_page(scope) and COOKIE not in _cookies(scope)
@@ -100,6 +108,24 @@ def is_local(scope: Scope) -> bool:
     return server is not None and is_loopback(str(server[0])) and is_loopback(_host(scope))
 
 
+def is_from_here(scope: Scope) -> bool:
+    """Whether a request comes from one of our own pages, as far as a browser says: any other page may not act in its name."""
+    origin = _header(scope, b"origin")
+    return origin is None or urlsplit(origin).netloc == _header(scope, b"host")
+
+
+def _at_home(scope: Scope) -> Scope:
+    """The request under the one origin that Streamlit knows without asking: for others it asks a host on the internet which
+    address this machine has (web/server/server_util.py of 1.67), and waits for the answer.
+    """
+    headers = [(name, b"http://localhost" if name == b"origin" else value) for name, value in scope["headers"]]
+    return {**scope, "headers": headers}
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
+
+
 def _host(scope: Scope) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     return host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -110,11 +136,9 @@ def _wants_page(scope: Scope) -> bool:
     return scope["method"] == "GET" and b"text/html" in accept
 
 
-def _cookies(scope: Scope) -> SimpleCookie:
-    sent = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    cookies: SimpleCookie = SimpleCookie()
-    cookies.load(sent.decode("latin-1"))
-    return cookies
+def _cookies(scope: Scope) -> dict[str, str]:
+    """Read as browsers write them: cookies of every port of this machine come along, whatever stands in them."""
+    return cookie_parser(b"; ".join(value for name, value in scope["headers"] if name == b"cookie").decode("latin-1"))
 
 
 def _new_browser() -> Header:
@@ -127,14 +151,10 @@ def _replaced(headers: Iterable[Header], ours: list[Header]) -> list[Header]:
     return [*((name, value) for name, value in headers if name.lower() not in names), *ours]
 
 
-async def _refuse(scope: Scope, send: Send, headers: list[Header]) -> None:
+async def _refuse(scope: Scope, send: Send, headers: list[Header], says: bytes) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    says = (
-        b"Countersign answers only on this machine, as 127.0.0.1 or localhost: without single sign-on anybody who reaches it "
-        b"could act as anybody. Open it on the machine it runs on, or through an SSH tunnel.\n"
-    )
     start = [(b"content-type", b"text/plain; charset=utf-8"), *headers]
     await send({"type": "http.response.start", "status": 403, "headers": start})
     await send({"type": "http.response.body", "body": says})
