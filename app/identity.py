@@ -120,7 +120,8 @@ def picker() -> None:
     st.header("Whom do you act as?", anchor=False)
     st.markdown(
         "This installation runs with built-in demo identities: separate people, each with one role, so that you can walk a "
-        "change through every hand. It answers on this machine only."
+        "change through every hand. It answers on this machine only. The choice belongs to the browser: to be two people "
+        "side by side, open a private window for the second."
     )
     with st.grid(columns=3, min_column_width=240, gap="small", border=True) as grid:
         for name, shown, role in DEMO:
