@@ -357,6 +357,31 @@ def test_an_edit_begins_with_what_was_asked_and_says_what_it_voids(full: Backend
     assert not [one for one in shown.votes if one.counts]
 
 
+def test_a_second_edit_begins_with_what_the_first_one_saved(full: Backend, full_page: Open, registered: None) -> None:
+    number = number_of(full, "REVIEW")
+    test = full_page("propose", "ana", change=str(number))
+    for title in ("Saved once", "Saved twice"):
+        test.text_input(key="title").set_value(title).run()
+        clicked(test, "Save the edit")
+        assert not test.warning, words(test)
+        with full.database.read() as session:
+            assert session.exec(select(Change.title).where(Change.number == number)).one() == title
+        test.switch_page("../pages/change.py").run()
+        test.query_params["change"] = str(number)
+        test.switch_page("../pages/propose.py").run()
+        assert test.text_input(key="title").value == title
+
+
+def test_an_edit_left_and_entered_anew_begins_with_the_change_as_it_is(full: Backend, full_page: Open, registered: None) -> None:
+    number, ana = number_of(full, "REVIEW"), full.identities.act_as("ana")
+    test = full_page("propose", "ana", change=str(number))
+    full.changes.edit(ana, number, title="Meanwhile")
+    test.switch_page("../pages/change.py").run()
+    test.query_params["change"] = str(number)
+    test.switch_page("../pages/propose.py").run()
+    assert test.text_input(key="title").value == "Meanwhile"
+
+
 def test_an_edit_that_somebody_overtook_is_refused(full: Backend, full_page: Open, registered: None) -> None:
     number = number_of(full, "REVIEW")
     test = full_page("propose", "ana", change=str(number))
