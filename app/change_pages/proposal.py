@@ -12,6 +12,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.change_pages.changes import START_MODES, reference
 from app.kit import components, times
+from app.kit.addresses import number_in
 from backend.changes import course, view
 from backend.changes.proposing import MAX_TEXT, MAX_TITLE
 from backend.core.errors import NotFound, Refusal
@@ -50,8 +51,7 @@ def begin(look: wiring.Reading, query: Mapping[str, str]) -> Start:
     endpoints = delivery.managed(look.session)
     if query.get("change"):
         return _editing(look, endpoints, reference(query["change"]))
-    version = query.get("version", "")
-    return Start(endpoints, query.get("endpoint", ""), int(version) if version.isascii() and version.isdigit() else None)
+    return Start(endpoints, query.get("endpoint", ""), number_in(query.get("version", "")))
 
 
 def kept(start: Start) -> Start:
@@ -210,7 +210,7 @@ def _steps(start: Start) -> list[dict[str, Any]]:
     count = st.number_input(
         "Steps on the way",
         0,
-        MOST_STEPS,
+        max(MOST_STEPS, len(begun)),  # the API takes more than one would type here: all of them are kept
         value=len(begun),
         key="steps",
         help="Each is held before the next one; 0 goes there in one step.",
