@@ -14,12 +14,20 @@ import streamlit as st
 
 from app.wiring import ROOT
 
-_LEFT, _HERE, _FOREIGN = "ways.left", "ways.here", "ways.foreign"
+_LEFT, _HERE, _FOREIGN, _VISIT = "ways.left", "ways.here", "ways.foreign", "ways.visit"
 
 
 def here(file: str) -> None:
     """Notes which page is drawn; said by the entry script before every page."""
+    if st.session_state.get(_HERE) != file:
+        st.session_state[_VISIT] = visit() + 1
     st.session_state[_HERE] = file
+
+
+def visit() -> int:
+    """Another number each time that a page is come to: what was held while one was on a page ends with leaving it."""
+    number: int = st.session_state.get(_VISIT, 0)
+    return number
 
 
 def path(file: str) -> str:

@@ -24,7 +24,7 @@ with components.header(
     back=("Approvals", "approvals"),
 ):
     change_cards.open_endpoint(seen)
-    change_acts.draw(seen)
+    acts = components.place()
 if why := change_acts.why_not(seen):
     st.markdown(f":small[:gray[:material/info: {why}]]")
 
@@ -44,4 +44,6 @@ with side:
     change_live.discussion(seen)
     change_live.timeline(seen)
 
+with acts:  # nobody decides on what is not drawn yet
+    change_acts.draw(seen)
 change_acts.opened(seen)

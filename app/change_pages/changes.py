@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app.kit import times
+from app.kit.addresses import number_in
 from app.kit.plain import escape
 from app.kit.states import badge
 from backend.changes.queries import OPEN, ChangeLine
@@ -45,9 +46,9 @@ _OVER: Mapping[str, str] = {
 
 def reference(text: str) -> int:
     """The number of a change from an address. NotFound for what is none."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+    if (number := number_in(text)) is None:
         raise NotFound("change", text[:40], "Open it from the Approvals page.")
-    return int(text)
+    return number
 
 
 def version_of(plan: Plan, wanted_version: int) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import streamlit as st
 
-from app import identity, wiring
+from app import identity, ways, wiring
 from app.change_pages.changes import START_MODES, reference
 from app.kit import components, times
+from app.kit.addresses import number_in
 from backend.changes import course, view
 from backend.changes.proposing import MAX_TEXT, MAX_TITLE
 from backend.core.errors import NotFound, Refusal
@@ -22,6 +23,7 @@ from backend.registry import queries as registry
 from backend.registry.queries import VersionLine
 
 MOST_STEPS, MOST_VERSIONS = 8, 200
+_BEGUN = "proposal.begun"
 _HOUR = 3_600
 
 
@@ -49,17 +51,26 @@ def begin(look: wiring.Reading, query: Mapping[str, str]) -> Start:
     endpoints = delivery.managed(look.session)
     if query.get("change"):
         return _editing(look, endpoints, reference(query["change"]))
-    version = query.get("version", "")
-    return Start(endpoints, query.get("endpoint", ""), int(version) if version.isascii() and version.isdigit() else None)
+    return Start(endpoints, query.get("endpoint", ""), number_in(query.get("version", "")))
 
 
 def kept(start: Start) -> Start:
-    """What the form began from, held while one types: an edit is judged against the plan that the person saw first."""
-    key = f"proposal.begun.{start.editing}"
+    """What the form began from, held while one types: an edit is judged against the plan that the person saw first.
+
+    Only until the page is left: whoever comes to it anew begins with the change as it is then.
+    """
     if start.editing is None:
         return start
-    begun: Start = st.session_state.setdefault(key, start)
-    return begun
+    visit, begun = st.session_state.get(_BEGUN, (None, start))
+    if visit == ways.visit() and begun.editing == start.editing:
+        return cast(Start, begun)
+    st.session_state[_BEGUN] = (ways.visit(), start)
+    return start
+
+
+def forget() -> None:
+    """Ends what `kept` holds: it is saved."""
+    st.session_state.pop(_BEGUN, None)
 
 
 def _editing(look: wiring.Reading, endpoints: Sequence[tuple[str, str, str]], number: int) -> Start:
@@ -199,7 +210,7 @@ def _steps(start: Start) -> list[dict[str, Any]]:
     count = st.number_input(
         "Steps on the way",
         0,
-        MOST_STEPS,
+        max(MOST_STEPS, len(begun)),  # the API takes more than one would type here: all of them are kept
         value=len(begun),
         key="steps",
         help="Each is held before the next one; 0 goes there in one step.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.change_pages import change_plan
+from app.change_pages import change_plan, proposal
 from app.change_pages.change_plan import Live
 from app.change_pages.changes import version_of, worded
 from app.change_pages.proposal import Form, Start
@@ -147,6 +147,7 @@ def submit(start: Start, form: Form, found: Outcome) -> None:
         with st.spinner("Hashing the artifact and drawing the plan …"), feedback.shown() as came:
             number = _save(start, form)
         if came.ok:
+            proposal.forget()
             feedback.done(f"Change {number} is {'saved' if start.editing else 'proposed'}; its checks run.")
             ways.go("change", change=number)
 

@@ -12,6 +12,7 @@ import streamlit as st
 from app import ways
 from app.endpoint_pages import fleet, fleet_timeline
 from app.kit import charts, components, listing, states, times
+from app.kit.addresses import number_in
 from app.kit.charts import plain
 from app.kit.palette import Palette, current
 from app.kit.plain import escape
@@ -232,9 +233,10 @@ def _attempt(key: str) -> tuple[datetime, str] | None:
 
 
 def _number(key: str) -> int | None:
-    if key and not (key.isascii() and key.isdecimal() and len(key) < 10):
+    number = number_in(key)
+    if key and number is None:
         raise _no_page()
-    return int(key) if key else None
+    return number
 
 
 def _no_page() -> Refusal:

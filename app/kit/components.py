@@ -52,6 +52,11 @@ def header(
             st.markdown(f":small[:gray[{meta}]]")
 
 
+def place() -> Any:
+    """A place in a header row for controls that are drawn last: whoever clicks them has what they are about before them."""
+    return st.container(horizontal=True, vertical_alignment="center", gap="small", width="content")
+
+
 @contextmanager
 def card(title: str, note: str = "", *, border: bool = True, key: str | None = None) -> Iterator[Any]:
     """A section: bold title, muted unit or scope beside it; the yielded container takes a control at the right.

@@ -12,6 +12,7 @@ import streamlit as st
 
 from app import identity, ways, wiring
 from app.kit import components, feedback, times
+from app.kit.addresses import number_in
 from app.kit.outline import harmless
 from app.kit.plain import escape
 from app.kit.states import tag
@@ -135,9 +136,9 @@ def revision_in(text: str) -> int | None:
     """The revision that an address names; None for none."""
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if (number := number_in(text)) is None:
         raise NotFound("revision of this card", text[:20], "Open the card's history.")
-    return int(text)
+    return number
 
 
 def existing(look: wiring.Reading, model: str) -> str:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import wiring
 from app.kit import components, export
+from app.kit.addresses import number_in
 from app.kit.plain import escape
 from app.kit.states import tag
 from backend.registry.compare import Comparison, Row, compare
@@ -34,7 +35,8 @@ def ask(numbers: Sequence[int], chosen: int | None, live: Iterable[int]) -> list
     known = set(numbers)
     against = next((one for one in (*live, *numbers) if one != chosen and one in known), None)
     default = [one for one in (against, chosen) if one is not None and one in known]
-    asked = [int(one) for one in st.query_params.get("compare", "").split(",") if one.isascii() and one.isdigit()]
+    named = (number_in(one) for one in st.query_params.get("compare", "").split(","))
+    asked = [one for one in named if one is not None]
     picked = sorted({one for one in asked if one in known} if asked else set(default))[:MOST]
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
         for one in picked:

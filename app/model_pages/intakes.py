@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import identity, ways, wiring
 from app.kit import components, feedback, times
+from app.kit.addresses import number_in
 from app.kit.live import live
 from app.kit.plain import escape
 from app.kit.states import badge
@@ -47,7 +48,7 @@ def from_registry(models: Sequence[str], model: str, number: str) -> None:
     with wiring.reading() as look:
         waiting = open_numbers(look, name)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        first = int(number) if number.isdigit() and 0 < int(number) < 2**31 else waiting[0] if waiting else 1
+        first = number_in(number) or (waiting[0] if waiting else 1)
         wanted = st.number_input("Version", min_value=1, max_value=2**31 - 1, value=first, key=f"number.{name}", width=140)
         clicked = st.button("Register", type="primary", icon=":material/add:", key="register.go", disabled=not name)
     if waiting:

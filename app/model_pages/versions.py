@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import wiring
 from app.kit import export, listing, times
+from app.kit.addresses import number_in
 from app.kit.palette import current
 from app.kit.plain import escape
 from app.kit.states import LOOKS, badge, look
@@ -161,9 +162,9 @@ def _number(text: str, model: str) -> int | None:
     """The number in an address; None for no number at all."""
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if (number := number_in(text)) is None:
         raise NotFound("version", f"{model} {text[:20]}", "Choose one in the list of its versions.")
-    return int(text)
+    return number
 
 
 def _of_interest(numbers: Sequence[tuple[int, bool]], placements: Sequence[Placement]) -> int | None:

@@ -12,6 +12,7 @@ from sqlmodel import Session
 
 from app import wiring
 from app.kit import export, subjects, times
+from app.kit.addresses import number_in
 from app.kit.components import Told
 from app.kit.plain import escape
 from app.kit.states import badge
@@ -164,7 +165,7 @@ def _differences(event: Event) -> list[tuple[str, ...]]:
 
 def row_number(text: str) -> int | None:
     """A row number from an address; None for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    return number_in(text)
 
 
 def exporter(actor: Actor, wanted: Wanted) -> Callable[[], bytes]:

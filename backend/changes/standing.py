@@ -61,6 +61,7 @@ class Standing:
     votes: Sequence[Vote]
     people: Mapping[str, Person]
     author: str | None
+    finisher: str | None
     outlook: Outlook
     authorization: Authorization | None
     own: Rollout | None
@@ -77,6 +78,7 @@ class Standing:
             requester=self._interests([self.change.requester_id]),
             editors=self._interests(self.change.editors),
             author=self._interests([self.author] if self.author else []),
+            finisher=self._interests([self.finisher] if self.finisher else []),
         )
 
     @property
@@ -198,8 +200,8 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
     """A change as it stands now."""
     endpoint = session.get_one(Endpoint, change.endpoint_id)
     votes = _votes(session, change)
-    author = _author(session, endpoint.model, int(change.wanted["version"]))
-    ids = {change.requester_id, *change.editors, *(one.identity_id for one in votes), *([author] if author else [])}
+    author, finisher = _authors(session, endpoint.model, int(change.wanted["version"]))
+    ids = {change.requester_id, *change.editors, *(one.identity_id for one in votes), *filter(None, (author, finisher))}
     rules = policy.version(session, change.policy).policy
     authorization = session.get(Authorization, change.authorization_id) if change.authorization_id else None
     found = evidence.newest(session, change.id)
@@ -213,6 +215,7 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
         votes=votes,
         people=access.some_people(session, ids, now=now, environment=endpoint.environment, model=endpoint.model),
         author=author,
+        finisher=finisher,
         outlook=evidence.outlook_of(found, rules.gates, plan_digest=change.plan_digest, now=now),
         authorization=authorization,
         own=rollouts.of_authorization(session, authorization.id) if authorization is not None else None,
@@ -281,7 +284,12 @@ def _votes(session: Session, change: Change) -> Sequence[Vote]:
     return session.exec(query.order_by(col(Vote.at), col(Vote.id))).all()
 
 
-def _author(session: Session, model: str, number: int) -> str | None:
-    """The identity that trained the version, as verified by our own sign-in."""
-    query = select(Version.author_identity_id).join(Model).where(Model.name == model, Version.number == number)
-    return session.exec(query).one_or_none()
+def _authors(session: Session, model: str, number: int) -> tuple[str | None, str | None]:
+    """The identity that trained the version, as verified by our own sign-in, and whoever else brought its upload to an end.
+
+    Where nobody is verified as the author, whoever registered the version is nobody with an interest in it.
+    """
+    query = select(Version.author_identity_id, Version.registered_by).join(Model)
+    found = session.exec(query.where(Model.name == model, Version.number == number)).one_or_none()
+    author, registered_by = found or (None, None)
+    return author, registered_by if author not in (None, registered_by) else None

@@ -171,17 +171,19 @@ class Involved:
     editors: frozenset[str] = frozenset()
     author: frozenset[str] = frozenset()
     """The run's author as verified by our own sign-in; empty where it is only claimed."""
+    finisher: frozenset[str] = frozenset()
+    """Who brought that author's upload to its end, where it was somebody else: an interest like the author's."""
 
 
 def conflict(policy: Policy, involved: Involved, voter: Party) -> str:
     """Why this person's interest is too close to the change to approve it, as a sentence; "" when it is not."""
-    told: dict[Excluded, str] = {
-        "requester": "You requested this change; ask another reviewer.",
-        "editor": "You edited this change; ask another reviewer.",
-        "author": "You trained this version; ask another reviewer.",
-    }
-    for part, sentence in told.items():
-        interest = {"requester": involved.requester, "editor": involved.editors, "author": involved.author}[part]
+    told: tuple[tuple[Excluded, frozenset[str], str], ...] = (
+        ("requester", involved.requester, "You requested this change; ask another reviewer."),
+        ("editor", involved.editors, "You edited this change; ask another reviewer."),
+        ("author", involved.author, "You trained this version; ask another reviewer."),
+        ("author", involved.finisher, "You brought the upload of this version to its end; ask another reviewer."),
+    )
+    for part, interest, sentence in told:
         if part in policy.excluded and voter.interests & interest:
             return sentence.replace("You ", _who(voter, interest), 1)
     return ""

@@ -83,31 +83,29 @@ class Intake:
 
     def upload(self, actor: Actor, model: str, archive: BinaryIO, file: str, *, description: str = "") -> str:
         """Copies an archive aside and starts to make it a new version. Returns the intake's id."""
-        self._versions.require_connected()
-        rules.check_model_name(model)
-        with self._database.unit(actor) as tx:
-            require(tx, actor, "version.register", model=model)
-            identifier = tx.new_id("int")
-        path = self._keep(identifier, archive)
-        try:
-            return self._start(actor, path, description, id=identifier, kind="upload", model=model, file=file[:200])
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        return self._upload(actor, archive, description, model=model, file=file[:200])
 
     def again(self, actor: Actor, identifier: str) -> str:
-        """Tries once more what failed or was interrupted: from the registry, if that has the version, else from the archive."""
+        """Tries once more what failed or was interrupted: from the registry, if that has the version, else from the archive.
+
+        Once: of two who try, the second is refused (`not-failed`). Who handed the archive in stays its author, whoever tries
+        again, and what was said of it goes along.
+        """
         with self._database.read() as session:
             old = intakes.one(session, identifier, now=self._database.now(session))
         if not old.may_be_tried_again:
-            raise Refusal("This one need not be tried again.", "Start a new one.", code="not-failed")
+            raise _not_again()
         if old.number is not None:
-            return self.register(actor, old.model, old.number)
+            self._versions.require_connected()
+            return self._start(actor, None, again=old.id, kind="registry", model=old.model, number=old.number)
         path = self._path(identifier)
         if not path.exists():
             raise Refusal(f"{old.file} is not kept any more.", "Choose the file again and upload it.", code="not-kept")
+        same = {"model": old.model, "file": old.file, "started_by": old.started_by}
         with path.open("rb") as archive:
-            return self.upload(actor, old.model, archive, old.file)
+            new = self._upload(actor, archive, _said(path), again=old.id, **same)
+        _drop(path)
+        return new
 
     def wait(self, identifier: str, seconds: float = 60.0) -> IntakeView:
         """Waits for one that this process does, and returns how it stands."""
@@ -118,11 +116,29 @@ class Intake:
         with self._database.read() as session:
             return intakes.one(session, identifier, now=self._database.now(session))
 
-    def _start(self, actor: Actor, archive: Path | None, description: str = "", **columns: Any) -> str:
-        """Writes the row and starts the threads; a double click finds the first one's row."""
+    def _upload(self, actor: Actor, archive: BinaryIO, description: str, *, again: str = "", **columns: Any) -> str:
+        self._versions.require_connected()
+        model = rules.check_model_name(columns["model"])
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "version.register", model=model)
+            identifier = tx.new_id("int")
+        path = self._keep(identifier, archive, description)
+        try:
+            return self._start(actor, path, description, again=again, id=identifier, kind="upload", **columns)
+        except BaseException:
+            _drop(path)
+            raise
+
+    def _start(self, actor: Actor, archive: Path | None, description: str = "", *, again: str = "", **columns: Any) -> str:
+        """Writes the row and starts the threads; a double click finds the first one's row.
+
+        `again` is the one that this takes the place of, in the same unit.
+        """
         self._sweep()
         with self._database.unit(actor) as tx:
             require(tx, actor, "version.register", model=columns["model"])
+            if again:
+                _take_over(tx, again)
             if (same := _same(tx, columns)) is not None:
                 return same
             self._require_room()
@@ -158,6 +174,7 @@ class Intake:
             work.row.model,
             work.archive,
             description=work.description,
+            author=work.row.started_by,
             progress=work.progress,
             numbered=work.numbered,
         )
@@ -177,7 +194,7 @@ class Intake:
 
     def _finish(self, work: _Work) -> None:
         if work.archive is not None and (work.number is not None or not isinstance(work.error, ExternalFailure)):
-            work.archive.unlink(missing_ok=True)
+            _drop(work.archive)
         with self._lock:
             self._running.pop(work.row.id, None)
         work.told.set()
@@ -194,14 +211,17 @@ class Intake:
         values: dict[str, Any] = {"fraction": work.fraction, "doing": work.doing[:200], "number": work.number}
         with self._database.unit(work.actor) as tx:
             table: sa.Table = IntakeRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it
-            change = sa.update(table).where(table.c.id == work.row.id).values({**values, "beat_at": tx.now, **more(tx)})
+            own = (table.c.id == work.row.id) & (table.c.code != rules.TRIED_AGAIN)  # one taken for dead may speak once more
+            change = sa.update(table).where(own).values({**values, "beat_at": tx.now, **more(tx)})
             tx.session.connection().execute(change)
 
-    def _keep(self, identifier: str, archive: BinaryIO) -> Path:
+    def _keep(self, identifier: str, archive: BinaryIO, description: str) -> Path:
+        """The archive, and beside it what was said of it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(identifier)
         with path.open("wb") as stream:
             shutil.copyfileobj(archive, stream, _BLOCK)
+        _beside(path).write_bytes(description.encode(errors="replace"))
         return path
 
     def _path(self, identifier: str) -> Path:
@@ -212,7 +232,34 @@ class Intake:
         limit = time.time() - rules.ARCHIVE_KEPT.total_seconds()
         for path in self._folder.glob("*.archive") if self._folder.exists() else ():
             if path.stat().st_mtime < limit:
-                path.unlink(missing_ok=True)
+                _drop(path)
+
+
+def _beside(archive: Path) -> Path:
+    return archive.with_suffix(".said")
+
+
+def _said(archive: Path) -> str:
+    beside = _beside(archive)
+    return beside.read_bytes().decode(errors="replace") if beside.exists() else ""
+
+
+def _drop(archive: Path) -> None:
+    for path in (archive, _beside(archive)):
+        path.unlink(missing_ok=True)
+
+
+def _not_again() -> Refusal:
+    return Refusal("This one need not be tried again.", "Look at the latest one of this model.", code="not-failed")
+
+
+def _take_over(tx: Unit, identifier: str) -> None:
+    """Joins: ends one that failed or was interrupted in favour of another try. Refusal where somebody was faster."""
+    table: sa.Table = IntakeRow.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+    silent = (table.c.state == "running") & (table.c.beat_at < tx.now - rules.SILENT_INTAKE)
+    free = (table.c.id == identifier) & (table.c.code != rules.TRIED_AGAIN) & ((table.c.state == "failed") | silent)
+    if tx.session.connection().execute(sa.update(table).where(free).values(code=rules.TRIED_AGAIN)).rowcount != 1:
+        raise _not_again()
 
 
 def _row(tx: Unit, columns: dict[str, Any]) -> IntakeRow:

@@ -24,6 +24,7 @@ class IntakeView:
         fraction, doing: how far it is, from 0 to 1, and with what.
         message, remedy: why it did not come through, and what to do.
         kept: what of it there is, in a sentence.
+        tried_again: whether another one has taken its place.
     """
 
     id: str
@@ -41,11 +42,12 @@ class IntakeView:
     message: str
     remedy: str
     kept: str
+    tried_again: bool = False
 
     @property
     def may_be_tried_again(self) -> bool:
         """Whether another try may come through without anything being corrected first."""
-        return self.state in ("failed", "interrupted")
+        return self.state in ("failed", "interrupted") and not self.tried_again
 
 
 def latest(
@@ -76,6 +78,7 @@ def _views(session: Session, rows: Iterable[IntakeRow], now: datetime) -> tuple[
 def _view(row: IntakeRow, name: str, now: datetime) -> IntakeView:
     interrupted = row.state == "running" and rules.is_interrupted(row.beat_at, now)
     state = "interrupted" if interrupted else row.state
+    tried_again = row.code == rules.TRIED_AGAIN
     return IntakeView(
         id=row.id,
         kind=row.kind,
@@ -90,6 +93,7 @@ def _view(row: IntakeRow, name: str, now: datetime) -> IntakeView:
         fraction=row.fraction,
         doing=row.doing,
         message="Its process ended before it did." if interrupted else row.message,
-        remedy="Try again." if interrupted else row.remedy,
-        kept=rules.kept_of(row.kind, state, row.number),
+        remedy="" if tried_again else "Try again." if interrupted else row.remedy,
+        kept="It was tried again." if tried_again else rules.kept_of(row.kind, state, row.number),
+        tried_again=tried_again,
     )

@@ -239,6 +239,10 @@ def check_revision(model: str, current: int, seen: int) -> None:
         raise StaleWrite("card of", model)
 
 
+TRIED_AGAIN = "tried-again"
+"""The code of an intake that failed or was interrupted, once another try has taken its place."""
+
+
 def is_interrupted(beat_at: datetime, now: datetime) -> bool:
     """Whether whoever took a version in has been silent for so long that its process must have ended."""
     return now - beat_at > SILENT_INTAKE

@@ -97,10 +97,12 @@ class Versions:
         archive: Path,
         *,
         description: str = "",
+        author: str | None = None,
         progress: Progress = rules.quiet,
         numbered: Callable[[int], None] = rules.nobody,
     ) -> Version:
-        """Makes an archive (zip, tar, tar.gz) a new version in the registry and registers it, with the actor as its author.
+        """Makes an archive (zip, tar, tar.gz) a new version in the registry and registers it, with the actor as its author, or
+        the identity that handed the archive in before and whose upload this tries again.
         `numbered` is told the version's number as soon as the registry has it.
 
         Refusal for whatever an archive must not hold. What the registry then stores is read back before it is registered: if
@@ -111,7 +113,7 @@ class Versions:
         with self._folder() as folder:
             artifact = unpack(archive, folder, self._limits, _part(progress, 0.0, 0.2))
             found = self._examine(artifact, tree_files(artifact), _part(progress, 0.2, 0.3))
-            tags = {rules.UPLOAD_TAG: self._note_upload(actor, model, found.digest)}
+            tags = {rules.UPLOAD_TAG: self._note_upload(actor, model, found.digest, author or actor.id)}
             progress(0.3, "sending it to the registry")
             made = registry.log_version(model, artifact, description=description, tags=tags)
         numbered(made.number)
@@ -184,12 +186,12 @@ class Versions:
         rules.check_pickles(self._limits.pickles, pickled)
         return Examined(files, pickled, papers)
 
-    def _note_upload(self, actor: Actor, model: str, digest: str) -> str:
+    def _note_upload(self, actor: Actor, model: str, digest: str, author: str) -> str:
         """Who hands in which bytes, kept before they leave: by this the author is verified, however the upload ends."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "version.register", model=model)
-            row = tx.add(Upload(id=tx.new_id("upl"), model=model, artifact_digest=digest, identity_id=actor.id, at=tx.now))
-            tx.record("version.upload", row, after=row.facts("model", "artifact_digest"))
+            row = tx.add(Upload(id=tx.new_id("upl"), model=model, artifact_digest=digest, identity_id=author, at=tx.now))
+            tx.record("version.upload", row, after=row.facts("model", "artifact_digest", "identity_id"))
             return row.id
 
     @contextmanager

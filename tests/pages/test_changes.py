@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
+import streamlit as st
 from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
-from app.change_pages import approvals, change_live, change_page, change_plan, proposal, proposed
+from app.change_pages import approvals, change_cards, change_live, change_page, change_plan, proposal, proposed
 from app.change_pages.change_plan import Live
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
-from backend.changes import queries
+from backend.changes import course, queries
 from backend.changes.queries import Filters
 from backend.changes.rows import Change, Comment
 from backend.changes.view import ChangeView, view
@@ -158,6 +159,17 @@ def test_a_reviewer_who_voted_is_offered_to_vote_otherwise_and_told_why_not_agai
     assert "Reject" in labels(voted)
     assert "Your vote is to approve it." in words(voted)
     assert {"Approve", "Reject"} <= labels(other)
+
+
+@pytest.mark.parametrize("part", [(change_page, "plan_card"), (change_cards, "evidence_card"), (change_live, "timeline")])
+def test_nothing_can_be_clicked_before_what_it_is_about_is_drawn(
+    full: Backend, full_page: Open, monkeypatch: pytest.MonkeyPatch, part: tuple[ModuleType, str]
+) -> None:
+    number = str(number_of(full, "REVIEW"))
+    offered = labels(full_page("change", "ben", change=number))
+    monkeypatch.setattr(*part, lambda _seen: st.stop())
+    assert {"Approve", "Reject"} & offered
+    assert not {"Approve", "Reject"} & labels(full_page("change", "ben", change=number))
 
 
 def test_an_operator_starts_pauses_and_goes_back(full: Backend, full_page: Open) -> None:
@@ -355,6 +367,46 @@ def test_an_edit_begins_with_what_was_asked_and_says_what_it_voids(full: Backend
     shown = seen(full, "REVIEW")
     assert (shown.plan["bake_seconds"], shown.line.state) == (7_200, "checking")
     assert not [one for one in shown.votes if one.counts]
+
+
+def test_an_edit_shows_and_keeps_more_steps_than_the_form_offers(full: Backend, full_page: Open, registered: None) -> None:
+    number, many = number_of(full, "REVIEW"), 49
+    ramp = [{"share": 100 * (step + 1), "hold_seconds": 61 + step, "person": step % 2 == 0} for step in range(many)]
+    full.changes.edit(full.identities.act_as("ana"), number, share=10_000, ramp=ramp)
+    test = full_page("propose", "ana", change=str(number))
+    assert not test.exception, words(test)
+    assert not test.error, words(test)
+    assert test.number_input(key="steps").value == many
+    test.text_input(key="title").set_value("All of them").run()
+    clicked(test, "Save the edit")
+    with full.database.read() as session:
+        assert course.find(session, number).wanted["ramp"] == ramp
+        assert course.find(session, number).title == "All of them"
+
+
+def test_a_second_edit_begins_with_what_the_first_one_saved(full: Backend, full_page: Open, registered: None) -> None:
+    number = number_of(full, "REVIEW")
+    test = full_page("propose", "ana", change=str(number))
+    for title in ("Saved once", "Saved twice"):
+        test.text_input(key="title").set_value(title).run()
+        clicked(test, "Save the edit")
+        assert not test.warning, words(test)
+        with full.database.read() as session:
+            assert session.exec(select(Change.title).where(Change.number == number)).one() == title
+        test.switch_page("../pages/change.py").run()
+        test.query_params["change"] = str(number)
+        test.switch_page("../pages/propose.py").run()
+        assert test.text_input(key="title").value == title
+
+
+def test_an_edit_entered_anew_begins_with_the_change_as_it_is(full: Backend, full_page: Open, registered: None) -> None:
+    number, ana = number_of(full, "REVIEW"), full.identities.act_as("ana")
+    test = full_page("propose", "ana", change=str(number))
+    full.changes.edit(ana, number, title="Meanwhile")
+    test.switch_page("../pages/change.py").run()
+    test.query_params["change"] = str(number)
+    test.switch_page("../pages/propose.py").run()
+    assert test.text_input(key="title").value == "Meanwhile"
 
 
 def test_an_edit_that_somebody_overtook_is_refused(full: Backend, full_page: Open, registered: None) -> None:

@@ -187,6 +187,23 @@ def test_what_is_not_there_is_said_without_a_traceback(full_page: Open, file: st
     assert "No " in test.warning[0].value
 
 
+@pytest.mark.parametrize(
+    ("file", "query"),
+    [
+        ("propose", {"endpoint": "flight-delay", "version": "9" * 5_000}),
+        ("register", {"model": FLIGHTS, "number": "²"}),
+        ("register", {"model": FLIGHTS, "number": "9" * 5_000}),
+        ("model", {"model": FLIGHTS, "compare": "9" * 5_000}),
+        ("model", {"model": FLIGHTS, "compare": "²,1"}),
+    ],
+)
+def test_a_number_that_is_none_is_as_if_there_were_none(memory: MemoryRegistry, file: str, query: dict[str, str]) -> None:
+    test = _opener()(file, "ana", **query)
+    assert not test.exception, words(test)
+    assert "Something went wrong" not in "".join(str(one.value) for one in (*test.error, *test.warning))
+    assert len(test.header) == 1
+
+
 def test_versions_stand_side_by_side_with_the_better_metric_marked(full_page: Open) -> None:
     test = full_page("model", "ana", model=FLIGHTS, version="2", compare="1")
     test.selectbox(key="compare.more").set_value("v4").run()

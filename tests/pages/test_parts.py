@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import pytest
 from streamlit.testing.v1 import AppTest
 from structlog.testing import capture_logs
 
+from app.kit.addresses import number_in
 from tests.pages.conftest import words
 
 
@@ -68,6 +70,19 @@ def test_a_table_sets_figures_right_and_keeps_its_cells() -> None:
     assert list(frame.columns) == ["Arm", "Share"]
     assert frame["Share"].dtype.kind == "i", "a column of figures is numeric, so that it is set right"
     assert list(frame["Arm"]) == ["v\u00a01", "v\u00a02"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("9" * 9, 999_999_999),
+        *((bad, None) for bad in ("1" * 10, "9" * 5_000, "²", "٣", "", "-1", " 1", "1_0")),
+    ],
+)
+def test_a_number_in_an_address_is_a_short_one_in_plain_digits(text: str, number: int | None) -> None:
+    assert number_in(text) == number
 
 
 def test_an_empty_state_says_why_and_offers_a_step() -> None:

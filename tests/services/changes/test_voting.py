@@ -71,6 +71,22 @@ def test_nobody_with_an_interest_in_a_change_approves_it(world: World) -> None:
     assert world.state(second) == "approved"
 
 
+def test_whoever_tried_an_upload_again_has_its_authors_interest(world: World) -> None:
+    number = world.reviewed()
+
+    def registered(author: str | None, by: str) -> None:
+        with world.database.unit(SYSTEM) as tx:
+            row = tx.get(Version, "ver_2")
+            row.author_identity_id, row.registered_by = author, by
+            tx.record("version.verify_author", row)
+
+    registered(world.ana.id, world.carla.id)
+    assert "You brought the upload" in str(refused("conflict-of-interest", world.vote, number, world.carla))
+    registered(None, world.carla.id)
+    world.vote(number, world.carla)
+    assert world.state(number) == "approved", "who registers what somebody else logged has no interest in it"
+
+
 def test_one_rejection_ends_a_change_even_one_that_is_approved(world: World) -> None:
     number = world.reviewed()
     refused("no-reason", world.vote, number, verdict="reject", comment=" ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,63 @@ def test_one_that_the_registry_has_is_only_registered_the_next_time(world: World
     assert world.memory.calls["log_version"] == 1, "not sent twice"
     with world.database.read() as session:
         assert queries.registered(session, "delay", 2).author_identity_id == ana.id
+
+
+def test_another_try_of_an_upload_is_one_effect_whoever_tries_and_however_often(
+    world: World, intake: Intake, tmp_path: Path
+) -> None:
+    world.memory.script(Fault("log_version", "unreachable"), Fault("log_version", seconds=1.0))
+    ana, olga = world.act_as("ana"), world.act_as("olga")
+    failed = intake.wait(intake.upload(ana, "delay", packed(tmp_path), "model.zip", description="Retrained on May"))
+    tried = intake.again(olga, failed.id)
+    for actor in (olga, ana):
+        with pytest.raises(Refusal, match="need not be tried again"):
+            intake.again(actor, failed.id)
+    assert intake.wait(tried).state == "done"
+    with pytest.raises(Refusal, match="need not be tried again"):
+        intake.again(ana, failed.id)
+    assert world.memory.calls["log_version"] == 2, "once in vain, once for good"
+    with world.database.read() as session:
+        made = queries.registered(session, "delay", 2)
+        old = intakes.one(session, failed.id, now=world.database.now(session))
+    assert (made.author_identity_id, made.registered_by, made.description) == (ana.id, olga.id, "Retrained on May")
+    assert (old.state, old.may_be_tried_again, old.kept) == ("failed", False, "It was tried again.")
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_of_two_who_try_again_at_once_one_is_refused(
+    world: World, intake: Intake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.memory.script(Fault("log_version", "unreachable"))
+    ana, olga = world.act_as("ana"), world.act_as("olga")
+    failed = intake.wait(intake.upload(ana, "delay", packed(tmp_path), "model.zip"))
+    came: list[str] = []
+    keep = Intake._keep
+
+    def meanwhile(self: Intake, *args: Any) -> Path:
+        """Somebody else is faster, after the first one has looked at the row."""
+        monkeypatch.setattr(Intake, "_keep", keep)
+        came.append(intake.again(olga, failed.id))
+        return keep(self, *args)
+
+    monkeypatch.setattr(Intake, "_keep", meanwhile)
+    with pytest.raises(Refusal, match="need not be tried again"):
+        intake.again(ana, failed.id)
+    assert intake.wait(came[0]).state == "done"
+    assert world.memory.calls["log_version"] == 2
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_try_that_fails_too_can_be_tried_again_with_all_that_was_said(world: World, intake: Intake, tmp_path: Path) -> None:
+    world.memory.script(Fault("log_version", "unreachable", times=2))
+    ana, olga = world.act_as("ana"), world.act_as("olga")
+    first = intake.wait(intake.upload(ana, "delay", packed(tmp_path), "model.zip", description="Retrained"))
+    second = intake.wait(intake.again(olga, first.id))
+    assert (second.state, second.may_be_tried_again) == ("failed", True)
+    assert intake.wait(intake.again(olga, second.id)).state == "done"
+    with world.database.read() as session:
+        made = queries.registered(session, "delay", 2)
+    assert (made.author_identity_id, made.description) == (ana.id, "Retrained")
 
 
 def test_one_whose_process_ended_is_shown_as_interrupted(world: World, intake: Intake, clock: Clock) -> None:
