@@ -56,6 +56,15 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
         times.moment(text)
 
 
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31 23:59", "1899-12-31"])
+def test_a_moment_that_no_page_can_count_from_is_refused(text: str) -> None:
+    """A period that ends in the year 1 begins at no time at all."""
+    with pytest.raises(Refusal, match="out of reach"):
+        times.moment(text)
+    with pytest.raises(Refusal, match="out of reach"):
+        times.entered(text)
+
+
 @given(st.text(max_size=80))
 def test_an_escaped_text_is_one_line_of_printable_characters_without_a_live_mark(text: str) -> None:
     shown = plain.escape(text)
