@@ -246,6 +246,20 @@ def test_an_adoption_says_which_step_is_next_and_a_second_person_signs(full_page
     assert full.endpoints.proposal(full.identities.act_as("ben"), OBSERVED).obstacles == ()
 
 
+def test_who_said_where_its_server_is_is_not_offered_to_sign(full_page: Open, full: Backend) -> None:
+    """The service refuses them, so neither the page nor the overview offers it."""
+    assert "Sign off legacy-scores" in words(full_page("overview", "ben"))
+    full.identities.grant(full.identities.act_as("otto"), "ben", "operator")
+    with full.database.read() as session:
+        server = next(one for one in servers(session) if one.name == "serving-a")
+    full.servers.edit(full.identities.act_as("ben"), "serving-a", revision=server.revision, credential=None)
+    test = full_page("endpoint", "ben", endpoint=OBSERVED)
+    press(test, "Look at what runs")
+    assert "said where its server or router is" in test.info[0].value
+    assert not offered(test, "Sign off the baseline")
+    assert "Sign off legacy-scores" not in words(full_page("overview", "ben"))
+
+
 def test_a_version_that_is_not_registered_is_said_to_be(full_page: Open) -> None:
     test = full_page("endpoint", "ben", endpoint=OBSERVED)
     press(test, "Look at what runs")
