@@ -25,7 +25,8 @@ with listing.filters():
     filters, typed = fleet_filters.draw(choices)
 moment = times.moment(typed)
 with tools:
-    export.download("Export CSV", "endpoints.csv", fleet.exporter(filters), key="export")
+    make = fleet.exporter(identity.current(), filters, moment)
+    export.download("Export CSV", fleet.exported_name(moment), make, key="export")
 
 place = listing.place("after", filters, typed)
 with wiring.reading() as look:
@@ -52,4 +53,4 @@ if names:
     with wiring.reading() as look:
         fleet_timeline.draw(look, names, moment)
 else:
-    fleet.nothing(filters, adopts=mine.may("endpoint.create"))
+    fleet.nothing(filters, moment, adopts=mine.may("endpoint.create"))

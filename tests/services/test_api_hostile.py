@@ -177,6 +177,15 @@ def test_no_wrong_address_is_more_than_a_refusal(asked: Api, path: str) -> None:
 
 
 @SQLITE
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00"])
+def test_a_moment_that_utc_has_no_year_for_is_refused_to_whoever_may_read(asked: Api, until: str) -> None:
+    headers = {"authorization": f"Bearer {asked.token('audra')}"}
+    assert asked.client.get("/v1/audit/events?until=2026-03-01T06:00:00Z", headers=headers).status_code == 200
+    answer = asked.client.get(f"/v1/audit/events?until={until}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad-time")
+
+
+@SQLITE
 def test_a_method_that_a_path_does_not_take_is_told(asked: Api) -> None:
     answer = send(asked, "DELETE", "/changes/1", b"")
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "no-such-method")
