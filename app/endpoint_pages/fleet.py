@@ -48,6 +48,11 @@ def standing(look: Reading) -> fleet.Standing:
     return fleet.standing(look.session, now=look.now, interval=wiring.interval())
 
 
+def as_approved(whole: fleet.Standing) -> str:
+    """`1 runs`, `2 run`."""
+    return f"{whole.as_approved:,} {'runs' if whole.as_approved == 1 else 'run'}"
+
+
 def ordered(found: Mapping[str, int]) -> list[tuple[str, int]]:
     """(state, count), worst first."""
     return sorted(found.items(), key=lambda one: RANKS[one[0]])

@@ -18,7 +18,7 @@ from app.home.needs import Need
 from app.identity import Rights
 from app.kit import components, links, listing, pictures, subjects, times
 from app.kit.palette import current
-from app.kit.plain import escape
+from app.kit.plain import escape, plural
 from app.kit.states import badge, look
 from app.record_pages import ledger, policies
 from app.wiring import Reading
@@ -304,4 +304,4 @@ def badges(found: Standing, environments: Sequence[EnvironmentView]) -> list[str
 
 def meta(found: Standing, environments: Sequence[EnvironmentView], at: datetime) -> str:
     """The line below the title."""
-    return f"{found.total:,} endpoints in {len(environments)} environments · {times.stamp(at)}"
+    return f"{plural(found.total, 'endpoint')} in {plural(len(environments), 'environment')} · {times.stamp(at)}"

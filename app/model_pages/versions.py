@@ -12,7 +12,7 @@ import streamlit as st
 from app import wiring
 from app.kit import export, listing, times
 from app.kit.palette import current
-from app.kit.plain import escape
+from app.kit.plain import escape, plural
 from app.kit.states import LOOKS, badge, look
 from app.model_pages import where_it_runs
 from backend.access import queries as access
@@ -89,7 +89,7 @@ def badges(found: Whole) -> list[str]:
 def meta(found: Whole, look: wiring.Reading) -> str:
     """One line of facts under the header."""
     owner = f"owner {escape(found.line.owner)}" if found.line.owner else "no owner named"
-    counted = f"{found.counts.registered} of {found.counts.told} versions registered"
+    counted = f"{found.counts.registered} of {plural(found.counts.told, 'version')} registered"
     return f"{owner} · {counted} · latest change {times.both(found.line.updated_at, look.now)}"
 
 
