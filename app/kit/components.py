@@ -158,7 +158,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> None:
         for name, value in rows:
             with st.container(horizontal=True, gap="xsmall", wrap=False):
                 st.markdown(f":small[:gray[{name}]]", width=108)
-                st.markdown(value, width="stretch")
+                st.markdown(f":small[{value}]", width="stretch")
 
 
 class Told(NamedTuple):

@@ -103,7 +103,7 @@ def _some(values: Mapping[str, Any]) -> str:
     """The first six of many, one below the other: a value that is torn from its name would read as another's."""
     shown = [f"{escape(name, _LONGEST)} **{_value(value)}**" for name, value in [*values.items()][:_SHOWN]]
     more = [f":gray[and {len(values) - _SHOWN} more]"] if len(values) > _SHOWN else []
-    return "  \n".join(f":small[{one}]" for one in [*shown, *more])
+    return "  \n".join([*shown, *more])
 
 
 def _value(value: object) -> str:
