@@ -7,6 +7,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.change_pages import approvals
 from app.kit import components, export, listing
+from app.kit.plain import plural
 from app.record_pages import people
 from backend.changes import queries
 from backend.changes.asked import asked_of
@@ -23,7 +24,7 @@ with wiring.reading() as look:
 
 with components.header(
     "Approvals",
-    meta=f"{len(waiting)} wait for you · {sum(counted.values()):,} changes in all · times in UTC",
+    meta=f"{approvals.waits(len(waiting))} · {plural(sum(counted.values()), 'change')} in all · times in UTC",
 ):
     asked = st.container(width="content")
     if st.button(

@@ -7,6 +7,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.endpoint_pages import fleet, fleet_filters, fleet_timeline
 from app.kit import components, export, listing, times
+from app.kit.plain import plural
 
 ways.returned("endpoint", "at")
 with wiring.reading() as look:
@@ -15,7 +16,7 @@ with wiring.reading() as look:
     choices = fleet_filters.choices(look)
     mine = identity.rights(look)
 
-meta = f"{whole.total:,} endpoints, {whole.managed:,} managed · {whole.as_approved:,} run what was approved, proved"
+meta = f"{plural(whole.total, 'endpoint')}, {whole.managed:,} managed · {fleet.as_approved(whole)} what was approved, proved"
 with components.header("Endpoints", *fleet.trouble(whole.counts), meta=meta):
     tools = st.container(width="content")
     if mine.may("endpoint.create") and st.button("Adopt an endpoint", type="primary", icon=":material/add:"):
@@ -25,7 +26,8 @@ with listing.filters():
     filters, typed = fleet_filters.draw(choices)
 moment = times.moment(typed)
 with tools:
-    export.download("Export CSV", "endpoints.csv", fleet.exporter(filters), key="export")
+    make = fleet.exporter(identity.current(), filters, moment)
+    export.download("Export CSV", fleet.exported_name(moment), make, key="export")
 
 place = listing.place("after", filters, typed)
 with wiring.reading() as look:
@@ -52,4 +54,4 @@ if names:
     with wiring.reading() as look:
         fleet_timeline.draw(look, names, moment)
 else:
-    fleet.nothing(filters, adopts=mine.may("endpoint.create"))
+    fleet.nothing(filters, moment, adopts=mine.may("endpoint.create"))

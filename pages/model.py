@@ -49,7 +49,7 @@ with side:
     if chosen is not None:
         with components.card(f"Version {chosen.told.number}", " ".join(version_facts.state_of(chosen))):
             steps.register(found, mine)
-            components.table(version_facts.facts(found, look), None, alt="Facts of this version", tight=(0,))
+            components.facts(version_facts.facts(found, look))
             components.digests(version_facts.whole_values(found), "Whole values")
     with components.card("Where it runs", steps.counted(found)):
         steps.placements(found)

@@ -55,6 +55,11 @@ def words(counted: Mapping[str, int], chosen: str) -> list[str]:
     return [ANY, OPEN_ONES, *known, *([chosen] if chosen in _BY_WORD and chosen not in known else [])]
 
 
+def waits(count: int) -> str:
+    """`1 waits for you`, `2 wait for you`."""
+    return f"{count:,} {'waits' if count == 1 else 'wait'} for you"
+
+
 def summary(counted: Mapping[str, int]) -> str:
     """How many are in each state, as badges; what is over stands back."""
     told = [f"{number:,} {states.look('change', state).word.lower()}" for state, number in _over(counted)]

@@ -18,10 +18,10 @@ from app.kit.live import live
 from app.kit.plain import escape
 from app.kit.states import tag
 from app.wiring import Reading
-from backend.access import queries as access
 from backend.core.errors import NotFound
 from backend.delivery.baselines import BaselineProposal, Running
 from backend.delivery.generations import Place
+from backend.delivery.hands import needs_another
 from backend.delivery.plan import percent
 from backend.delivery.queries import EndpointDetail
 from backend.policy.service import in_force
@@ -37,21 +37,18 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Signing:
-    """Who may sign: whether the environment asks for a second person, who adopted it, and whether that is whoever looks."""
+    """Who may sign: whether the environment asks for a second person, who adopted it, and whether whoever looks is refused."""
 
     needs_second: bool
     adopter: str
-    is_adopter: bool
+    is_refused: bool
 
 
 def signing(look: Reading, found: EndpointDetail) -> Signing:
     """Who may sign off this endpoint's baseline."""
     needed = in_force(look.session, found.line.environment).policy.approvals_needed > 0
-    me = identity.current().id
-    both = access.some_people(look.session, {me, found.created_by}, now=look.now)
-    adopter = both.get(found.created_by)
-    same = adopter is not None and me in both and bool(adopter.interests & both[me].interests)
-    return Signing(needed, found.created_by_name, same)
+    refused = needs_another(look.session, found.line.id, identity.current().id, now=look.now)
+    return Signing(needed, found.created_by_name, refused)
 
 
 def page(found: EndpointDetail, mine: Rights) -> None:
@@ -155,10 +152,11 @@ def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, w
     if not mine.may("endpoint.sign_off", found.line.environment):
         st.markdown(":small[:gray[Signing off is for reviewers and operators: send them the address of this page.]]")
         return
-    if who.needs_second and who.is_adopter:
+    if who.is_refused:
         st.info(
-            f"You adopted {escape(found.line.name)}, and {escape(found.line.environment)} asks for a second person. Send the "
-            "address of this page to another reviewer or operator: they look for themselves and sign off.",
+            f"You adopted {escape(found.line.name)} or said where its server or router is, and "
+            f"{escape(found.line.environment)} asks for a second person. Send the address of this page to another reviewer or "
+            "operator: they look for themselves and sign off.",
             icon=":material/group:",
         )
         return

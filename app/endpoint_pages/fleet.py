@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,9 @@ from app.kit import components, export, states, times
 from app.kit.live import live
 from app.kit.states import badge, look, pill
 from app.wiring import Reading
+from backend.access.service import require_to_read
 from backend.changes import briefly
+from backend.core.context import Actor
 from backend.delivery import fleet, lines, past
 from backend.delivery.fleet import RANKS, TROUBLED, Filters
 from backend.delivery.lines import EndpointLine, EndpointPage
@@ -44,6 +46,11 @@ def counts(look: Reading, filters: Filters) -> Mapping[str, int]:
 def standing(look: Reading) -> fleet.Standing:
     """How the whole fleet stands."""
     return fleet.standing(look.session, now=look.now, interval=wiring.interval())
+
+
+def as_approved(whole: fleet.Standing) -> str:
+    """`1 runs`, `2 run`."""
+    return f"{whole.as_approved:,} {'runs' if whole.as_approved == 1 else 'run'}"
 
 
 def ordered(found: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -127,14 +134,25 @@ def counted(count: int, more: bool) -> str:
     return f"{count:,} shown, more follow" if more else f"{count:,} shown"
 
 
-def exporter(filters: Filters) -> Callable[[], bytes]:
-    """Makes the CSV of everything that the filters let through, at most 20,000 endpoints."""
+def exporter(actor: Actor, filters: Filters, moment: datetime | None) -> Callable[[], bytes]:
+    """What makes the file when the button is clicked: it asks then whether this actor may, and reads one snapshot.
+
+    It holds everything that the filters let through, at most 20,000 endpoints, as it is or as it stood at a moment.
+    """
 
     def make() -> bytes:
         with wiring.reading() as look:
+            require_to_read(look.session, actor, "endpoint.read", now=look.now)
+            if moment is not None:
+                return export.to_csv(list(past_columns()), _past_exported(look, moment, filters))
             return export.to_csv(_EXPORTED, (_exported(one) for one in _everything(look, filters)))
 
     return make
+
+
+def exported_name(moment: datetime | None) -> str:
+    """The file's name, which says the moment that it is of."""
+    return f"endpoints-as-of-{moment:%Y-%m-%dT%H%M%SZ}.csv" if moment is not None else "endpoints.csv"
 
 
 def _everything(look: Reading, filters: Filters) -> list[EndpointLine]:
@@ -186,6 +204,17 @@ def past_records(look: Reading, rows: Sequence[PastLine]) -> list[dict[str, Any]
     """Endpoints as they stood, as rows of plain text."""
     changes = briefly.named(look.session, [one.desired.change_id for one in rows if one.desired is not None])
     return [_past_record(one, changes) for one in rows]
+
+
+def _past_exported(look: Reading, moment: datetime, filters: Filters) -> Iterator[list[Any]]:
+    """Every row of the list of a moment; a state as its word."""
+    after: str | None = ""
+    left = MOST_EXPORTED
+    while after is not None and left > 0:
+        part = past.fleet_at(look.session, moment, filters, after=after, limit=200)
+        for one in past_records(look, part.rows):
+            yield [*({**one, "State": ", ".join(one["State"])}[name] for name in past_columns())]
+        after, left = part.after, left - len(part.rows)
 
 
 def _past_record(line: PastLine, changes: Mapping[str, briefly.Named]) -> dict[str, Any]:
@@ -258,11 +287,17 @@ def _watched(filters: Filters, drawn: dict[str, int]) -> None:
         st.markdown(f":small[:gray[{times.stamp(now.now)}]]", width="stretch", text_alignment="right")
 
 
-def nothing(filters: Filters, *, adopts: bool) -> None:
+def nothing(filters: Filters, moment: datetime | None, *, adopts: bool) -> None:
     """Why the list is empty, and the next step."""
     with st.container(border=True):
         if filters != Filters():
             components.empty("No endpoint matches", "Change or clear a filter.", icon="search_off")
+        elif moment is not None:
+            components.empty(
+                "No endpoint was known at that moment",
+                f"Nothing had been adopted by {times.stamp(moment)}. Choose a later one, or clear it to see the present.",
+                icon="history",
+            )
         elif adopts:
             components.empty(
                 "There is no endpoint yet",

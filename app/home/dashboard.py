@@ -18,7 +18,7 @@ from app.home.needs import Need
 from app.identity import Rights
 from app.kit import components, links, listing, pictures, subjects, times
 from app.kit.palette import current
-from app.kit.plain import escape
+from app.kit.plain import escape, plural
 from app.kit.states import badge, look
 from app.record_pages import ledger, policies
 from app.wiring import Reading
@@ -29,6 +29,7 @@ from backend.changes.queries import ChangeLine
 from backend.delivery import fleet as queries
 from backend.delivery import past
 from backend.delivery.fleet import Filters, Standing
+from backend.delivery.hands import needs_another
 from backend.delivery.lines import EndpointLine
 from backend.delivery.past import Move
 from backend.delivery.plan import percent
@@ -113,13 +114,12 @@ def waiting(reading: Reading, mine: Rights, environments: Sequence[EnvironmentVi
     observed = queries.fleet(
         reading.session, Filters(mode="observe"), now=reading.now, interval=wiring.interval(), limit=20
     ).rows if mine.may("endpoint.sign_off") else ()  # fmt: skip
-    alone = {one.name for one in environments if one.policy.approvals_needed == 0}
     me = identity.current().id
     return [
         *needs.of_endpoints([one for one in troubled if one.state in ("fight", "out_of_sync")]),
         *needs.of_changes(_queue(reading, mine), reading.now),
         *needs.of_endpoints([one for one in troubled if one.state not in ("fight", "out_of_sync")]),
-        *needs.of_baselines([one for one in observed if one.environment in alone or one.created_by != me]),
+        *needs.of_baselines([one for one in observed if not needs_another(reading.session, one.id, me, now=reading.now)]),
         *needs.of_policies(environments, sets=mine.may("policy.set")),
         *needs.of_freezes(environments, lifts=mine.may("freeze.lift")),
     ]
@@ -304,4 +304,4 @@ def badges(found: Standing, environments: Sequence[EnvironmentView]) -> list[str
 
 def meta(found: Standing, environments: Sequence[EnvironmentView], at: datetime) -> str:
     """The line below the title."""
-    return f"{found.total:,} endpoints in {len(environments)} environments · {times.stamp(at)}"
+    return f"{plural(found.total, 'endpoint')} in {plural(len(environments), 'environment')} · {times.stamp(at)}"

@@ -157,6 +157,15 @@ def table(
     st.table(style if shown else frame, border="horizontal", hide_index=True, hide_header=header is None, alt=alt)
 
 
+def facts(rows: Iterable[tuple[str, str]]) -> None:
+    """Names with their values (Markdown) in a narrow card. Not a table: one is as wide as its longest word, and cut."""
+    with st.container(gap="xsmall"):
+        for name, value in rows:
+            with st.container(horizontal=True, gap="xsmall", wrap=False):
+                st.markdown(f":small[:gray[{name}]]", width=108)
+                st.markdown(f":small[{value}]", width="stretch")
+
+
 class Told(NamedTuple):
     """One line of a feed: when (its zone stands in the card's note), what (Markdown), who (escaped).
 

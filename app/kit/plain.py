@@ -18,6 +18,8 @@ _DIRECTIVE = re.compile(
 _ICON = re.compile(r"\\:(?=material|streamlit)", re.I)
 _APART = "\\:\u2060"
 """Streamlit looks for icons in the text after Markdown was read, where a backslash is gone: a word joiner keeps it from one."""
+_LINK = re.compile(r"https?:(?=//)|www(?=\.)|(?<=[\w.+\-])@(?=[\w\-])", re.I)
+"""What a bare address begins with: Streamlit makes a link of it after Markdown was read, so it gets a word joiner too."""
 _BLANK = re.compile(r"\n[ \t]*\n")
 _DEFINITION = re.compile(r"\]:")
 _PICTURE = re.compile(r"!\[")
@@ -28,7 +30,12 @@ def escape(text: object, limit: int = 300) -> str:
     """One line of text for use inside Markdown: every mark is literal, control and direction characters are shown as `?`."""
     shown = "".join(_visible(one) for one in str(text).replace("\n", " "))
     shown = shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
-    return _ICON.sub(lambda _: _APART, _SPECIAL.sub(r"\\\1", shown))
+    return _ICON.sub(lambda _: _APART, _SPECIAL.sub(r"\\\1", _LINK.sub("\\g<0>\u2060", shown)))
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 model`, `1,200 models`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def lines(text: str, limit: int = 10_000) -> str:

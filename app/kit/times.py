@@ -84,7 +84,14 @@ def _read(text: str) -> tuple[datetime | None, int]:
     said = text.strip().replace("T", " ")
     for shape, length in (("%Y-%m-%d %H:%M:%S", 1), ("%Y-%m-%d %H:%M", 60), ("%Y-%m-%d", 86_400)):
         with suppress(ValueError):
-            return datetime.strptime(said, shape).replace(tzinfo=UTC), length
+            return _of_our_time(datetime.strptime(said, shape).replace(tzinfo=UTC)), length
     if not said:
         return None, 0
     raise Refusal(f"{text[:40]!r} is not a time.", "Write it like 2026-11-25 19:14, in UTC.", code="bad-time")
+
+
+def _of_our_time(at: datetime) -> datetime:
+    """With years to spare on both sides: pages add and take off days and months, which must stay times."""
+    if 1900 <= at.year <= 9900:
+        return at
+    raise Refusal(f"The year {at.year} is out of reach.", "Write a time like 2026-11-25 19:14, in UTC.", code="bad-time")

@@ -7,7 +7,7 @@ import streamlit as st
 from app import identity, wiring
 from app.kit import components, feedback, times
 from app.kit.live import live
-from app.kit.plain import escape
+from app.kit.plain import escape, plural
 from app.kit.states import badge
 from backend.registry import freshness
 from backend.registry.freshness import Reading
@@ -37,7 +37,7 @@ def says(reading: Reading, look: wiring.Reading, *, has_registry: bool) -> str:
     """One line: when, how much, and why it is not newer. Markdown."""
     parts = [f"MLflow read {times.both(reading.read_at, look.now)}" if reading.read_at else "MLflow was not read yet"]
     if reading.whole_at is not None:
-        parts.append(f"{reading.models:,} models with {reading.versions:,} versions at the last whole look")
+        parts.append(f"{plural(reading.models, 'model')} with {plural(reading.versions, 'version')} at the last whole look")
     if reading.runs_left:
         parts.append(f"{reading.runs_left:,} runs still to be read")
     if why := _why(reading, look, has_registry=has_registry):

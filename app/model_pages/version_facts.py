@@ -14,6 +14,10 @@ from app.model_pages.versions import Whole
 from backend.delivery.placed import PackageLine
 from backend.registry.queries import VersionPage
 
+_SHOWN, _MOST = 6, 40
+_LONGEST = 90
+"""Characters of a name or a value that stand among the facts; the whole is among the whole values."""
+
 
 def state_of(found: VersionPage) -> list[str]:
     """The version's own badges."""
@@ -65,13 +69,15 @@ def whole_values(found: Whole) -> dict[str, str]:
     """What the facts show cut, to be copied."""
     assert found.chosen is not None  # noqa: S101
     told, kept = found.chosen.told, found.chosen.registered
-    values = {
+    values: dict[str, str | None] = {
         "Artifact digest": kept.artifact_digest if kept is not None else None,
         "Run": told.run_id,
         "Code commit": told.code_version,
         "Source in MLflow": told.source,
         **{f"Package for {one.target}": one.digest for one in found.packages},
         **{f"Data set {one.get('name')}": str(one.get("digest")) for one in told.datasets[:20]},
+        **{f"Metric {name}": str(value) for name, value in [*told.metrics.items()][:_MOST]},
+        **{f"Tag {name}": str(value) for name, value in [*told.tags.items()][:_MOST]},
     }
     return {name: value for name, value in values.items() if value}
 
@@ -94,11 +100,14 @@ def _at_mlflow(page: str) -> str | None:
 
 
 def _some(values: Mapping[str, Any]) -> str:
-    """The first six of many, as one line."""
-    shown = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in [*values.items()][:6]
-    )
-    return escape(shown, 200) + (f" :gray[and {len(values) - 6} more]" if len(values) > 6 else "")
+    """The first six of many, one below the other: a value that is torn from its name would read as another's."""
+    shown = [f"{escape(name, _LONGEST)} **{_value(value)}**" for name, value in [*values.items()][:_SHOWN]]
+    more = [f":gray[and {len(values) - _SHOWN} more]"] if len(values) > _SHOWN else []
+    return "  \n".join([*shown, *more])
+
+
+def _value(value: object) -> str:
+    return escape(f"{value:.4g}" if isinstance(value, float) else value, _LONGEST)
 
 
 def _author(found: Whole) -> str:

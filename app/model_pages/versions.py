@@ -13,7 +13,7 @@ from app import wiring
 from app.kit import export, listing, times
 from app.kit.addresses import number_in
 from app.kit.palette import current
-from app.kit.plain import escape
+from app.kit.plain import escape, plural
 from app.kit.states import LOOKS, badge, look
 from app.model_pages import where_it_runs
 from backend.access import queries as access
@@ -90,7 +90,7 @@ def badges(found: Whole) -> list[str]:
 def meta(found: Whole, look: wiring.Reading) -> str:
     """One line of facts under the header."""
     owner = f"owner {escape(found.line.owner)}" if found.line.owner else "no owner named"
-    counted = f"{found.counts.registered} of {found.counts.told} versions registered"
+    counted = f"{found.counts.registered} of {plural(found.counts.told, 'version')} registered"
     return f"{owner} · {counted} · latest change {times.both(found.line.updated_at, look.now)}"
 
 
@@ -113,18 +113,28 @@ def records(lines: Sequence[VersionLine], found: Whole, now: datetime) -> list[d
 def columns(lines: Sequence[VersionLine], found: Whole) -> dict[str, Any]:
     """The columns, in the order shown."""
     fills = current().pills
-    where = sorted({text for texts in where_it_runs.versions_at(found.placements).values() for text in texts})
+    at = where_it_runs.versions_at(found.placements)
+    where = sorted({text for texts in at.values() for text in texts})
+    pills = max((sum(7 * len(text) + 26 for text in at.get(one.number, [])) for one in lines), default=0)
+    aliases = max((7 * len(", ".join(one.aliases)) + 18 for one in lines), default=0)
     states = list(LOOKS["version"].values())
     return {
         "Version": st.column_config.TextColumn(width=58),
         "State": st.column_config.MultiselectColumn(
             options=[one.word for one in states], color=[fills[one.tone] for one in states], width=128
         ),
-        "Runs as": st.column_config.MultiselectColumn(options=where, color=[fills["blue"]] * len(where), width=136),
-        "Aliases": st.column_config.TextColumn(width=94),
+        "Runs as": st.column_config.MultiselectColumn(
+            options=where, color=[fills["blue"]] * len(where), width=_between(136, pills, 330)
+        ),
+        "Aliases": st.column_config.TextColumn(width=_between(94, aliases, 330)),
         "Author": st.column_config.TextColumn(width=64),
         "Created (UTC)": st.column_config.TextColumn(width=158),
     }
+
+
+def _between(least: int, wanted: int, most: int) -> int:
+    """A width that shows what there is: a grid cuts its cells, and what does not fit beside them is scrolled to."""
+    return max(least, min(wanted, most))
 
 
 def choose(page: queries.Lines[VersionLine], found: Whole, place: listing.Place, now: datetime) -> int | None:

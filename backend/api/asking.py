@@ -10,14 +10,17 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from sqlmodel import Session
 
 from backend.access.service import require_to_read
 from backend.bootstrap import Backend
 from backend.core.context import Actor
+from backend.core.moments import in_utc
 
 T = TypeVar("T")
+Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+"""A moment that was sent, in UTC."""
 _BEARER = HTTPBearer(
     scheme_name="token",
     bearerFormat="cst_<id>_<secret>",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from backend.api.asking import Asks, Narrow, Page, Shown, page_of
+from backend.api.asking import Asks, Instant, Narrow, Page, Shown, page_of
 from backend.audit import queries
 from backend.audit.queries import Event
 from backend.core.errors import NotFound
@@ -24,7 +24,7 @@ class EventsNarrow(Narrow):
     ] = None
     action: Annotated[str | None, Field(max_length=80, examples=["change.approve"])] = None
     actor: Annotated[str | None, Field(max_length=64, description="The id of an identity.")] = None
-    until: Annotated[AwareDatetime | None, Field(description="The ledger as of a moment, with its zone.")] = None
+    until: Annotated[Instant | None, Field(description="The ledger as of a moment, with its zone.")] = None
     before: Annotated[int | None, Field(ge=1, le=2**62, description="The next page: `next` of the page before.")] = None
     limit: Annotated[int, Field(ge=1, le=_MOST)] = 100
 

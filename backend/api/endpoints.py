@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from backend.api.asking import Asks, EndpointName, Narrow, Page, page_of
+from backend.api.asking import Asks, EndpointName, Instant, Narrow, Page, page_of
 from backend.api.changes import Why
 from backend.delivery import queries
 from backend.delivery.queries import EndpointDetail, EndpointLine, GenerationView, Moment, PushView
@@ -71,7 +71,7 @@ def list_pushes(asks: Asks, endpoint: EndpointName, limit: Annotated[int, Query(
 def show_moment(
     asks: Asks,
     endpoint: EndpointName,
-    moment: Annotated[AwareDatetime, Query(description="With its zone.", examples=["2026-03-01T06:00:00Z"])],
+    moment: Annotated[Instant, Query(description="With its zone.", examples=["2026-03-01T06:00:00Z"])],
 ) -> Moment:
     """How an endpoint stood at a moment: what was wanted, approved by whom under which policy, and what had been seen."""
     with asks.reading("endpoint.read") as look:

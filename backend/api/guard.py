@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -148,18 +149,20 @@ async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None,
             body = await _body(receive)
     except TimeoutError:
         return errors.answer(408, "too-slow", "The body did not arrive in time.", "Send it again."), receive
+    except ClientDisconnect:  # a command that was cut is not carried out, even where its beginning reads like a whole one
+        return errors.answer(400, "cut-off", "The connection ended before the body did.", "Send it again."), receive
     if body is None:
         return errors.answer(413, "too-large", "The body is larger than 256 KiB.", "Send less."), receive
     return None, _replayed(body, receive)
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None when it is too large. What was promised is believed only where it is too much."""
+    """The whole body; None when it is too large. ClientDisconnect when it ends before its end."""
     parts, size = list[bytes](), 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return b"".join(parts)
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MOST_BYTES:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Response
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from backend.api.asking import Asks, Name, Plain, Ref, Sent, Shown, Whole
+from backend.api.asking import Asks, Instant, Name, Plain, Ref, Sent, Shown, Whole
 from backend.api.changes import ChangeView, DifferenceView, whole
 from backend.changes.proposing import MAX_TEXT, MAX_TITLE
 from backend.delivery.plan import buckets_from_percent
@@ -37,7 +37,7 @@ class Wishes(Sent):
     ramp: Annotated[tuple[RampStep, ...], Field(max_length=49, strict=False)] = ()
     bake_seconds: Annotated[Seconds | None, Field(description="How long what runs now stays loaded afterwards.")] = None
     start_mode: StartMode = "at_once"
-    start_at: Annotated[AwareDatetime | None, Field(strict=False, description="With `at_time`: when, with its zone.")] = None
+    start_at: Annotated[Instant | None, Field(strict=False, description="With `at_time`: when, with its zone.")] = None
     supersede: Annotated[bool, Field(description="Whether it may take over a rollout under way.")] = False
     shadow: Annotated[Literal["keep", "this", "none"], Field(description="A shadow gets copies and answers nobody.")] = "keep"
     experiment: Annotated[str | None, Field(max_length=64, description="A new experiment: all are assigned anew.")] = None

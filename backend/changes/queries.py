@@ -21,6 +21,7 @@ from backend.core.canonical import canonical, loads
 from backend.core.columns import UtcDateTime
 from backend.core.context import Actor
 from backend.core.errors import Refusal
+from backend.core.moments import in_utc
 from backend.delivery.rows import Endpoint
 
 MAX_PAGE = 200
@@ -238,6 +239,6 @@ def _parse(token: str | None) -> _Start | None:
         return None
     try:
         rank, when, number = loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        return _Start(int(rank), datetime.fromisoformat(when), int(number))
+        return _Start(int(rank), in_utc(datetime.fromisoformat(when)), int(number))
     except (ValueError, TypeError, binascii.Error, Refusal) as error:
         raise Refusal("This is not a page of the list.", "Begin with the first page.", code="bad-page") from error

@@ -13,25 +13,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-import sqlalchemy as sa
-from sqlmodel import col, select
+from sqlmodel import select
 
-from backend.access import queries as access
 from backend.access.service import require
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
-from backend.core.ledger import LedgerRow
 from backend.core.unit import Unit, assert_outside_unit
 from backend.delivery import baselines
 from backend.delivery.admission import admit_baseline
 from backend.delivery.baselines import BaselineProposal, Found, Kept
 from backend.delivery.generations import DesiredEndpoint, Place, is_own_name
+from backend.delivery.hands import needs_another
 from backend.delivery.named import named
 from backend.delivery.routers.port import SeenRouter
 from backend.delivery.rows import Endpoint, Generation, Package, RouterRow, Server
 from backend.delivery.servers import Connect
-from backend.policy import service as policy
 
 
 class Keeper(Protocol):
@@ -211,27 +208,13 @@ def _refuse_managed(endpoint: Endpoint) -> None:
 
 def _refuse_alone(tx: Unit, endpoint: Endpoint) -> None:
     """Where a change needs somebody else's approval, so does the first word on what runs."""
-    needed = policy.in_force(tx.session, endpoint.environment).policy.approvals_needed
-    if needed == 0:
-        return
-    hands = _hands(tx, endpoint)
-    people = access.some_people(tx.session, {tx.actor.id, *hands}, now=tx.now)
-    if any(people[one].interests & people[tx.actor.id].interests for one in hands if one in people):
+    if needs_another(tx.session, endpoint.id, tx.actor.id, now=tx.now):
         raise Refusal(
             f"You adopted {endpoint.name} or said where its server or router is, and {endpoint.environment} asks for a second "
             "person.",
             "Ask another reviewer or operator to sign it off.",
             code="own-adoption",
         )
-
-
-def _hands(tx: Unit, endpoint: Endpoint) -> set[str]:
-    """Who decided what its requests reach: whoever made it, and whoever registered or edited its server or router."""
-    places = [("server", endpoint.server_id), ("router", endpoint.router_id)]
-    about = sa.or_(
-        *(sa.and_(col(LedgerRow.subject_kind) == kind, col(LedgerRow.subject_id) == key) for kind, key in places if key)
-    )
-    return {endpoint.created_by, *tx.session.exec(select(LedgerRow.actor_id).where(about).distinct())}
 
 
 def _refuse_moved(tx: Unit, endpoint: Endpoint, stand: _Stand) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from backend.core.canonical import canonical, loads
 from backend.core.errors import Refusal
+from backend.core.moments import in_utc
 from backend.registry.signatures import clean
 
 _LONGEST = 2048
@@ -30,10 +31,7 @@ def read_key(text: str, *kinds: type) -> tuple[Any, ...]:
 
 def _as(kind: type, part: Any) -> Any:
     if kind is datetime:
-        moment = datetime.fromisoformat(part)
-        if moment.tzinfo is None:
-            raise ValueError("a time without a zone")
-        return moment
+        return in_utc(datetime.fromisoformat(part))
     if kind is str and isinstance(part, str):
         return clean(part)
     if kind is int and type(part) is int and abs(part) < 2**31:

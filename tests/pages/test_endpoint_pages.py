@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from datetime import timedelta
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.endpoint_pages import endpoint_words
+from app.endpoint_pages import endpoint_words, fleet
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
-from backend.core.errors import ExternalFailure
-from backend.delivery.fleet import RANKS
+from backend.core.errors import ExternalFailure, Refusal
+from backend.delivery import queries
+from backend.delivery.fleet import RANKS, Filters
 from backend.delivery.queries import servers
 from backend.delivery.rows import ENDPOINT_STATES
 from tests import installations
@@ -63,9 +68,9 @@ def test_the_list_goes_back_in_time(full_page: Open, full: Backend) -> None:
     test = full_page("endpoints", "ana", asof="2020-01-01")
     assert not test.dataframe
     assert "As of 1 Jan 2020 23:59:59 UTC" in words(test)
+    assert "No endpoint was known at that moment" in words(test)
+    assert "There is no endpoint yet" not in words(test)
     with full.database.read() as session:
-        from backend.delivery import queries
-
         generation = queries.history(session, TAXI_PRODUCTION)[0]
     before = generation.admitted_at.replace(microsecond=0)
     test = full_page("endpoints", "ana", asof=f"{before:%Y-%m-%d %H:%M}")
@@ -76,6 +81,29 @@ def test_the_list_goes_back_in_time(full_page: Open, full: Backend) -> None:
     assert row["Approved by"] == "Ben (reviewer), Carla (reviewer)"
     assert row["Policy"] == "production@2"
     assert row["Change"] == f"#{installations.number_of(full, 'ROLLOUT')}"
+
+
+def test_the_file_of_a_moment_holds_what_the_list_of_it_shows(full_page: Open, full: Backend) -> None:
+    with full.database.read() as session:
+        then = queries.history(session, TAXI_PRODUCTION)[0].admitted_at.replace(microsecond=0) + timedelta(seconds=1)
+    ana = full.identities.act_as("ana")
+    text = fleet.exporter(ana, Filters(), then)().decode("utf-8-sig")
+    found = {row["Endpoint"]: row for row in csv.DictReader(io.StringIO(text))}
+    shown = full_page("endpoints", "ana", asof=f"{then:%Y-%m-%d %H:%M:%S}").dataframe[0].value
+    assert set(found) == set(shown["Endpoint"])
+    assert list(found[TAXI_PRODUCTION]) == list(shown.columns)
+    assert found[TAXI_PRODUCTION]["Desired"] == "v1 90 · v2 10"
+    assert found[TAXI_PRODUCTION]["State"] == shown.set_index("Endpoint").loc[TAXI_PRODUCTION]["State"][0]
+    assert fleet.exported_name(then) == f"endpoints-as-of-{then:%Y-%m-%dT%H%M%S}Z.csv"
+    assert "salt" in fleet.exporter(ana, Filters(), None)().decode("utf-8-sig")
+
+
+def test_who_may_not_read_any_more_gets_no_file(full: Backend) -> None:
+    ana = full.identities.act_as("ana")
+    make = fleet.exporter(ana, Filters(), None)
+    full.identities.deactivate(full.identities.act_as("otto"), "ana")
+    with pytest.raises(Refusal):
+        make()
 
 
 def test_only_who_may_adopt_is_offered_it(full_page: Open) -> None:
@@ -197,8 +225,6 @@ def test_the_way_back_is_said_in_absolute_words(full_page: Open) -> None:
 
 def test_any_moment_tells_who_had_approved_what(full_page: Open, full: Backend) -> None:
     with full.database.read() as session:
-        from backend.delivery import queries
-
         generation = queries.history(session, TAXI_PRODUCTION)[0]
     test = full_page("endpoint", "ana", endpoint=TAXI_PRODUCTION, at=f"{generation.admitted_at:%Y-%m-%d %H:%M:%S}")
     said = words(test)
@@ -244,6 +270,20 @@ def test_an_adoption_says_which_step_is_next_and_a_second_person_signs(full_page
     assert "Nothing of what runs is changed now" in words(test)
     assert not offered(full_page("endpoint", "audra", endpoint=OBSERVED), "Look at what runs")
     assert full.endpoints.proposal(full.identities.act_as("ben"), OBSERVED).obstacles == ()
+
+
+def test_who_said_where_its_server_is_is_not_offered_to_sign(full_page: Open, full: Backend) -> None:
+    """The service refuses them, so neither the page nor the overview offers it."""
+    assert "Sign off legacy-scores" in words(full_page("overview", "ben"))
+    full.identities.grant(full.identities.act_as("otto"), "ben", "operator")
+    with full.database.read() as session:
+        server = next(one for one in servers(session) if one.name == "serving-a")
+    full.servers.edit(full.identities.act_as("ben"), "serving-a", revision=server.revision, credential=None)
+    test = full_page("endpoint", "ben", endpoint=OBSERVED)
+    press(test, "Look at what runs")
+    assert "said where its server or router is" in test.info[0].value
+    assert not offered(test, "Sign off the baseline")
+    assert "Sign off legacy-scores" not in words(full_page("overview", "ben"))
 
 
 def test_a_version_that_is_not_registered_is_said_to_be(full_page: Open) -> None:

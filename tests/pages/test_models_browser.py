@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -55,6 +57,36 @@ def test_every_page_of_models_is_clean(chromium: Browser, server: Server, scheme
             ("/model?model=nothing", "Model"),
         ):
             clean(seen.open(path, title=title), path)
+        assert seen.wrong == []
+
+
+LONG = {"heldout_expected_calibration_error_by_airport": 13970.0, "heldout_brier": 0.18342, "auc_of_every_month": 0.72}
+BEYOND = """() => [...document.querySelectorAll("[data-testid=stTable], [data-testid=stVerticalBlock]")].flatMap(box =>
+    [...box.querySelectorAll("td, th, p")].filter(one => {
+        const told = document.createRange();
+        told.selectNodeContents(one);
+        return one.checkVisibility() && !one.closest("[data-testid=stDataFrame]")
+            && told.getBoundingClientRect().right > box.getBoundingClientRect().right + 1;
+    }).map(one => one.innerText))"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+def test_no_value_of_a_version_is_cut(chromium: Browser, server: Server, data: Path, width: int, height: int) -> None:
+    """Cut between a value and its name, a metric would be read as another's."""
+    with sqlite3.connect(data / "countersign.db", timeout=10) as kept:
+        changed = kept.execute(
+            "UPDATE mirrored_version SET metrics = ?, tags = ? WHERE number = 1"
+            " AND model_id = (SELECT id FROM model WHERE name = ?)",
+            (json.dumps(LONG), json.dumps({"commit": "f" * 64}), FLIGHTS),
+        )
+        assert changed.rowcount == 1
+    with visit(chromium, server.url) as seen:
+        seen.page.set_viewport_size({"width": width, "height": height})
+        seen.open(f"/model?model={FLIGHTS}&version=1", title="Whom do you act as?").act_as("ana", title=FLIGHTS)
+        rows = seen.page.get_by_role("paragraph").filter(has_text="heldout_brier 0.1834")
+        expect(rows.first).to_be_visible()
+        assert rows.first.inner_text().splitlines() == [f"{name} {value:.4g}" for name, value in LONG.items()]
+        assert seen.page.evaluate(BEYOND) == []
         assert seen.wrong == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.change_pages import approvals
 from app.kit import export, outline, plain, times
 from backend.core.errors import Refusal
 
@@ -54,6 +56,33 @@ def test_a_moment_includes_what_happened_in_it(text: str, moment: str | None) ->
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(Refusal, match="not a time"):
         times.moment(text)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31 23:59", "1899-12-31"])
+def test_a_moment_that_no_page_can_count_from_is_refused(text: str) -> None:
+    """A period that ends in the year 1 begins at no time at all."""
+    with pytest.raises(Refusal, match="out of reach"):
+        times.moment(text)
+    with pytest.raises(Refusal, match="out of reach"):
+        times.entered(text)
+
+
+@pytest.mark.parametrize("text", ["http://evil.example/x", "HTTPS://evil.example", "see www.evil.example", "a.b@evil.example"])
+def test_a_bare_address_is_no_link(text: str) -> None:
+    """As mdast-util-gfm-autolink-literal finds them, in what is left of the text once Markdown was read."""
+    finds = (r"(https?://|www(?=\.))([-.\w]+)([^ \t\r\n]*)", r"([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)")
+    for shown in (plain.escape(text), plain.lines(f"one\n{text}")):
+        read = shown.replace("\\", "")
+        assert not [one for one in finds if re.search(one, read, re.I)]
+        assert text in read.replace("\u2060", ""), "it is still read as it was written"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 wait for you"), (1, "1 waits for you"), (2, "2 wait for you")])
+def test_one_is_said_as_one(count: int, said: str) -> None:
+    assert approvals.waits(count) == said
+    assert (plain.plural(1, "model"), plain.plural(2, "model"), plain.plural(1200, "version")) == (
+        "1 model", "2 models", "1,200 versions",
+    )  # fmt: skip
 
 
 @given(st.text(max_size=80))

@@ -35,6 +35,12 @@ def test_without_a_token_everything_is_401_before_the_backend(method: str, path:
         assert answer.json()["error"]["code"] == "no-token"
 
 
+def test_a_head_is_answered_where_a_get_is_public(tmp_path: Path) -> None:
+    client = TestClient(api.build(lambda: bootstrap.build(Settings(data_dir=tmp_path / "data"))))
+    assert client.head("/v1/health").status_code == 200
+    assert client.head("/v1/ready").status_code == 503
+
+
 def test_health_looks_at_nothing() -> None:
     answer = TestClient(api.build(untouchable)).get("/v1/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from tests.services.changes.world import ENDPOINT, MODEL, World
 
 PROPOSAL = {"endpoint": ENDPOINT, "version": 2, "title": "Newer", "reason": "It is better."}
 DIGESTS = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
+PAGE_BEYOND = base64.urlsafe_b64encode(b'[0,"9999-12-31T23:59:59-14:00",1]').decode()
+PAGE_NOWHERE = base64.urlsafe_b64encode(b'[0,"2026-03-01T06:00:00",1]').decode()
 SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
 
 
@@ -68,6 +72,7 @@ BAD_PROPOSALS: tuple[dict[str, Any], ...] = (
     {"start_mode": "at_time"},
     {"start_at": "2026-03-01T06:00:00"},
     {"start_at": "soon"},
+    {"start_mode": "at_time", "start_at": "9999-12-31T23:59:59-14:00"},
     {"start_at": 1},
     {"supersede": "yes"},
     {"shadow": "mine"},
@@ -116,6 +121,40 @@ def test_a_body_is_bounded_whether_or_not_its_length_was_told(asked: Api) -> Non
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too-large")
 
 
+@SQLITE
+def test_a_request_that_was_cut_is_dropped(asked: Api) -> None:
+    """Its beginning is a whole proposal: were the cut taken for the end, it would be carried out."""
+    told = [
+        {"type": "http.request", "body": json.dumps(PROPOSAL).encode(), "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    answered = asyncio.run(_spoken(asked, "/v1/changes", told))
+    assert answered[0]["status"] == 400
+    assert "change.propose" not in asked.world.ledger()
+    told = [{"type": "http.request", "body": json.dumps(PROPOSAL).encode(), "more_body": False}]
+    assert asyncio.run(_spoken(asked, "/v1/changes", told))[0]["status"] < 300, "the same, whole, is carried out"
+
+
+async def _spoken(asked: Api, path: str, told: list[dict[str, Any]]) -> list[Any]:
+    """What is answered to these messages of a server."""
+    said: list[Any] = []
+    left = iter(told)
+
+    async def receive() -> Any:
+        return next(left, {"type": "http.disconnect"})
+
+    async def send_(message: Any) -> None:
+        said.append(message)
+
+    headers = [(b"authorization", f"Bearer {asked.token('ana')}".encode()), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers,
+        "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+    await asked.application(scope, receive, send_)
+    return said
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -126,12 +165,24 @@ def test_a_body_is_bounded_whether_or_not_its_length_was_told(asked: Api) -> Non
         "/changes?after=AAAA", "/changes?after=%F0%9F%92%A5", "/changes?state=nothing", "/changes?limit=1e3",
         "/models?after=W10=", "/models?order=random", "/versions?after=zzz", "/audit/events/0",
         f"/models/{MODEL}/compare?version=1", f"/models/{MODEL}/compare", f"/models/{MODEL}/compare?version=a&version=b",
+        f"/endpoints/{ENDPOINT}/at?moment=9999-12-31T23:59:59-14:00",
+        f"/endpoints/{ENDPOINT}/at?moment=0001-01-01T00:00:00%2B14:00", "/audit/events?until=9999-12-31T23:59:59-14:00",
+        "/audit/events?until=0001-01-01T00:00:00%2B14:00", f"/changes?after={PAGE_BEYOND}", f"/changes?after={PAGE_NOWHERE}",
         f"/endpoints/{ENDPOINT}/at?moment=2026-03-01T06:00:00", f"/endpoints/{ENDPOINT}/at", "/nothing", "/changes/1/2/3",
     ],
 )  # fmt: skip
 @SQLITE
 def test_no_wrong_address_is_more_than_a_refusal(asked: Api, path: str) -> None:
     is_refused(send(asked, "GET", path, b""))
+
+
+@SQLITE
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00"])
+def test_a_moment_that_utc_has_no_year_for_is_refused_to_whoever_may_read(asked: Api, until: str) -> None:
+    headers = {"authorization": f"Bearer {asked.token('audra')}"}
+    assert asked.client.get("/v1/audit/events?until=2026-03-01T06:00:00Z", headers=headers).status_code == 200
+    answer = asked.client.get(f"/v1/audit/events?until={until}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad-time")
 
 
 @SQLITE
