@@ -139,6 +139,17 @@ class Visit:
         spot: Any = {"x": x, "y": 52 + 32 * number}
         self.page.locator(".dvn-scroller").first.click(position=spot, delay=60)
 
+    def open_row(self, address: str, number: int = 0, *, x: int = 300) -> None:
+        """Clicks a row until its page is there: a click while the table is drawn anew is lost, and a person clicks again."""
+        for _ in range(3):
+            self.drawn().press_row(number, x=x)
+            try:
+                self.page.wait_for_url(re.compile(address), timeout=8_000)
+            except TimeoutError:
+                continue
+            return
+        raise AssertionError(f"no row led to {address}")
+
     def drawn(self, title: str = "") -> Visit:
         """Waits until nothing runs and nothing is still to be drawn."""
         if title:

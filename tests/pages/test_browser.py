@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +54,7 @@ def test_every_page_is_clean(chromium: Browser, server: Server, scheme: str) -> 
         assert seen.drawn().axe() == [], "the dialog"
         seen.page.keyboard.press("Escape")
         seen.page.get_by_role("dialog").wait_for(state="hidden")
-        seen.go("Audit").page.locator(".dvn-scroller").click(position={"x": 400, "y": 52})
+        seen.go("Audit").open_row(r"/ledger_row\?.*row=")
         clean(seen.drawn("Row"), "a row of the ledger")
         assert seen.page.evaluate("document.fonts.check('14px InterVariable')")
         assert seen.page.evaluate("getComputedStyle(document.body).fontFamily").startswith("InterVariable")
@@ -80,8 +79,7 @@ def test_a_deep_link_is_kept_the_choice_outlives_a_reload_and_the_back_button_re
         assert answer.headers["x-content-type-options"] == "nosniff"
         seen.drawn("Whom do you act as?").act_as("otto", title="Audit")
         assert "3 shown" in seen.say()
-        seen.page.locator(".dvn-scroller").click(position={"x": 400, "y": 52})
-        seen.page.wait_for_url(re.compile(r"/ledger_row\?.*row="))
+        seen.open_row(r"/ledger_row\?.*row=")
         seen.drawn("Row").page.go_back()
         seen.drawn("Audit")
         expect(seen.page.get_by_text("3 shown")).to_be_visible()
@@ -150,8 +148,7 @@ def test_the_ledger_is_exported_by_whoever_may(chromium: Browser, server: Server
         with seen.page.expect_download() as download:
             seen.page.get_by_role("button", name="Export CSV").click()
         download.value.save_as(tmp_path / "ledger.csv")
-        seen.press_row()
-        seen.page.wait_for_url(re.compile(r"/ledger_row\?.*row="), timeout=15_000)
+        seen.open_row(r"/ledger_row\?.*row=")
         assert seen.wrong == []
     with (tmp_path / "ledger.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -243,8 +243,7 @@ def test_back_and_forward_lead_to_and_fro_as_often_as_one_likes(
     with visit(chromium, server.url) as seen:
         seen.open(f"/approvals{filters}", title="Whom do you act as?").act_as("carla", title="Approvals")
         for _ in range(2):
-            seen.page.locator(".dvn-scroller").first.click(position={"x": 300, "y": 52})
-            seen.page.wait_for_url(re.compile(r"/change\?change="))
+            seen.open_row(r"/change\?change=")
             seen.page.get_by_text("Plan against live").first.wait_for()
             change = seen.drawn().page.url
             for _ in range(3):

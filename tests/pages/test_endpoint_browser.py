@@ -5,7 +5,6 @@ The worker's passes are made here, one at a time, by the real reconciler: what a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,14 +172,12 @@ def test_what_was_typed_and_chosen_outlives_what_happens_meanwhile(chromium: Bro
 def test_a_row_opens_its_endpoint_and_back_leads_to_the_list_as_it_was_filtered(chromium: Browser, server: Running) -> None:
     with visit(chromium, server.url) as seen:
         seen.open("/endpoints?text=taxi&state=In%20sync", title="Whom do you act as?").act_as("ana", title="Endpoints")
-        seen.page.locator(".dvn-scroller").first.click(position={"x": 60, "y": 50})
-        seen.page.wait_for_url(re.compile(r"/endpoint\?.*endpoint=taxi-fare"))
+        seen.open_row(r"/endpoint\?.*endpoint=taxi-fare", x=60)
         seen.drawn("taxi-fare").page.go_back()
         seen.drawn("Endpoints")
         expect(seen.page.get_by_role("textbox", name="Search")).to_have_value("taxi")
         assert "2 shown" in seen.say()
-        seen.open("/", title="Overview").page.locator(".dvn-scroller").first.click(position={"x": 60, "y": 50})
-        seen.page.wait_for_url(re.compile(r"/endpoint\?.*endpoint="))
+        seen.open("/", title="Overview").open_row(r"/endpoint\?.*endpoint=", x=60)
         seen.page.get_by_text("Desired against observed").wait_for()
         assert seen.wrong == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,10 +93,8 @@ def test_a_model_is_found_opened_and_left_again(chromium: Browser, server: Serve
     with visit(chromium, server.url) as seen:
         seen.open("/models?q=flight&live=staging", title="Whom do you act as?").act_as("audra", title="Models")
         expect(seen.page.get_by_text("1 model matches")).to_be_visible()
-        seen.page.locator(".dvn-scroller").click(position={"x": 60, "y": 52})
-        seen.page.wait_for_url(re.compile(r"/model\?.*model=flight-delay"))
-        seen.drawn(FLIGHTS).page.locator(".dvn-scroller").first.click(position={"x": 30, "y": 52})
-        seen.page.wait_for_url(re.compile(r"version=5"))
+        seen.open_row(r"/model\?.*model=flight-delay", x=60)
+        seen.drawn(FLIGHTS).open_row("version=5", x=30)
         seen.drawn(FLIGHTS)
         expect(seen.page.get_by_role("heading", name="Version 5")).to_be_visible()
         seen.page.get_by_role("button", name="Models", exact=True).click()
