@@ -158,8 +158,8 @@ class Visit:
         return self
 
     def say(self) -> str:
-        """The text that stands on the page."""
-        return self.page.locator("[data-testid=stMain]").inner_text()
+        """The text that stands on the page, without the joiners that keep bare addresses from being links."""
+        return self.page.locator("[data-testid=stMain]").inner_text().replace("\u2060", "")
 
     def axe(self) -> list[Any]:
         """What axe-core finds wrong, in every rule set that matters; the policy of the page would not let it in by itself."""

@@ -18,7 +18,7 @@ _DIRECTIVE = re.compile(
 _ICON = re.compile(r"\\:(?=material|streamlit)", re.I)
 _APART = "\\:\u2060"
 """Streamlit looks for icons in the text after Markdown was read, where a backslash is gone: a word joiner keeps it from one."""
-_LINK = re.compile(r"https?:(?=//)|www(?=\.)|(?<=[\w.+\-])@(?=[\w\-])", re.I)
+_LINK = re.compile(r"https?:(?=//)|www(?=\.)|(?<=[\w.+\-])@(?=[\w\-]+\.)", re.I)
 """What a bare address begins with: Streamlit makes a link of it after Markdown was read, so it gets a word joiner too."""
 _BLANK = re.compile(r"\n[ \t]*\n")
 _DEFINITION = re.compile(r"\]:")

@@ -105,8 +105,8 @@ def raw(test: AppTest) -> str:
 
 
 def words(test: AppTest) -> str:
-    """The same as it is read: without what makes Markdown literal, and with plain spaces."""
-    return raw(test).replace("\\", "").replace("\u00a0", " ")
+    """The same as it is read: without what makes Markdown literal and addresses text, and with plain spaces."""
+    return raw(test).replace("\\", "").replace("\u00a0", " ").replace("\u2060", "")
 
 
 def press(test: AppTest, label: str) -> None:

@@ -231,7 +231,7 @@ def _register(seen: Visit, file: Path) -> None:
     _choose(seen, dialog, "Kind", "In memory (demos and tests)")
     dialog.get_by_role("textbox", name="Name").first.fill("old")
     dialog.get_by_role("textbox", name="Inference address").fill(f"memory:{file}")
-    dialog.get_by_role("textbox", name="Path").fill(str(file))
+    dialog.get_by_role("textbox", name="File").fill(str(file))
     credential = dialog.locator("input[type=password]")
     credential.fill("s3cret")
     credential.press("Tab")  # to Streamlit's own eye, from where it would hand over nothing if it were not live

@@ -146,7 +146,7 @@ def test_an_archive_is_uploaded_and_a_bad_one_is_refused_with_what_was_kept(
         expect(seen.page.get_by_text("Nothing reached MLflow, and the archive was removed.").first).to_be_visible()
         assert seen.wrong == []
         until(lambda: any(one.file == "bags-11.zip" and one.state == "done" for one in intakes_of(behind)))
-    assert [path.name for path in (behind.settings.data_dir / "uploads").iterdir() if path.stat().st_size < 300] == []
+    assert [path.name for path in (behind.settings.data_dir / "uploads").glob("*.archive") if path.stat().st_size < 300] == []
 
 
 def test_a_hostile_card_is_written_previewed_and_shown_and_runs_nothing(chromium: Browser, server: Server) -> None:
