@@ -36,6 +36,7 @@ def page_to_draw() -> st.Page:
         if not wiring.backend().settings.demo_identities:
             return menu.instead(identity.nobody, "Sign in")
         actor = identity.recall()
+        wiring.look_as(actor)
         if actor is None:
             return menu.instead(identity.picker, "Sign in")
         page = menu.pages()

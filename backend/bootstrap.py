@@ -12,10 +12,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 from sqlalchemy.engine import make_url
-from sqlmodel import select
+from sqlmodel import Session, col, select
 
 from backend import migrate
 from backend.access.service import Identities
+from backend.access.teams import Teams
 from backend.access.tokens import Tokens
 from backend.audit import heads
 from backend.audit.service import Audit
@@ -31,6 +32,7 @@ from backend.delivery.endpoints import Endpoints
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
 from backend.delivery.routers.names import router_type
+from backend.delivery.rows import Endpoint
 from backend.delivery.servers import Servers
 from backend.delivery.store import PackageStore
 from backend.delivery.targets.names import target_type
@@ -61,6 +63,7 @@ class Backend:
     packages: PackageStore
     identities: Identities
     tokens: Tokens
+    teams: Teams
     policies: Policies
     audit: Audit
     versions: Versions
@@ -100,6 +103,7 @@ def build(settings: Settings) -> Backend:
         packages=packages,
         identities=Identities(database, settings),
         tokens=Tokens(database, settings),
+        teams=Teams(database, _exists),
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,
@@ -180,6 +184,12 @@ def _opener(settings: Settings) -> Opener | None:
     """What opens them, in processes that may read the private key; None elsewhere."""
     folder = keys_folder(settings)
     return Opener.from_folder(folder) if os.access(folder / PRIVATE_NAME, os.R_OK) else None
+
+
+def _exists(session: Session, kind: str, name: str) -> bool:
+    """Whether there is a model or an endpoint of that name."""
+    column = col(Model.name) if kind == "model" else col(Endpoint.name)
+    return session.exec(select(column).where(column == name)).first() is not None
 
 
 def _registered_digest(database: Database, model: str, number: int) -> str | None:

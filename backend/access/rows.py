@@ -1,4 +1,4 @@
-"""Tables of identities, the roles they hold, and the tokens by which programs act as them."""
+"""Tables of identities, the roles they hold, the tokens by which programs act as them, and teams with what they own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Identity(Row, table=True):
 
 
 class RoleGrant(Row, table=True):
-    """One role held by one identity in one scope: `*`, or `environment:<name>`, `model:<name>`."""
+    """One role held by one identity in one scope: `*`, or `environment:<name>`, `model:<name>`, `team:<id of the team>`."""
 
     __tablename__ = "role_grant"
     __subject__: ClassVar[str] = "role_grant"
@@ -70,3 +70,55 @@ class TokenUse(Row, table=True):
 
     token_id: str = Field(primary_key=True, foreign_key="token.id")
     used_at: datetime = Field(sa_column=utc())
+
+
+class Team(Row, table=True):
+    """People who look after models and endpoints together. Known to scopes by its id, so that it may be renamed."""
+
+    __tablename__ = "team"
+    __subject__: ClassVar[str] = "team"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    title: str = ""
+    created_by: str
+    created_at: datetime = Field(sa_column=utc())
+    retired_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+
+
+class TeamMember(Row, table=True):
+    """That an identity belongs to a team. It gives no role: roles are granted in the scope of what the team owns."""
+
+    __tablename__ = "team_member"
+    __subject__: ClassVar[str] = "team"
+
+    team_id: str = Field(primary_key=True, foreign_key="team.id")
+    identity_id: str = Field(primary_key=True, foreign_key="identity.id", index=True)
+    added_by: str
+    added_at: datetime = Field(sa_column=utc())
+
+    def subject(self) -> tuple[str, str]:
+        """A member is spoken of as its team's."""
+        return self.__subject__, self.team_id
+
+
+class Ownership(Row, table=True):
+    """That a team owns a model or an endpoint. Kept apart from both: a model is mirrored, and what mirrors it decides nothing.
+
+    `id` is `model/<name>` or `endpoint/<name>`, so that each has one owner at most.
+    """
+
+    __tablename__ = "ownership"
+    __seen_through__: ClassVar[str] = "ownership"
+    __subject__: ClassVar[str] = "ownership"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('model', 'endpoint')", name="ownership_kind"),
+        sa.Index("ownership_team", "team_id", "kind", "name"),
+    )
+
+    id: str = Field(primary_key=True)
+    kind: str
+    name: str
+    team_id: str = Field(foreign_key="team.id")
+    set_by: str
+    set_at: datetime = Field(sa_column=utc())

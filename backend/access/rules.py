@@ -60,6 +60,13 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "identity.deactivate": _roles("admin"),
     "role.grant": _roles("admin"),
     "role.take_back": _roles("admin"),
+    "team.read": _EVERYONE,
+    "team.create": _roles("admin"),
+    "team.rename": _roles("admin"),
+    "team.retire": _roles("admin"),
+    "team.add_member": _roles("admin"),
+    "team.remove_member": _roles("admin"),
+    "owner.set": _roles("admin"),
     "token.list": _roles("admin"),
     "token.revoke": _roles("admin"),
     "audit.read": _roles("auditor", "admin"),
@@ -70,23 +77,26 @@ ACTIONS: dict[str, frozenset[Role]] = {
 rules and therefore neither votes nor starts. The token actions are about other people's tokens: one's own need no role.
 """
 
-_SCOPE = re.compile(r"^(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:.{1,256})$")
+WHOLE = frozenset({"audit.verify", "token.list"})
+"""Looks that cannot be narrowed: they need the role everywhere."""
+
+_SCOPE = re.compile(r"(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:[^\x00-\x1f\x7f]{1,256}|team:[a-z0-9][a-z0-9_-]{0,62})")
 
 
 @dataclass(frozen=True)
 class Grant:
-    """One role in one scope, until a time."""
+    """One role in one scope, until a time. The scope of a team holds the team's id, so that it may be renamed."""
 
     role: str
     scope: str = "*"
     expires_at: datetime | None = None
 
-    def covers(self, environment: str | None, model: str | None) -> bool:
-        """Whether the scope reaches an action on this environment or this model."""
+    def covers(self, environment: str | None, model: str | None, team: str | None = None) -> bool:
+        """Whether the scope reaches an action on this environment, this model, or what this team owns."""
         if self.scope == "*":
             return True
         kind, _, name = self.scope.partition(":")
-        return name == {"environment": environment, "model": model}.get(kind)
+        return name == {"environment": environment, "model": model, "team": team}.get(kind)
 
     def in_force(self, now: datetime) -> bool:
         """Whether it has not expired; the moment of expiry itself is outside."""
@@ -100,25 +110,65 @@ def check_action(action: str) -> None:
 
 
 def roles_in_force(
-    grants: Iterable[Grant], *, now: datetime, environment: str | None = None, model: str | None = None
+    grants: Iterable[Grant],
+    *,
+    now: datetime,
+    environment: str | None = None,
+    model: str | None = None,
+    team: str | None = None,
 ) -> frozenset[str]:
-    """The roles that count for something in this environment and on this model at this moment."""
-    return frozenset(one.role for one in grants if one.in_force(now) and one.covers(environment, model))
+    """The roles that count for something in this environment, on this model and on what this team owns at this moment."""
+    return frozenset(one.role for one in grants if one.in_force(now) and one.covers(environment, model, team))
 
 
 def may(
-    grants: Iterable[Grant], action: str, *, now: datetime, environment: str | None = None, model: str | None = None
+    grants: Iterable[Grant],
+    action: str,
+    *,
+    now: datetime,
+    environment: str | None = None,
+    model: str | None = None,
+    team: str | None = None,
 ) -> bool:
-    """Whether these grants allow the action here and now."""
+    """Whether these grants allow the action here and now. `team` owns what the action is done to."""
     check_action(action)
-    return bool(roles_in_force(grants, now=now, environment=environment, model=model) & ACTIONS[action])
+    return bool(roles_in_force(grants, now=now, environment=environment, model=model, team=team) & ACTIONS[action])
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What somebody may see: everything, or what lies in these environments, is one of these models, or is a team's."""
+
+    everything: bool = False
+    environments: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    teams: frozenset[str] = frozenset()
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing at all is seen."""
+        return not (self.everything or self.environments or self.models or self.teams)
+
+
+def sight(grants: Iterable[Grant], *, now: datetime) -> Sight:
+    """What the grants in force show, whatever their roles: every role may look."""
+    scopes = {one.scope for one in grants if one.in_force(now)}
+
+    def named(kind: str) -> frozenset[str]:
+        return frozenset(scope.removeprefix(kind) for scope in scopes if scope.startswith(kind))
+
+    return Sight("*" in scopes, named("environment:"), named("model:"), named("team:"))
 
 
 def may_read(grants: Iterable[Grant], action: str, *, now: datetime) -> bool:
-    """Whether these grants allow a look: what every role may see, with a role in any scope; the rest with one everywhere."""
+    """Whether these grants allow a look. What a look shows is narrowed to their scopes, so that a role in any scope is enough,
+    but for what concerns the whole, such as walking the ledger's chain.
+    """
+    check_action(action)
     held = tuple(grants)
-    anywhere = ACTIONS[action] == _EVERYONE and any(one.in_force(now) for one in held)
-    return anywhere or may(held, action, now=now)
+    if action in WHOLE:
+        return may(held, action, now=now)
+    return any(one.in_force(now) and one.role in ACTIONS[action] for one in held)
 
 
 def refusal(name: str, action: str, environment: str | None, model: str | None) -> Refusal:
@@ -145,5 +195,8 @@ def check_grant(role: str, scope: str) -> None:
         raise Refusal(f"{role!r} is not a role.", f"Use one of {', '.join(ROLES)}.", code="bad-role")
     if not _SCOPE.fullmatch(scope):
         raise Refusal(
-            f"{scope!r} is not a scope.", "Use `*`, `environment:NAME` or `model:NAME`.", code="bad-scope", scope=scope
+            f"{scope[:80]!r} is not a scope.",
+            "Use `*`, `environment:NAME`, `model:NAME` or `team:NAME`.",
+            code="bad-scope",
+            scope=scope[:80],
         )

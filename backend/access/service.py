@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
-from backend.access import queries, rules
-from backend.access.rows import Identity, RoleGrant
+from backend.access import queries, rules, visible
+from backend.access.rows import Identity, RoleGrant, Team
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -25,19 +25,68 @@ DEMO: tuple[tuple[str, str, rules.Role], ...] = (
 """Name, display name and role of the built-in demo identities."""
 
 
-def require(tx: Unit, actor: Actor, action: str, *, environment: str | None = None, model: str | None = None) -> Identity:
-    """The actor's identity, if it is active and holds a role that allows the action here and now; else Refusal."""
-    identity = active_identity(tx.session, actor)
-    if not rules.may(queries.grants(tx.session, actor.id), action, now=tx.now, environment=environment, model=model):
-        raise rules.refusal(identity.display_name or identity.name, action, environment, model)
-    return identity
+def require(
+    tx: Unit,
+    actor: Actor,
+    action: str,
+    *,
+    environment: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+    team: str | None = None,
+    missing: NotFound | None = None,
+) -> Identity:
+    """The actor's identity, if it is active and holds a role that allows the action here and now; else Refusal.
+
+    Args:
+        environment, model, endpoint: what the action is done to; `endpoint` brings the team that owns it.
+        team: the team itself, for what is done to teams.
+        missing: what whoever may not even see it is told instead: that it is not there.
+    """
+    where = {"environment": environment, "model": model, "endpoint": endpoint}
+    return require_now(tx.session, actor, action, now=tx.now, team=team, missing=missing, **where)
+
+
+def require_now(
+    session: Session,
+    actor: Actor,
+    action: str,
+    *,
+    now: datetime,
+    environment: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+    team: str | None = None,
+    missing: NotFound | None = None,
+) -> Identity:
+    """The same where no unit of work is open, so that the time is passed in."""
+    identity = active_identity(session, actor)
+    held = queries.grants(session, actor.id)
+    owner = team or queries.owner_among(session, held, endpoint=endpoint, model=model)
+    if rules.may(held, action, now=now, environment=environment, model=model, team=owner):
+        return identity
+    sight = rules.sight(held, now=now)
+    if endpoint is not None and not (sight.everything or visible.shows_endpoint(session, sight, endpoint)):
+        raise missing or NotFound("endpoint", endpoint[:80])
+    if endpoint is None and model is not None and not (sight.everything or visible.shows_model(session, sight, model)):
+        raise missing or NotFound("model", model)
+    raise rules.refusal(identity.display_name or identity.name, action, environment, model)
 
 
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
-    """The same for a read: no unit of work is open, so the time is passed in."""
+    """The same for a look, which from here on shows only what the actor may see."""
     identity = active_identity(session, actor)
-    if not rules.may_read(queries.grants(session, actor.id), action, now=now):
+    held = queries.grants(session, actor.id)
+    if not rules.may_read(held, action, now=now):
         raise rules.refusal(identity.display_name or identity.name, action, None, None)
+    visible.narrow(session, rules.sight(held, now=now))
+
+
+def see_as(session: Session, actor: Actor | None, *, now: datetime) -> None:
+    """Narrows a look to what this actor may see, without asking for an action. Nobody, and nobody active, sees nothing."""
+    identity = session.get(Identity, actor.id) if actor is not None else None
+    held = queries.grants(session, identity.id) if identity is not None and identity.active else ()
+    visible.narrow(session, rules.sight(held, now=now))
 
 
 def active_identity(session: Session, actor: Actor) -> Identity:
@@ -127,7 +176,7 @@ class Identities:
         rules.check_grant(role, scope)
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.grant")
-            whose = named_identity(tx.session, name)
+            whose, scope = named_identity(tx.session, name), stored_scope(tx.session, scope)
             if actor.id in (whose.id, whose.owner_id):
                 raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
             return _grant(tx, whose.id, role, scope, expires_at)
@@ -136,7 +185,7 @@ class Identities:
         """Ends a role at once."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.take_back")
-            row = _held(tx, named_identity(tx.session, name).id, role, scope)
+            row = _held(tx, named_identity(tx.session, name).id, role, stored_scope(tx.session, scope))
             if row is None:
                 raise NotFound("role", f"{role} of {name} in {scope}")
             tx.session.delete(row)
@@ -169,6 +218,20 @@ def named_identity(session: Session, name: str) -> Identity:
     if row is None:
         raise NotFound("identity", name)
     return row
+
+
+def named_team(session: Session, name: str) -> Team:
+    """A team that is not retired, by its name. NotFound."""
+    row = session.exec(select(Team).where(Team.name == name, col(Team.retired_at).is_(None))).one_or_none()
+    if row is None:
+        raise NotFound("team", name[:80])
+    return row
+
+
+def stored_scope(session: Session, scope: str) -> str:
+    """A scope as a grant holds it: a team by its id. NotFound for a team that is not there."""
+    kind, _, name = scope.partition(":")
+    return f"team:{named_team(session, name).id}" if kind == "team" else scope
 
 
 def _create(

@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from backend.api import audit, changes, endpoints, errors, me, models, proposals, public, servers, starts, versions, votes
+from backend.api import (
+    audit,
+    changes,
+    endpoints,
+    errors,
+    me,
+    models,
+    proposals,
+    public,
+    servers,
+    starts,
+    teams,
+    versions,
+    votes,
+)
 from backend.api.asking import TOKEN
 from backend.api.guard import Guard
 from backend.bootstrap import Backend
@@ -20,6 +34,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     starts.router,
     endpoints.router,
     servers.router,
+    teams.router,
     audit.router,
     me.router,
 )
@@ -33,6 +48,7 @@ TAGS = {
     "starts": "Starting, revoking and rolling back what was approved.",
     "endpoints": "What shall run, what was seen to run, and since when.",
     "servers": "Where models run.",
+    "teams": "Who belongs to which team, and what each owns.",
     "audit": "The ledger.",
     "me": "Whom a token acts as.",
     "public": "What anybody may ask.",

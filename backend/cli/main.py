@@ -21,6 +21,7 @@ COMMANDS = {
     "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),
     "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),
     "server": Lazy("backend.cli.server:server", "Register, test and list servers."),
+    "team": Lazy("backend.cli.team:team", "Teams, who belongs to them, and what they own."),
     "token": Lazy("backend.cli.token:token", "Make, list and revoke tokens for the API."),
     "ui": Lazy("backend.cli.ui:ui", "Serve the pages and the API in the foreground until it is told to stop."),
     "up": Lazy("backend.cli.up:up", "Start everything, with or without the flights demo, until it is told to stop."),

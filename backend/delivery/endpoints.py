@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import col, select
 
+from backend.access import teams
 from backend.access.service import require
 from backend.core import work
 from backend.core.context import Actor
@@ -102,7 +103,7 @@ class Endpoints:
         controls.check_reason(reason)
         with self._database.unit(actor) as tx:
             row = named(tx.session, Endpoint, name, lock=True)
-            require(tx, actor, "endpoint.remove", environment=row.environment, model=row.model)
+            require(tx, actor, "endpoint.remove", environment=row.environment, model=row.model, endpoint=row.name)
             if row.mode != "observe":
                 raise Refusal(
                     f"{name} is managed; what was approved for it is on record.",
@@ -110,6 +111,7 @@ class Endpoints:
                     code="managed",
                 )
             _forget(tx, row)
+            teams.disown(tx, "endpoint", name)
             facts = row.facts("name", "environment", "model", "server_id", "served_name")
             tx.record("endpoint.remove", row, before=facts, after={"reason": reason})
 
@@ -117,7 +119,7 @@ class Endpoints:
         """Asks for a look at the endpoint's server without waiting for the next one."""
         with self._database.unit(actor) as tx:
             row = named(tx.session, Endpoint, name)
-            require(tx, actor, "endpoint.look", environment=row.environment, model=row.model)
+            require(tx, actor, "endpoint.look", environment=row.environment, model=row.model, endpoint=row.name)
             work.wake(tx, "server", row.server_id)
 
     def proposal(self, actor: Actor, name: str) -> BaselineProposal:

@@ -1,0 +1,193 @@
+"""What a look shows to somebody whose grants reach a part only: lists, counts, names, numbers and ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Session, select
+
+from backend import bootstrap
+from backend.access import visible
+from backend.access.service import require_to_read, see_as
+from backend.audit import queries as audit
+from backend.bootstrap import Backend
+from backend.changes import course
+from backend.changes import queries as changes
+from backend.changes.rows import Change
+from backend.changes.timeline import timeline
+from backend.changes.view import view
+from backend.core.context import Actor
+from backend.core.errors import NotFound
+from backend.delivery import fleet, lines, places
+from backend.delivery import queries as delivery
+from backend.delivery.rows import Endpoint, Generation
+from backend.registry import catalog
+from backend.registry import queries as registry
+from backend.schema import access
+from backend.settings import Settings
+from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, populated
+
+INTERVAL = timedelta(seconds=3600)
+ENVIRONMENT, ONE_MODEL, OF_TEAM = "environment:staging", f"model:{CHURN}", "team:europe"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    folder = tmp_path_factory.mktemp("visible") / "data"
+    populated(folder)
+    backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
+    otto = backend.identities.act_as("otto")
+    backend.teams.create(otto, "europe")
+    backend.teams.set_owner(otto, "endpoint", EU, "europe")
+    for name, scope in (("stella", ENVIRONMENT), ("mona", ONE_MODEL), ("tess", OF_TEAM)):
+        backend.identities.create(otto, name)
+        backend.identities.grant(otto, name, "auditor", scope)
+        backend.identities.grant(otto, name, "viewer", scope)
+    backend.identities.create(otto, "nobody")
+    yield backend
+    backend.close()
+
+
+def _actor(backend: Backend, name: str) -> Actor:
+    with backend.database.read() as session:
+        row = session.exec(select(access.Identity).where(access.Identity.name == name)).one()
+        return Actor(row.id, row.name)
+
+
+@contextmanager
+def looking(backend: Backend, name: str) -> Iterator[Session]:
+    with backend.database.read() as session:
+        require_to_read(session, _actor(backend, name), "endpoint.read", now=backend.database.now())
+        yield session
+
+
+def _seen(backend: Backend, name: str) -> dict[str, Any]:
+    """What every list and count shows."""
+    now = backend.database.now()
+    with looking(backend, name) as session:
+        endpoints = delivery.endpoints(session, now=now, interval=INTERVAL).rows
+        ranked = fleet.fleet(session, fleet.Filters(), now=now, interval=INTERVAL).rows
+        assert {one.name for one in ranked} == {one.name for one in endpoints}
+        assert sum(fleet.counts(session, fleet.Filters(), now=now, interval=INTERVAL).values()) == len(endpoints)
+        assert sum(lines.counts(session, now=now, interval=INTERVAL).values()) == len(endpoints)
+        models = catalog.page(session, catalog.Wanted()).items
+        assert catalog.count(session, catalog.Wanted()) == len(models)
+        listed = changes.page(session, limit=200).items
+        assert sum(changes.counts(session).values()) == len(listed)
+        newest = registry.newest_versions(session).items
+        return {
+            "endpoints": {one.name for one in endpoints},
+            "models": {one.name for one in models},
+            "versions": {one.model for one in newest},
+            "fleet models": set(fleet.models(session)),
+            "changes": {one.endpoint for one in listed},
+            "servers": {one.name for one in places.servers(session)},
+            "ledger": {(one.subject_kind, one.subject_id) for one in audit.events(session, limit=5_000)},
+        }
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoints", "models"),
+    [
+        ("stella", {STAGING, TAXI_STAGING}, {FLIGHTS, TAXI}),
+        ("mona", None, {CHURN}),
+        ("tess", {EU}, {FLIGHTS}),
+    ],
+)
+def test_lists_and_counts_show_what_the_scope_reaches_and_nothing_else(
+    filled: Backend, name: str, endpoints: set[str] | None, models: set[str]
+) -> None:
+    whole, seen = _seen(filled, "audra"), _seen(filled, name)
+    with filled.database.read() as session:
+        everything = {one.name: one for one in session.exec(select(Endpoint))}
+    wanted = endpoints or {one.name for one in everything.values() if one.model == CHURN}
+    assert seen["endpoints"] == wanted < whole["endpoints"]
+    assert seen["models"] == seen["versions"] == models < whole["models"]
+    assert seen["fleet models"] == {everything[one].model for one in wanted}
+    assert seen["changes"] == wanted & whole["changes"]
+    ids = {everything[one].server_id for one in wanted}
+    assert len(seen["servers"]) == len(ids) < len(SERVERS)
+    assert seen["ledger"] < whole["ledger"]
+    about = {identifier for kind, identifier in seen["ledger"] if kind == "endpoint"}
+    assert about == {everything[one].id for one in wanted}
+    assert not {kind for kind, _ in seen["ledger"]} & {"identity", "role_grant", "token"}
+
+
+def test_who_has_a_role_everywhere_sees_all_and_who_has_none_nothing(filled: Backend) -> None:
+    whole = _seen(filled, "ana")
+    assert len(whole["endpoints"]) == 9
+    with filled.database.read() as session:
+        see_as(session, _actor(filled, "nobody"), now=filled.database.now())
+        assert session.exec(select(Endpoint)).all() == []
+        assert catalog.count(session, catalog.Wanted()) == 0
+    with filled.database.read() as session:
+        see_as(session, None, now=filled.database.now())
+        assert session.exec(select(Change)).all() == []
+
+
+@pytest.mark.parametrize("name", ["stella", "mona", "tess"])
+def test_what_is_not_seen_answers_by_every_key_as_what_is_not_there(filled: Backend, name: str) -> None:
+    now, actor = filled.database.now(), _actor(filled, name)
+    with filled.database.read() as session:
+        everything = [(one.id, one.name) for one in session.exec(select(Endpoint))]
+        asked = [(one.id, one.number, one.endpoint_id) for one in session.exec(select(Change))]
+        models = {one.name for one in catalog.page(session, catalog.Wanted()).items}
+    seen, met = _seen(filled, name), 0
+    for identifier, endpoint in everything:
+        if endpoint in seen["endpoints"]:
+            continue
+        with looking(filled, name) as session:
+            for ask in (
+                partial(delivery.endpoint, session, endpoint, now=now, interval=INTERVAL),
+                partial(delivery.history, session, endpoint),
+                partial(delivery.at, session, endpoint, now),
+            ):
+                with pytest.raises(NotFound) as told:
+                    ask()
+                assert str(told.value) == str(NotFound("endpoint", endpoint))
+            assert session.get(Endpoint, identifier) is None
+            assert session.get(Generation, f"{identifier}/1") is None
+        met += 1
+    for change_id, number, endpoint_id in asked:
+        with looking(filled, name) as session:
+            if session.get(Endpoint, endpoint_id) is not None:
+                found = view(session, actor, number, now)
+                assert {one.subject for one in timeline(session, course.find(session, number))} >= {f"change {change_id}"}
+                assert set(found.impact.on_the_same_server) <= seen["endpoints"]
+                continue
+            for ref in (number, change_id):
+                with pytest.raises(NotFound) as told:
+                    view(session, actor, ref, now)
+                assert str(told.value) == str(course.missing(ref))
+        met += 1
+    for model in models - seen["models"]:
+        with looking(filled, name) as session:
+            for ask in (
+                partial(registry.version, session, model, 1),
+                partial(registry.versions, session, model),
+                partial(registry.by_alias, session, model, "champion"),
+            ):
+                with pytest.raises(NotFound):
+                    ask()
+            assert catalog.one(session, model) is None
+        met += 1
+    assert met > 10
+
+
+def test_a_query_past_the_filter_is_a_defect_and_not_an_answer(filled: Backend) -> None:
+    with looking(filled, "mona") as session, pytest.raises(visible.UnseenQuery):
+        session.execute(sa.select(Endpoint.__table__.c.name))  # type: ignore[attr-defined]
+
+
+def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
+    everybodys = {
+        "environment", "policy_version", "freeze", "identity", "role_grant", "token", "token_use", "team", "team_member",
+        "mirror_state", "ledger_head", "work_item", "job_run", "heartbeat",
+    }  # fmt: skip
+    assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
