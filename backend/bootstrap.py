@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session, col, select
 
 from backend import migrate
+from backend.access.data_sets import DataSets
 from backend.access.service import Identities
 from backend.access.teams import Teams
 from backend.access.tokens import Tokens
@@ -31,6 +32,7 @@ from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
+from backend.delivery.recorded import Recorded
 from backend.delivery.routers.names import router_type
 from backend.delivery.rows import Endpoint
 from backend.delivery.servers import Servers
@@ -40,7 +42,9 @@ from backend.delivery.timing import Timing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
+from backend.policy import service as policy
 from backend.policy.service import Policies
+from backend.registry import champions
 from backend.registry.cards import Cards
 from backend.registry.intake import Intake
 from backend.registry.mirror import Mirror
@@ -64,6 +68,8 @@ class Backend:
     identities: Identities
     tokens: Tokens
     teams: Teams
+    data_sets: DataSets
+    recorded: Recorded
     policies: Policies
     audit: Audit
     versions: Versions
@@ -95,21 +101,29 @@ def build(settings: Settings) -> Backend:
     registry = _registry(settings, guard)
     versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
+    log = InferenceLog(settings.inference_log)
     return Backend(
         settings=settings,
         database=database,
         guard=guard,
         connections=connections,
         packages=packages,
-        identities=Identities(database, settings),
+        identities=Identities(database, settings, policy.protected),
         tokens=Tokens(database, settings),
         teams=Teams(database, _exists),
+        data_sets=DataSets(database),
+        recorded=Recorded(database, packages, log),
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,
         intake=Intake(database, versions, settings.data_dir / "uploads"),
         cards=Cards(database),
-        mirror=Mirror(database, registry, lease_seconds=settings.lease_seconds),
+        mirror=Mirror(
+            database,
+            registry,
+            put_back=champions.as_policy_says(settings.production_alias),
+            lease_seconds=settings.lease_seconds,
+        ),
         packaging=packaging,
         servers=_servers(settings, database, guard, connections),
         endpoints=Endpoints(
@@ -126,7 +140,7 @@ def build(settings: Settings) -> Backend:
             database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds
         ),
         evidence=EvidenceRunner(database, settings),
-        inference_log=InferenceLog(settings.inference_log),
+        inference_log=log,
     )
 
 

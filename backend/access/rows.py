@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from backend.core.columns import Row, utc
+from backend.core.columns import Row, json, utc
 
 
 class Identity(Row, table=True):
@@ -122,3 +122,54 @@ class Ownership(Row, table=True):
     team_id: str = Field(foreign_key="team.id")
     set_by: str
     set_at: datetime = Field(sa_column=utc())
+
+
+class Request(Row, table=True):
+    """What one person asked for and a second one has to confirm: a role where changes need approvals, or a weaker policy.
+
+    `what` says all of it, so that exactly this is confirmed; `interests` are the ids that count as whoever asked.
+    """
+
+    __tablename__ = "request"
+    __subject__: ClassVar[str] = "request"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('role.grant', 'policy.set')", name="request_kind"),
+        sa.CheckConstraint("state IN ('waiting', 'confirmed', 'refused')", name="request_state"),
+        sa.Index("request_state_at", "state", "asked_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    kind: str
+    what: dict[str, Any] = Field(sa_column=json())
+    digest: str
+    """SHA-256 over kind and `what`: asking again finds the request that waits."""
+    state: str = "waiting"
+    asked_by: str = Field(foreign_key="identity.id")
+    interests: list[str] = Field(sa_column=json())
+    asked_at: datetime = Field(sa_column=utc())
+    expires_at: datetime = Field(sa_column=utc())
+    settled_by: str | None = Field(default=None, foreign_key="identity.id")
+    settled_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    reason: str = ""
+
+
+class DataSetGrant(Row, table=True):
+    """That an identity, or whoever belongs to a team, may read a data set row by row until a time. No role brings that.
+
+    `data_set` is `probes/<model>` (recorded requests inside a model's packages) or `requests/<endpoint>` (its inference log).
+    """
+
+    __tablename__ = "data_set_grant"
+    __subject__: ClassVar[str] = "data_set_grant"
+    __table_args__ = (
+        sa.CheckConstraint("(identity_id IS NULL) <> (team_id IS NULL)", name="data_set_grant_holder"),
+        sa.Index("data_set_grant_set", "data_set", "until"),
+    )
+
+    id: str = Field(primary_key=True)
+    identity_id: str | None = Field(default=None, foreign_key="identity.id")
+    team_id: str | None = Field(default=None, foreign_key="team.id")
+    data_set: str
+    given_by: str
+    given_at: datetime = Field(sa_column=utc())
+    until: datetime = Field(sa_column=utc())

@@ -27,6 +27,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "policy.read": _EVERYONE,
     "version.register": _roles("contributor", "operator"),
     "card.write": _roles("contributor", "operator"),
+    "alias.set_champion": _roles("reviewer", "operator"),
     "registry.refresh": _roles("contributor", "reviewer", "operator", "admin"),
     "change.propose": _roles("contributor", "operator"),
     "change.edit": _roles("contributor", "operator"),
@@ -60,6 +61,11 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "identity.deactivate": _roles("admin"),
     "role.grant": _roles("admin"),
     "role.take_back": _roles("admin"),
+    "data_set.list": _roles("admin", "auditor"),
+    "data_set.grant": _roles("admin"),
+    "data_set.take_back": _roles("admin"),
+    "recorded.read": _EVERYONE,
+    "request.read": _roles("admin", "auditor"),
     "team.read": _EVERYONE,
     "team.create": _roles("admin"),
     "team.rename": _roles("admin"),
@@ -77,7 +83,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
 rules and therefore neither votes nor starts. The token actions are about other people's tokens: one's own need no role.
 """
 
-WHOLE = frozenset({"audit.verify", "token.list"})
+WHOLE = frozenset({"audit.verify", "token.list", "request.read", "data_set.list"})
 """Looks that cannot be narrowed: they need the role everywhere."""
 
 _SCOPE = re.compile(r"(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:[^\x00-\x1f\x7f]{1,256}|team:[a-z0-9][a-z0-9_-]{0,62})")
@@ -187,6 +193,12 @@ def refusal(name: str, action: str, environment: str | None, model: str | None) 
 def _words(action: str) -> str:
     noun, verb = action.split(".")
     return f"{verb.replace('_', ' ')} {'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def reaches(scope: str, environments: frozenset[str]) -> bool:
+    """Whether a scope may reach into one of these environments: a model and what a team owns may be served anywhere."""
+    kind, _, name = scope.partition(":")
+    return name in environments if kind == "environment" else bool(environments)
 
 
 def check_grant(role: str, scope: str) -> None:

@@ -56,13 +56,20 @@ def also(session: Session, table: type[Row]) -> tuple[Clause, ...]:
 def shows_endpoint(session: Session, sight: Sight, name: str) -> bool:
     """Whether an endpoint of this name is there for this sight."""
     table = _table("endpoint")
-    return _is_there(session, sa.select(table.c.id).where(table.c.name == name, _endpoint(table.c, sight)))
+    return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, _endpoint(table.c, sight)))
 
 
 def shows_model(session: Session, sight: Sight, name: str) -> bool:
     """Whether a model of this name is there for this sight."""
     table = _table("model")
-    return _is_there(session, sa.select(table.c.id).where(table.c.name == name, _model(table.c, sight)))
+    return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, _model(table.c, sight)))
+
+
+def shows_server(session: Session, sight: Sight, name: str, table: str = "server") -> bool:
+    """Whether a server (or a router) of this name is there for this sight."""
+    found = _table(table)
+    where = _server if table == "server" else _router
+    return sight.everything or _is_there(session, sa.select(found.c.id).where(found.c.name == name, where(found.c, sight)))
 
 
 def owned(kind: str, teams: frozenset[str] | None = None) -> sa.Select[Any]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlmodel import col, select
 
 from backend.access import teams
-from backend.access.service import require
+from backend.access.service import require, require_server
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -75,6 +75,9 @@ class Endpoints:
         _refuse_bad_model(model)
         with self._database.unit(actor) as tx:
             require(tx, actor, "endpoint.create", environment=environment, model=model)
+            require_server(tx, actor, server)
+            if router is not None:
+                require_server(tx, actor, router, "router")
             place = named(tx.session, Server, server, lock=True)
             before_it = named(tx.session, RouterRow, router) if router is not None else None
             row = Endpoint(

@@ -43,6 +43,9 @@ UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 
 OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/models"): ("model.read", "/models", None),
     ("GET", "/v1/models/{model}"): ("model.read", f"/models/{MODEL}", None),
+    ("POST", "/v1/models/{model}/champion"): (
+        "alias.set_champion", f"/models/{MODEL}/champion", {"environment": "production", "version": 1},
+    ),
     ("GET", "/v1/versions"): ("model.read", "/versions", None),
     ("GET", "/v1/models/{model}/versions"): ("model.read", f"/models/{MODEL}/versions", None),
     ("GET", "/v1/models/{model}/compare"): ("model.read", f"/models/{MODEL}/compare?version=1&version=2", None),
@@ -87,6 +90,28 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("PUT", "/v1/teams/{team}/members/{identity}"): ("team.add_member", "/teams/flights/members/ana", None),
     ("DELETE", "/v1/teams/{team}/members/{identity}"): ("team.remove_member", "/teams/flights/members/ana", None),
     ("POST", "/v1/teams/{team}/retire"): ("team.retire", "/teams/flights/retire", None),
+    ("GET", "/v1/grants"): ("policy.read", "/grants", None),
+    ("POST", "/v1/grants"): ("role.grant", "/grants", {"identity": "carla", "role": "viewer", "scope": "environment:dev"}),
+    ("POST", "/v1/grants/take-back"): (
+        "role.take_back", "/grants/take-back", {"identity": "carla", "role": "viewer", "scope": "environment:dev"},
+    ),
+    ("PUT", "/v1/policies/{environment}"): ("policy.set", "/policies/dev", {"schema": 1, "approvals_needed": 0}),
+    ("GET", "/v1/data-sets/grants"): ("data_set.list", "/data-sets/grants", None),
+    ("POST", "/v1/data-sets/grants"): (
+        "data_set.grant", "/data-sets/grants",
+        {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"},
+    ),
+    ("DELETE", "/v1/data-sets/grants/{grant}"): ("data_set.take_back", f"/data-sets/grants/dsg_{'0' * 26}", None),
+    ("GET", "/v1/models/{model}/versions/{number}/recorded"): (
+        "recorded.read", f"/models/{MODEL}/versions/1/recorded", None,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/requests"): (
+        "recorded.read", f"/endpoints/{ENDPOINT}/requests?start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z", None,
+    ),
+    ("GET", "/v1/requests"): ("request.read", "/requests", None),
+    ("GET", "/v1/requests/{request}"): ("request.read", f"/requests/ask_{'0' * 26}", None),
+    ("POST", "/v1/requests/{request}/confirm"): ("request.read", f"/requests/ask_{'0' * 26}/confirm", None),
+    ("POST", "/v1/requests/{request}/refuse"): ("request.read", f"/requests/ask_{'0' * 26}/refuse", WHY),
     ("GET", "/v1/audit/events"): ("audit.read", "/audit/events", None),
     ("GET", "/v1/audit/events/{row}"): ("audit.read", "/audit/events/1", None),
     ("POST", "/v1/audit/verify"): ("audit.verify", "/audit/verify", None),

@@ -47,8 +47,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     backend.teams.set_owner(otto, "endpoint", EU, "europe")
     for name, scope in (("stella", ENVIRONMENT), ("mona", ONE_MODEL), ("tess", OF_TEAM)):
         backend.identities.create(otto, name)
-        backend.identities.grant(otto, name, "auditor", scope)
-        backend.identities.grant(otto, name, "viewer", scope)
+        for role in ("auditor", "viewer"):
+            asked = backend.identities.grant(otto, name, role, scope)
+            if isinstance(asked, access.Request):
+                backend.identities.confirm_grant(backend.identities.act_as("nora"), asked.id)
     backend.identities.create(otto, "nobody")
     yield backend
     backend.close()
@@ -188,6 +190,6 @@ def test_a_query_past_the_filter_is_a_defect_and_not_an_answer(filled: Backend) 
 def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
     everybodys = {
         "environment", "policy_version", "freeze", "identity", "role_grant", "token", "token_use", "team", "team_member",
-        "mirror_state", "ledger_head", "work_item", "job_run", "heartbeat",
+        "request", "data_set_grant", "mirror_state", "ledger_head", "work_item", "job_run", "heartbeat",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
