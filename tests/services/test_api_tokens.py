@@ -245,7 +245,7 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
     assert with_token("change", "list").error == "bad-token"
     assert countersign("token", "create", "x", "--lifetime", "9999d", by="olga").error == "bad-lifetime"
     assert "service" in countersign.text("identity", "list", by="otto")
-    assert countersign("identity", "take-back", "ci", "contributor", "--scope", "model:flight-delay", by="otto").code == 0
+    assert countersign("identity", "take-back", "ci", "contributor", "--scope", "environment:dev", by="otto").code == 0
     assert countersign("identity", "deactivate", "ci", by="otto").code == 0
 
 
