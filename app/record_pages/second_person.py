@@ -17,7 +17,7 @@ from backend.access.requests import RequestLine
 
 def waiting(look: Reading, mine: identity.Rights) -> Sequence[RequestLine]:
     """What waits, for whoever may see it."""
-    return requests.lines(look.session, now=look.now) if mine.may("request.read") else ()
+    return requests.lines(look.session, now=look.now) if mine.may("request.list") else ()
 
 
 def card(lines: Sequence[RequestLine], mine: identity.Rights) -> None:

@@ -98,7 +98,7 @@ MATRIX: tuple[Line, ...] = (
     Line("identity.deactivate", "deactivate an identity", _ADMIN, "whole"),
     Line("role.grant", "give a role; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.take_back", "take a role back", _ADMIN, "whole"),
-    Line("request.read", "see what waits for a second person", _roles("admin", "auditor"), "whole"),
+    Line("request.list", "see what waits for a second person", _roles("admin", "auditor"), "whole"),
     Line("data_set.list", "see who may read which data set", _roles("admin", "auditor"), "whole"),
     Line("data_set.grant", "give a data set", _ADMIN, "whole"),
     Line("data_set.take_back", "take a data set back", _ADMIN, "whole"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access import queries, requests, rules, visible
@@ -62,8 +63,7 @@ def require_now(
     missing: NotFound | None = None,
 ) -> Identity:
     """The same where no unit of work is open, so that the time is passed in."""
-    identity = active_identity(session, actor)
-    held = queries.grants(session, actor.id)
+    identity, held = _standing(session, actor)
     owner = team or queries.owner_among(session, held, endpoint=endpoint, model=model)
     if rules.may(held, action, now=now, environment=environment, model=model, team=owner):
         return identity
@@ -77,8 +77,7 @@ def require_now(
 
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
     """The same for a look, which from here on shows only what the actor may see."""
-    identity = active_identity(session, actor)
-    held = queries.grants(session, actor.id)
+    identity, held = _standing(session, actor)
     if not rules.may_read(held, action, now=now):
         raise rules.refusal(identity.display_name or identity.name, action, None, None)
     visible.narrow(session, rules.sight(held, now=now))
@@ -98,9 +97,27 @@ def require_server(tx: Unit, actor: Actor, name: str, table: str = "server") -> 
         raise NotFound(table, name[:80])
 
 
+_STANDING = (
+    select(Identity, RoleGrant.role, RoleGrant.scope, RoleGrant.expires_at)
+    .outerjoin(RoleGrant, col(RoleGrant.identity_id) == Identity.id)
+    .where(col(Identity.id) == sa.bindparam("actor"))
+    .execution_options(populate_existing=True)
+)
+
+
+def _standing(session: Session, actor: Actor) -> tuple[Identity, tuple[rules.Grant, ...]]:
+    """An active identity and every grant of its, in one query: it stands before everything. Refusal as `active_identity`."""
+    rows = session.exec(_STANDING, params={"actor": actor.id}).all()
+    identity = _active(rows[0][0] if rows else None, actor)
+    return identity, tuple(rules.Grant(role, scope, until) for _, role, scope, until in rows if role is not None)
+
+
 def active_identity(session: Session, actor: Actor) -> Identity:
     """The actor's row. Refusal for one that is unknown or was deactivated since it signed in."""
-    identity = session.get(Identity, actor.id, populate_existing=True)
+    return _active(session.get(Identity, actor.id, populate_existing=True), actor)
+
+
+def _active(identity: Identity | None, actor: Actor) -> Identity:
     if identity is None:
         raise Refusal(f"{actor.name} is not known here.", "Sign in, or name an identity with `--as`.", code="unknown-identity")
     if not identity.active:

@@ -45,7 +45,7 @@ def list_requests(
     settled: Annotated[bool, Query(description="With what was settled or ran out, the newest first.")] = False,
 ) -> tuple[RequestView, ...]:
     """What waits for a second person, the oldest first."""
-    with asks.reading("request.read") as look:
+    with asks.reading("request.list") as look:
         found = requests.lines(look.session, now=look.now, all_of_them=settled)
     return tuple(map(RequestView.model_validate, found))
 
@@ -77,5 +77,5 @@ def refuse_request(asks: Asks, request: RequestId, sent: Refusing) -> RequestVie
 
 
 def _view(asks: Asks, request: str) -> RequestView:
-    with asks.reading("request.read") as look:
+    with asks.reading("request.list") as look:
         return RequestView.model_validate(requests.line(look.session, request, now=look.now))

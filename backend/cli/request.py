@@ -24,7 +24,7 @@ def request() -> None:
 @guarded
 def list_requests(opened: Session, all_of_them: bool, as_json: bool) -> None:
     """List what waits, the oldest first."""
-    with opened.reading("request.read") as look:
+    with opened.reading("request.list") as look:
         found = requests.lines(look.session, now=look.now, all_of_them=all_of_them)
     rows = [(one.id, one.state, one.asked_by_name, one.expires_at, one.says) for one in found]
     emit(as_json, {"requests": found}, table(("request", "state", "asked by", "until", "for"), rows))
@@ -75,5 +75,5 @@ def refuse(opened: Session, request_id: str, reason: str, as_json: bool) -> None
 
 
 def _line(opened: Session, request_id: str) -> RequestLine:
-    with opened.reading("request.read") as look:
+    with opened.reading("request.list") as look:
         return requests.line(look.session, request_id, now=look.now)

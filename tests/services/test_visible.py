@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlmodel import Session, select
+from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import visible
+from backend.access.rules import ROLES
 from backend.access.service import require_to_read, see_as
+from backend.api import app as api
 from backend.audit import queries as audit
 from backend.bootstrap import Backend
 from backend.changes import course
@@ -193,3 +197,86 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "request", "data_set_grant", "mirror_state", "ledger_head", "work_item", "job_run", "heartbeat",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
+
+
+# -- through the API
+
+
+@pytest.fixture(scope="module")
+def client(filled: Backend) -> TestClient:
+    return TestClient(api.build(lambda: filled), raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def token(filled: Backend) -> str:
+    """Of somebody who holds every role on one model, and none anywhere else."""
+    otto, nora = filled.identities.act_as("otto"), filled.identities.act_as("nora")
+    actor = filled.identities.create(otto, "everything on churn")
+    for role in ROLES:
+        asked = filled.identities.grant(otto, "everything on churn", role, ONE_MODEL)
+        filled.identities.confirm_grant(nora, asked.id)
+    return filled.tokens.create(actor, "tests").text
+
+
+NUL = "sha256:" + "0" * 64
+BODIES: dict[str, Any] = {
+    "/v1/changes": {"endpoint": "{endpoint}", "version": 1, "title": "x", "reason": "x"},
+    "/v1/changes/preview": {"endpoint": "{endpoint}", "version": 1},
+    "/v1/changes/{change}/votes": {"verdict": "approve", "plan_digest": NUL, "base_digest": NUL},
+    "/v1/changes/{change}/comments": {"text": "x"},
+    "/v1/changes/{change}": {"title": "x"},
+    "/v1/models/{model}/champion": {"environment": "production", "version": 1},
+    "/v1/teams/owner": {"kind": "endpoint", "name": "{endpoint}", "team": None},
+}
+QUERIES = {
+    "/v1/models/{model}/compare": "?version=1&version=2",
+    "/v1/endpoints/{endpoint}/at": "?moment=2026-03-01T00:00:00Z",
+    "/v1/endpoints/{endpoint}/requests": "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z",
+}
+PLACES = ("{endpoint}", "{change}", "{model}", "{server}")
+
+
+def test_every_address_of_the_api_with_a_foreign_name_answers_as_one_with_a_name_of_nothing(
+    filled: Backend, client: TestClient, token: str
+) -> None:
+    with filled.database.read() as session:
+        change = session.exec(select(Change).join(Endpoint).where(Endpoint.name == EU)).first()
+    assert change is not None
+    foreign = {"{endpoint}": EU, "{model}": FLIGHTS, "{server}": SERVERS[0]}
+    missing = {"{endpoint}": "nothing-there", "{model}": "nothing-there", "{server}": "nothing-there"}
+    walked = set()
+    for path, each in client.app.openapi()["paths"].items():  # type: ignore[attr-defined]  # an ASGI application to the client
+        if not any(place in path or place in str(BODIES.get(path)) for place in PLACES):
+            continue
+        for ref, other in ((str(change.number), "999999"), (change.id, f"chg_{'0' * 26}")):
+            for method in each:
+                told = _asked(client, token, method, path, {**foreign, "{change}": ref})
+                assert told == _asked(client, token, method, path, {**missing, "{change}": other}), (method, path)
+                assert told[0] in (403, 404), (method, path, told)
+                walked.add((method, path))
+    assert len(walked) > 25
+
+
+def _asked(client: TestClient, token: str, method: str, path: str, names: dict[str, str]) -> tuple[int, str]:
+    sent, address = json.dumps(BODIES.get(path, {"reason": "x"})), path
+    for place, name in names.items():
+        sent, address = sent.replace(place, name), address.replace(place, name)
+    address = address.replace("{number}", "1") + QUERIES.get(path, "")
+    answer = client.request(method, address, content=sent, headers={"authorization": f"Bearer {token}"})
+    said = answer.text
+    for name in sorted(names.values(), key=len, reverse=True):
+        said = said.replace(name, "*")
+    return answer.status_code, said
+
+
+def test_lists_of_the_api_show_the_one_model(client: TestClient, token: str) -> None:
+    def listed(path: str) -> list[Any]:
+        content = client.get(f"/v1/{path}", headers={"authorization": f"Bearer {token}"}).json()
+        return list(content["items"] if isinstance(content, dict) else content)
+
+    assert {one["name"] for one in listed("models")} == {CHURN}
+    assert {one["model"] for one in listed("versions")} == {CHURN}
+    assert {one["model"] for one in listed("endpoints")} == {CHURN}
+    assert {one["model"] for one in listed("changes?limit=200")} == {CHURN}
+    assert len(listed("servers")) == 1
+    assert {one["subject_kind"] for one in listed("audit/events?limit=500")} >= {"endpoint", "change", "version"}
