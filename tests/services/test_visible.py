@@ -249,7 +249,7 @@ def test_every_address_of_the_api_with_a_foreign_name_answers_as_one_with_a_name
         if not any(place in path or place in str(BODIES.get(path)) for place in PLACES):
             continue
         for ref, other in ((str(change.number), "999999"), (change.id, f"chg_{'0' * 26}")):
-            for method in each:
+            for method in each.keys() - ({"get"} if "{" not in path else set()):
                 told = _asked(client, token, method, path, {**foreign, "{change}": ref})
                 assert told == _asked(client, token, method, path, {**missing, "{change}": other}), (method, path)
                 assert told[0] in (403, 404), (method, path, told)
@@ -262,7 +262,8 @@ def _asked(client: TestClient, token: str, method: str, path: str, names: dict[s
     for place, name in names.items():
         sent, address = sent.replace(place, name), address.replace(place, name)
     address = address.replace("{number}", "1") + QUERIES.get(path, "")
-    answer = client.request(method, address, content=sent, headers={"authorization": f"Bearer {token}"})
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    answer = client.request(method, address, content=sent, headers=headers)
     said = answer.text
     for name in sorted(names.values(), key=len, reverse=True):
         said = said.replace(name, "*")
