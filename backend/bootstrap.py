@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session, col, select
 
 from backend import migrate
+from backend.access import requests
 from backend.access.data_sets import DataSets
 from backend.access.service import Identities
 from backend.access.teams import Teams
@@ -85,6 +87,28 @@ class Backend:
     evidence: EvidenceRunner
     inference_log: InferenceLog
 
+    def confirm_request(self, actor: Actor, request_id: str, reason: str = "") -> None:
+        """Does what somebody else asked for; see `access.requests`."""
+        done: dict[str, Callable[[Actor, str, str], object]] = {
+            "role.grant": self.identities.confirm_grant,
+            "policy.set": self.policies.confirm_policy,
+            "owner.set": self.teams.confirm_owner,
+        }
+        done[self._kind_of(request_id)](actor, request_id, reason)
+
+    def refuse_request(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        done: dict[str, Callable[[Actor, str, str], object]] = {
+            "role.grant": self.identities.refuse_grant,
+            "policy.set": self.policies.refuse_policy,
+            "owner.set": self.teams.refuse_owner,
+        }
+        done[self._kind_of(request_id)](actor, request_id, reason)
+
+    def _kind_of(self, request_id: str) -> str:
+        with self.database.read() as session:
+            return requests.line(session, request_id, now=self.database.now(session)).kind
+
     def close(self) -> None:
         """Writes what is buffered, and returns every connection."""
         self.inference_log.close()
@@ -110,7 +134,7 @@ def build(settings: Settings) -> Backend:
         packages=packages,
         identities=Identities(database, settings, policy.protected),
         tokens=Tokens(database, settings),
-        teams=Teams(database, _exists),
+        teams=Teams(database, _exists, policy.protected),
         data_sets=DataSets(database),
         recorded=Recorded(database, packages, log),
         policies=Policies(database),

@@ -7,7 +7,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.endpoint_pages import places
 from app.kit import components
-from app.record_pages import people, policies, second_person
+from app.record_pages import grants, people, policies, second_person
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
 
@@ -18,7 +18,7 @@ with wiring.reading() as look:
     everybody = people.everybody(look)
     freezes = policies.frozen(queries.freezes(look.session), people.names(everybody), look.now)
     mine = identity.rights(look)
-    waiting = second_person.waiting(look, mine)
+    waiting, held = second_person.waiting(look, mine), grants.held(look, mine)
     names = [one.name for one in environments]
     chosen = st.query_params.get("environment", names[-1])
     versions = queries.versions(look.session, chosen if chosen in names else names[-1])
@@ -52,6 +52,7 @@ with who:
     with main:
         places.roles_matrix()
         second_person.card(waiting, mine)
+        grants.cards(held)
     with side:
         people.card(everybody)
         places.roles_words()

@@ -32,6 +32,8 @@ _PAST = {
     "deactivate": "deactivated", "set_policy": "set the policy of", "approve": "approved", "reject": "rejected",
     "propose": "proposed", "edit": "edited", "withdraw": "withdrew", "comment": "commented on", "start": "started",
     "revoke": "revoked", "roll_back": "rolled back", "pause": "paused", "resume": "resumed", "abort": "aborted",
+    "ask": "asked for", "confirm": "confirmed", "refuse": "refused", "rename": "renamed", "retire": "retired",
+    "add_member": "added somebody to", "remove_member": "removed somebody from", "bootstrap": "began with",
     "let_on": "let on", "sign_off": "signed off", "register": "registered", "admit": "admitted", "observe": "observed",
 }  # fmt: skip
 _EXPORTED = ("row", "time", "identity", "name", "action", "subject_kind", "subject_id", "before", "after", "hash")

@@ -53,7 +53,9 @@ def _ask_confirm(one: RequestLine) -> None:
         hint="Why is this right?",
         icon="how_to_reg",
     )
-    dialogs.ask("Confirm a request", lambda: wanted, lambda reason: _confirm(one, reason))
+    dialogs.ask(
+        "Confirm a request", lambda: wanted, lambda reason: wiring.backend().confirm_request(identity.current(), one.id, reason)
+    )
 
 
 def _ask_refuse(one: RequestLine, *, own: bool) -> None:
@@ -64,17 +66,6 @@ def _ask_refuse(one: RequestLine, *, own: bool) -> None:
         hint="Why not?",
         icon="block",
     )
-    dialogs.ask("Refuse a request", lambda: wanted, lambda reason: _refuse(one, reason))
-
-
-def _confirm(one: RequestLine, reason: str) -> object:
-    backend, actor = wiring.backend(), identity.current()
-    if one.kind == "role.grant":
-        return backend.identities.confirm_grant(actor, one.id, reason)
-    return backend.policies.confirm_policy(actor, one.id, reason)
-
-
-def _refuse(one: RequestLine, reason: str) -> None:
-    backend, actor = wiring.backend(), identity.current()
-    refuse = backend.identities.refuse_grant if one.kind == "role.grant" else backend.policies.refuse_policy
-    refuse(actor, one.id, reason)
+    dialogs.ask(
+        "Refuse a request", lambda: wanted, lambda reason: wiring.backend().refuse_request(identity.current(), one.id, reason)
+    )

@@ -18,7 +18,7 @@ from backend.core.canonical import digest
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
-Kind = Literal["role.grant", "policy.set"]
+Kind = Literal["role.grant", "policy.set", "owner.set"]
 GOOD_FOR = timedelta(days=7)
 MAX_REASON = 2_000
 
@@ -150,6 +150,10 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
     """What is asked for, in a sentence."""
     if row.kind == "policy.set":
         return f"Weaken the policy of {row.what['environment']}: {' '.join(row.what['weaker'])}"
+    if row.kind == "owner.set":
+        team = row.what["team_id"]
+        whom = shown[f"team:{team}"].replace("team:", "the team ") if team else "no team"
+        return f"Give the {row.what['kind']} {row.what['name']} to {whom}; roles in the scopes of teams reach what they own."
     scope = shown.get(row.what["scope"], row.what["scope"])
     where = "everywhere" if scope == "*" else f"in {scope}"
     until = f" until {row.what['expires_at']}" if row.what["expires_at"] else ""

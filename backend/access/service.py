@@ -112,6 +112,12 @@ def _standing(session: Session, actor: Actor) -> tuple[Identity, tuple[rules.Gra
     return identity, tuple(rules.Grant(role, scope, until) for _, role, scope, until in rows if role is not None)
 
 
+def sees_endpoint(tx: Unit, actor: Actor, name: str) -> bool:
+    """Whether a refusal may name this endpoint to the actor."""
+    sight = rules.sight(queries.grants(tx.session, actor.id), now=tx.now)
+    return visible.shows_endpoint(tx.session, sight, name)
+
+
 def active_identity(session: Session, actor: Actor) -> Identity:
     """The actor's row. Refusal for one that is unknown or was deactivated since it signed in."""
     return _active(session.get(Identity, actor.id, populate_existing=True), actor)

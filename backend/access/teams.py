@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 
 from sqlmodel import Session, col, select
 
-from backend.access import queries
-from backend.access.rows import Identity, Ownership, RoleGrant, Team, TeamMember
-from backend.access.service import named_identity, named_team, require
+from backend.access import queries, requests
+from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team, TeamMember
+from backend.access.service import Protected, named_identity, named_team, require
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -46,11 +46,13 @@ class Teams:
     Args:
         database: where they are kept.
         exists: asked before something is given to a team.
+        protected: environments in which it takes two to widen what somebody may do; see `service.Identities`.
     """
 
-    def __init__(self, database: Database, exists: Exists) -> None:
+    def __init__(self, database: Database, exists: Exists, protected: Protected = lambda _: frozenset()) -> None:
         self._database = database
         self._exists = exists
+        self._protected = protected
 
     def create(self, actor: Actor, name: str, title: str = "") -> Team:
         """A new team without members. Refusal codes: bad-name, name-taken."""
@@ -106,10 +108,12 @@ class Teams:
             tx.session.delete(member)
             tx.record("team.remove_member", row, before={"identity_id": whose.id})
 
-    def set_owner(self, actor: Actor, kind: str, name: str, team: str | None) -> None:
+    def set_owner(self, actor: Actor, kind: str, name: str, team: str | None) -> Request | None:
         """Gives a model or an endpoint to a team, or to none. Saying it again changes nothing.
 
-        Nobody gives a team something in which he, or a service of his, holds a role there: he would give it to himself.
+        Where some changes need approvals and somebody holds a role in the scope of a team, that moves who may do what, and
+        becomes a request, which a second admin has to confirm. Nobody gives to a team in whose scope he, or a service of his,
+        holds a role: he would give it to himself.
         """
         if kind not in get_args(Kind):
             raise Refusal(f"{kind[:40]!r} cannot be owned.", "Name a model or an endpoint.", code="bad-kind")
@@ -120,7 +124,30 @@ class Teams:
             to = named_team(tx.session, team) if team is not None else None
             if to is not None:
                 _refuse_own(tx, actor, to)
+            if not _is_owner(tx, kind, name, to) and self._protected(tx.session) and _is_any_granted(tx):
+                return requests.ask(tx, "owner.set", {"kind": kind, "name": name, "team_id": to.id if to is not None else None})
             _give(tx, kind, name, to)
+            return None
+
+    def confirm_owner(self, actor: Actor, request_id: str, reason: str = "") -> None:
+        """Does what another admin asked for. Refusal codes: own-request, own-identity, settled, expired, stale-request."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "owner.set")
+            row = requests.waiting(tx, request_id, "owner.set")
+            to = tx.get(Team, row.what["team_id"]) if row.what["team_id"] is not None else None
+            if to is not None:
+                _refuse_own(tx, actor, to)
+            requests.confirm(tx, row, "owner.set", reason)
+            gone = not self._exists(tx.session, row.what["kind"], row.what["name"])
+            if gone or (to is not None and to.retired_at is not None):
+                raise Refusal("What was asked for is not there any more.", "Refuse this request.", code="stale-request")
+            _give(tx, row.what["kind"], row.what["name"], to, request_id=row.id)
+
+    def refuse_owner(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "owner.set")
+            requests.refuse(tx, requests.waiting(tx, request_id, "owner.set"), reason)
 
 
 def disown(tx: Unit, kind: Kind, name: str) -> None:
@@ -171,7 +198,18 @@ def _allowed(tx: Unit, actor: Actor, name: str, action: str) -> Team:
     return row or named_team(tx.session, name)
 
 
-def _give(tx: Unit, kind: str, name: str, team: Team | None) -> None:
+def _is_owner(tx: Unit, kind: str, name: str, team: Team | None) -> bool:
+    row = tx.session.get(Ownership, f"{kind}/{name}")
+    return (row.team_id if row is not None else None) == (team.id if team is not None else None)
+
+
+def _is_any_granted(tx: Unit) -> bool:
+    """Whether owning decides anything yet: an endpoint that loses its owner falls to its model's, so that any team counts."""
+    query = select(RoleGrant.id).where(col(RoleGrant.scope).startswith("team:"))
+    return tx.session.exec(query.limit(1)).first() is not None
+
+
+def _give(tx: Unit, kind: str, name: str, team: Team | None, *, request_id: str | None = None) -> None:
     row = tx.session.get(Ownership, f"{kind}/{name}", with_for_update=True)
     before = {"team_id": row.team_id} if row is not None else None
     if (team.id if team is not None else None) == (row.team_id if row is not None else None):
@@ -182,7 +220,9 @@ def _give(tx: Unit, kind: str, name: str, team: Team | None) -> None:
         row.team_id, row.set_by, row.set_at = team.id, tx.actor.id, tx.now
     elif row is not None:
         tx.session.delete(row)
-    tx.record("owner.set", ("ownership", f"{kind}/{name}"), before=before, after={"team_id": team.id} if team else None)
+    after = {"team_id": team.id} if team is not None else None
+    asked = {"request_id": request_id} if request_id is not None else {}
+    tx.record("owner.set", ("ownership", f"{kind}/{name}"), before=before, after={**after, **asked} if after else asked or None)
 
 
 def _refuse_own(tx: Unit, actor: Actor, team: Team) -> None:

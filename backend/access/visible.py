@@ -45,6 +45,11 @@ def clause(table: type[Row], sight: Sight) -> Clause | None:
     return _THROUGH[through](_Attributes(table), sight) if through else None
 
 
+def is_narrow(session: Session) -> bool:
+    """Whether this look shows a part only, so that no number of all must be told."""
+    return _SIGHT in session.info
+
+
 def also(session: Session, table: type[Row]) -> tuple[Clause, ...]:
     """What a query of plain columns, which no criteria reach, has to ask for besides; nothing where everything is seen."""
     sight: Sight | None = session.info.get(_SIGHT)
@@ -89,7 +94,7 @@ def _filter(state: ORMExecuteState, sight: Sight) -> None:
     if not state.is_orm_statement:
         _refuse_past_the_orm(state.statement)
         return
-    state.statement = state.statement.options(*_criteria(sight))
+    state.statement = state.statement.options(*_criteria(sight, tables()))
 
 
 def _refuse_past_the_orm(statement: Any) -> None:
@@ -101,8 +106,9 @@ def _refuse_past_the_orm(statement: Any) -> None:
 
 
 @lru_cache(maxsize=256)
-def _criteria(sight: Sight) -> tuple[Any, ...]:
-    found = ((table, clause(table, sight)) for table in tables())
+def _criteria(sight: Sight, every: tuple[type[Row], ...]) -> tuple[Any, ...]:
+    """For every table that was imported by now."""
+    found = ((table, clause(table, sight)) for table in every)
     return tuple(with_loader_criteria(table, where, include_aliases=True) for table, where in found if where is not None)
 
 
@@ -200,12 +206,6 @@ def _router(columns: Any, sight: Sight) -> Clause:
     return found
 
 
-def _package(columns: Any, sight: Sight) -> Clause:
-    """A package is seen by whoever sees a version that it was made of."""
-    found: Clause = columns.artifact_digest.in_(_ids("version", _of_model, sight, "artifact_digest"))
-    return found
-
-
 def _ledger(columns: Any, sight: Sight) -> Clause:
     """Rows about what is seen, whatever table that is in, and about what belongs to nobody."""
     about = {str(one.__subject__): _subjects(one, sight) for one in tables() if _is_subject(one)}
@@ -233,7 +233,6 @@ _THROUGH: Mapping[str, Callable[[Any, Sight], Clause]] = {
     "model": _model,
     "server": _server,
     "router": _router,
-    "package": _package,
     "ledger": _ledger,
     "ownership": _ownership,
     "endpoint_id": _of_endpoint,

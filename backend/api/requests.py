@@ -59,20 +59,16 @@ def show_request(asks: Asks, request: RequestId) -> RequestView:
 @router.post("/{request}/confirm")
 def confirm_request(asks: Asks, request: RequestId) -> RequestView:
     """Confirms what somebody else asked for; it is done at once."""
-    if _view(asks, request).kind == "role.grant":
-        asks.backend.identities.confirm_grant(asks.actor, request)
-    else:
-        asks.backend.policies.confirm_policy(asks.actor, request)
+    _view(asks, request)
+    asks.backend.confirm_request(asks.actor, request)
     return _view(asks, request)
 
 
 @router.post("/{request}/refuse")
 def refuse_request(asks: Asks, request: RequestId, sent: Refusing) -> RequestView:
     """Refuses it, or takes back what one asked for."""
-    if _view(asks, request).kind == "role.grant":
-        asks.backend.identities.refuse_grant(asks.actor, request, sent.reason)
-    else:
-        asks.backend.policies.refuse_policy(asks.actor, request, sent.reason)
+    _view(asks, request)
+    asks.backend.refuse_request(asks.actor, request, sent.reason)
     return _view(asks, request)
 
 

@@ -66,11 +66,18 @@ def create_team(asks: Asks, sent: NewTeam) -> TeamView:
     return _view(asks, sent.name)
 
 
+class Owned(Shown):
+    """What came of it."""
+
+    done: bool
+    request: str | None = Field(description="The request that a second person has to confirm before it is done.")
+
+
 @router.post("/owner")
-def set_owner(asks: Asks, sent: Owning) -> Owning:
-    """Gives a model or an endpoint to a team, or to none. Saying it again changes nothing."""
-    asks.backend.teams.set_owner(asks.actor, sent.kind, sent.name, sent.team)
-    return sent
+def set_owner(asks: Asks, sent: Owning) -> Owned:
+    """Gives a model or an endpoint to a team, or to none. Where that moves who may do what, it takes two admins."""
+    made = asks.backend.teams.set_owner(asks.actor, sent.kind, sent.name, sent.team)
+    return Owned(done=made is None, request=made.id if made is not None else None)
 
 
 @router.get("/{team}")

@@ -50,11 +50,8 @@ def show(opened: Session, request_id: str, as_json: bool) -> None:
 @guarded
 def confirm(opened: Session, request_id: str, as_json: bool) -> None:
     """Confirm what another admin asked for; it is done at once."""
-    found = _line(opened, request_id)
-    if found.kind == "role.grant":
-        opened.backend.identities.confirm_grant(opened.actor, request_id)
-    else:
-        opened.backend.policies.confirm_policy(opened.actor, request_id)
+    opened.permit("request.list")
+    opened.backend.confirm_request(opened.actor, request_id)
     emit(as_json, {"confirmed": request_id}, ["Confirmed, and done."])
 
 
@@ -66,11 +63,8 @@ def confirm(opened: Session, request_id: str, as_json: bool) -> None:
 @guarded
 def refuse(opened: Session, request_id: str, reason: str, as_json: bool) -> None:
     """Refuse what was asked for, or take back what you asked for."""
-    found = _line(opened, request_id)
-    if found.kind == "role.grant":
-        opened.backend.identities.refuse_grant(opened.actor, request_id, reason)
-    else:
-        opened.backend.policies.refuse_policy(opened.actor, request_id, reason)
+    opened.permit("request.list")
+    opened.backend.refuse_request(opened.actor, request_id, reason)
     emit(as_json, {"refused": request_id}, ["Refused."])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from backend.access import teams
-from backend.cli.output import emit, facts, guarded, json_option, table
+from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
 
 _NAME = click.argument("name")
@@ -114,8 +114,9 @@ def remove(opened: Session, name: str, identity: str, as_json: bool) -> None:
 @guarded
 def own(opened: Session, name: str, model: str | None, endpoint: str | None, as_json: bool) -> None:
     """Give a model or an endpoint to a team."""
-    _set(opened, name, model, endpoint)
-    emit(as_json, {"owner": {"team": name, "model": model, "endpoint": endpoint}}, [f"{name} owns {model or endpoint} now."])
+    request = _set(opened, name, model, endpoint)
+    told = {"team": name, "model": model, "endpoint": endpoint}
+    emit(as_json, {"owner": told, "request": request}, [request or f"{name} owns {model or endpoint} now."])
 
 
 @team.command()
@@ -126,12 +127,17 @@ def own(opened: Session, name: str, model: str | None, endpoint: str | None, as_
 @guarded
 def disown(opened: Session, model: str | None, endpoint: str | None, as_json: bool) -> None:
     """Leave a model or an endpoint without an owner of its own."""
-    _set(opened, None, model, endpoint)
-    emit(as_json, {"owner": {"team": None, "model": model, "endpoint": endpoint}}, [f"No team owns {model or endpoint} now."])
+    request = _set(opened, None, model, endpoint)
+    told = {"team": None, "model": model, "endpoint": endpoint}
+    emit(as_json, {"owner": told, "request": request}, [request or f"No team owns {model or endpoint} now."])
 
 
-def _set(opened: Session, team: str | None, model: str | None, endpoint: str | None) -> None:
+def _set(opened: Session, team: str | None, model: str | None, endpoint: str | None) -> str | None:
+    """The request that a second admin has to confirm first, if one has to."""
     if (model is None) == (endpoint is None):
         raise click.UsageError("Name a model or an endpoint.")
     kind, name = ("model", model) if model is not None else ("endpoint", endpoint)
-    opened.backend.teams.set_owner(opened.actor, kind, str(name), team)
+    made = opened.backend.teams.set_owner(opened.actor, kind, str(name), team)
+    if made is not None:
+        note("Somebody holds a role in the scope of a team, so that a second admin has to confirm this request:")
+    return made.id if made is not None else None

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlmodel import col, select
 
 from backend.access import teams
-from backend.access.service import require, require_server
+from backend.access.service import require, require_server, sees_endpoint
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -186,8 +186,9 @@ def _refuse_overlap(tx: Unit, row: Endpoint, server: Server) -> None:
     others = tx.session.exec(select(Endpoint).where(Endpoint.server_id == server.id, Endpoint.id != row.id)).all()
     for other in others:
         if is_own_name(other.served_name, row.served_name) or is_own_name(row.served_name, other.served_name):
+            whose = other.name if sees_endpoint(tx, tx.actor, other.name) else "Another endpoint"
             raise Refusal(
-                f"{other.name} is served as {other.served_name} on {server.name} already.",
+                f"{whose} is served as {other.served_name} on {server.name} already.",
                 "Give this endpoint a served name of its own.",
                 code="served-name-taken",
             )

@@ -109,7 +109,6 @@ class Package(Row, table=True):
     """A package in the store: known by its digest, which is its id."""
 
     __tablename__ = "package"
-    __seen_through__: ClassVar[str] = "package"
     __subject__: ClassVar[str] = "package"
 
     id: str = Field(primary_key=True)

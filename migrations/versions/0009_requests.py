@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("settled_by", sa.String(), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("reason", sa.String(), nullable=False),
-        sa.CheckConstraint("kind IN ('role.grant', 'policy.set')", name="request_kind"),
+        sa.CheckConstraint("kind IN ('role.grant', 'policy.set', 'owner.set')", name="request_kind"),
         sa.CheckConstraint("state IN ('waiting', 'confirmed', 'refused')", name="request_state"),
         sa.ForeignKeyConstraint(["asked_by"], ["identity.id"]),
         sa.ForeignKeyConstraint(["settled_by"], ["identity.id"]),

@@ -75,6 +75,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "teams.add_member": ("team.add_member", lambda b, a, at: b.teams.add_member(a, "europe", "ana")),
     "teams.remove_member": ("team.remove_member", lambda b, a, at: b.teams.remove_member(a, "europe", "ana")),
     "teams.set_owner": ("owner.set", lambda b, a, at: b.teams.set_owner(a, "model", at.model, None)),
+    "teams.confirm_owner": ("owner.set", lambda b, a, at: b.teams.confirm_owner(a, "ask_x")),
+    "teams.refuse_owner": ("owner.set", lambda b, a, at: b.teams.refuse_owner(a, "ask_x", "x")),
     "data_sets.grant": ("data_set.grant", lambda b, a, at: b.data_sets.grant(a, "probes/x", until=_SOON, identity="ana")),
     "data_sets.take_back": ("data_set.take_back", lambda b, a, at: b.data_sets.take_back(a, "dsg_x")),
     "recorded.probes": ("recorded.read", lambda b, a, at: b.recorded.probes(a, at.model, 1)),

@@ -9,9 +9,10 @@ import pytest
 from sqlmodel import select
 
 from backend.access import requests
-from backend.access.queries import grants
+from backend.access.queries import grants, owner
 from backend.access.rows import Request, RoleGrant
 from backend.access.service import Identities
+from backend.access.teams import Teams
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -179,3 +180,26 @@ def test_the_first_admins_are_made_by_whoever_holds_the_machine_and_the_ledger_s
     _refused("bootstrapped", identities.bootstrap, "third")
     assert _actions(database).count("identity.bootstrap") == 2
     assert "role.grant" not in _actions(database)
+
+
+def test_another_owner_takes_two_once_somebody_holds_a_role_in_the_scope_of_a_team(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    teams = Teams(database, lambda *_: True, policy.protected)
+    teams.create(otto, "flights")
+    assert teams.set_owner(otto, "model", "m", "flights") is None, "nobody's role reaches what a team owns yet"
+    given = identities.grant(otto, "ana", "reviewer", "team:flights")
+    identities.confirm_grant(nora, given.id)
+    assert teams.set_owner(otto, "model", "m", "flights") is None, "it is so already"
+    asked = teams.set_owner(otto, "endpoint", "e", "flights")
+    assert asked is not None
+    with database.read() as session:
+        assert owner(session, endpoint="e") is None
+        assert "the endpoint e to the team flights" in requests.line(session, asked.id, now=database.now()).says
+    _refused("own-request", teams.confirm_owner, otto, asked.id)
+    teams.confirm_owner(nora, asked.id)
+    with database.read() as session:
+        assert owner(session, endpoint="e") is not None
+    away = teams.set_owner(otto, "endpoint", "e", None)
+    assert away is not None
+    teams.refuse_owner(nora, away.id, "It stays theirs")
