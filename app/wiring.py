@@ -76,15 +76,18 @@ class Reading:
 
 
 @contextmanager
-def reading() -> Iterator[Reading]:
+def reading(actor: Actor | None = None) -> Iterator[Reading]:
     """A look for one page or one fragment, which shows what whoever acts in this session may see.
 
     Take out values, not rows that would load more later.
+
+    Args:
+        actor: for a file that is made when somebody fetches it, outside every session: for whom.
     """
     database = backend().database
     with database.read() as session:
         now = database.now(session)
-        see_as(session, st.session_state.get(_SEES), now=now)
+        see_as(session, actor if actor is not None else st.session_state.get(_SEES), now=now)
         yield Reading(session, now)
 
 

@@ -155,7 +155,7 @@ def exporter(actor: Actor, asked: Asked) -> Callable[[], bytes]:
     """What makes the file when the button is clicked: it asks then whether this actor may, and reads one snapshot."""
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
             require_to_read(look.session, actor, "model.read", now=look.now)
             return export.to_csv(_EXPORTED, _everything(look, asked))
 

@@ -173,7 +173,7 @@ def exporter(actor: Actor, wanted: Wanted) -> Callable[[], bytes]:
     """What makes the file when the button is clicked: it asks then whether this actor may, and reads one snapshot."""
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
             require_to_read(look.session, actor, "audit.export", now=look.now)
             found = list(everything(look.session, wanted))
             return as_csv(found, names_of(look.session, found, look.now))
