@@ -7,12 +7,21 @@ import re
 import pytest
 from sqlmodel import select
 
+from app import reach, wiring
+from app.change_pages import approvals
+from app.endpoint_pages import fleet
+from app.identity import Rights
+from app.model_pages import catalog, versions
+from backend.access import queries
 from backend.access.rows import Request
 from backend.bootstrap import Backend
+from backend.changes import queries as changes
 from backend.changes.rows import Change
+from backend.core.errors import NotFound
+from backend.delivery.fleet import Filters
 from backend.delivery.rows import Endpoint
 from tests.installations import CHURN, CHURNING, EU, FLIGHTS, PRODUCTION, SERVERS, TAXI
-from tests.pages.conftest import Open, raw, words
+from tests.pages.conftest import Open, offered, raw, words
 
 FOREIGN_WORDS = (FLIGHTS, TAXI, EU, PRODUCTION)
 
@@ -73,3 +82,50 @@ def _said(full_page: Open, file: str, key: str, value: str) -> str:
     assert not test.exception
     said = raw(test).replace("\\", "").replace(value, "*")
     return re.sub(r"\b[0-9a-f]{6,}\b|\d+ s ago|\d\d:\d\d(:\d\d)?", "", said)
+
+
+def test_exported_files_hold_the_one_model_wherever_they_are_made(narrow: Backend) -> None:
+    """A file is made outside every session, for whoever asked for it."""
+    ana = narrow.identities.act_as("ana")
+    made = {
+        "models": catalog.exporter(ana, catalog.Asked()),
+        "changes": approvals.exporter(ana, changes.Filters()),
+        "endpoints": fleet.exporter(ana, Filters()),
+    }
+    for name, make in made.items():
+        said = make().decode("utf-8-sig")
+        assert said.count("\r\n") > 1, (name, said)
+        assert not [one for one in FOREIGN_WORDS if one in said], (name, said)
+    with pytest.raises(NotFound):
+        versions.exporter(ana, FLIGHTS)()
+
+
+def test_a_role_on_a_model_is_offered_there_what_it_allows(narrow: Backend, full_page: Open) -> None:
+    said = words(full_page("endpoint", "ana", endpoint=CHURNING))
+    assert "You may not" not in said
+    assert offered(full_page("models", "ana"), "Register")
+    assert offered(full_page("approvals", "ana"), "Propose a change")
+    with wiring.reading(narrow.identities.act_as("ana")) as look:
+        mine = Rights(queries.grants(look.session, narrow.identities.act_as("ana").id), look.now)
+        here = reach.at(look, mine, environment="production", model=CHURN, endpoint=CHURNING)
+        there = reach.at(look, mine, environment="production", model=FLIGHTS, endpoint=EU)
+    assert here.may("endpoint.repair")
+    assert not there.may("endpoint.repair")
+    assert not mine.may("endpoint.repair")
+
+
+def test_admin_shows_grants_teams_and_what_waits_for_a_second_person(narrow: Backend, full_page: Open) -> None:
+    otto, nora = narrow.identities.act_as("otto"), narrow.identities.act_as("nora")
+    narrow.teams.create(otto, "flights", "Flight *delays*")
+    asked = narrow.identities.grant(otto, "carla", "operator", "team:flights")
+    assert isinstance(asked, Request)
+    for name, may in (("otto", False), ("nora", True)):
+        test = full_page("admin", name, section="People")
+        assert "the role operator in team:flights" in words(test)
+        assert offered(test, "Confirm") == may, name
+    assert "For a second person" in words(full_page("admin", "ana", section="People"))
+    assert "the role operator" not in words(full_page("admin", "ana", section="People")), "that is for admins and auditors"
+    narrow.confirm_request(nora, asked.id)
+    said = words(full_page("admin", "otto", section="People"))
+    assert "team:flights" in said
+    assert "Nothing waits" in said
