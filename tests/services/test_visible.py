@@ -31,7 +31,7 @@ from backend.core.errors import NotFound
 from backend.delivery import fleet, lines, places
 from backend.delivery import queries as delivery
 from backend.delivery.rows import Endpoint, Generation
-from backend.registry import catalog
+from backend.registry import catalog, freshness
 from backend.registry import queries as registry
 from backend.schema import access
 from backend.settings import Settings
@@ -281,3 +281,11 @@ def test_lists_of_the_api_show_the_one_model(client: TestClient, token: str) -> 
     assert {one["model"] for one in listed("changes?limit=200")} == {CHURN}
     assert len(listed("servers")) == 1
     assert {one["subject_kind"] for one in listed("audit/events?limit=500")} >= {"endpoint", "change", "version"}
+
+
+def test_whoever_sees_a_part_is_told_no_number_of_all(filled: Backend) -> None:
+    with looking(filled, "mona") as session:
+        found = freshness.reading(session, filled.database.now(session))
+        assert (found.is_counted, found.models, found.versions) == (False, 0, 0)
+    with looking(filled, "ana") as session:
+        assert freshness.reading(session, filled.database.now(session)).models == 3
