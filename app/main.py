@@ -35,6 +35,7 @@ def page_to_draw() -> st.Page:
     try:
         wiring.require_ready()
         actor = acting.recall()
+        wiring.look_as(actor)
         if actor is None:
             return menu.instead(identity.way_in, "Sign in")
         if identity.has_no_role():

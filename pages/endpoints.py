@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.endpoint_pages import fleet, fleet_filters, fleet_timeline
 from app.kit import components, export, listing, times
 
@@ -13,7 +13,7 @@ with wiring.reading() as look:
     identity.require(look, "endpoint.read")
     whole = fleet.standing(look)
     choices = fleet_filters.choices(look)
-    mine = identity.rights(look)
+    mine = reach.anywhere(identity.rights(look))
 
 meta = f"{whole.total:,} endpoints, {whole.managed:,} managed · {whole.as_approved:,} run what was approved, proved"
 with components.header("Endpoints", *fleet.trouble(whole.counts), meta=meta):
@@ -25,7 +25,7 @@ with listing.filters():
     filters, typed = fleet_filters.draw(choices)
 moment = times.moment(typed)
 with tools:
-    export.download("Export CSV", "endpoints.csv", fleet.exporter(filters), key="export")
+    export.download("Export CSV", "endpoints.csv", fleet.exporter(identity.current(), filters), key="export")
 
 place = listing.place("after", filters, typed)
 with wiring.reading() as look:

@@ -13,7 +13,9 @@ from app.kit import components, export, states, times
 from app.kit.live import live
 from app.kit.states import badge, look, pill
 from app.wiring import Reading
+from backend.access.service import require_to_read
 from backend.changes import briefly
+from backend.core.context import Actor
 from backend.delivery import fleet, lines, past
 from backend.delivery.fleet import RANKS, TROUBLED, Filters
 from backend.delivery.lines import EndpointLine, EndpointPage
@@ -127,11 +129,12 @@ def counted(count: int, more: bool) -> str:
     return f"{count:,} shown, more follow" if more else f"{count:,} shown"
 
 
-def exporter(filters: Filters) -> Callable[[], bytes]:
-    """Makes the CSV of everything that the filters let through, at most 20,000 endpoints."""
+def exporter(actor: Actor, filters: Filters) -> Callable[[], bytes]:
+    """Makes the CSV of everything that the filters let through and this actor may see, at most 20,000 endpoints."""
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
+            require_to_read(look.session, actor, "endpoint.read", now=look.now)
             return export.to_csv(_EXPORTED, (_exported(one) for one in _everything(look, filters)))
 
     return make

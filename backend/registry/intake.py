@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
-from backend.access.service import require
+from backend.access.service import require, require_now
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
@@ -98,7 +98,9 @@ class Intake:
     def again(self, actor: Actor, identifier: str) -> str:
         """Tries once more what failed or was interrupted: from the registry, if that has the version, else from the archive."""
         with self._database.read() as session:
-            old = intakes.one(session, identifier, now=self._database.now(session))
+            now = self._database.now(session)
+            old = intakes.one(session, identifier, now=now)
+            require_now(session, actor, "version.register", now=now, model=old.model, missing=intakes.missing(identifier))
         if not old.may_be_tried_again:
             raise Refusal("This one need not be tried again.", "Start a new one.", code="not-failed")
         if old.number is not None:
