@@ -15,7 +15,12 @@ from sqlalchemy.engine import make_url
 from sqlmodel import select
 
 from backend import migrate
+from backend.access import sign_in_file
+from backend.access.claimed_roles import GroupMappings
+from backend.access.providers import Providers
 from backend.access.service import Identities
+from backend.access.sessions import Sessions
+from backend.access.sign_in_file import SignIn
 from backend.access.tokens import Tokens
 from backend.audit import heads
 from backend.audit.service import Audit
@@ -61,6 +66,10 @@ class Backend:
     packages: PackageStore
     identities: Identities
     tokens: Tokens
+    sign_in: SignIn | None
+    providers: Providers
+    sessions: Sessions
+    group_mappings: GroupMappings
     policies: Policies
     audit: Audit
     versions: Versions
@@ -92,6 +101,8 @@ def build(settings: Settings) -> Backend:
     registry = _registry(settings, guard)
     versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
+    sign_in = read_sign_in(settings)
+    providers = Providers(guard)
     return Backend(
         settings=settings,
         database=database,
@@ -100,6 +111,10 @@ def build(settings: Settings) -> Backend:
         packages=packages,
         identities=Identities(database, settings),
         tokens=Tokens(database, settings),
+        sign_in=sign_in,
+        providers=providers,
+        sessions=Sessions(database, providers, sign_in),
+        group_mappings=GroupMappings(database, sign_in),
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,
@@ -229,6 +244,11 @@ def read_settings(data: Path | None = None) -> Settings:
         raise Refusal(
             f"COUNTERSIGN_{field} is wrong: {first['msg']}.", "Correct it, or unset it for its default.", code="bad-setting"
         ) from error
+
+
+def read_sign_in(settings: Settings) -> SignIn | None:
+    """How people sign in here; None where the settings name no file. Refusal for one that is wrong."""
+    return sign_in_file.read(settings.sign_in_file) if settings.sign_in_file is not None else None
 
 
 def missing_database(settings: Settings) -> Refusal | None:

@@ -60,6 +60,8 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "identity.deactivate": _roles("admin"),
     "role.grant": _roles("admin"),
     "role.take_back": _roles("admin"),
+    "session.list": _roles("admin"),
+    "session.revoke": _roles("admin"),
     "token.list": _roles("admin"),
     "token.revoke": _roles("admin"),
     "audit.read": _roles("auditor", "admin"),
@@ -67,7 +69,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "audit.export": _roles("auditor"),
 }
 """Action -> the roles that may do it. Stopping and going back is open to more roles than going forward. An admin sets the
-rules and therefore neither votes nor starts. The token actions are about other people's tokens: one's own need no role.
+rules and therefore neither votes nor starts. The token and session actions are about other people's: one's own need no role.
 """
 
 _SCOPE = re.compile(r"^(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:.{1,256})$")

@@ -6,7 +6,21 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from backend.api import audit, changes, endpoints, errors, me, models, proposals, public, servers, starts, versions, votes
+from backend.api import (
+    audit,
+    changes,
+    endpoints,
+    errors,
+    me,
+    models,
+    proposals,
+    public,
+    servers,
+    sign_in,
+    starts,
+    versions,
+    votes,
+)
 from backend.api.asking import TOKEN
 from backend.api.guard import Guard
 from backend.bootstrap import Backend
@@ -60,6 +74,7 @@ def build(backend: Callable[[], Backend]) -> FastAPI:
     api.state.backend, api.state.asked = backend, asked
     api.add_middleware(Guard, backend=backend, ready=asked)
     api.include_router(public.router, prefix="/v1")
+    api.include_router(sign_in.router, prefix="/v1")
     for router in ROUTERS:
         api.include_router(router, prefix="/v1", dependencies=TOKEN, responses=errors.ERRORS)
     errors.add_handlers(api)
