@@ -1,4 +1,4 @@
-"""What every request passes before Streamlit and the API: who may connect, security headers, and the browser's own cookie.
+"""What every request passes before Streamlit and the API: who may connect, headers, cookies, the way to a provider and back.
 
 Streamlit 1.67's page holds one inline script; the content security policy allows it by its hash, taken from the installed
 file at start, and no other script of any origin. Styles are written by the page itself (emotion), hence 'unsafe-inline' there.
@@ -11,19 +11,40 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable
-from http.cookies import SimpleCookie
+from contextlib import suppress
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import streamlit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import deep_links
 from app.bind import is_loopback
 
 COOKIE = "countersign_browser"
-"""A random number that stands for one browser; what it means is kept in this process (app/identity.py)."""
+"""A random number that stands for one browser; what it means is kept in this process (app/acting.py)."""
+_SIGNED_IN = b"_streamlit_user="
+_ANY_HOST = ("/api/v1/health", "/api/v1/ready")
+"""What whoever looks after the machine asks by whatever name; it says nothing else."""
 
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How browsers see this where people sign in: scheme, host and port, and the path below which it lies."""
+
+    origin: str
+    host: str
+    base_path: str = ""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers come by TLS, which may end at a proxy before this process."""
+        return self.origin.startswith("https://")
 
 
 class Edge:
@@ -31,34 +52,116 @@ class Edge:
 
     Args:
         app: what it stands before.
-        only_loopback: answer nobody but this machine, under no name but its own; off once single sign-on stands before it.
+        only_loopback: answer nobody but this machine, under no name but its own; off once everybody has to sign in.
+        outside: how browsers see this; None where nobody signs in.
     """
 
-    def __init__(self, app: ASGIApp, only_loopback: bool = True) -> None:
+    def __init__(self, app: ASGIApp, only_loopback: bool = True, outside: Outside | None = None) -> None:
         self._app = app
         self._only_loopback = only_loopback
-        self._headers = [(name.encode(), value.encode()) for name, value in security_headers().items()]
+        self._outside = outside
+        self._secure = outside is not None and outside.is_secure
+        headers = security_headers() | ({"strict-transport-security": "max-age=31536000"} if self._secure else {})
+        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses, or hands on and adds the headers to the answer."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif self._only_loopback and not is_local(scope):
-            await _refuse(scope, send, self._headers)
+            await _refuse(scope, send, self._headers, _ONLY_HERE)
+        elif not self._only_loopback and not self._is_ours(scope):
+            await _refuse(scope, send, self._headers, _OTHER_NAME)
         else:
             await self._app(scope, receive, self._dressed(scope, send))
+
+    def _is_ours(self, scope: Scope) -> bool:
+        """Whether a request calls us by our name; any other is a name that somebody else made lead here."""
+        host = _host(scope).lower()
+        named = self._outside is not None and host == self._outside.host
+        return named or is_loopback(host) or scope.get("path", "").endswith(_ANY_HOST)
 
     def _dressed(self, scope: Scope, send: Send) -> Send:
         new_browser = scope["type"] == "http" and _wants_page(scope) and COOKIE not in _cookies(scope)
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if self._outside is not None:
+                    message = _led(scope, message, self._outside)
                 headers = _replaced(message.get("headers", []), self._headers)
                 headers += [_new_browser()] if new_browser else []
-                message = {**message, "headers": headers}
+                message = {**message, "headers": _secured(headers) if self._secure else headers}
             await send(message)
 
         return told
+
+
+def _led(scope: Scope, message: Message, outside: Outside) -> Message:
+    """The answers on the way to a provider and back: the page that was wanted is kept, and a failure is told on it."""
+    if scope["type"] != "http" or scope["method"] != "GET":
+        return message
+    inner = str(scope["path"]).removeprefix(outside.base_path)
+    if inner == "/auth/login":
+        return _leaving(scope, message, outside)
+    if inner == "/oauth2callback":
+        return _returning(scope, message, outside)
+    return message
+
+
+def _leaving(scope: Scope, message: Message, outside: Outside) -> Message:
+    wanted = deep_links.wanted(_header(scope, b"referer"), outside.origin, outside.base_path)
+    headers = list(message.get("headers", []))
+    if int(message["status"]) >= 400:
+        return _sent(message, headers, wanted or f"{outside.base_path}/", [_flash(outside, "away")])
+    if wanted is not None:
+        headers.append(_kept(outside, deep_links.encoded(wanted), deep_links.KEPT_SECONDS))
+    return {**message, "headers": headers}
+
+
+def _returning(scope: Scope, message: Message, outside: Outside) -> Message:
+    headers = list(message.get("headers", []))
+    signed_in = any(
+        name == b"set-cookie" and value.startswith(_SIGNED_IN) and not _is_emptied(value) for name, value in headers
+    )
+    asked = parse_qs(scope["query_string"].decode("latin-1"))
+    if not signed_in and not {"code", "error", "state"} & asked.keys():
+        return message  # a provider sends people here after a sign-out too
+    cookie = _cookies(scope).get(deep_links.NEXT)
+    outcome = "" if signed_in else "denied" if asked.get("error") == ["access_denied"] else "failed"
+    told = [_kept(outside, "", 0), _flash(outside, outcome)]
+    return _sent(message, headers, deep_links.kept(cookie.value if cookie else None, outside.base_path), told)
+
+
+def _sent(message: Message, headers: list[Header], to: str, more: list[Header]) -> Message:
+    others = [(name, value) for name, value in headers if name not in (b"location", b"content-length", b"content-type")]
+    return {**message, "status": 302, "headers": [*others, (b"location", to.encode("latin-1")), *more]}
+
+
+def _kept(outside: Outside, value: str, seconds: int) -> Header:
+    text = f"{deep_links.NEXT}={value}; Path={outside.base_path}/oauth2callback; HttpOnly; SameSite=Lax; Max-Age={seconds}"
+    return b"set-cookie", text.encode("latin-1")
+
+
+def _flash(outside: Outside, outcome: str) -> Header:
+    seconds = deep_links.TOLD_SECONDS if outcome else 0
+    text = f"{deep_links.TOLD}={outcome}; Path={outside.base_path}/; HttpOnly; SameSite=Lax; Max-Age={seconds}"
+    return b"set-cookie", text.encode("latin-1")
+
+
+def _is_emptied(cookie: bytes) -> bool:
+    return cookie.removeprefix(_SIGNED_IN).startswith((b";", b'""'))
+
+
+def _secured(headers: list[Header]) -> list[Header]:
+    """Every cookie only by TLS."""
+    return [
+        (name, value + b"; Secure") if name.lower() == b"set-cookie" and b"; secure" not in value.lower() else (name, value)
+        for name, value in headers
+    ]
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
 
 
 def security_headers() -> dict[str, str]:
@@ -113,7 +216,8 @@ def _wants_page(scope: Scope) -> bool:
 def _cookies(scope: Scope) -> SimpleCookie:
     sent = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     cookies: SimpleCookie = SimpleCookie()
-    cookies.load(sent.decode("latin-1"))
+    with suppress(CookieError):
+        cookies.load(sent.decode("latin-1"))
     return cookies
 
 
@@ -127,14 +231,17 @@ def _replaced(headers: Iterable[Header], ours: list[Header]) -> list[Header]:
     return [*((name, value) for name, value in headers if name.lower() not in names), *ours]
 
 
-async def _refuse(scope: Scope, send: Send, headers: list[Header]) -> None:
+_ONLY_HERE = (
+    b"Countersign answers only on this machine, as 127.0.0.1 or localhost: without single sign-on anybody who reaches it "
+    b"could act as anybody. Open it on the machine it runs on, or through an SSH tunnel.\n"
+)
+_OTHER_NAME = b"Countersign does not answer to this name. Open the address that its redirect_uri begins with.\n"
+
+
+async def _refuse(scope: Scope, send: Send, headers: list[Header], says: bytes) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    says = (
-        b"Countersign answers only on this machine, as 127.0.0.1 or localhost: without single sign-on anybody who reaches it "
-        b"could act as anybody. Open it on the machine it runs on, or through an SSH tunnel.\n"
-    )
     start = [(b"content-type", b"text/plain; charset=utf-8"), *headers]
     await send({"type": "http.response.start", "status": 403, "headers": start})
     await send({"type": "http.response.body", "body": says})

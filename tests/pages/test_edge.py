@@ -15,9 +15,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app.acting import Browsers
 from app.bind import check_bind, is_loopback
 from app.edge import COOKIE, Edge, inline_hashes, is_local, security_headers
-from app.identity import Browsers
 from backend.core.errors import Refusal
 from tests.pages.conftest import ROOT
 
