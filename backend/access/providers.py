@@ -25,7 +25,7 @@ from backend.core.errors import ExternalFailure, Refusal
 from backend.core.outbound import Guard, bounds
 
 KEPT_SECONDS = 600.0
-ASKED_EVERY = 10.0
+ASKED_EVERY = 2.0
 FAILED_SECONDS = 3.0
 """How long a failure stands for the next attempts: many who wait must not each wait for a provider that is away."""
 _LONGEST_TOKEN = 64 << 10
