@@ -7,7 +7,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.endpoint_pages import places
 from app.kit import components
-from app.record_pages import people, policies
+from app.record_pages import people, policies, sign_ins
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
 
@@ -49,6 +49,8 @@ with hosts:
 with who:
     main, side = components.main_and_side()
     with main:
+        with wiring.reading() as look:
+            sign_ins.section(look, everybody, mine)
         places.roles_matrix()
     with side:
         people.card(everybody)

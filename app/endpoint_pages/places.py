@@ -29,7 +29,7 @@ _SERVERS: dict[str, Any] = {
 _KINDS = {
     "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
     "server": "Servers and routers", "freeze": "Freezes", "policy": "Policies", "identity": "Identities", "role": "Roles",
-    "audit": "Ledger",
+    "session": "Sessions", "audit": "Ledger",
 }  # fmt: skip
 
 

@@ -149,12 +149,13 @@ class Sessions:
         """Ends every session of oneself, or of somebody else for whoever may. Returns how many were running."""
         with self._database.unit(actor) as tx:
             whose = active_identity(tx.session, actor) if identity is None else named_identity(tx.session, identity)
-            if whose.id != actor.id and not _may(tx.session, actor, "session.revoke", tx.now):
-                raise rules.refusal(actor.name, "session.revoke", None, None)
-            running = _running(tx.session, SignInSession.identity_id == whose.id)
-            for row in running:
-                _end(tx, row, "everywhere" if whose.id == actor.id else "revoked")
-            return len(running)
+            return _end_all(tx, whose)
+
+    def end_of(self, actor: Actor, identity_id: str, reason: str = "") -> int:
+        """The same by the id of an identity, with a reason for the ledger."""
+        with self._database.unit(actor) as tx:
+            active_identity(tx.session, actor)
+            return _end_all(tx, tx.get(Identity, identity_id), reason)
 
     def lines(self, actor: Actor, *, everybody: bool = False) -> tuple[SessionLine, ...]:
         """Sessions of the actor, the newest first; those of everybody for whoever may list them."""
@@ -270,10 +271,21 @@ def _running(session: Session, *where: Any) -> list[SignInSession]:
     return list(session.exec(query))
 
 
-def _end(tx: Unit, row: SignInSession, why: str) -> None:
+def _end_all(tx: Unit, whose: Identity, reason: str = "") -> int:
+    own = whose.id == tx.actor.id
+    if not own and not _may(tx.session, tx.actor, "session.revoke", tx.now):
+        raise rules.refusal(tx.actor.name, "session.revoke", None, None)
+    running = _running(tx.session, SignInSession.identity_id == whose.id)
+    for row in running:
+        _end(tx, row, "everywhere" if own else "revoked", reason)
+    return len(running)
+
+
+def _end(tx: Unit, row: SignInSession, why: str, reason: str = "") -> None:
     if row.ended_at is None:
         row.ended_at, row.ended_why = tx.now, why
-        tx.record("session.end", row, after=row.facts("identity_id", "ended_why"))
+        said = {"reason": reason} if reason else {}
+        tx.record("session.end", row, after={**row.facts("identity_id", "ended_why"), **said})
 
 
 def _identity(tx: Unit, who: Person) -> Identity:

@@ -23,7 +23,7 @@ const provider = new Provider(issuer, {
     post_logout_redirect_uris: [`${origin}/oauth2callback`],
     response_types: ['code'],
     grant_types: ['authorization_code'],
-    backchannel_logout_uri: `${origin}/api/v1/sign-in/backchannel-logout`,
+    backchannel_logout_uri: `${origin.replace(/localhost/, "127.0.0.1")}/api/v1/sign-in/backchannel-logout`,
     backchannel_logout_session_required: true,
   }],
   claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username', 'groups'] },
@@ -32,8 +32,9 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   cookies: { keys: ['of-the-tests-and-of-nothing-else'] },
   features: { devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options), // it would not call an address of loopback
   findAccount: (_ctx, id) => people[id] && { accountId: id, claims: () => ({ sub: id, ...people[id] }) },
 });
 for (const event of ['authorization.error', 'grant.error', 'server_error', 'backchannel.success', 'backchannel.error', 'end_session.success'])
-  provider.on(event, (...told) => console.log(event, ...told.filter((one) => one instanceof Error).map((one) => `${one.message} ${one.error_description ?? ''}`)));
+  provider.on(event, (...told) => console.log(event, ...told.filter((one) => one instanceof Error).map((one) => `${one.message} ${one.error_description ?? one.cause ?? ''}`)));
 provider.listen(Number(port), '127.0.0.1', () => console.log('answers', issuer));
