@@ -126,7 +126,7 @@ def _recalled(*, by_click: bool) -> Actor | None:
     if signed_in_by_provider():
         return _signed_in(by_click=by_click).actor
     name = st.session_state.get(_NAME) or _browsers.recall(_browser())
-    if name is None:
+    if name is None or not wiring.backend().settings.demo_identities:
         return None
     st.session_state[_NAME] = name
     return wiring.backend().identities.act_as(name)

@@ -78,7 +78,7 @@ class Edge:
     def _is_ours(self, scope: Scope) -> bool:
         """Whether a request calls us by our name; any other is a name that somebody else made lead here."""
         host = _host(scope).lower()
-        named = self._outside is not None and host == self._outside.host
+        named = self._outside is None or host == self._outside.host
         return named or is_loopback(host) or scope.get("path", "").endswith(_ANY_HOST)
 
     def _dressed(self, scope: Scope, send: Send) -> Send:
