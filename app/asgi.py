@@ -52,7 +52,12 @@ app = st.App(
     routes=[Mount(f"{outside.base_path(sign_in)}/api", app=api)],
     lifespan=_lifespan,
     middleware=[
-        Middleware(Edge, only_loopback=sign_in is None or settings.demo_identities, outside=outside.seen_as(sign_in)),
+        Middleware(
+            Edge,
+            only_loopback=sign_in is None or settings.demo_identities,
+            outside=outside.seen_as(sign_in),
+            leaving=outside.leave,
+        ),
     ],
     on_script_error=feedback.tell,
 )

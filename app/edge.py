@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import streamlit
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import deep_links
@@ -54,10 +55,18 @@ class Edge:
         app: what it stands before.
         only_loopback: answer nobody but this machine, under no name but its own; off once everybody has to sign in.
         outside: how browsers see this; None where nobody signs in.
+        leaving: ends the session that these cookies stand for, before anybody is signed out by address.
     """
 
-    def __init__(self, app: ASGIApp, only_loopback: bool = True, outside: Outside | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        only_loopback: bool = True,
+        outside: Outside | None = None,
+        leaving: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> None:
         self._app = app
+        self._leaving = leaving
         self._only_loopback = only_loopback
         self._outside = outside
         self._secure = outside is not None and outside.is_secure
@@ -73,6 +82,9 @@ class Edge:
         elif not self._only_loopback and not self._is_ours(scope):
             await _refuse(scope, send, self._headers, _OTHER_NAME)
         else:
+            if self._leaving is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
+                sent = {name: one.value for name, one in _cookies(scope).items()}
+                await run_in_threadpool(self._leaving, sent)
             await self._app(scope, receive, self._dressed(scope, send))
 
     def _is_ours(self, scope: Scope) -> bool:
@@ -100,12 +112,16 @@ def _led(scope: Scope, message: Message, outside: Outside) -> Message:
     """The answers on the way to a provider and back: the page that was wanted is kept, and a failure is told on it."""
     if scope["type"] != "http" or scope["method"] != "GET":
         return message
-    inner = str(scope["path"]).removeprefix(outside.base_path)
+    inner = _inner(scope, outside)
     if inner == "/auth/login":
         return _leaving(scope, message, outside)
     if inner == "/oauth2callback":
         return _returning(scope, message, outside)
     return message
+
+
+def _inner(scope: Scope, outside: Outside) -> str:
+    return str(scope["path"]).removeprefix(outside.base_path)
 
 
 def _leaving(scope: Scope, message: Message, outside: Outside) -> Message:

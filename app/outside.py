@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
+import structlog
+from streamlit.web.server.starlette import starlette_websocket
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+
+from app import wiring
 from app.edge import Outside
 from backend.access.sign_in_file import SignIn
 
@@ -25,6 +32,18 @@ def options(sign_in: SignIn | None) -> dict[str, Any]:
     if sign_in is None:
         return {}
     return {"server.baseUrlPath": sign_in.base_path.strip("/"), "server.allowedHosts": [*_HERE, sign_in.host]}
+
+
+def leave(cookies: Mapping[str, str]) -> None:
+    """Ends the session that Streamlit's cookie stands for: `/auth/logout` only makes the browser forget it."""
+    try:
+        # The one reader of this cookie is Streamlit's; that it still reads one is held by a journey in tests/journeys.
+        told = starlette_websocket._get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)
+        claims = json.loads(told) if told else None
+        if isinstance(claims, dict):
+            wiring.backend().sessions.end(claims)
+    except Exception as error:  # whoever signs out is signed out in the browser all the same
+        structlog.get_logger().error("sign_in.session_not_ended", exc_info=error)
 
 
 def secrets(sign_in: SignIn | None) -> dict[str, Any] | None:

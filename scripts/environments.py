@@ -99,6 +99,13 @@ ENVOY = Environment(
     smoke=(Smoke("bin/envoy", ("--version",), "/1.40.0/"),),
     shortfalls=envoy_shortfalls,
 )
+PROXY = Environment(
+    folder=".runtimes/proxy",
+    purpose="the reverse proxy of the tests",
+    cost="55 MB",
+    locks=("proxy",),
+    smoke=(Smoke("bin/caddy", ("version",), "v2."),),
+)
 TOOLS = Environment(
     folder=".runtimes/tools",
     purpose="what writes the locks",
@@ -273,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*hopeless, sep="\n")
         return 1
     with _alone():
-        for environment in (APP, TRITON, ENVOY, *([TOOLS] if wanted.tools else [])):
+        for environment in (APP, TRITON, ENVOY, PROXY, *([TOOLS] if wanted.tools else [])):
             ensure(environment, machine)
         ensure_node_modules(PROVIDER)
     return 0

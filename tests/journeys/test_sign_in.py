@@ -193,6 +193,19 @@ def test_a_cookie_that_was_kept_is_worth_nothing_after_the_logout(
         signed_out(replayed, "You signed out.")
 
 
+def test_signing_out_by_address_ends_the_session_too(place: Place, browser: BrowserContext, chromium: Browser) -> None:
+    page = sign_in(place, browser, "rita", "/models")
+    heading(page, "Models")
+    stolen: Any = browser.cookies(place.origin)
+    browser.new_page().goto(place.origin + "/auth/logout")
+    signed_out(page, "You signed out.")
+    with chromium.new_context() as thief:
+        thief.add_cookies(stolen)
+        replayed = thief.new_page()
+        replayed.goto(place.origin + "/models")
+        signed_out(replayed, "You signed out.")
+
+
 def choose(page: Page, menu: str, entry: str) -> None:
     page.get_by_role("button", name=menu).click()
     page.get_by_text(entry, exact=True).click()
