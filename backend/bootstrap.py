@@ -18,6 +18,7 @@ from backend import migrate
 from backend.access import sign_in_file
 from backend.access.claimed_roles import GroupMappings
 from backend.access.providers import Providers
+from backend.access.provisioning import Provisioning
 from backend.access.service import Identities
 from backend.access.sessions import Sessions
 from backend.access.sign_in_file import SignIn
@@ -70,6 +71,7 @@ class Backend:
     providers: Providers
     sessions: Sessions
     group_mappings: GroupMappings
+    provisioning: Provisioning
     policies: Policies
     audit: Audit
     versions: Versions
@@ -115,6 +117,7 @@ def build(settings: Settings) -> Backend:
         providers=providers,
         sessions=Sessions(database, providers, sign_in),
         group_mappings=GroupMappings(database, sign_in),
+        provisioning=Provisioning(database, sign_in),
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,

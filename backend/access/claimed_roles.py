@@ -101,10 +101,16 @@ class GroupMappings:
         )
 
 
-def bring_up_to_date(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta) -> None:
-    """Gives and takes back the roles that follow from this sign-in."""
-    source = SOURCE + provider.name
-    wanted = claims.roles_for(who.values, _mapped(tx.session, provider, identity_id))
+def after_sign_in(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta) -> None:
+    """Gives and takes back the roles that follow from what the provider told at this sign-in."""
+    bring_up_to_date(tx, identity_id, provider, who.values, source=SOURCE + provider.name, until=tx.now + lasts)
+
+
+def bring_up_to_date(
+    tx: Unit, identity_id: str, provider: Provider, groups: Iterable[str], *, source: str, until: datetime | None
+) -> None:
+    """Gives and takes back the roles from one source, by the groups that it tells."""
+    wanted = claims.roles_for(groups, _mapped(tx.session, provider, identity_id))
     held = {
         (one.role, one.scope): one for one in tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == identity_id))
     }
@@ -113,7 +119,7 @@ def bring_up_to_date(tx: Unit, identity_id: str, provider: Provider, who: Person
             tx.session.delete(row)
             tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope", "granted_by"))
     for role, scope in sorted(wanted):
-        give(tx, identity_id, (role, scope), held.get((role, scope)), source=source, until=tx.now + lasts)
+        give(tx, identity_id, (role, scope), held.get((role, scope)), source=source, until=until)
 
 
 def give(

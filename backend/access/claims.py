@@ -23,8 +23,8 @@ FRESH = timedelta(minutes=10)
 AHEAD = timedelta(minutes=2)
 """How far a provider's clock may go before ours."""
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
-SOURCE = "claims:"
-"""Before a provider's name, who gave a role that follows from its claims."""
+SOURCE, PROVISIONED = "claims:", "scim:"
+"""Before a provider's name, who gave a role that follows from its claims, or from the groups of its directory."""
 
 _LONGEST_ID = 255
 _MOST_VALUES, _LONGEST_VALUE = 2_000, 256
@@ -46,6 +46,7 @@ class Person:
         email: only an address that the provider says it verified.
         values: what stands in the claim of groups.
         overflow: the provider left the groups out, because there are too many.
+        external_id: what the provider's directory calls the person; "" where that is not used.
     """
 
     issuer: str
@@ -58,6 +59,7 @@ class Person:
     email: str | None
     values: frozenset[str]
     overflow: bool
+    external_id: str = ""
 
 
 def key_of(claims: Mapping[str, Any]) -> str:
@@ -99,6 +101,7 @@ def person(provider: Provider, claims: Mapping[str, Any], *, now: datetime) -> P
         email=email,
         values=values,
         overflow=overflow,
+        external_id=_text(claims.get(provider.scim_claim)) if provider.scim_claim else "",
     )
 
 
@@ -257,7 +260,10 @@ def _text(value: object) -> str:
 
 
 def _handle(claims: Mapping[str, Any], email: str | None) -> str:
-    """A short name for the command line; it tells nobody apart."""
-    wanted = _text(claims.get("preferred_username")) or email or _text(claims.get("name")) or "somebody"
-    short = _UNSAFE.sub("-", wanted.partition("@")[0].casefold()).strip("-._")
+    return handle_of(_text(claims.get("preferred_username")) or email or _text(claims.get("name")))
+
+
+def handle_of(text: str) -> str:
+    """A short name for the command line, out of a user name or an address; it tells nobody apart."""
+    short = _UNSAFE.sub("-", text.partition("@")[0].casefold()).strip("-._")
     return short[:40] or "somebody"

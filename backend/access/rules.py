@@ -60,6 +60,7 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "identity.deactivate": _roles("admin"),
     "role.grant": _roles("admin"),
     "role.take_back": _roles("admin"),
+    "identity.provision": _roles("admin"),
     "session.list": _roles("admin"),
     "session.revoke": _roles("admin"),
     "token.list": _roles("admin"),

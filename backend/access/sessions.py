@@ -23,7 +23,9 @@ from sqlmodel import Session, col, or_, select
 
 from backend.access import claimed_roles, claims, queries, rules
 from backend.access.claims import Logout, Person, SignedOut
+from backend.access.names import free_name
 from backend.access.providers import Providers
+from backend.access.provisioning import identity_provisioned, roles_of_directory
 from backend.access.rows import Identity, RoleGrant
 from backend.access.service import active_identity, actor_of, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
@@ -186,9 +188,10 @@ class Sessions:
             if tx.session.exec(select(SignInSession).where(SignInSession.key == who.key)).one_or_none() is not None:
                 return
             _refuse_logged_out(tx.session, who)
-            identity = _identity(tx, who)
+            identity = _identity(tx, provider, who)
             _require_active(identity)
-            claimed_roles.bring_up_to_date(tx, identity.id, provider, who, lasts=timedelta(days=settings.claims_days))
+            claimed_roles.after_sign_in(tx, identity.id, provider, who, lasts=timedelta(days=settings.claims_days))
+            roles_of_directory(tx, provider, identity.id)
             _appoint_first(tx, settings, provider, who, identity)
             row = SignInSession(
                 id=tx.new_id("ses"),
@@ -288,32 +291,32 @@ def _end(tx: Unit, row: SignInSession, why: str, reason: str = "") -> None:
         tx.record("session.end", row, after={**row.facts("identity_id", "ended_why"), **said})
 
 
-def _identity(tx: Unit, who: Person) -> Identity:
+def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
     """Whoever signed in, as it is known here; created at the first sign-in, with its name brought up to date later."""
     login = tx.session.get(ExternalLogin, (who.issuer, who.subject))
     if login is None:
-        row = Identity(
-            id=tx.new_id("idn"),
-            name=_free_name(tx.session, who.handle),
-            display_name=who.name,
-            email=who.email,
-            created_at=tx.now,
-        )
-        tx.record("identity.create", tx.add(row), after=row.facts("kind", "owner_id", "is_demo"))
-        tx.session.flush()
-        tx.add(ExternalLogin(issuer=who.issuer, external_subject=who.subject, identity_id=row.id, first_at=tx.now))
-        return row
+        row = identity_provisioned(tx.session, provider, who) or _new_identity(tx, who)
+        login = tx.add(ExternalLogin(issuer=who.issuer, external_subject=who.subject, identity_id=row.id, first_at=tx.now))
+        tx.record("identity.link", login, after={"provider": provider.name})
     row = tx.session.get_one(Identity, login.identity_id)
-    if (row.display_name, row.email) != (who.name, who.email):
-        row.display_name, row.email = who.name, who.email
+    shown = who.name, who.email or row.email
+    if (row.display_name, row.email) != shown:
+        row.display_name, row.email = shown
         tx.record("identity.describe", row)  # the ledger holds no names and no addresses
     return row
 
 
-def _free_name(session: Session, wanted: str) -> str:
-    """A name that nobody has yet. It tells nobody apart: people are known by what their provider calls them."""
-    taken = set(session.exec(select(Identity.name).where(col(Identity.name).startswith(wanted, autoescape=True))))
-    return next(name for name in (wanted, *(f"{wanted}-{number}" for number in range(2, len(taken) + 3))) if name not in taken)
+def _new_identity(tx: Unit, who: Person) -> Identity:
+    row = Identity(
+        id=tx.new_id("idn"),
+        name=free_name(tx.session, who.handle),
+        display_name=who.name,
+        email=who.email,
+        created_at=tx.now,
+    )
+    tx.record("identity.create", tx.add(row), after=row.facts("kind", "owner_id", "is_demo"))
+    tx.session.flush()
+    return row
 
 
 def _appoint_first(tx: Unit, settings: SignIn, provider: Provider, who: Person, identity: Identity) -> None:

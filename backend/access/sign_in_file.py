@@ -76,6 +76,7 @@ class Provider(_Part):
         groups_claim: the claim whose values are mapped to roles; a name with dots also leads into nested claims.
         roles: which value gives which role; more are mapped on the Admin page.
         require_verified_email: whether somebody without an address that the provider verified is turned away.
+        scim_claim: the claim that holds what its directory sends as `externalId` by SCIM: `sub` for Okta, `oid` for Entra ID.
         algorithms: how its tokens may be signed.
         scope, prompt: what is asked of it.
     """
@@ -89,6 +90,7 @@ class Provider(_Part):
     groups_claim: Annotated[str, Field(min_length=1, max_length=256)] = "groups"
     roles: tuple[RoleOfValue, ...] = ()
     require_verified_email: bool = False
+    scim_claim: Annotated[str, Field(max_length=256)] = ""
     algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
     scope: str = "openid email profile"
     prompt: str = "select_account"

@@ -15,6 +15,7 @@ from backend.api import (
     models,
     proposals,
     public,
+    scim,
     servers,
     sign_in,
     starts,
@@ -77,5 +78,6 @@ def build(backend: Callable[[], Backend]) -> FastAPI:
     api.include_router(sign_in.router, prefix="/v1")
     for router in ROUTERS:
         api.include_router(router, prefix="/v1", dependencies=TOKEN, responses=errors.ERRORS)
+    api.mount(scim.PATH, scim.build(backend))
     errors.add_handlers(api)
     return api

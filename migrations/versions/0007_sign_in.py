@@ -1,4 +1,4 @@
-"""Sign-in at OpenID providers: who their people are here, sessions, the providers' logouts, groups mapped to roles
+"""Sign-in at OpenID providers: who their people are here, sessions, logouts, groups mapped to roles, and what SCIM provisions
 
 Revision: 0007, after: 0006
 """
@@ -75,8 +75,47 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("provider", "value", "role", "scope"),
     )
+    op.create_table(
+        "provisioned_user",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("provider", sa.String(), nullable=False),
+        sa.Column("user_name", sa.String(), nullable=False),
+        sa.Column("user_key", sa.String(), nullable=False),
+        sa.Column("external_id", sa.String(), nullable=False),
+        sa.Column("identity_id", sa.String(), nullable=False),
+        sa.Column("off_by_scim", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["identity_id"], ["identity.id"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("provider", "user_key"),
+    )
+    op.create_index("ix_provisioned_user_identity_id", "provisioned_user", ["identity_id"])
+    op.create_index("provisioned_user_external", "provisioned_user", ["provider", "external_id"])
+    op.create_table(
+        "provisioned_group",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("provider", sa.String(), nullable=False),
+        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("external_id", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("provider", "display_name"),
+    )
+    op.create_table(
+        "provisioned_member",
+        sa.Column("group_id", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["group_id"], ["provisioned_group.id"]),
+        sa.ForeignKeyConstraint(["user_id"], ["provisioned_user.id"]),
+        sa.PrimaryKeyConstraint("group_id", "user_id"),
+    )
+    op.create_index("ix_provisioned_member_user_id", "provisioned_member", ["user_id"])
 
 
 def downgrade() -> None:
+    for table in ("provisioned_member", "provisioned_group", "provisioned_user"):
+        op.drop_table(table)
     for table in ("group_mapping", "provider_logout", "session_use", "sign_in_session", "external_login"):
         op.drop_table(table)
