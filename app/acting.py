@@ -56,9 +56,9 @@ _browsers = Browsers()
 def recall() -> Actor | None:
     """The actor of this run, asked of the backend; None when nobody is there yet. SignedOut, Refusal, ExternalFailure."""
     by_click = not st.session_state.pop(_BY_ITSELF, False)
+    st.session_state.pop(_ACTOR, None)  # whoever does not count any more acts no more
     actor = _recalled(by_click=by_click)
     if actor is None:
-        st.session_state.pop(_ACTOR, None)
         return None
     st.session_state[_ACTOR], st.session_state[_ASKED] = actor, time.monotonic()
     return actor

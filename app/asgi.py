@@ -49,7 +49,8 @@ async def _lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
 app = st.App(
     ROOT / "app" / "main.py",
     secrets=outside.secrets(sign_in),
-    routes=[Mount(f"{outside.base_path(sign_in)}/api", app=api)],
+    # Below the path that browsers see, and at the root for whoever looks after the process itself.
+    routes=[Mount(path, app=api) for path in sorted({f"{outside.base_path(sign_in)}/api", "/api"})],
     lifespan=_lifespan,
     middleware=[
         Middleware(

@@ -66,7 +66,7 @@ class Edge:
         leaving: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         self._app = app
-        self._leaving = leaving
+        self._ends_session = leaving
         self._only_loopback = only_loopback
         self._outside = outside
         self._secure = outside is not None and outside.is_secure
@@ -82,9 +82,9 @@ class Edge:
         elif not self._only_loopback and not self._is_ours(scope):
             await _refuse(scope, send, self._headers, _OTHER_NAME)
         else:
-            if self._leaving is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
+            if self._ends_session is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
                 sent = {name: one.value for name, one in _cookies(scope).items()}
-                await run_in_threadpool(self._leaving, sent)
+                await run_in_threadpool(self._ends_session, sent)
             await self._app(scope, receive, self._dressed(scope, send))
 
     def _is_ours(self, scope: Scope) -> bool:

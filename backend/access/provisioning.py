@@ -1,8 +1,8 @@
 """What a provider's directory says by SCIM of its people and groups: identities that come, change and are deactivated.
 
-A person that the directory deactivates or deletes is out at the next click. Groups give roles by the same mappings as those of a
-sign-in, at once and without an end, as grants given by `scim:<provider>`. An identity that an admin deactivated by hand is not
-activated again from outside.
+A person that the directory deactivates or deletes is out at the next click. Groups give roles by the same mappings as those of
+a sign-in, at once and without an end, as grants given by `scim:<provider>`. An identity that an admin deactivated by hand is
+not activated again from outside.
 """
 
 from __future__ import annotations
