@@ -11,14 +11,13 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import streamlit
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import deep_links
@@ -83,8 +82,7 @@ class Edge:
             await _refuse(scope, send, self._headers, _OTHER_NAME)
         else:
             if self._ends_session is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
-                sent = {name: one.value for name, one in _cookies(scope).items()}
-                await run_in_threadpool(self._ends_session, sent)
+                await run_in_threadpool(self._ends_session, _cookies(scope))
             await self._app(scope, receive, self._dressed(scope, send))
 
     def _is_ours(self, scope: Scope) -> bool:
@@ -142,10 +140,9 @@ def _returning(scope: Scope, message: Message, outside: Outside) -> Message:
     asked = parse_qs(scope["query_string"].decode("latin-1"))
     if not signed_in and not {"code", "error", "state"} & asked.keys():
         return message  # a provider sends people here after a sign-out too
-    cookie = _cookies(scope).get(deep_links.NEXT)
     outcome = "" if signed_in else "denied" if asked.get("error") == ["access_denied"] else "failed"
     told = [_kept(outside, "", 0), _flash(outside, outcome)]
-    return _sent(message, headers, deep_links.kept(cookie.value if cookie else None, outside.base_path), told)
+    return _sent(message, headers, deep_links.kept(_cookies(scope).get(deep_links.NEXT), outside.base_path), told)
 
 
 def _sent(message: Message, headers: list[Header], to: str, more: list[Header]) -> Message:
@@ -229,12 +226,9 @@ def _wants_page(scope: Scope) -> bool:
     return scope["method"] == "GET" and b"text/html" in accept
 
 
-def _cookies(scope: Scope) -> SimpleCookie:
+def _cookies(scope: Scope) -> dict[str, str]:
     sent = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    cookies: SimpleCookie = SimpleCookie()
-    with suppress(CookieError):
-        cookies.load(sent.decode("latin-1"))
-    return cookies
+    return cookie_parser(sent.decode("latin-1"))
 
 
 def _new_browser() -> Header:

@@ -99,6 +99,13 @@ def honest(place: Place) -> Iterator[IdentityProvider]:
     place.other.forge, place.other.down = None, False
 
 
+@pytest.fixture(autouse=True)
+def people(place: Place, request: pytest.FixtureRequest) -> None:
+    """Who comes from the other provider: somebody else in each test."""
+    name = "Una Operator" if "deactivated" in request.node.name else "Otto Other"
+    place.other.people = {"sub": request.node.name[:200], "name": name, "groups": ["ml-admins"]}
+
+
 def sign_in(place: Place, context: BrowserContext, who: str, path: str = "/") -> Page:
     """Goes to an address and through the certified provider."""
     page = context.new_page()
@@ -139,6 +146,13 @@ def sessions_of(place: Place, name: str) -> tuple[Actor, list[str]]:
     return Actor(row.id, row.name), list(found)
 
 
+def administrator(place: Place, chromium: Browser) -> Actor:
+    """Ada, whom the settings name; she signs in."""
+    with chromium.new_context() as context:
+        heading(sign_in(place, context, "ada"), "Overview")
+    return sessions_of(place, "Ada Admin")[0]
+
+
 def test_the_page_that_was_wanted_is_there_after_signing_in_with_the_roles_of_the_groups(
     place: Place, browser: BrowserContext
 ) -> None:
@@ -162,6 +176,7 @@ def test_the_first_administrator_gets_in_as_an_admin(place: Place, browser: Brow
     heading(page, "Audit")
 
 
+@pytest.mark.slow
 def test_somebody_without_a_role_is_told_so_and_signs_out(place: Place, browser: BrowserContext) -> None:
     page = sign_in(place, browser, "nils", "/endpoints")
     heading(page, "You have no role here yet")
@@ -193,6 +208,7 @@ def test_a_cookie_that_was_kept_is_worth_nothing_after_the_logout(
         signed_out(replayed, "You signed out.")
 
 
+@pytest.mark.slow
 def test_signing_out_by_address_ends_the_session_too(place: Place, browser: BrowserContext, chromium: Browser) -> None:
     page = sign_in(place, browser, "rita", "/models")
     heading(page, "Models")
@@ -211,34 +227,28 @@ def choose(page: Page, menu: str, entry: str) -> None:
     page.get_by_text(entry, exact=True).click()
 
 
-def test_a_session_that_is_ended_while_a_page_is_open_is_over_without_a_click(place: Place, browser: BrowserContext) -> None:
+def test_a_session_that_is_ended_while_a_page_is_open_is_over_without_a_click(
+    place: Place, browser: BrowserContext, chromium: Browser
+) -> None:
     page = sign_in(place, browser, "rita")
     heading(page, "Overview")
-    rita, running = sessions_of(place, "Rita Reviewer")
-    ada, _ = sessions_of(place, "Ada Admin")
-    place.behind.sessions.revoke(ada, running[-1])
+    _, running = sessions_of(place, "Rita Reviewer")
+    place.behind.sessions.revoke(administrator(place, chromium), running[-1])
     signed_out(page, "An administrator ended your session.")
-    assert rita.id
 
 
-def test_somebody_who_is_deactivated_is_out_on_open_pages_too(place: Place, browser: BrowserContext) -> None:
+@pytest.mark.slow
+def test_somebody_who_is_deactivated_is_out_on_open_pages_too(place: Place, browser: BrowserContext, chromium: Browser) -> None:
     page = sign_in_with_other(place, browser)
     heading(page, "Overview")
     who, _ = sessions_of(place, "Una Operator")
-    ada, _ = sessions_of(place, "Ada Admin")
-    place.behind.identities.deactivate(ada, who.name)
+    place.behind.identities.deactivate(administrator(place, chromium), who.name)
     signed_out(page, "Una Operator was deactivated.")
     page.goto(place.origin + "/models")
     signed_out(page, "Una Operator was deactivated.")
 
 
-@pytest.fixture(autouse=True)
-def people(place: Place, request: pytest.FixtureRequest) -> None:
-    """Who comes from the other provider: somebody else in each test."""
-    name = "Una Operator" if "deactivated" in request.node.name else "Otto Other"
-    place.other.people = {"sub": request.node.name[:200], "name": name, "groups": ["ml-admins"]}
-
-
+@pytest.mark.slow
 def test_a_session_ends_when_nothing_was_done_for_a_while(place: Place, browser: BrowserContext) -> None:
     page = sign_in(place, browser, "rita", "/models")
     heading(page, "Models")
@@ -249,6 +259,7 @@ def test_a_session_ends_when_nothing_was_done_for_a_while(place: Place, browser:
     signed_out(page, "Nothing was done here for a while.")
 
 
+@pytest.mark.slow
 def test_a_logout_at_the_provider_ends_the_session_here(place: Place, browser: BrowserContext) -> None:
     page = sign_in(place, browser, "rita")
     heading(page, "Overview")
@@ -259,6 +270,7 @@ def test_a_logout_at_the_provider_ends_the_session_here(place: Place, browser: B
     assert "backchannel.success" in place.corp.log.read_text()
 
 
+@pytest.mark.slow
 def test_signing_out_everywhere_ends_the_sessions_in_other_browsers(
     place: Place, browser: BrowserContext, chromium: Browser
 ) -> None:
@@ -273,12 +285,14 @@ def test_signing_out_everywhere_ends_the_sessions_in_other_browsers(
         signed_out(there, "You were signed out everywhere.")
 
 
+@pytest.mark.slow
 def test_people_of_two_providers_stand_beside_each_other(place: Place, browser: BrowserContext) -> None:
     page = sign_in_with_other(place, browser, "/models")
     heading(page, "Models")
     expect(page.get_by_test_id("stSidebar").get_by_text("Other Org")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_while_a_provider_is_down_its_button_says_so_and_sessions_go_on(
     place: Place, browser: BrowserContext, chromium: Browser, honest: IdentityProvider
 ) -> None:
@@ -292,6 +306,7 @@ def test_while_a_provider_is_down_its_button_says_so_and_sessions_go_on(
     heading(page, "Endpoints")
 
 
+@pytest.mark.slow
 def test_keys_that_the_provider_turned_are_found(place: Place, browser: BrowserContext, honest: IdentityProvider) -> None:
     heading(sign_in_with_other(place, browser, "/models"), "Models")
     browser.clear_cookies()
@@ -315,6 +330,7 @@ LIES: dict[str, Forge] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES)
 def test_a_token_that_lies_lets_nobody_in(place: Place, browser: BrowserContext, honest: IdentityProvider, lie: str) -> None:
     honest.forge = LIES[lie](honest)
@@ -333,6 +349,7 @@ TURNED_AWAY = re.compile(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["code=x&state=forged", "code=x", "state=forged", "error=server_error&state=forged"])
 def test_a_callback_that_nobody_asked_for_lets_nobody_in(place: Place, browser: BrowserContext, query: str) -> None:
     page = browser.new_page()
@@ -341,6 +358,7 @@ def test_a_callback_that_nobody_asked_for_lets_nobody_in(place: Place, browser: 
     expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "planted", ["//evil.example/x", "https://evil.example", "/\\evil.example", "/%2F/evil.example", "/auth/logout"]
 )
