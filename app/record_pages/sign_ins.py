@@ -77,8 +77,10 @@ def _groups(lines: Sequence[MappingLine], sign_in: SignIn, *, changes: bool) -> 
     with components.card("Groups to roles", "what a provider's groups give, from the next sign-in on") as head:
         if changes and head.button("Map a group", icon=":material/group_add:"):
             _ask_map(sign_in)
+        if changes and any(one.waits for one in lines) and head.button("Confirm a mapping", icon=":material/how_to_reg:"):
+            _ask_one("Confirm a mapping", [one for one in lines if one.waits], _CONFIRM)
         if changes and any(one.id for one in lines) and head.button("Take a mapping back", icon=":material/group_remove:"):
-            _ask_unmap([one for one in lines if one.id])
+            _ask_one("Take a mapping back", [one for one in lines if one.id], _TAKE_BACK)
         if not lines:
             components.empty("No group gives a role", "Map one here, or in the settings file.", icon="group_off")
             return
@@ -86,7 +88,7 @@ def _groups(lines: Sequence[MappingLine], sign_in: SignIn, *, changes: bool) -> 
             (
                 f"**{escape(one.value)}**  \n:small[:gray[{escape(one.provider)}]]",
                 f"{one.role.capitalize()}  \n:small[:gray[{escape(one.scope)}]]",
-                ":small[:gray[settings file]]" if one.id is None else ":small[:gray[here]]",
+                f":small[:gray[{_kept(one)}]]",
             )
             for one in lines
         ]
@@ -107,31 +109,45 @@ def _ask_map(sign_in: SignIn) -> None:
         scope = st.text_input(
             "Scope", value="*", key="map.scope", help="`*`, `environment:NAME` or `model:NAME`", max_chars=300
         )
-        st.markdown(":small[:gray[It gives nothing to you: nobody gets a role by a mapping of their own.]]")
+        st.markdown(":small[:gray[It counts once another admin confirmed it, and gives nothing to either of you.]]")
         if st.button("Map it", type="primary", key="map.confirm"):
             mappings = wiring.backend().group_mappings
             feedback.act(
                 lambda: mappings.map(
                     identity.current(), str(provider), (value or "").strip(), str(role), (scope or "").strip()
                 ),
-                f"Whoever is in {escape(value or '')} is {escape(str(role))} from the next sign-in on.",
+                "Mapped: it waits for another admin.",
             )
 
     opened()
 
 
-def _ask_unmap(lines: Sequence[MappingLine]) -> None:
-    told = {str(one.id): f"{one.value} → {one.role} in {one.scope} ({one.provider})" for one in lines}
+_CONFIRM = ("Confirm it", "Whoever is in the group has the role from the next sign-in on.", "Confirmed.")
+_TAKE_BACK = (
+    "Take it back",
+    "Whoever has the role by it loses it at the next sign-in. End the sessions to make that now.",
+    "The group gives this role no longer.",
+)
 
-    @dialogs.framed("Take a mapping back")
+
+def _ask_one(title: str, lines: Sequence[MappingLine], words: tuple[str, str, str]) -> None:
+    told = {str(one.id): f"{one.value} → {one.role} in {one.scope} ({one.provider})" for one in lines}
+    button, says, done = words
+
+    @dialogs.framed(title)
     def opened() -> None:
-        chosen = st.selectbox("Mapping", list(told), key="unmap.which", format_func=told.__getitem__)
-        st.markdown("Whoever has the role by it loses it at the next sign-in. End the sessions to make that now.")
-        if st.button("Take it back", type="primary", key="unmap.confirm"):
+        chosen = str(st.selectbox("Mapping", list(told), key=f"mapping.{button}", format_func=told.__getitem__))
+        st.markdown(says)
+        if st.button(button, type="primary", key=f"mapping.do.{button}"):
             mappings = wiring.backend().group_mappings
-            feedback.act(lambda: mappings.unmap(identity.current(), str(chosen)), "The group gives this role no longer.")
+            command = mappings.confirm if words is _CONFIRM else mappings.unmap
+            feedback.act(lambda: command(identity.current(), chosen), done)
 
     opened()
+
+
+def _kept(one: MappingLine) -> str:
+    return "settings file" if one.id is None else "waits for a second admin" if one.waits else "here"
 
 
 def _settings(sign_in: SignIn) -> None:

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import claims, rules
 from backend.access.claims import SOURCE, Person
-from backend.access.rows import RoleGrant
+from backend.access.rows import Identity, RoleGrant
 from backend.access.service import require
 from backend.access.session_rows import GroupMapping
 from backend.access.sign_in_file import Provider, SignIn
@@ -29,7 +29,7 @@ _LONGEST_VALUE = 256
 
 @dataclass(frozen=True)
 class MappingLine:
-    """One mapping in a list. `id` is None for one that stands in the settings file."""
+    """One mapping in a list. `id` is None for one that stands in the settings file; `waits` for a second admin."""
 
     id: str | None
     provider: str
@@ -37,6 +37,7 @@ class MappingLine:
     role: str
     scope: str
     made_by: str | None
+    waits: bool = False
 
 
 class GroupMappings:
@@ -52,7 +53,10 @@ class GroupMappings:
         self._sign_in = sign_in
 
     def map(self, actor: Actor, provider: str, value: str, role: str, scope: str = "*") -> None:
-        """From the next sign-in of each person on, this group gives this role; but not to whoever made the mapping."""
+        """This group shall give this role: from the next sign-in on after another admin confirmed it.
+
+        It would else be a way to give roles alone, to oneself too.
+        """
         rules.check_grant(role, scope)
         if self._sign_in is None or self._sign_in.provider(provider) is None:
             raise NotFound("provider", provider[:40], "Look at the settings of sign-in.")
@@ -77,7 +81,19 @@ class GroupMappings:
                 made_by=actor.id,
                 made_at=tx.now,
             )
-            tx.record("group_mapping.make", tx.add(row), after=row.facts("provider", "value", "role", "scope"))
+            tx.record("group_mapping.make", tx.add(row), after=row.facts("provider", "role", "scope"))
+
+    def confirm(self, actor: Actor, mapping_id: str) -> None:
+        """Another admin's word for a mapping; not of whoever made it, nor of a service of theirs."""
+        with self._database.unit(actor) as tx:
+            who = require(tx, actor, "role.grant")
+            row = tx.get(GroupMapping, mapping_id, "mapping", lock=True)
+            maker = tx.session.get(Identity, row.made_by)
+            if {who.id, who.owner_id} & {row.made_by, maker.owner_id if maker else None} - {None}:
+                raise Refusal("You made this mapping.", "Ask another admin to confirm it.", code="conflict-of-interest")
+            if row.confirmed_at is None:
+                row.confirmed_by, row.confirmed_at = actor.id, tx.now
+                tx.record("group_mapping.confirm", row, after=row.facts("provider", "role", "scope"))
 
     def unmap(self, actor: Actor, mapping_id: str) -> None:
         """The group gives this role no longer; whoever has it by it loses it at the next sign-in."""
@@ -85,7 +101,7 @@ class GroupMappings:
             require(tx, actor, "role.take_back")
             row = tx.get(GroupMapping, mapping_id, "mapping")
             tx.session.delete(row)
-            tx.record("group_mapping.take_back", row, before=row.facts("provider", "value", "role", "scope"))
+            tx.record("group_mapping.take_back", row, before=row.facts("provider", "role", "scope"))
 
     def lines(self, session: Session) -> tuple[MappingLine, ...]:
         """Those of the settings file first."""
@@ -97,7 +113,10 @@ class GroupMappings:
         rows = session.exec(select(GroupMapping).order_by(GroupMapping.provider, GroupMapping.value, col(GroupMapping.id)))
         return (
             *fixed,
-            *(MappingLine(one.id, one.provider, one.value, one.role, one.scope, one.made_by) for one in rows),
+            *(
+                MappingLine(one.id, one.provider, one.value, one.role, one.scope, one.made_by, one.confirmed_at is None)
+                for one in rows
+            ),
         )
 
 
@@ -153,9 +172,13 @@ def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
 
 
 def _mapped(session: Session, provider: Provider, identity_id: str) -> Iterable[tuple[str, str, str]]:
-    """Mappings that count for this person: nobody gets a role by a mapping of his own."""
+    """Mappings that count for this person: those of the settings, and confirmed ones that are not the person's own."""
     rows = session.exec(select(GroupMapping).where(GroupMapping.provider == provider.name))
     return [
         *((one.value, one.role, one.scope) for one in provider.roles),
-        *((one.value, one.role, one.scope) for one in rows if one.made_by != identity_id),
+        *(
+            (one.value, one.role, one.scope)
+            for one in rows
+            if one.confirmed_at and identity_id not in (one.made_by, one.confirmed_by)
+        ),
     ]

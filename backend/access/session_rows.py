@@ -81,7 +81,10 @@ class ProviderLogout(Row, table=True):
 
 
 class GroupMapping(Row, table=True):
-    """That a value among a provider's groups gives a role in a scope; besides those in the settings file."""
+    """That a value among a provider's groups gives a role in a scope, once a second admin confirmed it.
+
+    Besides those in the settings file, which are whoever runs the machine's.
+    """
 
     __tablename__ = "group_mapping"
     __subject__: ClassVar[str] = "group_mapping"
@@ -94,3 +97,5 @@ class GroupMapping(Row, table=True):
     scope: str = "*"
     made_by: str
     made_at: datetime = Field(sa_column=utc())
+    confirmed_by: str | None = None
+    confirmed_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))

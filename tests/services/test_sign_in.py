@@ -572,12 +572,18 @@ def test_nobody_gets_a_role_by_a_mapping_of_his_own(world: World) -> None:
     boss, _ = world.arrive(sub="u-first")
     mappings = GroupMappings(world.database, world.sign_in)
     mappings.map(boss.actor, "corp", "staff", "reviewer")
-    world.arrive(sub="u-first", groups=["staff"])
-    assert ("reviewer", "*", "claims:corp") not in world.roles(boss.actor)
-    eve, _ = world.arrive(sub="u-eve", groups=["staff"])
-    assert world.roles(eve.actor) == {("reviewer", "*", "claims:corp")}
     with world.database.read() as session:
         (line,) = [one for one in mappings.lines(session) if one.id]
+    eve, _ = world.arrive(sub="u-eve", groups=["staff"])
+    assert line.waits
+    assert world.roles(eve.actor) == set(), "it waits for a second person"
+    refused("conflict-of-interest", mappings.confirm, boss.actor, line.id)
+    refused("not-allowed", mappings.confirm, eve.actor, line.id)
+    mappings.confirm(Identities(world.database, Settings(demo_identities=True)).act_as("otto"), str(line.id))
+    world.arrive(sub="u-first", groups=["staff"])
+    assert ("reviewer", "*", "claims:corp") not in world.roles(boss.actor)
+    world.arrive(sub="u-eve", groups=["staff"])
+    assert world.roles(eve.actor) == {("reviewer", "*", "claims:corp")}
     mappings.unmap(boss.actor, str(line.id))
     world.arrive(sub="u-eve", groups=["staff"])
     assert world.roles(eve.actor) == set()
