@@ -36,9 +36,9 @@ class Directory:
         headers = {"authorization": f"Bearer {token or self.token}", "content-type": "application/scim+json"}
         return self.client.request(method, path if path.startswith("/v1") else AT + path, json=body, headers=headers)
 
-    def person(self, name: str = "ada@corp.test", **more: Any) -> str:
+    def person(self, user_name: str = "ada@corp.test", **more: Any) -> str:
         """A new person; its id."""
-        answer = self.ask("POST", "/Users", {"schemas": [scim.USER], "userName": name, **more})
+        answer = self.ask("POST", "/Users", {"schemas": [scim.USER], "userName": user_name, **more})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
