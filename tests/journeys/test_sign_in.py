@@ -21,7 +21,7 @@ from backend.access.session_rows import SessionUse
 from backend.bootstrap import Backend
 from backend.core.context import SYSTEM, Actor
 from backend.settings import Settings
-from tests.browsers import _SERVE, Server, serve
+from tests.browsers import _SERVE, Server, Visit, serve
 from tests.certified_provider import CertifiedProvider, certified_provider, free_port
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider, rsa_key
 
@@ -394,6 +394,34 @@ def upgraded(place: Place, origin: str, cookies: str) -> str:
     with socket.create_connection(("127.0.0.1", int(host.rpartition(":")[2])), timeout=10) as line:
         line.sendall("\r\n".join(told).encode())
         return line.recv(200).decode("latin-1").splitlines()[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_pages_of_sign_in(place: Place, chromium: Browser, scheme: Any) -> None:
+    with chromium.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme, bypass_csp=True) as context:
+        page = context.new_page()
+        page.goto(place.origin + "/models")
+        heading(page, "Sign in")
+        seen = Visit(page, place.origin)
+        assert seen.drawn().axe() == [], "signing in"
+        page.close()
+        seen = Visit(sign_in(place, context, "ada", "/admin?section=People"), place.origin)
+        expect(seen.page.get_by_role("heading", name="Sign-in settings")).to_be_visible()
+        assert seen.drawn().axe() == [], "sessions, groups and settings"
+        seen.page.get_by_role("button", name="Map a group").click()
+        seen.page.get_by_role("dialog").wait_for()
+        assert seen.drawn().axe() == [], "the dialog"
+        ada, running = sessions_of(place, "Ada Admin")
+        for one in running:
+            place.behind.sessions.revoke(ada, one)
+        seen.page.goto(place.origin + "/models")
+        signed_out(seen.page, "You signed out.")
+        assert seen.drawn().axe() == [], "signed out"
+    with chromium.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme, bypass_csp=True) as context:
+        seen = Visit(sign_in(place, context, "nils"), place.origin)
+        heading(seen.page, "You have no role here yet")
+        assert seen.drawn().axe() == [], "no role"
 
 
 def test_no_secret_and_no_token_stands_in_the_log(place: Place) -> None:
