@@ -77,6 +77,8 @@ def current() -> Actor:
 
 def ask_again() -> None:
     """For a part that refreshes itself: where whoever looks does not count any more, the page is drawn anew and says so."""
+    if _ACTOR not in st.session_state:
+        return  # the entry script found nobody, and drew no page of anybody
     try:
         gone = _recalled(by_click=False) is None
     except Refusal:

@@ -153,7 +153,7 @@ def _kept(one: MappingLine) -> str:
 def _settings(sign_in: SignIn) -> None:
     with components.card("Sign-in settings", "as loaded; secrets are not shown"):
         rows = [
-            ("Seen at", f"`{escape(sign_in.origin + sign_in.base_path)}`"),
+            ("Seen at", escape(sign_in.origin + sign_in.base_path)),
             (
                 "A session ends",
                 f"{sign_in.idle_minutes} min after the last click, {sign_in.absolute_hours} h after the sign-in",
@@ -169,7 +169,7 @@ def _provider(one: Provider) -> str:
     verified = "; a verified e-mail is needed" if one.require_verified_email else ""
     issuers = ", ".join(one.issuers) or one.expected_issuer
     return (
-        f"`{escape(one.name)}`, client {escape(one.client_id)}, issuer {escape(issuers)}  \n"
+        f"{escape(one.name)}, client {escape(one.client_id)}, issuer {escape(issuers)}  \n"
         f":small[:gray[groups from {escape(one.groups_claim)}; signed with {escape(', '.join(one.algorithms))}{verified}]]"
     )
 
