@@ -89,26 +89,21 @@ def _is_there(session: Session, query: sa.Select[Any]) -> bool:
 
 
 def _filter(state: ORMExecuteState, sight: Sight) -> None:
+    """Criteria only for the tables that a statement meets, however deep: each costs time in every statement's cache key."""
     if not state.is_select:
         return
-    if not state.is_orm_statement:
-        _refuse_past_the_orm(state.statement)
-        return
-    state.statement = state.statement.options(*_criteria(sight, tables()))
-
-
-def _refuse_past_the_orm(statement: Any) -> None:
-    """Criteria reach entities alone. Queries of plain tables filter themselves, by `clause`, through the connection."""
-    somebodys = {table.__tablename__ for table in tables() if table.__seen_through__}
-    met = {one.name for one in visitors.iterate(statement) if isinstance(one, sa.Table)} & somebodys
-    if met:
+    statement: Any = state.statement
+    met = {one.name for one in visitors.iterate(statement) if isinstance(one, sa.Table)}
+    somebodys = tuple(table for table in tables() if table.__seen_through__ and table.__tablename__ in met)
+    if somebodys and not state.is_orm_statement:
         raise UnseenQuery(f"a narrowed look read {sorted(met)} past the ORM")
+    if somebodys:
+        state.statement = statement.options(*_criteria(sight, somebodys))
 
 
-@lru_cache(maxsize=256)
-def _criteria(sight: Sight, every: tuple[type[Row], ...]) -> tuple[Any, ...]:
-    """For every table that was imported by now."""
-    found = ((table, clause(table, sight)) for table in every)
+@lru_cache(maxsize=1024)
+def _criteria(sight: Sight, somebodys: tuple[type[Row], ...]) -> tuple[Any, ...]:
+    found = ((table, clause(table, sight)) for table in somebodys)
     return tuple(with_loader_criteria(table, where, include_aliases=True) for table, where in found if where is not None)
 
 

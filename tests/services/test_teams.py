@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlmodel import select
 
 from backend.access import teams as reads
 from backend.access.rows import Ownership
+from backend.access.service import require_to_read
 from backend.access.teams import Teams
+from backend.audit import queries as audit
+from backend.changes import course
+from backend.changes import queries as changes
+from backend.changes.timeline import timeline
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
+from backend.delivery import fleet, places
+from backend.registry import catalog
+from backend.rollouts import running as rollouts
 from tests.services.changes.world import ENDPOINT, MODEL, World
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -113,3 +125,26 @@ def test_nobody_widens_his_own_reach_by_teams(world: World, teams: Teams) -> Non
 def test_a_grant_for_a_team_that_is_not_there_is_refused(world: World) -> None:
     with pytest.raises(NotFound):
         world.identities.grant(world.otto, "ben", "reviewer", "team:nobody")
+
+
+@pytest.mark.parametrize(("scope", "sees"), [("team:flights", True), ("environment:production", True), ("model:other", False)])
+def test_a_look_is_narrowed_on_both_databases(world: World, teams: Teams, scope: str, sees: bool) -> None:
+    world.reviewed()
+    teams.create(world.otto, "flights")
+    teams.set_owner(world.otto, "endpoint", ENDPOINT, "flights")
+    nina = _person(world, "nina", "auditor", scope)
+    with world.database.read() as session:
+        now = world.database.now(session)
+        require_to_read(session, nina, "audit.read", now=now)
+        told = {
+            "endpoints": len(fleet.fleet(session, fleet.Filters(), now=now, interval=HOUR).rows),
+            "states": sum(fleet.counts(session, fleet.Filters(), now=now, interval=HOUR).values()),
+            "changes": len(changes.page(session).items),
+            "counts": sum(changes.counts(session).values()),
+            "models": catalog.count(session, catalog.Wanted()),
+            "servers": len(places.servers(session)),
+            "rollouts": 1 + len(rollouts.running(session, limit=5)),
+            "ledger": min(1, len([one for one in audit.events(session) if one.subject_kind == "change"])),
+            "timeline": min(1, len(timeline(session, course.find(session, 1)))) if sees else 0,
+        }
+    assert told == {name: int(sees or name == "rollouts") for name in told}
