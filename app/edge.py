@@ -29,6 +29,12 @@ _SIGNED_IN = b"_streamlit_user="
 _ANY_HOST = ("/api/v1/health", "/api/v1/ready")
 """What whoever looks after the machine asks by whatever name; it says nothing else."""
 
+_ONLY_HERE = (
+    b"Countersign answers only on this machine, as 127.0.0.1 or localhost: without single sign-on anybody who reaches it "
+    b"could act as anybody. Open it on the machine it runs on, or through an SSH tunnel.\n"
+)
+_OTHER_NAME = b"Countersign does not answer to this name. Open the address that its redirect_uri begins with.\n"
+_FOREIGN = b"This was asked by a page of another site, which may not act here. Open Countersign itself.\n"
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 Header = tuple[bytes, bytes]
 
@@ -80,10 +86,12 @@ class Edge:
             await _refuse(scope, send, self._headers, _ONLY_HERE)
         elif not self._only_loopback and not self._is_ours(scope):
             await _refuse(scope, send, self._headers, _OTHER_NAME)
+        elif not is_from_here(scope, self._outside):
+            await _refuse(scope, send, self._headers, _FOREIGN)
         else:
             if self._ends_session is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
                 await run_in_threadpool(self._ends_session, _cookies(scope))
-            await self._app(scope, receive, self._dressed(scope, send))
+            await self._app(_at_home(scope), receive, self._dressed(scope, send))
 
     def _is_ours(self, scope: Scope) -> bool:
         """Whether a request calls us by our name; any other is a name that somebody else made lead here."""
@@ -123,7 +131,7 @@ def _inner(scope: Scope, outside: Outside) -> str:
 
 
 def _leaving(scope: Scope, message: Message, outside: Outside) -> Message:
-    wanted = deep_links.wanted(_header(scope, b"referer"), outside.origin, outside.base_path)
+    wanted = deep_links.wanted(_header(scope, b"referer") or "", outside.origin, outside.base_path)
     headers = list(message.get("headers", []))
     if int(message["status"]) >= 400:
         return _sent(message, headers, wanted or f"{outside.base_path}/", [_flash(outside, "away")])
@@ -173,10 +181,6 @@ def _secured(headers: list[Header]) -> list[Header]:
     ]
 
 
-def _header(scope: Scope, wanted: bytes) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
-
-
 def security_headers() -> dict[str, str]:
     """The headers of every answer, lower case."""
     policy = {
@@ -216,6 +220,29 @@ def is_local(scope: Scope) -> bool:
     return server is not None and is_loopback(str(server[0])) and is_loopback(_host(scope))
 
 
+def is_from_here(scope: Scope, outside: Outside | None = None) -> bool:
+    """Whether a request comes from one of our own pages, as far as a browser says: any other page may not act in its name.
+
+    Ours are the pages of the host that was asked, and those of `outside`: a proxy may ask by another name than browsers do.
+    """
+    origin = _header(scope, b"origin")
+    if origin is None or (outside is not None and origin == outside.origin):
+        return True
+    return origin.partition("://")[2] == _header(scope, b"host") != ""
+
+
+def _at_home(scope: Scope) -> Scope:
+    """The request under the one origin that Streamlit knows without asking: for others it asks a host on the internet which
+    address this machine has (web/server/server_util.py of 1.67), and waits for the answer.
+    """
+    headers = [(name, b"http://localhost" if name == b"origin" else value) for name, value in scope["headers"]]
+    return {**scope, "headers": headers}
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
+
+
 def _host(scope: Scope) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     return host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -227,8 +254,8 @@ def _wants_page(scope: Scope) -> bool:
 
 
 def _cookies(scope: Scope) -> dict[str, str]:
-    sent = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    return cookie_parser(sent.decode("latin-1"))
+    """Read as browsers write them: cookies of every port of this machine come along, whatever stands in them."""
+    return cookie_parser(b"; ".join(value for name, value in scope["headers"] if name == b"cookie").decode("latin-1"))
 
 
 def _new_browser() -> Header:
@@ -239,13 +266,6 @@ def _new_browser() -> Header:
 def _replaced(headers: Iterable[Header], ours: list[Header]) -> list[Header]:
     names = {name for name, _ in ours}
     return [*((name, value) for name, value in headers if name.lower() not in names), *ours]
-
-
-_ONLY_HERE = (
-    b"Countersign answers only on this machine, as 127.0.0.1 or localhost: without single sign-on anybody who reaches it "
-    b"could act as anybody. Open it on the machine it runs on, or through an SSH tunnel.\n"
-)
-_OTHER_NAME = b"Countersign does not answer to this name. Open the address that its redirect_uri begins with.\n"
 
 
 async def _refuse(scope: Scope, send: Send, headers: list[Header], says: bytes) -> None:

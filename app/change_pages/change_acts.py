@@ -20,6 +20,7 @@ from app.kit.plain import escape
 from backend.changes import difference
 from backend.core.errors import Refusal
 from backend.delivery.plan import parse_plan
+from backend.rollouts.service import At
 
 _ASKED, _MENU = "change.asked", "act.more"
 COPY = "copy"
@@ -176,7 +177,8 @@ def _command(held: Held, seen: Seen, reason: str) -> None:
         getattr(changes, held.act)(actor, number)
         changes.comment(actor, number, f"{ACTS[held.act].label}: {reason}")
     else:
-        getattr(walks, held.act)(actor, endpoint, reason)
+        walk = seen.view.rollout
+        getattr(walks, held.act)(actor, endpoint, reason, at=At(walk.id, walk.step) if walk is not None else None)
 
 
 def _vote(held: Held, reason: str) -> None:

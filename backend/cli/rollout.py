@@ -11,6 +11,8 @@ from backend.cli.session import Session, acting
 from backend.core.errors import NotFound
 from backend.delivery.rows import Endpoint
 from backend.rollouts import queries
+from backend.rollouts.queries import RolloutView
+from backend.rollouts.service import At
 
 _NAME = click.argument("name", metavar="ENDPOINT")
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
@@ -58,12 +60,14 @@ def resume(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @rollout.command("let-on")
 @acting
 @_NAME
+@click.option("--step", type=click.IntRange(min=1), required=True, help="The step that you looked at, as `show` counts it.")
 @_reason
 @json_option
 @guarded
-def let_on(opened: Session, name: str, reason: str, as_json: bool) -> None:
+def let_on(opened: Session, name: str, step: int, reason: str, as_json: bool) -> None:
     """Let it on after a step that waits for a person."""
-    opened.backend.rollouts.let_on(opened.actor, name, reason)
+    found = _newest(opened, name)
+    opened.backend.rollouts.let_on(opened.actor, name, reason, at=At(found.id if found else "", step - 1))
     _emit(opened, name, as_json)
 
 
@@ -79,12 +83,16 @@ def abort(opened: Session, name: str, reason: str, as_json: bool) -> None:
     _emit(opened, name, as_json)
 
 
-def _emit(opened: Session, name: str, as_json: bool) -> None:
+def _newest(opened: Session, name: str) -> RolloutView | None:
     with opened.reading("endpoint.read") as look:
         endpoint_id = look.session.exec(select(Endpoint.id).where(Endpoint.name == name)).one_or_none()
         if endpoint_id is None:
             raise NotFound("endpoint", name)
         newest = queries.of_endpoint(look.session, endpoint_id, limit=1)
-        found = queries.view(look.session, newest[0]) if newest else None
+        return queries.view(look.session, newest[0]) if newest else None
+
+
+def _emit(opened: Session, name: str, as_json: bool) -> None:
+    found = _newest(opened, name)
     content = {"endpoint": name, "rollout": found.to_json() if found else None}
     emit(as_json, content, rollout_lines(found) if found else [f"There was no rollout on {name} yet."])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
@@ -22,6 +23,15 @@ from backend.delivery.rows import Authorization, Endpoint, Generation
 from backend.rollouts import queries
 from backend.rollouts.rows import Rollout
 from backend.rollouts.rules import OPEN, ROLLOUT, Decision, decide
+
+
+@dataclass(frozen=True)
+class At:
+    """What whoever acts was looking at: which rollout, and at which step of it, counted from 0."""
+
+    rollout_id: str
+    step: int
+
 
 POLL = timedelta(seconds=5)
 """How long something that nobody announced may go unnoticed."""
@@ -123,19 +133,22 @@ class Rollouts:
                 seconds = backoff(claim.failures, base=RETRY_SECONDS, cap=MAX_RETRY_SECONDS, jitter=0)
                 work.finish(tx, claim, next_due=tx.now + timedelta(seconds=seconds), error=refusal.code)
 
-    def pause(self, actor: Actor, endpoint: str, reason: str) -> Rollout:
-        """No further step is admitted until it is resumed; the present one stays as it is."""
+    def pause(self, actor: Actor, endpoint: str, reason: str, *, at: At | None = None) -> Rollout:
+        """No further step is admitted until it is resumed; the present one stays as it is.
+
+        Here as elsewhere `at` is what whoever acts looked at: another rollout is left alone (Refusal code `moved-on`).
+        """
         with self._database.unit(actor) as tx:
-            row = _under_way(tx, actor, endpoint, "rollout.pause", reason)
+            row = _under_way(tx, actor, endpoint, "rollout.pause", reason, at=at)
             if row.state != "paused":
                 _move(tx, row, "pause", reason)
                 _wake(tx, row)
             return row
 
-    def resume(self, actor: Actor, endpoint: str, reason: str) -> Rollout:
+    def resume(self, actor: Actor, endpoint: str, reason: str, *, at: At | None = None) -> Rollout:
         """Goes on where it was paused. Refusal when its approval was revoked."""
         with self._database.unit(actor) as tx:
-            row = _under_way(tx, actor, endpoint, "rollout.resume", reason)
+            row = _under_way(tx, actor, endpoint, "rollout.resume", reason, at=at)
             if tx.get(Authorization, row.authorization_id).revoked_at is not None:
                 raise Refusal("The approval of this rollout was revoked.", "Roll it back, or propose anew.", code="revoked")
             if row.state == "paused":
@@ -143,10 +156,12 @@ class Rollouts:
                 _wake(tx, row)
             return row
 
-    def let_on(self, actor: Actor, endpoint: str, reason: str) -> Rollout:
-        """Says, for a step that asks for it, that a person looked and that the rollout may go on."""
+    def let_on(self, actor: Actor, endpoint: str, reason: str, *, at: At) -> Rollout:
+        """Says, for a step that asks for it, that a person looked at just that step and that the rollout may go on."""
         with self._database.unit(actor) as tx:
-            row = _under_way(tx, actor, endpoint, "rollout.let_on", reason)
+            row = _under_way(tx, actor, endpoint, "rollout.let_on", reason, at=at)
+            if row.step != at.step:
+                raise _moved_on(f"The rollout of {endpoint} stands at step {row.step + 1}; you looked at step {at.step + 1}.")
             if row.let_on < row.step:
                 _refuse_letting_on(tx, row)
                 row.let_on, row.revision = row.step, row.revision + 1
@@ -154,10 +169,10 @@ class Rollouts:
                 _wake(tx, row)
             return row
 
-    def abort(self, actor: Actor, endpoint: str, reason: str) -> Rollout:
+    def abort(self, actor: Actor, endpoint: str, reason: str, *, at: At | None = None) -> Rollout:
         """Ends a rollout that is under way, and goes back; from a first version that is to nothing."""
         with self._database.unit(actor) as tx:
-            row = _under_way(tx, actor, endpoint, "rollout.abort", reason, or_already="aborted")
+            row = _under_way(tx, actor, endpoint, "rollout.abort", reason, or_already="aborted", at=at)
             go_back(tx, row, reason, event="abort")
             return row
 
@@ -270,7 +285,9 @@ def _permitted(tx: Unit, actor: Actor, endpoint: str, action: str, reason: str) 
     return found
 
 
-def _under_way(tx: Unit, actor: Actor, endpoint: str, action: str, reason: str, *, or_already: str | None = None) -> Rollout:
+def _under_way(
+    tx: Unit, actor: Actor, endpoint: str, action: str, reason: str, *, or_already: str | None = None, at: At | None = None
+) -> Rollout:
     """The endpoint's open rollout, locked; or its newest one when that is what was asked for already."""
     place = _permitted(tx, actor, endpoint, action, reason)
     row = queries.open_on(tx.session, place.id)
@@ -283,7 +300,13 @@ def _under_way(tx: Unit, actor: Actor, endpoint: str, action: str, reason: str, 
             "Look at its history; a complete one can be rolled back.",
             code="no-rollout",
         )
+    if at is not None and at.rollout_id != row.id:
+        raise _moved_on(f"Another rollout is under way on {endpoint} than the one you looked at.")
     return _locked(tx, row.id)
+
+
+def _moved_on(message: str) -> Refusal:
+    return Refusal(f"{message} Nothing was done.", "Look at it as it is now, then decide.", code="moved-on")
 
 
 def _refuse_letting_on(tx: Unit, row: Rollout) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from streamlit.web.server import server_util
 
 from app.acting import Browsers
 from app.bind import check_bind, is_loopback
@@ -39,6 +40,40 @@ def client(base: str, **options: Any) -> TestClient:
     """A client that connects to `base`; Starlette's test client tells the server's address by it."""
     inner = Starlette(routes=[Route("/", _page), WebSocketRoute("/ws", _socket)])
     return TestClient(Edge(inner, **options), base_url=base)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:5000", "http://localhost:8501", "http://[", "null", ""])
+def test_a_page_of_another_origin_may_not_act_here(origin: str) -> None:
+    here = client("http://127.0.0.1:8501")
+    assert here.get("/", headers={"origin": origin}).status_code == 403
+    socket = "ws://127.0.0.1:8501/ws"
+    with pytest.raises(WebSocketDisconnect) as closed, here.websocket_connect(socket, headers={"origin": origin}):
+        pass
+    assert closed.value.code == 1008
+
+
+def test_our_own_pages_may_and_streamlit_is_told_an_origin_that_it_looks_up_nowhere() -> None:
+    seen: list[str] = []
+
+    async def socket(one: WebSocket) -> None:
+        seen.append(one.headers["origin"])
+        await one.accept()
+        await one.close()
+
+    app = Edge(Starlette(routes=[WebSocketRoute("/ws", socket)]))
+    ours = {"origin": "http://127.0.0.1:8501"}
+    with TestClient(app).websocket_connect("ws://127.0.0.1:8501/ws", headers=ours):
+        pass
+    assert seen == ["http://localhost"]
+    assert server_util.is_url_from_allowed_origins(seen[0])
+
+
+@pytest.mark.parametrize("others", ["user@x=1", "a,b=1", 'prefs={"a": 1}', "=", ";;", "\xff=\xfe"])
+def test_cookies_of_other_programs_of_this_machine_are_passed_over(others: str) -> None:
+    here = client("http://127.0.0.1:8501")
+    asked = {"accept": "text/html", "cookie": f"{others}; {COOKIE}=known".encode("latin-1")}
+    answer = here.get("/", headers=asked)
+    assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
 
 
 def test_every_answer_carries_the_headers_once_and_ours_win() -> None:
@@ -162,6 +197,17 @@ def test_where_people_sign_in_only_our_own_name_is_answered() -> None:
     assert set(other.headers) >= WANTED
     assert signing_in("http://10.1.2.3").get("/release/api/v1/health").status_code == 200
     assert signing_in("http://10.1.2.3").get("/release/api/v1/me").status_code == 403
+
+
+@pytest.mark.parametrize("asked", ["https://countersign.example.com", "http://127.0.0.1:8501"])
+def test_our_pages_act_by_the_name_that_browsers_know_and_those_of_others_never(asked: str) -> None:
+    """A proxy may ask by our own name, or by the address it reaches us at."""
+    ours = signing_in(asked)
+    assert ours.post("/release/", headers={"origin": OUTSIDE.origin}).status_code == 200
+    assert ours.post("/release/", headers={"origin": asked}).status_code == 200
+    for origin in ("https://evil.example", "https://countersign.example.com.evil.example", "http://127.0.0.1:5000", "null", ""):
+        answer = ours.post("/release/", headers={"origin": origin})
+        assert (answer.status_code, "another site" in answer.text) == (403, True), origin
 
 
 def test_behind_tls_every_cookie_is_secure_and_browsers_are_told_to_stay_with_tls() -> None:

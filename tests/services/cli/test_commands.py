@@ -244,7 +244,11 @@ def test_a_rollout_is_shown_paused_let_on_and_aborted(world: World, countersign:
     assert countersign("rollout", "pause", ENDPOINT, *said, by="ana").content["rollout"]["state"] == "paused"
     assert countersign("rollout", "resume", ENDPOINT, *said, by="ana").error == "not-allowed"
     assert countersign("rollout", "resume", ENDPOINT, *said, by="olga").content["rollout"]["state"] == "holding"
-    assert countersign("rollout", "let-on", ENDPOINT, *said, by="olga").content["rollout"]["waits_for_person"] is False
+    assert countersign("rollout", "let-on", ENDPOINT, "--step", "2", *said, by="olga").error == "moved-on"
+    assert (
+        countersign("rollout", "let-on", ENDPOINT, "--step", "1", *said, by="olga").content["rollout"]["waits_for_person"]
+        is False
+    )
     world.run()
     assert world.rollout().step == 1
     assert countersign("rollout", "abort", ENDPOINT, *said, by="ana").content["rollout"]["state"] == "aborted"

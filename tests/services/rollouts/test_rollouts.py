@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import select
 
 from backend.core import work
-from backend.core.context import SYSTEM
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
 from backend.core.ledger import LedgerRow, first_break
@@ -20,7 +20,7 @@ from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Endpoint, Generation
 from backend.rollouts import queries
 from backend.rollouts.rows import Rollout
-from backend.rollouts.service import Rollouts, freeze, settled, start
+from backend.rollouts.service import At, Rollouts, freeze, settled, start
 from tests.databases import Clock
 from tests.rules.test_plan import arm
 from tests.rules.test_plan import plan as plan_json
@@ -126,7 +126,12 @@ def test_a_ramp_is_walked_proof_by_proof_to_its_end(world: World, clock: Clock) 
     world.prove()
     world.run()
     assert world.state() == ("holding", 1, 2)
-    world.rollouts.let_on(world.ben, "flight-delay-production", "looks good")
+    seen = At(world.rollout().id, 1)
+    for other in (At(seen.rollout_id, 0), At("rol_another", 1)):
+        with pytest.raises(Refusal, match="Nothing was done") as refused:
+            world.rollouts.let_on(world.ben, "flight-delay-production", "a dialog that stood open", at=other)
+        assert refused.value.code == "moved-on"
+    world.rollouts.let_on(world.ben, "flight-delay-production", "looks good", at=seen)
     world.run()
     assert world.state() == ("ramping", 2, 3)
     world.prove()
@@ -297,7 +302,11 @@ def test_a_revocation_that_nobody_announced_is_noticed(world: World, clock: Cloc
 
 def test_letting_on_needs_a_proved_step_that_asks_for_it(world: World, clock: Clock) -> None:
     world.start()
-    call = world.rollouts.let_on
+    rollout = world.rollout().id
+
+    def call(actor: Actor, endpoint: str, reason: str) -> Rollout:
+        return world.rollouts.let_on(actor, endpoint, reason, at=At(rollout, world.rollout().step))
+
     _refused("wrong-state", call, world.ben, "flight-delay-production", "go")
     world.prove()
     world.run()
