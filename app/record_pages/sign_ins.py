@@ -107,7 +107,7 @@ def _ask_map(sign_in: SignIn) -> None:
         value = st.text_input("Group, as the provider tells it", key="map.value", max_chars=256)
         role = st.selectbox("Role", ROLES, key="map.role", format_func=str.capitalize)
         scope = st.text_input(
-            "Scope", value="*", key="map.scope", help="`*`, `environment:NAME` or `model:NAME`", max_chars=300
+            "Scope", value="*", key="map.scope", help="`*`, `environment:NAME`, `model:NAME` or `team:NAME`", max_chars=300
         )
         st.markdown(":small[:gray[It counts once another admin confirmed it, and gives nothing to either of you.]]")
         if st.button("Map it", type="primary", key="map.confirm"):

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from backend.access import claims, rules
+from backend.access import claims, queries, rules
 from backend.access.claims import SOURCE, Person
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import require
+from backend.access.service import require, stored_scope
 from backend.access.session_rows import GroupMapping
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import Actor
@@ -64,6 +64,7 @@ class GroupMappings:
             raise Refusal("A mapping needs a group.", "Write it as the provider tells it.", code="bad-group")
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.grant")
+            scope = stored_scope(tx.session, scope)
             query = select(GroupMapping).where(
                 GroupMapping.provider == provider,
                 GroupMapping.value == value,
@@ -104,7 +105,8 @@ class GroupMappings:
             tx.record("group_mapping.take_back", row, before=row.facts("provider", "role", "scope"))
 
     def lines(self, session: Session) -> tuple[MappingLine, ...]:
-        """Those of the settings file first."""
+        """Those of the settings file first. A team's scope is shown by its name."""
+        shown = queries.scope_names(session)
         fixed = [
             MappingLine(None, provider.name, one.value, one.role, one.scope, None)
             for provider in (self._sign_in.providers if self._sign_in else ())
@@ -114,7 +116,15 @@ class GroupMappings:
         return (
             *fixed,
             *(
-                MappingLine(one.id, one.provider, one.value, one.role, one.scope, one.made_by, one.confirmed_at is None)
+                MappingLine(
+                    one.id,
+                    one.provider,
+                    one.value,
+                    one.role,
+                    shown.get(one.scope, one.scope),
+                    one.made_by,
+                    one.confirmed_at is None,
+                )
                 for one in rows
             ),
         )
@@ -149,6 +159,7 @@ def give(
     *,
     source: str,
     until: datetime | None,
+    action: str = "role.grant",
 ) -> None:
     """A grant from a source that is no person. One that a person gave and that is in force is left as it is."""
     if row is not None and row.granted_by != source and (row.expires_at is None or tx.now < row.expires_at):
@@ -161,7 +172,7 @@ def give(
                                granted_at=tx.now))  # fmt: skip
     row.granted_by, row.granted_at, row.expires_at = source, tx.now, until
     facts = row.facts("identity_id", "role", "scope", "expires_at", "granted_by")
-    tx.record("role.grant", row, before=before, after=facts)
+    tx.record(action, row, before=before, after=facts)
 
 
 def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
@@ -172,10 +183,15 @@ def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
 
 
 def _mapped(session: Session, provider: Provider, identity_id: str) -> Iterable[tuple[str, str, str]]:
-    """Mappings that count for this person: those of the settings, and confirmed ones that are not the person's own."""
+    """Mappings that count for this person: those of the settings, and confirmed ones that are not the person's own.
+
+    The settings name teams; a name that no team has gives nothing.
+    """
+    teams = {name: key for key, name in queries.scope_names(session, retired=False).items()}
+    fixed = [(one.value, one.role, teams.get(one.scope, one.scope)) for one in provider.roles]
     rows = session.exec(select(GroupMapping).where(GroupMapping.provider == provider.name))
     return [
-        *((one.value, one.role, one.scope) for one in provider.roles),
+        *(one for one in fixed if not one[2].startswith("team:") or one[2] in teams.values()),
         *(
             (one.value, one.role, one.scope)
             for one in rows

@@ -134,9 +134,11 @@ def grant_lines(session: Session, *, now: datetime) -> tuple[GrantLine, ...]:
     )
 
 
-def scope_names(session: Session) -> dict[str, str]:
-    """`team:<id>` -> `team:<name>`, for whoever reads a scope."""
-    return {f"team:{key}": f"team:{name}" for key, name in session.exec(select(Team.id, Team.name))}
+def scope_names(session: Session, *, retired: bool = True) -> dict[str, str]:
+    """`team:<id>` -> `team:<name>`, for whoever reads a scope; without `retired`, only of teams that are still there."""
+    query = select(Team.id, Team.name)
+    query = query if retired else query.where(col(Team.retired_at).is_(None))
+    return {f"team:{key}": f"team:{name}" for key, name in session.exec(query)}
 
 
 def _person(

@@ -335,7 +335,7 @@ def _appoint_first(tx: Unit, settings: SignIn, provider: Provider, who: Person, 
             )
         ).one_or_none()
         place = (claims.FIRST_ROLE, "*")
-        claimed_roles.give(tx, identity.id, place, old, source=claimed_roles.BOOTSTRAP, until=None)
+        claimed_roles.give(tx, identity.id, place, old, source=claimed_roles.BOOTSTRAP, until=None, action="identity.bootstrap")
 
 
 def _refuse_logged_out(session: Session, who: Person) -> None:

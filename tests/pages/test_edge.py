@@ -42,7 +42,9 @@ def client(base: str, **options: Any) -> TestClient:
     return TestClient(Edge(inner, **options), base_url=base)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1:5000", "http://localhost:8501", "http://[", "null", ""])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://127.0.0.1:5000", "http://localhost:8501", "http://[", "null", ""]
+)
 def test_a_page_of_another_origin_may_not_act_here(origin: str) -> None:
     here = client("http://127.0.0.1:8501")
     assert here.get("/", headers={"origin": origin}).status_code == 403

@@ -19,7 +19,7 @@ import pytest
 from sqlmodel import select
 
 from backend import bootstrap
-from backend.access import service
+from backend.access import provisioning, scim, service
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team
 from backend.access.rules import ACTIONS, MATRIX, ROLES, SCOPES, Line, may
 from backend.access.rules import Grant as RuleGrant
@@ -33,8 +33,10 @@ from backend.policy.rules import BUILT_IN
 from backend.registry import intake
 from backend.registry.memory import MemoryRegistry
 from backend.registry.rows import IntakeRow
+from backend.rollouts.service import At as Looked
 from backend.settings import Settings
 from tests.databases import Clock
+from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
 from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, populated
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -61,6 +63,8 @@ Command = Callable[[Backend, Actor, At], object]
 _DIGESTS = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 _PLACE = {"kind": "memory", "settings": {"path": "/tmp/nowhere.json"}}
 _SOON = datetime.now(UTC) + timedelta(days=1)
+_STEP = Looked("rol_x", 0)
+_USER, _GROUP = scim.User("ada@corp.test"), scim.Group("ml")
 
 COMMANDS: dict[str, tuple[str, Command]] = {
     "identities.create": ("identity.create", lambda b, a, at: b.identities.create(a, "x")),
@@ -69,6 +73,25 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "identities.refuse_grant": ("role.grant", lambda b, a, at: b.identities.refuse_grant(a, at.grant_request, "x")),
     "identities.take_back": ("role.take_back", lambda b, a, at: b.identities.take_back(a, "ana", "contributor")),
     "identities.deactivate": ("identity.deactivate", lambda b, a, at: b.identities.deactivate(a, "ana")),
+    "group_mappings.map": ("role.grant", lambda b, a, at: b.group_mappings.map(a, "corp", "ml", "viewer")),
+    "group_mappings.confirm": ("role.grant", lambda b, a, at: b.group_mappings.confirm(a, "map_x")),
+    "group_mappings.unmap": ("role.take_back", lambda b, a, at: b.group_mappings.unmap(a, "map_x")),
+    "provisioning.users": ("identity.provision", lambda b, a, at: b.provisioning.users(a, "corp", None, 1, 1)),
+    "provisioning.user": ("identity.provision", lambda b, a, at: b.provisioning.user(a, "corp", "scu_x")),
+    "provisioning.create_user": ("identity.provision", lambda b, a, at: b.provisioning.create_user(a, "corp", _USER)),
+    "provisioning.replace_user": (
+        "identity.provision", lambda b, a, at: b.provisioning.replace_user(a, "corp", "scu_x", _USER),
+    ),
+    "provisioning.patch_user": ("identity.provision", lambda b, a, at: b.provisioning.patch_user(a, "corp", "scu_x", {})),
+    "provisioning.delete_user": ("identity.provision", lambda b, a, at: b.provisioning.delete_user(a, "corp", "scu_x")),
+    "provisioning.groups": ("identity.provision", lambda b, a, at: b.provisioning.groups(a, "corp", None, 1, 1)),
+    "provisioning.group": ("identity.provision", lambda b, a, at: b.provisioning.group(a, "corp", "scg_x")),
+    "provisioning.create_group": ("identity.provision", lambda b, a, at: b.provisioning.create_group(a, "corp", _GROUP)),
+    "provisioning.replace_group": (
+        "identity.provision", lambda b, a, at: b.provisioning.replace_group(a, "corp", "scg_x", _GROUP),
+    ),
+    "provisioning.patch_group": ("identity.provision", lambda b, a, at: b.provisioning.patch_group(a, "corp", "scg_x", {})),
+    "provisioning.delete_group": ("identity.provision", lambda b, a, at: b.provisioning.delete_group(a, "corp", "scg_x")),
     "teams.create": ("team.create", lambda b, a, at: b.teams.create(a, "x")),
     "teams.rename": ("team.rename", lambda b, a, at: b.teams.rename(a, "europe", "x")),
     "teams.retire": ("team.retire", lambda b, a, at: b.teams.retire(a, "europe")),
@@ -126,7 +149,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     ),
     "rollouts.pause": ("rollout.pause", lambda b, a, at: b.rollouts.pause(a, at.endpoint, "x")),
     "rollouts.resume": ("rollout.resume", lambda b, a, at: b.rollouts.resume(a, at.endpoint, "x")),
-    "rollouts.let_on": ("rollout.let_on", lambda b, a, at: b.rollouts.let_on(a, at.endpoint, "x")),
+    "rollouts.let_on": ("rollout.let_on", lambda b, a, at: b.rollouts.let_on(a, at.endpoint, "x", at=_STEP)),
     "rollouts.abort": ("rollout.abort", lambda b, a, at: b.rollouts.abort(a, at.endpoint, "x")),
     "rollouts.roll_back": ("change.roll_back", lambda b, a, at: b.rollouts.roll_back(a, at.endpoint, "x")),
     "changes.material": ("change.propose", lambda b, a, at: b.changes.material(a, at.endpoint, 2, "change.propose")),
@@ -154,6 +177,10 @@ WITHOUT_ROLE = {
     "tokens.create": "one's own, or of a service that one owns (test_api_tokens)",
     "tokens.list": "one's own; those of everybody by token.list (test_api_tokens)",
     "tokens.revoke": "one's own; others' by token.revoke (test_api_tokens)",
+    "sessions.lines": "one's own; those of everybody by session.list (test_sign_in)",
+    "sessions.revoke": "one's own; others' by session.revoke (test_sign_in)",
+    "sessions.end_everywhere": "one's own; others' by session.revoke (test_sign_in)",
+    "sessions.end_of": "one's own; others' by session.revoke (test_sign_in)",
     "packaging.build": "no door leads to it: commands call it that have checked",
     "packaging.keep": "no door leads to it: commands call it that have checked",
 }
@@ -169,7 +196,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     folder = tmp_path_factory.mktemp("matrix") / "data"
     populated(folder)
     with mock.patch.object(bootstrap, "_registry", return_value=MemoryRegistry(Clock())):
-        made = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
+        made = bootstrap.build(Settings(data_dir=folder, demo_identities=True, sign_in_file=_sign_in_file(folder.parent)))
     with made.database.unit(SYSTEM) as tx:
         for identifier, name in ((TEAM, "europe"), (OTHERS, "others")):
             row = tx.add(Team(id=identifier, name=name, created_by=SYSTEM.id, created_at=tx.now))
@@ -196,6 +223,17 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
         )  # fmt: skip
     yield made
     made.close()
+
+
+def _sign_in_file(folder: Path) -> Path:
+    """With one provider, whom nobody calls."""
+    file = folder / "sign-in.toml"
+    file.write_text(
+        f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
+        f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+        'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
+    )
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +266,7 @@ def test_every_command_of_every_service_stands_in_the_table() -> None:
 
 def test_every_action_of_the_matrix_is_asked_for_by_a_command_or_is_a_look() -> None:
     looks = {line.action for line in MATRIX if line.action.endswith((".read", ".list"))} | {"audit.verify", "audit.export"}
-    others = {"token.revoke"}  # asked for by the tokens themselves
+    others = {"token.revoke", "session.revoke"}  # asked for by tokens and sessions themselves
     assert {action for action, _ in COMMANDS.values()} | looks | others == ACTIONS.keys()
 
 
@@ -263,8 +301,14 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         real(session, actor, action, **where)
         raise Passed
 
+    def require_to_read(session: Any, actor: Actor, action: str, *, now: datetime) -> None:
+        asked.append(action)
+        service.require_to_read(session, actor, action, now=now)
+        raise Passed
+
     for module in (service, desk, intake):
         monkeypatch.setattr(module, "require_now", require_now)
+    monkeypatch.setattr(provisioning, "require_to_read", require_to_read)
     return asked
 
 

@@ -81,9 +81,10 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
         )
         settings = Settings(data_dir=tmp_path / "data", sign_in_file=file, allowed_networks="127.0.0.0/8", demo_identities=True)
         backend = bootstrap.install(settings)
-        otto, ana = backend.identities.act_as("otto"), backend.identities.act_as("ana")
+        otto, nora, ana = (backend.identities.act_as(name) for name in ("otto", "nora", "ana"))
         backend.identities.create(otto, "directory", kind="service", owner="ana", display_name="Directory")
-        backend.identities.grant(otto, "directory", "admin")
+        asked = backend.identities.grant(otto, "directory", "admin")
+        backend.identities.confirm_grant(nora, asked.id)
         token = backend.tokens.create(ana, "scim", identity="directory").text
         yield Directory(TestClient(api.build(lambda: backend)), backend, provider, token)
         backend.close()
