@@ -21,6 +21,7 @@ from backend.access.service import Identities, require
 from backend.access.session_rows import SignInSession
 from backend.access.sessions import Sessions, SignedIn
 from backend.access.sign_in_file import SignIn
+from backend.access.teams import Teams
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, NotFound, Refusal
@@ -590,6 +591,24 @@ def test_nobody_gets_a_role_by_a_mapping_of_his_own(world: World) -> None:
 
 
 @SQLITE
+def test_a_group_gives_a_role_over_what_a_team_owns_by_the_name_of_the_team(world: World) -> None:
+    identities = Identities(world.database, Settings(demo_identities=True))
+    otto, nora = identities.act_as("otto"), identities.act_as("nora")
+    team = Teams(world.database, lambda *_: True).create(otto, "europe")
+    of_team, of_nobody = ({"value": "eu", "role": "operator", "scope": f"team:{name}"} for name in ("europe", "nobody"))
+    world.sign_in = signs_in(world.provider.settings(roles=(of_team, of_nobody)))
+    mappings = GroupMappings(world.database, world.sign_in)
+    refused("not-found", mappings.map, otto, "corp", "eu", "viewer", "team:nobody")
+    mappings.map(otto, "corp", "eu", "reviewer", "team:europe")
+    with world.database.read() as session:
+        (line,) = [one for one in mappings.lines(session) if one.id]
+    assert line.scope == "team:europe"
+    mappings.confirm(nora, str(line.id))
+    eve, _ = world.arrive(sub="u-eve", groups=["eu"])
+    assert world.roles(eve.actor) == {(role, f"team:{team.id}", "claims:corp") for role in ("operator", "reviewer")}
+
+
+@SQLITE
 def test_mappings_are_for_admins_and_for_providers_that_are_there(world: World) -> None:
     eve, _ = world.arrive(sub="u-eve")
     mappings = GroupMappings(world.database, world.sign_in)
@@ -605,6 +624,7 @@ def test_mappings_are_for_admins_and_for_providers_that_are_there(world: World) 
 def test_the_first_administrator_is_appointed_once_and_it_is_recorded_as_such(world: World) -> None:
     boss, _ = world.arrive(sub="u-first", preferred_username="boss", groups=[])
     assert world.roles(boss.actor) == {("admin", "*", BOOTSTRAP)}
+    assert world.ledger()[-2:] == ["identity.bootstrap", "session.open"]
     identities = Identities(world.database, Settings(demo_identities=True))
     world.arrive(sub="u-eve", preferred_username="eve")
     identities.grant(boss.actor, "eve", "admin")
