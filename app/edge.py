@@ -91,7 +91,7 @@ class Edge:
         else:
             if self._ends_session is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
                 await run_in_threadpool(self._ends_session, _cookies(scope))
-            await self._app(_at_home(scope), receive, self._dressed(scope, send))
+            await self._app(_at_home(scope, self._outside), receive, self._dressed(scope, send))
 
     def _is_ours(self, scope: Scope) -> bool:
         """Whether a request calls us by our name; any other is a name that somebody else made lead here."""
@@ -231,10 +231,14 @@ def is_from_here(scope: Scope, outside: Outside | None = None) -> bool:
     return origin.partition("://")[2] == _header(scope, b"host") != ""
 
 
-def _at_home(scope: Scope) -> Scope:
+def _at_home(scope: Scope, outside: Outside | None) -> Scope:
     """The request under the one origin that Streamlit knows without asking: for others it asks a host on the internet which
     address this machine has (web/server/server_util.py of 1.67), and waits for the answer.
+
+    The origin of `outside` stays: Streamlit reads its cookie of a sign-in only there, and asks nobody about the Host's own.
     """
+    if outside is not None and _header(scope, b"origin") == outside.origin:
+        return scope
     headers = [(name, b"http://localhost" if name == b"origin" else value) for name, value in scope["headers"]]
     return {**scope, "headers": headers}
 

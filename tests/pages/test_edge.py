@@ -201,6 +201,20 @@ def test_where_people_sign_in_only_our_own_name_is_answered() -> None:
     assert signing_in("http://10.1.2.3").get("/release/api/v1/me").status_code == 403
 
 
+def test_where_people_sign_in_streamlit_is_told_the_origin_that_its_cookie_is_bound_to() -> None:
+    seen: list[str] = []
+
+    async def socket(one: WebSocket) -> None:
+        seen.append(one.headers["origin"])
+        await one.accept()
+        await one.close()
+
+    app = Edge(Starlette(routes=[WebSocketRoute("/release/ws", socket)]), only_loopback=False, outside=OUTSIDE)
+    with TestClient(app).websocket_connect("wss://countersign.example.com/release/ws", headers={"origin": OUTSIDE.origin}):
+        pass
+    assert seen == [OUTSIDE.origin]
+
+
 @pytest.mark.parametrize("asked", ["https://countersign.example.com", "http://127.0.0.1:8501"])
 def test_our_pages_act_by_the_name_that_browsers_know_and_those_of_others_never(asked: str) -> None:
     """A proxy may ask by our own name, or by the address it reaches us at."""
