@@ -238,7 +238,7 @@ def test_an_approved_change_is_suspended_when_live_is_changed_by_hand_and_drawn_
     assert stack.answers() == {"1": 12}
 
 
-def test_a_server_that_dies_while_watched_is_told_and_comes_back_in_sync_by_itself(
+def test_a_server_that_hangs_and_dies_while_watched_is_told_and_comes_back_in_sync_by_itself(
     chromium: Browser, stack: WholeStack
 ) -> None:
     before = stack.child("triton")
@@ -246,9 +246,9 @@ def test_a_server_that_dies_while_watched_is_told_and_comes_back_in_sync_by_itse
         enters(olga, "olga", ENDPOINT, PRODUCTION)
         shows(olga, IN_SYNC)
         stays(olga)
+        os.kill(before.pid, signal.SIGSTOP)  # it hangs first: one that only dies may be back before the next look
+        shows(olga, "Nobody can say what runs here now")
         os.kill(before.pid, signal.SIGKILL)
-        trouble = "Nobody can say what runs here now|What runs is not what was approved|Only a part|is being made true"
-        shows(olga, re.compile(trouble))
         stack.until(lambda: stack.child("triton").restarts > before.restarts, "Triton was started again")
         shows(olga, IN_SYNC, "Version 1 gets 100 %")
         assert stayed(olga)

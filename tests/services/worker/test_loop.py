@@ -202,7 +202,7 @@ def test_a_stopping_worker_lets_handlers_end_and_claims_no_more(real_time_databa
 
         return {"server": handle}
 
-    with crew(real_time_database, handlers, "w") as running:
+    with crew(real_time_database, handlers, "w", leader=30.0) as running:  # its lead must end by itself alone
         begun.wait(30)
         until(lambda: _heartbeats(real_time_database) == [("w", True)])
         running.tell("w")
