@@ -19,15 +19,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8501, help="port; 0 takes a free one (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
-        check_bind(chosen.host)
         settings = bootstrap.read_settings()
-        logs.configure(settings.log_level, worker="web", secrets=logs.secrets_of(settings))
+        sign_in = bootstrap.read_sign_in(settings)
+        check_bind(chosen.host, signs_in=sign_in is not None, demo=settings.demo_identities)
+        secrets = [*logs.secrets_of(settings), *(sign_in.secrets if sign_in else ())]
+        logs.configure(settings.log_level, worker="web", secrets=secrets)
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return 2
-    from app.asgi import app  # only now: importing Streamlit takes a second
+    from app import outside  # only now: importing Streamlit takes a second
+    from app.asgi import app
 
-    app.run(config={"server.address": chosen.host, "server.port": chosen.port})
+    app.run(config={"server.address": chosen.host, "server.port": chosen.port, **outside.options(sign_in)})
     return 0
 
 

@@ -22,28 +22,43 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
 from starlette.routing import Mount  # noqa: E402
+from streamlit.config import set_option  # noqa: E402
 
-from app import wiring  # noqa: E402
+from app import outside, wiring  # noqa: E402
 from app.bind import check_bind  # noqa: E402
 from app.edge import Edge  # noqa: E402
 from app.kit import feedback  # noqa: E402
+from backend import bootstrap  # noqa: E402
 from backend.api.app import build  # noqa: E402
 
+settings = bootstrap.read_settings()
+sign_in = bootstrap.read_sign_in(settings)
 api = build(wiring.backend)
+for name, value in outside.options(sign_in).items():
+    set_option(name, value)
 
 
 @asynccontextmanager
 async def _lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     """Refuses to start where anybody could reach it; returns the backend's connections at the end."""
-    check_bind(st.get_option("server.address"))
+    check_bind(st.get_option("server.address"), signs_in=sign_in is not None, demo=settings.demo_identities)
     yield None
     wiring.forget()
 
 
 app = st.App(
     ROOT / "app" / "main.py",
-    routes=[Mount("/api", app=api)],
+    secrets=outside.secrets(sign_in),
+    # Below the path that browsers see, and at the root for whoever looks after the process itself.
+    routes=[Mount(path, app=api) for path in sorted({f"{outside.base_path(sign_in)}/api", "/api"})],
     lifespan=_lifespan,
-    middleware=[Middleware(Edge)],
+    middleware=[
+        Middleware(
+            Edge,
+            only_loopback=sign_in is None or settings.demo_identities,
+            outside=outside.seen_as(sign_in),
+            leaving=outside.leave,
+        ),
+    ],
     on_script_error=feedback.tell,
 )

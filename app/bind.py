@@ -1,4 +1,4 @@
-"""Where the web app may listen: on this machine alone, as long as there is no single sign-on."""
+"""Where the web app may listen: on this machine alone, unless everybody has to sign in."""
 
 from __future__ import annotations
 
@@ -17,13 +17,24 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_bind(address: str | None) -> None:
-    """Refusal for any address but loopback. None and "" mean every address of the machine."""
-    if address and is_loopback(address):
+def check_bind(address: str | None, *, signs_in: bool = False, demo: bool = False) -> None:
+    """Refusal for any address but loopback, unless people sign in and nobody can act as a demo identity.
+
+    None and "" mean every address of the machine.
+
+    Args:
+        signs_in: whether single sign-on is set up (COUNTERSIGN_SIGN_IN_FILE).
+        demo: whether the demo identities are switched on.
+    """
+    if (address and is_loopback(address)) or (signs_in and not demo):
         return
+    why = "the demo identities are switched on" if signs_in else "there is no single sign-on"
     raise Refusal(
-        f"Countersign will not listen on {address or 'every address'}: there is no single sign-on yet, so anybody who can "
+        f"Countersign will not listen on {address or 'every address'}: {why}, so anybody who can "
         "reach it could act as anybody.",
-        "Start it with `--host 127.0.0.1`, and reach it from elsewhere through an SSH tunnel.",
+        "Unset COUNTERSIGN_DEMO_IDENTITIES."
+        if signs_in
+        else "Set up sign-in (COUNTERSIGN_SIGN_IN_FILE), or start it with `--host 127.0.0.1` and reach it from elsewhere "
+        "through an SSH tunnel.",
         code="open-bind",
     )

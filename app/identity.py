@@ -1,31 +1,29 @@
-"""Whom a person acts as. Until single sign-on stands, that is one of the built-in demo identities, on a loopback bind only.
+"""What stands before every page: signing in, being signed out, having no role; and who acts, at the foot of the sidebar.
 
-The choice is kept in the session and, under the browser's cookie (app/edge.py), in this process, so that it outlives a reload.
-Every run asks the backend again: an identity that was deactivated meanwhile is told so. What it may do is decided by the
-services, whatever a page offers.
+Who acts is asked in `app/acting.py`. What somebody may do is decided by the services, whatever a page offers.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 
 import streamlit as st
 
-from app import wiring
-from app.edge import COOKIE
-from app.kit import components
+from app import acting, wiring
+from app.acting import choose, current, recall
+from app.deep_links import TOLD
+from app.kit import components, feedback
 from app.kit.plain import escape
 from backend.access import queries, rules
+from backend.access.claims import SignedOut
 from backend.access.rules import Grant, Role
 from backend.access.service import DEMO, require_to_read
+from backend.access.sign_in_file import Provider
 from backend.core.context import Actor
-from backend.core.errors import Refusal
+from backend.core.errors import ExternalFailure
 
-_NAME, _ACTOR = "identity.name", "identity.actor"
-_MOST_BROWSERS = 10_000
+__all__ = ["choose", "current", "recall"]
 
 DOES: dict[Role, str] = {
     "viewer": "Looks at everything that is not the ledger.",
@@ -36,61 +34,6 @@ DOES: dict[Role, str] = {
     "admin": "Sets policies and roles, lifts freezes; neither votes nor starts.",
 }
 """Role -> what somebody with it does here, in a sentence."""
-
-
-class Browsers:
-    """Which identity each browser chose; the oldest choice goes when there are too many. Kept in memory."""
-
-    def __init__(self, most: int = _MOST_BROWSERS) -> None:
-        self._most = most
-        self._chosen: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def remember(self, browser: str, name: str | None) -> None:
-        """Keeps a browser's choice; None forgets it. Browsers without a number are strangers to each other."""
-        if not browser:
-            return
-        with self._lock:
-            self._chosen.pop(browser, None)
-            if name is not None:
-                self._chosen[browser] = name
-            while len(self._chosen) > self._most:
-                self._chosen.popitem(last=False)
-
-    def recall(self, browser: str) -> str | None:
-        """What this browser chose, if it is still known."""
-        with self._lock:
-            return self._chosen.get(browser)
-
-
-_browsers = Browsers()
-
-
-def current() -> Actor:
-    """Who acts in this session. Refusal where nobody has been chosen, which only a stale live part can meet."""
-    actor = st.session_state.get(_ACTOR)
-    if not isinstance(actor, Actor):
-        raise Refusal("Nobody is signed in here any more.", "Reload the page and choose whom to act as.", code="no-identity")
-    return actor
-
-
-def recall() -> Actor | None:
-    """The session's actor, asked of the backend anew; None when nobody has been chosen yet."""
-    name = st.session_state.get(_NAME) or _browsers.recall(_browser())
-    if name is None:
-        return None
-    st.session_state[_NAME] = name
-    st.session_state[_ACTOR] = wiring.backend().identities.act_as(name)
-    return current()
-
-
-def choose(name: str | None) -> None:
-    """Acts as a demo identity from now on, in this browser; None signs out."""
-    for key in (_NAME, _ACTOR):
-        st.session_state.pop(key, None)
-    if name is not None:
-        st.session_state[_NAME] = name
-    _browsers.remember(_browser(), name)
 
 
 @dataclass(frozen=True)
@@ -115,6 +58,89 @@ def require(look: wiring.Reading, action: str) -> None:
     require_to_read(look.session, current(), action, now=look.now)
 
 
+def way_in() -> None:
+    """The page before any other. The address stays, so that a deep link goes on."""
+    backend = wiring.backend()
+    if backend.sign_in is not None:
+        sign_in()
+    if backend.settings.demo_identities:
+        picker()
+    elif backend.sign_in is None:
+        nobody()
+
+
+def sign_in(title: str = "Sign in", says: str = "") -> None:
+    """The providers, each a button, with what happened before."""
+    settings = wiring.backend().sign_in
+    st.header(title, anchor=False)
+    outcome = _OUTCOMES.get(st.context.cookies.get(TOLD, ""))
+    if says:
+        st.info(says, icon=":material/logout:")
+    elif outcome:
+        st.warning(outcome, icon=":material/front_hand:")
+    with st.container(gap="small", width=360):
+        for provider in settings.providers if settings is not None else ():
+            if st.button(f"Sign in with {escape(provider.title)}", key=f"sign-in-{provider.name}", icon=":material/login:"):
+                _leave_for(provider)
+
+
+_OUTCOMES = {
+    "away": "**The provider did not answer.** Nobody new gets in while it is away; sessions that run go on.",
+    "denied": "**You did not sign in.** The provider was told not to let you in here.",
+    "failed": "**Signing in did not work.** What came back from the provider was not good. Try again from here.",
+}
+"""How the last attempt ended (`deep_links.OUTCOMES`) -> what is said of it."""
+
+
+def _leave_for(provider: Provider) -> None:
+    """Goes to a provider, if it answers."""
+    try:
+        wiring.backend().providers.ask(provider)
+    except ExternalFailure:
+        st.error(
+            f"**{escape(provider.title)} does not answer.** Nobody can sign in with it now; sessions that run go on until they "
+            "end. Try again in a moment.",
+            icon=":material/cloud_off:",
+        )
+        return
+    st.login(provider.name)
+
+
+def signed_out(why: SignedOut) -> None:
+    """That the session does not count any more, why, and the way in again."""
+    sign_in("You are signed out", f"**{escape(why.message)}** {escape(why.remedy)}")
+    if why.code == "deactivated":
+        st.button("Sign out of the provider", icon=":material/logout:", on_click=_forget)
+
+
+def no_role() -> None:
+    """That somebody is known and may do nothing yet, and whom to ask."""
+    st.header("You have no role here yet", anchor=False)
+    found = acting.session()
+    actor = current()
+    components.empty(
+        f"{escape(actor.name)}, nothing is open to you",
+        "You are signed in, but none of your groups gives a role here, and nobody has given you one. Ask an admin of "
+        "Countersign for a role, then sign in again.",
+        icon="person_off",
+    )
+    if found is not None and found.overflow:
+        st.warning(
+            f"**{escape(found.provider)} left out your groups**, because you are in too many. An admin can map app roles.",
+            icon=":material/group_off:",
+        )
+    st.button("Sign out", key="sign-out", icon=":material/logout:", on_click=acting.sign_out)
+
+
+def has_no_role() -> bool:
+    """Whether somebody who signed in holds no role at all; a demo identity always holds one."""
+    if not acting.signed_in_by_provider():
+        return False
+    with wiring.reading() as look:
+        mine = rights(look)
+    return not any(one.in_force(mine.now) for one in mine.grants)
+
+
 def picker() -> None:
     """The page before any other: choose one of the demo identities. The address stays, so that a deep link goes on."""
     st.header("Whom do you act as?", anchor=False)
@@ -135,31 +161,48 @@ def nobody() -> None:
     st.header("Nobody can sign in here yet", anchor=False)
     components.empty(
         "There is no way in",
-        "The demo identities are switched off, and single sign-on is not built yet. To look around on a machine of your own, "
-        "set COUNTERSIGN_DEMO_IDENTITIES=true, run `countersign migrate`, and start again.",
+        "No provider is set up to sign in at (COUNTERSIGN_SIGN_IN_FILE), and the demo identities are switched off. To look "
+        "around on a machine of your own, set COUNTERSIGN_DEMO_IDENTITIES=true, run `countersign migrate`, and start again.",
         icon="key_off",
     )
 
 
 def switcher(actor: Actor) -> None:
-    """Who acts, at the foot of the sidebar, and the way to act as somebody else."""
+    """Who acts, at the foot of the sidebar, and the way out or to somebody else."""
+    found = acting.session()
+    with st.sidebar, st.container(gap="xsmall"):
+        st.markdown(f":small[**{escape(actor.name)}**  \n:gray[{escape(found.provider) if found else 'Demo identity'}]]")
+        if found is None:
+            _act_as(actor)
+        else:
+            st.menu_button("Sign out", [_HERE, _EVERYWHERE], key="sign-out", icon=":material/logout:", on_click=_leave)
+
+
+def _act_as(actor: Actor) -> None:
     names = {name: shown for name, shown, _ in DEMO}
     choices = [*(name for name in names if names[name] != actor.name), ""]
-    with st.sidebar, st.container(gap="xsmall"):
-        st.markdown(f":small[**{escape(actor.name)}**  \n:gray[Demo identity]]")
-        st.menu_button(
-            "Act as",
-            choices,
-            key="switch-identity",
-            icon=":material/switch_account:",
-            format_func=lambda name: names.get(name, "Sign out"),
-            on_click=_switch,
-        )
+    st.menu_button(
+        "Act as",
+        choices,
+        key="switch-identity",
+        icon=":material/switch_account:",
+        format_func=lambda name: names.get(name, "Sign out"),
+        on_click=_switch,
+    )
+
+
+_HERE, _EVERYWHERE = "Sign out here", "Sign out everywhere"
+
+
+def _leave() -> None:
+    with feedback.shown():
+        acting.sign_out_everywhere() if st.session_state["sign-out"] == _EVERYWHERE else acting.sign_out()
+
+
+def _forget() -> None:
+    with feedback.shown():
+        acting.sign_out()
 
 
 def _switch() -> None:
     choose(st.session_state["switch-identity"] or None)
-
-
-def _browser() -> str:
-    return st.context.cookies.get(COOKIE, "")

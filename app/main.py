@@ -6,8 +6,9 @@ from functools import partial
 
 import streamlit as st
 
-from app import identity, menu, ways, wiring
+from app import acting, identity, menu, ways, wiring
 from app.kit import components, dialogs, feedback
+from backend.access.claims import SignedOut
 from backend.core import context
 from backend.core.columns import new_id
 from backend.core.errors import CountersignError
@@ -30,16 +31,19 @@ def run() -> None:
 
 
 def page_to_draw() -> st.Page:
-    """The page that the address names, or what stands before every page: an outage, or the choice of an identity."""
+    """The page that the address names, or what stands before every page: an outage, the way in, or that nothing is open."""
     try:
         wiring.require_ready()
-        if not wiring.backend().settings.demo_identities:
-            return menu.instead(identity.nobody, "Sign in")
-        actor = identity.recall()
+        actor = acting.recall()
+        wiring.look_as(actor)
         if actor is None:
-            return menu.instead(identity.picker, "Sign in")
+            return menu.instead(identity.way_in, "Sign in")
+        if identity.has_no_role():
+            return menu.instead(identity.no_role, "No role")
         page = menu.pages()
         ways.here(page.url_path or menu.PAGES[0].file)
+    except SignedOut as why:
+        return menu.instead(partial(identity.signed_out, why), "Signed out")
     except Exception as error:
         return menu.instead(partial(_not_ready, error), "Not ready")
     identity.switcher(actor)
@@ -54,7 +58,8 @@ def _not_ready(error: Exception) -> None:
     feedback.tell(error)
     with st.container(horizontal=True):
         st.button("Try again", icon=":material/refresh:")
-        st.button("Act as somebody else", icon=":material/switch_account:", on_click=identity.choose, args=(None,))
+        if wiring.backend().settings.demo_identities:
+            st.button("Act as somebody else", icon=":material/switch_account:", on_click=identity.choose, args=(None,))
 
 
 run()

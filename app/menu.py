@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import identity, wiring
+from app import identity, reach, wiring
 from app.kit.palette import mode
 
 PAGES_FOLDER = wiring.ROOT / "pages"
@@ -63,7 +63,7 @@ def logo() -> None:
 def pages() -> st.Page:
     """The menu, and the page that the address names."""
     with wiring.reading() as look:
-        mine = identity.rights(look)
+        mine = reach.anywhere(identity.rights(look))
     shown = [one for one in PAGES if not one.hidden and (not one.action or mine.may(one.action))]
     return st.navigation([_page(one, visible=one in shown) for one in PAGES])
 

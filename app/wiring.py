@@ -10,16 +10,21 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+import streamlit as st
 import structlog
 from sqlmodel import Session
 
 from backend import bootstrap
+from backend.access.service import see_as
 from backend.api.readiness import lacks
 from backend.bootstrap import Backend
 from backend.cli.output import quiet_logs
+from backend.core.context import Actor
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds `app/` and `pages/`."""
+
+_SEES = "wiring.sees"
 
 _making = threading.Lock()
 _ready = threading.Event()
@@ -71,8 +76,21 @@ class Reading:
 
 
 @contextmanager
-def reading() -> Iterator[Reading]:
-    """A look for one page or one fragment. Take out values, not rows that would load more later."""
+def reading(actor: Actor | None = None) -> Iterator[Reading]:
+    """A look for one page or one fragment, which shows what whoever acts in this session may see.
+
+    Take out values, not rows that would load more later.
+
+    Args:
+        actor: for a file that is made when somebody fetches it, outside every session: for whom.
+    """
     database = backend().database
     with database.read() as session:
-        yield Reading(session, database.now(session))
+        now = database.now(session)
+        see_as(session, actor if actor is not None else st.session_state.get(_SEES), now=now)
+        yield Reading(session, now)
+
+
+def look_as(actor: Actor | None) -> None:
+    """From now on looks of this session show what this actor may see; nothing at all for nobody."""
+    st.session_state[_SEES] = actor

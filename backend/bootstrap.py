@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +13,18 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 from sqlalchemy.engine import make_url
-from sqlmodel import select
+from sqlmodel import Session, col, select
 
 from backend import migrate
+from backend.access import requests, sign_in_file
+from backend.access.claimed_roles import GroupMappings
+from backend.access.data_sets import DataSets
+from backend.access.providers import Providers
+from backend.access.provisioning import Provisioning
 from backend.access.service import Identities
+from backend.access.sessions import Sessions
+from backend.access.sign_in_file import SignIn
+from backend.access.teams import Teams
 from backend.access.tokens import Tokens
 from backend.audit import heads
 from backend.audit.service import Audit
@@ -30,7 +39,9 @@ from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
+from backend.delivery.recorded import Recorded
 from backend.delivery.routers.names import router_type
+from backend.delivery.rows import Endpoint
 from backend.delivery.servers import Servers
 from backend.delivery.store import PackageStore
 from backend.delivery.targets.names import target_type
@@ -38,7 +49,9 @@ from backend.delivery.timing import Timing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
+from backend.policy import service as policy
 from backend.policy.service import Policies
+from backend.registry import champions
 from backend.registry.cards import Cards
 from backend.registry.intake import Intake
 from backend.registry.mirror import Mirror
@@ -61,6 +74,14 @@ class Backend:
     packages: PackageStore
     identities: Identities
     tokens: Tokens
+    sign_in: SignIn | None
+    providers: Providers
+    sessions: Sessions
+    group_mappings: GroupMappings
+    provisioning: Provisioning
+    teams: Teams
+    data_sets: DataSets
+    recorded: Recorded
     policies: Policies
     audit: Audit
     versions: Versions
@@ -75,6 +96,28 @@ class Backend:
     changes: Changes
     evidence: EvidenceRunner
     inference_log: InferenceLog
+
+    def confirm_request(self, actor: Actor, request_id: str, reason: str = "") -> None:
+        """Does what somebody else asked for; see `access.requests`."""
+        done: dict[str, Callable[[Actor, str, str], object]] = {
+            "role.grant": self.identities.confirm_grant,
+            "policy.set": self.policies.confirm_policy,
+            "owner.set": self.teams.confirm_owner,
+        }
+        done[self._kind_of(request_id)](actor, request_id, reason)
+
+    def refuse_request(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        done: dict[str, Callable[[Actor, str, str], object]] = {
+            "role.grant": self.identities.refuse_grant,
+            "policy.set": self.policies.refuse_policy,
+            "owner.set": self.teams.refuse_owner,
+        }
+        done[self._kind_of(request_id)](actor, request_id, reason)
+
+    def _kind_of(self, request_id: str) -> str:
+        with self.database.read() as session:
+            return requests.line(session, request_id, now=self.database.now(session)).kind
 
     def close(self) -> None:
         """Writes what is buffered, and returns every connection."""
@@ -92,20 +135,36 @@ def build(settings: Settings) -> Backend:
     registry = _registry(settings, guard)
     versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
+    sign_in = read_sign_in(settings)
+    providers = Providers(guard)
+    log = InferenceLog(settings.inference_log)
     return Backend(
         settings=settings,
         database=database,
         guard=guard,
         connections=connections,
         packages=packages,
-        identities=Identities(database, settings),
+        identities=Identities(database, settings, policy.protected),
         tokens=Tokens(database, settings),
+        sign_in=sign_in,
+        providers=providers,
+        sessions=Sessions(database, providers, sign_in),
+        group_mappings=GroupMappings(database, sign_in),
+        provisioning=Provisioning(database, sign_in),
+        teams=Teams(database, _exists, policy.protected),
+        data_sets=DataSets(database),
+        recorded=Recorded(database, packages, log),
         policies=Policies(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,
         intake=Intake(database, versions, settings.data_dir / "uploads"),
         cards=Cards(database),
-        mirror=Mirror(database, registry, lease_seconds=settings.lease_seconds),
+        mirror=Mirror(
+            database,
+            registry,
+            put_back=champions.as_policy_says(settings.production_alias),
+            lease_seconds=settings.lease_seconds,
+        ),
         packaging=packaging,
         servers=_servers(settings, database, guard, connections),
         endpoints=Endpoints(
@@ -122,7 +181,7 @@ def build(settings: Settings) -> Backend:
             database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds
         ),
         evidence=EvidenceRunner(database, settings),
-        inference_log=InferenceLog(settings.inference_log),
+        inference_log=log,
     )
 
 
@@ -182,6 +241,12 @@ def _opener(settings: Settings) -> Opener | None:
     return Opener.from_folder(folder) if os.access(folder / PRIVATE_NAME, os.R_OK) else None
 
 
+def _exists(session: Session, kind: str, name: str) -> bool:
+    """Whether there is a model or an endpoint of that name."""
+    column = col(Model.name) if kind == "model" else col(Endpoint.name)
+    return session.exec(select(column).where(column == name)).first() is not None
+
+
 def _registered_digest(database: Database, model: str, number: int) -> str | None:
     with database.read() as session:
         query = select(Version.artifact_digest).join(Model).where(Model.name == model, Version.number == number)
@@ -229,6 +294,11 @@ def read_settings(data: Path | None = None) -> Settings:
         raise Refusal(
             f"COUNTERSIGN_{field} is wrong: {first['msg']}.", "Correct it, or unset it for its default.", code="bad-setting"
         ) from error
+
+
+def read_sign_in(settings: Settings) -> SignIn | None:
+    """How people sign in here; None where the settings name no file. Refusal for one that is wrong."""
+    return sign_in_file.read(settings.sign_in_file) if settings.sign_in_file is not None else None
 
 
 def missing_database(settings: Settings) -> Refusal | None:

@@ -1,6 +1,8 @@
 """Imports every table once, so that SQLModel.metadata is complete for migrations and tests. Nothing else lives here."""
 
 from backend.access import rows as access
+from backend.access import scim_rows as provisioned
+from backend.access import session_rows as sign_in
 from backend.changes import rows as changes
 from backend.core import ledger, work
 from backend.delivery import rows as delivery
@@ -9,4 +11,16 @@ from backend.policy import rows as policy
 from backend.registry import rows as registry
 from backend.rollouts import rows as rollouts
 
-__all__ = ["access", "changes", "delivery", "evidence", "ledger", "policy", "registry", "rollouts", "work"]
+__all__ = [
+    "access",
+    "changes",
+    "delivery",
+    "evidence",
+    "ledger",
+    "policy",
+    "provisioned",
+    "registry",
+    "rollouts",
+    "sign_in",
+    "work",
+]

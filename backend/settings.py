@@ -33,6 +33,9 @@ class Settings(BaseSettings):
         "", description="Comma-separated private ranges that outgoing calls may reach, e.g. `10.2.0.0/16`."
     )
     demo_identities: bool = Field(False, description="Allow the built-in demo identities (loopback only).")
+    sign_in_file: Path | None = Field(
+        None, description="TOML file with the OpenID providers that people sign in at (docs/sign-in.md)."
+    )
     runtimes_dir: Path | None = Field(None, description="Folder of the embedded runtimes' environments. Default: `.runtimes/`.")
     allow_pickle: str = Field(
         "flag",

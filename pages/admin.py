@@ -7,7 +7,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.endpoint_pages import admin_cards
 from app.kit import components
-from app.record_pages import people, policies
+from app.record_pages import grants, people, policies, second_person, sign_ins
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
 
@@ -18,6 +18,7 @@ with wiring.reading() as look:
     everybody = people.everybody(look)
     freezes = policies.frozen(queries.freezes(look.session), people.names(everybody), look.now)
     mine = identity.rights(look)
+    waiting, held = second_person.waiting(look, mine), grants.held(look, mine)
     names = [one.name for one in environments]
     chosen = st.query_params.get("environment", names[-1])
     versions = queries.versions(look.session, chosen if chosen in names else names[-1])
@@ -49,7 +50,11 @@ with hosts:
 with who:
     main, side = components.main_and_side()
     with main:
+        with wiring.reading() as look:
+            sign_ins.section(look, everybody, mine)
         admin_cards.roles_matrix()
+        second_person.card(waiting, mine)
+        grants.cards(held)
     with side:
         people.card(everybody)
         admin_cards.roles_words()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.change_pages import approvals
 from app.kit import components, export, listing
 from app.kit.plain import plural
@@ -20,7 +20,7 @@ with wiring.reading() as look:
     waiting = approvals.by_urgency(asked_of(look.session, identity.current(), look.now), environments, look.now)
     counted = queries.counts(look.session)
     everybody = people.names(people.everybody(look))
-    mine = identity.rights(look)
+    mine = reach.anywhere(identity.rights(look))
 
 with components.header(
     "Approvals",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.kit import components
 from app.kit.plain import escape
 from app.model_pages import cards
@@ -17,7 +17,7 @@ with wiring.reading() as look:
     newest = stored.card(look.session, name)
     old = stored.card(look.session, name, revision) if revision is not None else None
     past = stored.history(look.session, cards.existing(look, name))
-    mine = identity.rights(look)
+    mine = reach.at(look, identity.rights(look), model=name)
 
 if st.button(escape(name, 80), icon=":material/arrow_back:", type="tertiary", key="to-model"):
     ways.go("model", model=name)

@@ -14,7 +14,7 @@ name = st.query_params.get("endpoint", "")
 with wiring.reading() as look:
     identity.require(look, "endpoint.read")
     found = endpoint_view.find(look, name)
-    mine = identity.rights(look)
+    mine = endpoint_view.rights(look, found)
     back = endpoint_actions.way_back(look, found) if found is not None else None
 
 if found is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.endpoint_pages import fleet, fleet_filters, fleet_timeline
 from app.kit import components, export, listing, times
 from app.kit.plain import plural
@@ -14,7 +14,7 @@ with wiring.reading() as look:
     identity.require(look, "endpoint.read")
     whole = fleet.standing(look)
     choices = fleet_filters.choices(look)
-    mine = identity.rights(look)
+    mine = reach.anywhere(identity.rights(look))
 
 meta = f"{plural(whole.total, 'endpoint')}, {whole.managed:,} managed · {fleet.as_approved(whole)} what was approved, proved"
 with components.header("Endpoints", *fleet.trouble(whole.counts), meta=meta):

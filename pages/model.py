@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.kit import components, export, listing
 from app.kit.plain import escape
 from app.model_pages import cards, comparing, intakes, mirror, origins, steps, version_facts, versions
@@ -15,7 +15,7 @@ with wiring.reading() as look:
     identity.require(look, "model.read")
     found = versions.whole(look, name, st.query_params.get("version", ""))
     text = card(look.session, name)
-    mine = identity.rights(look)
+    mine = reach.at(look, identity.rights(look), model=name)
 
 chosen = found.chosen
 with components.header(escape(name, 80), *versions.badges(found), meta=versions.meta(found, look), back=("Models", "models")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.kit import components, export, listing
 from app.model_pages import catalog, mirror
 from backend.registry.catalog import Wanted, count
@@ -13,7 +13,7 @@ with wiring.reading() as look:
     identity.require(look, "model.read")
     everything = count(look.session, Wanted())
     offered = catalog.choices(look)
-    mine = identity.rights(look)
+    mine = reach.anywhere(identity.rights(look))
 
 ways.returned("model", "version")
 with components.header("Models", meta=f"{everything:,} in MLflow · what is registered here can be proposed"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.endpoint_pages import fleet
 from app.home import dashboard
 from app.kit import components
@@ -16,7 +16,7 @@ ways.returned("endpoint")
 with wiring.reading() as look:
     environments = queries.environments(look.session, look.now)
     standing = fleet.standing(look)
-    mine = identity.rights(look)
+    mine = reach.anywhere(identity.rights(look))
 
 badges = dashboard.badges(standing, environments)
 with components.header("Overview", *badges, meta=dashboard.meta(standing, environments, look.now)):

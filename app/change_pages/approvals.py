@@ -164,7 +164,7 @@ def exporter(actor: Actor, wanted: Filters) -> Callable[[], bytes]:
     """What makes the file when the button is clicked: it asks then whether this actor may read, and reads one snapshot."""
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
             require_to_read(look.session, actor, "change.read", now=look.now)
             return as_csv(everything(look.session, wanted))
 

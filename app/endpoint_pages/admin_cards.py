@@ -13,7 +13,7 @@ from app.endpoint_pages import moves, server_forms, server_view
 from app.identity import DOES, Rights
 from app.kit import components, listing, times
 from app.kit.plain import escape
-from backend.access.rules import ACTIONS, ROLES
+from backend.access.rules import MATRIX, ROLES, SCOPES
 from backend.delivery.queries import RouterLine, ServerLine
 
 _SERVERS: dict[str, Any] = {
@@ -28,7 +28,10 @@ _SERVERS: dict[str, Any] = {
 }
 _KINDS = {
     "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
-    "server": "Servers and routers", "freeze": "Freezes", "policy": "Policies", "identity": "Identities", "role": "Roles",
+    "server": "Servers and routers", "alias": "Champion aliases", "card": "Model cards", "registry": "Registry",
+    "recorded": "Recorded requests", "freeze": "Freezes", "policy": "Policies", "identity": "Identities", "role": "Roles",
+    "session": "Sessions",
+    "request": "Second person", "data_set": "Data sets", "team": "Teams", "owner": "Owners", "token": "Others' tokens",
     "audit": "Ledger",
 }  # fmt: skip
 
@@ -100,8 +103,9 @@ def _router(one: RouterLine, mine: Rights) -> None:
 def roles_matrix() -> None:
     """What each role may do, thing by thing: the table of actions that the services decide by."""
     with components.card("What each role may do", "as the services decide; nothing here is only a menu's doing"):
-        rows = [(f"**{_KINDS[noun]}**", *(_cell(noun, role) for role in ROLES)) for noun in _KINDS]
-        components.table(rows, ("Thing", *(role.capitalize() for role in ROLES)), alt="Roles and what they may do", tight=(0,))
+        rows = [(f"**{_KINDS[noun]}**", *(_cell(noun, role) for role in ROLES), _scopes(noun)) for noun in _KINDS]
+        head = ("Thing", *(role.capitalize() for role in ROLES), "Counts in")
+        components.table(rows, head, alt="Roles and what they may do", tight=(0,))
 
 
 def roles_words() -> None:
@@ -111,6 +115,12 @@ def roles_words() -> None:
 
 
 def _cell(noun: str, role: str) -> str:
-    verbs = [action.partition(".")[2] for action, roles in ACTIONS.items() if action.startswith(f"{noun}.") and role in roles]
-    told = [verb.replace("_", " ") for verb in verbs]
+    mine = [line.action for line in MATRIX if line.action.startswith(f"{noun}.") and role in line.roles]
+    told = [action.partition(".")[2].replace("_", " ") for action in mine]
     return f":small[{', '.join(told)}]" if told else ":small[:gray[–]]"
+
+
+def _scopes(noun: str) -> str:
+    """Kinds of scope, besides everywhere, in which a role counts for something there."""
+    found = {kind for line in MATRIX if line.action.startswith(f"{noun}.") for kind in SCOPES[line.place]}
+    return f":small[:gray[{', '.join(sorted(found)) or 'everywhere only'}]]"

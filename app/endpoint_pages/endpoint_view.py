@@ -8,8 +8,9 @@ from datetime import datetime
 
 import streamlit as st
 
-from app import wiring
+from app import identity, reach, wiring
 from app.endpoint_pages import endpoint_compare, endpoint_words, fleet
+from app.identity import Rights
 from app.kit import components, links, pictures, times
 from app.kit.live import moved_on
 from app.kit.palette import current
@@ -231,3 +232,11 @@ def _step_shares(found: EndpointDetail, shares: Mapping[str, int]) -> str:
 
 def _arm_words(name: str, versions: Mapping[str, int]) -> str:
     return f"version {versions[name]} gets" if name in versions else f"{escape(name)} gets"
+
+
+def rights(look: Reading, found: EndpointDetail | None) -> Rights:
+    """What whoever looks may do at this endpoint."""
+    mine = identity.rights(look)
+    if found is None:
+        return mine
+    return reach.at(look, mine, environment=found.line.environment, model=found.line.model, endpoint=found.line.name)

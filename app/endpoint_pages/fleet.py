@@ -137,11 +137,12 @@ def counted(count: int, more: bool) -> str:
 def exporter(actor: Actor, filters: Filters, moment: datetime | None) -> Callable[[], bytes]:
     """What makes the file when the button is clicked: it asks then whether this actor may, and reads one snapshot.
 
-    It holds everything that the filters let through, at most 20,000 endpoints, as it is or as it stood at a moment.
+    It holds everything that the filters let through and this actor may see, at most 20,000 endpoints, as it is or as it stood
+    at a moment.
     """
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
             require_to_read(look.session, actor, "endpoint.read", now=look.now)
             if moment is not None:
                 return export.to_csv(list(past_columns()), _past_exported(look, moment, filters))

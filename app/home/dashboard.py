@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import streamlit as st
 from sqlmodel import Session
 
-from app import identity, ways, wiring
+from app import identity, reach, ways, wiring
 from app.endpoint_pages import fleet
 from app.endpoint_pages.endpoint_view import progress, waits_for
 from app.home import needs
@@ -78,7 +78,7 @@ def now(environments: Sequence[EnvironmentView]) -> None:
 
 def see(reading: Reading, environments: Sequence[EnvironmentView]) -> Seen:
     """Everything in one consistent look; what may not be read is None."""
-    mine = identity.rights(reading)
+    mine = reach.anywhere(identity.rights(reading))
     session, at = reading.session, reading.now
     found = queries.fleet(session, Filters(), now=at, interval=wiring.interval(), limit=FLEET)
     running = rollouts.running(session, limit=ROLLOUTS)
@@ -253,7 +253,7 @@ def _state_words(standing: Standing) -> list[str]:
 
 def _no_endpoints() -> None:
     with wiring.reading() as reading:
-        adopts = identity.rights(reading).may("endpoint.create")
+        adopts = reach.anywhere(identity.rights(reading)).may("endpoint.create")
     if adopts:
         components.empty(
             "There is no endpoint yet",

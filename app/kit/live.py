@@ -8,6 +8,7 @@ from typing import ParamSpec
 
 import streamlit as st
 
+from app import acting
 from app.kit import dialogs, feedback
 
 P = ParamSpec("P")
@@ -17,11 +18,15 @@ EVERY = 5.0
 
 
 def live(draw: Callable[P, None], *, every: float = EVERY) -> Callable[P, None]:
-    """A part that is drawn anew every few seconds. It takes values in, opens its own look, and may fail alone."""
+    """A part that is drawn anew every few seconds. It takes values in, opens its own look, and may fail alone.
+
+    Where whoever looks was signed out or deactivated meanwhile, the whole page says so instead.
+    """
 
     @wraps(draw)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         with feedback.shown():
+            acting.ask_again()
             draw(*args, **kwargs)
 
     return st.fragment(guarded, run_every=every)
@@ -36,7 +41,7 @@ def moved_on(said: str, *, by_itself: bool = True) -> None:
         said: Markdown, escaped.
     """
     if by_itself and not dialogs.is_open():
-        st.rerun(scope="app")
+        acting.redraw()
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.info(said, icon=":material/update:")
         if st.button("Show it as it is now", key="moved.show", icon=":material/refresh:"):

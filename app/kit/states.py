@@ -153,6 +153,11 @@ LOOKS: dict[str, dict[str, Look]] = {
         "active": Look("Active", "check_circle", "green"),
         "deactivated": Look("Deactivated", "person_off", "gray"),
     },
+    "session": {
+        "active": Look("Running", "check_circle", "green"),
+        "expired": Look("Expired", "schedule", "gray"),
+        "ended": Look("Ended", "logout", "gray"),
+    },
     "chain": {
         "intact": Look("Intact", "verified", "green"),
         "broken": Look("Not intact", "gpp_bad", "red"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from backend.access.rows import Team
 from backend.audit.queries import Event
 from backend.changes.rows import Change
 from backend.delivery.rows import Endpoint, RouterRow, Server
@@ -16,7 +17,7 @@ from backend.rollouts.rows import Rollout
 
 QUIET = frozenset(
     ("evidence.begin", "evidence.request", "evidence.passed", "generation.admit", "generation.bake", "package.store",
-     "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "authorization.grant", "rollout.wait")
+     "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "data_set.read", "authorization.grant", "rollout.wait")
 )  # fmt: skip
 """Steps on the way, which say nothing to whoever asks what changed lately."""
 
@@ -28,7 +29,7 @@ def names(session: Session, events: Iterable[Event]) -> dict[str, str]:
         ids.setdefault(one.subject_kind, set()).add(one.subject_id)
     endpoints = ids.get("endpoint", set()) | {one.partition("/")[0] for one in ids.get("generation", ())}
     found = _plain(session, Endpoint, endpoints) | _plain(session, Server, ids.get("server", set()))
-    found |= _plain(session, RouterRow, ids.get("router", set()))
+    found |= _plain(session, RouterRow, ids.get("router", set())) | _plain(session, Team, ids.get("team", set()))
     found |= {key: f"{found.get(key.partition('/')[0], key)} {key.partition('/')[2]}" for key in ids.get("generation", ())}
     return found | _changes(session, ids) | _versions(session, ids.get("version", set())) | _rollouts(session, ids)
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import streamlit as st
+from sqlmodel import Session
 
 from app import wiring
 from app.kit import components, export, listing, times
@@ -50,9 +51,9 @@ class Asked:
         """Whether no filter is set."""
         return not any((self.words.strip(), self.owner, self.live, self.alias, self.flag))
 
-    def wanted(self) -> catalog.Wanted:
+    def wanted(self, session: Session) -> catalog.Wanted:
         """The same for the registry's rows."""
-        among = live_models(self.live) if self.live else None
+        among = live_models(session, self.live) if self.live else None
         return catalog.Wanted(
             self.words, self.owner, self.alias, self.flag == _PICKLED, self.flag == _GONE, among=among
         )  # fmt: skip
@@ -98,7 +99,7 @@ def ask(offered: Choices) -> Asked:
 
 def page(look: wiring.Reading, asked: Asked, after: str) -> Shown:
     """One page from the place that an address names on ("" is the beginning)."""
-    wanted = asked.wanted()
+    wanted = asked.wanted(look.session)
     found = catalog.page(look.session, wanted, order=asked.order, after=after or None, limit=PAGE)
     counts = catalog.counts(look.session, [one.id for one in found.items])
     where = where_it_runs.by_model(look, [one.name for one in found.items])
@@ -154,7 +155,7 @@ def exporter(actor: Actor, asked: Asked) -> Callable[[], bytes]:
     """What makes the file when the button is clicked: it asks then whether this actor may, and reads one snapshot."""
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
             require_to_read(look.session, actor, "model.read", now=look.now)
             return export.to_csv(_EXPORTED, _everything(look, asked))
 
@@ -184,7 +185,7 @@ def _record(line: ModelLine, counts: Counts, lines: Sequence[EndpointLine], now:
 def _everything(look: wiring.Reading, asked: Asked) -> Iterator[Sequence[Any]]:
     after: str | None = None
     for _ in range(MOST_EXPORTED // _STEP):
-        found = catalog.page(look.session, asked.wanted(), order=asked.order, after=after, limit=_STEP)
+        found = catalog.page(look.session, asked.wanted(look.session), order=asked.order, after=after, limit=_STEP)
         counts = catalog.counts(look.session, [one.id for one in found.items])
         where = where_it_runs.by_model(look, [one.name for one in found.items])
         for one in found.items:

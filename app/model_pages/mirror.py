@@ -36,7 +36,7 @@ def state(reading: Reading, *, has_registry: bool) -> str:
 def says(reading: Reading, look: wiring.Reading, *, has_registry: bool) -> str:
     """One line: when, how much, and why it is not newer. Markdown."""
     parts = [f"MLflow read {times.both(reading.read_at, look.now)}" if reading.read_at else "MLflow was not read yet"]
-    if reading.whole_at is not None:
+    if reading.is_counted and reading.whole_at is not None:
         parts.append(f"{plural(reading.models, 'model')} with {plural(reading.versions, 'version')} at the last whole look")
     if reading.runs_left:
         parts.append(f"{reading.runs_left:,} runs still to be read")

@@ -151,7 +151,7 @@ def exporter(actor: Actor, model: str) -> Any:
     """What makes the file of every version when the button is clicked."""
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
             require_to_read(look.session, actor, "model.read", now=look.now)
             return export.to_csv(VersionLine._fields, _everything(look, model))
 

@@ -33,6 +33,8 @@ _PAST = {
     "deactivate": "deactivated", "set_policy": "set the policy of", "approve": "approved", "reject": "rejected",
     "propose": "proposed", "edit": "edited", "withdraw": "withdrew", "comment": "commented on", "start": "started",
     "revoke": "revoked", "roll_back": "rolled back", "pause": "paused", "resume": "resumed", "abort": "aborted",
+    "ask": "asked for", "confirm": "confirmed", "refuse": "refused", "rename": "renamed", "retire": "retired",
+    "add_member": "added somebody to", "remove_member": "removed somebody from", "bootstrap": "began with",
     "let_on": "let on", "sign_off": "signed off", "register": "registered", "admit": "admitted", "observe": "observed",
 }  # fmt: skip
 _EXPORTED = ("row", "time", "identity", "name", "action", "subject_kind", "subject_id", "before", "after", "hash")
@@ -172,7 +174,7 @@ def exporter(actor: Actor, wanted: Wanted) -> Callable[[], bytes]:
     """What makes the file when the button is clicked: it asks then whether this actor may, and reads one snapshot."""
 
     def make() -> bytes:
-        with wiring.reading() as look:
+        with wiring.reading(actor) as look:
             require_to_read(look.session, actor, "audit.export", now=look.now)
             found = list(everything(look.session, wanted))
             return as_csv(found, names_of(look.session, found, look.now))

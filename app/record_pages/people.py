@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from app import wiring
 from app.kit import components
 from app.kit.plain import escape
 from app.kit.states import badge
@@ -40,7 +41,8 @@ def card(people: Sequence[Person]) -> None:
     """Everybody with roles and state."""
     with components.card("Identities", f"{len(people)}, by name"):
         components.table(rows(people), None, alt="Identities with their roles")
-        st.markdown(":small[:gray[Built-in demo identities: one role each, on this machine only.]]")
+        if wiring.backend().settings.demo_identities:
+            st.markdown(":small[:gray[Built-in demo identities: one role each, on this machine only.]]")
 
 
 def _kind(one: Person) -> str:

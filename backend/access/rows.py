@@ -1,14 +1,14 @@
-"""Tables of identities, the roles they hold, and the tokens by which programs act as them."""
+"""Tables of identities, the roles they hold, the tokens by which programs act as them, and teams with what they own."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from backend.core.columns import Row, utc
+from backend.core.columns import Row, json, utc
 
 
 class Identity(Row, table=True):
@@ -30,7 +30,7 @@ class Identity(Row, table=True):
 
 
 class RoleGrant(Row, table=True):
-    """One role held by one identity in one scope: `*`, or `environment:<name>`, `model:<name>`."""
+    """One role held by one identity in one scope: `*`, or `environment:<name>`, `model:<name>`, `team:<id of the team>`."""
 
     __tablename__ = "role_grant"
     __subject__: ClassVar[str] = "role_grant"
@@ -70,3 +70,107 @@ class TokenUse(Row, table=True):
 
     token_id: str = Field(primary_key=True, foreign_key="token.id")
     used_at: datetime = Field(sa_column=utc())
+
+
+class Team(Row, table=True):
+    """People who look after models and endpoints together. Known to scopes by its id, so that it may be renamed."""
+
+    __tablename__ = "team"
+    __subject__: ClassVar[str] = "team"
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    title: str = ""
+    created_by: str
+    created_at: datetime = Field(sa_column=utc())
+    retired_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+
+
+class TeamMember(Row, table=True):
+    """That an identity belongs to a team. It gives no role: roles are granted in the scope of what the team owns."""
+
+    __tablename__ = "team_member"
+    __subject__: ClassVar[str] = "team"
+
+    team_id: str = Field(primary_key=True, foreign_key="team.id")
+    identity_id: str = Field(primary_key=True, foreign_key="identity.id", index=True)
+    added_by: str
+    added_at: datetime = Field(sa_column=utc())
+
+    def subject(self) -> tuple[str, str]:
+        """A member is spoken of as its team's."""
+        return self.__subject__, self.team_id
+
+
+class Ownership(Row, table=True):
+    """That a team owns a model or an endpoint. Kept apart from both: a model is mirrored, and what mirrors it decides nothing.
+
+    `id` is `model/<name>` or `endpoint/<name>`, so that each has one owner at most.
+    """
+
+    __tablename__ = "ownership"
+    __seen_through__: ClassVar[str] = "ownership"
+    __subject__: ClassVar[str] = "ownership"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('model', 'endpoint')", name="ownership_kind"),
+        sa.Index("ownership_team", "team_id", "kind", "name"),
+    )
+
+    id: str = Field(primary_key=True)
+    kind: str
+    name: str
+    team_id: str = Field(foreign_key="team.id")
+    set_by: str
+    set_at: datetime = Field(sa_column=utc())
+
+
+class Request(Row, table=True):
+    """What one person asked for and a second one has to confirm: a role where changes need approvals,
+    another owner, or a weaker policy.
+
+    `what` says all of it, so that exactly this is confirmed; `interests` are the ids that count as whoever asked.
+    """
+
+    __tablename__ = "request"
+    __subject__: ClassVar[str] = "request"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('role.grant', 'policy.set', 'owner.set')", name="request_kind"),
+        sa.CheckConstraint("state IN ('waiting', 'confirmed', 'refused')", name="request_state"),
+        sa.Index("request_state_at", "state", "asked_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    kind: str
+    what: dict[str, Any] = Field(sa_column=json())
+    digest: str
+    """SHA-256 over kind and `what`: asking again finds the request that waits."""
+    state: str = "waiting"
+    asked_by: str = Field(foreign_key="identity.id")
+    interests: list[str] = Field(sa_column=json())
+    asked_at: datetime = Field(sa_column=utc())
+    expires_at: datetime = Field(sa_column=utc())
+    settled_by: str | None = Field(default=None, foreign_key="identity.id")
+    settled_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    reason: str = ""
+
+
+class DataSetGrant(Row, table=True):
+    """That an identity, or whoever belongs to a team, may read a data set row by row until a time. No role brings that.
+
+    `data_set` is `probes/<model>` (recorded requests inside a model's packages) or `requests/<endpoint>` (its inference log).
+    """
+
+    __tablename__ = "data_set_grant"
+    __subject__: ClassVar[str] = "data_set_grant"
+    __table_args__ = (
+        sa.CheckConstraint("(identity_id IS NULL) <> (team_id IS NULL)", name="data_set_grant_holder"),
+        sa.Index("data_set_grant_set", "data_set", "until"),
+    )
+
+    id: str = Field(primary_key=True)
+    identity_id: str | None = Field(default=None, foreign_key="identity.id")
+    team_id: str | None = Field(default=None, foreign_key="team.id")
+    data_set: str
+    given_by: str
+    given_at: datetime = Field(sa_column=utc())
+    until: datetime = Field(sa_column=utc())

@@ -20,73 +20,132 @@ def _roles(*names: Role) -> frozenset[Role]:
     return frozenset(names)
 
 
-ACTIONS: dict[str, frozenset[Role]] = {
-    "model.read": _EVERYONE,
-    "change.read": _EVERYONE,
-    "endpoint.read": _EVERYONE,
-    "policy.read": _EVERYONE,
-    "version.register": _roles("contributor", "operator"),
-    "card.write": _roles("contributor", "operator"),
-    "registry.refresh": _roles("contributor", "reviewer", "operator", "admin"),
-    "change.propose": _roles("contributor", "operator"),
-    "change.edit": _roles("contributor", "operator"),
-    "change.withdraw": _roles("contributor", "operator"),
-    "change.comment": _roles("contributor", "reviewer", "operator", "admin"),
-    "change.vote": _roles("reviewer"),
-    "change.start": _roles("contributor", "operator"),
-    "change.revoke": _roles("reviewer", "operator", "admin"),
-    "change.roll_back": _roles("contributor", "reviewer", "operator", "admin"),
-    "rollout.pause": _roles("contributor", "reviewer", "operator", "admin"),
-    "rollout.resume": _roles("operator"),
-    "rollout.let_on": _roles("reviewer", "operator"),
-    "rollout.abort": _roles("contributor", "reviewer", "operator", "admin"),
-    "endpoint.create": _roles("operator", "admin"),
-    "endpoint.adopt": _roles("operator", "admin"),
-    "endpoint.look": _roles("contributor", "reviewer", "operator", "admin"),
-    "endpoint.sign_off": _roles("reviewer", "operator"),
-    "endpoint.remove": _roles("operator", "admin"),
-    "endpoint.pause": _roles("operator", "admin"),
-    "endpoint.resume": _roles("operator"),
-    "endpoint.repair": _roles("operator"),
-    "endpoint.set_repair": _roles("operator"),
-    "server.register": _roles("operator", "admin"),
-    "server.edit": _roles("operator", "admin"),
-    "server.test": _roles("operator", "admin"),
-    "server.remove": _roles("operator", "admin"),
-    "freeze.set": _roles("operator", "admin"),
-    "freeze.lift": _roles("admin"),
-    "policy.set": _roles("admin"),
-    "identity.create": _roles("admin"),
-    "identity.deactivate": _roles("admin"),
-    "role.grant": _roles("admin"),
-    "role.take_back": _roles("admin"),
-    "token.list": _roles("admin"),
-    "token.revoke": _roles("admin"),
-    "audit.read": _roles("auditor", "admin"),
-    "audit.verify": _roles("auditor", "admin"),
-    "audit.export": _roles("auditor"),
+Place = Literal["look", "endpoint", "model", "environment", "team", "whole"]
+"""What an action is done to: `look` shows what the scope reaches; `endpoint` lies in an environment, has a model and an owner;
+`whole` concerns the installation, so that only a role everywhere counts."""
+
+SCOPES: dict[Place, frozenset[str]] = {
+    "look": frozenset({"environment", "model", "team"}),
+    "endpoint": frozenset({"environment", "model", "team"}),
+    "model": frozenset({"model", "team"}),
+    "environment": frozenset({"environment"}),
+    "team": frozenset({"team"}),
+    "whole": frozenset(),
 }
-"""Action -> the roles that may do it. Stopping and going back is open to more roles than going forward. An admin sets the
-rules and therefore neither votes nor starts. The token actions are about other people's tokens: one's own need no role.
+"""Place -> the kinds of scope, besides `*`, in which a role may count there: where it names just this place."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the matrix: who may do what to what.
+
+    Args:
+        says: the action in words, for people.
+        roles: those that may do it.
+        place: what it is done to, which says the scopes that count.
+    """
+
+    action: str
+    says: str
+    roles: frozenset[Role]
+    place: Place
+
+
+_PROPOSING = _roles("contributor", "operator")
+_STOPPING = _roles("contributor", "reviewer", "operator", "admin")
+_RUNNING = _roles("operator", "admin")
+_ADMIN = _roles("admin")
+
+MATRIX: tuple[Line, ...] = (
+    Line("model.read", "look at models and versions", _EVERYONE, "look"),
+    Line("change.read", "look at changes", _EVERYONE, "look"),
+    Line("endpoint.read", "look at endpoints and servers", _EVERYONE, "look"),
+    Line("policy.read", "look at policies, people and their roles", _EVERYONE, "look"),
+    Line("team.read", "look at teams", _EVERYONE, "look"),
+    Line("recorded.read", "read recorded requests, with a grant of the data set besides", _EVERYONE, "endpoint"),
+    Line("version.register", "register or upload a version", _PROPOSING, "model"),
+    Line("card.write", "write a model's card", _PROPOSING, "model"),
+    Line("registry.refresh", "have the registry read again", _STOPPING, "model"),
+    Line("change.propose", "propose a change", _PROPOSING, "endpoint"),
+    Line("change.edit", "edit a change or draw it anew", _PROPOSING, "endpoint"),
+    Line("change.withdraw", "withdraw a change", _PROPOSING, "endpoint"),
+    Line("change.comment", "comment, and have the checks run again", _STOPPING, "endpoint"),
+    Line("change.vote", "approve or reject", _roles("reviewer"), "endpoint"),
+    Line("change.start", "start what was approved", _PROPOSING, "endpoint"),
+    Line("change.revoke", "revoke an approval", _roles("reviewer", "operator", "admin"), "endpoint"),
+    Line("change.roll_back", "go back to what was before", _STOPPING, "endpoint"),
+    Line("rollout.pause", "pause a rollout", _STOPPING, "endpoint"),
+    Line("rollout.resume", "resume a rollout", _roles("operator"), "endpoint"),
+    Line("rollout.let_on", "let a rollout take its next step", _roles("reviewer", "operator"), "endpoint"),
+    Line("rollout.abort", "abort a rollout", _STOPPING, "endpoint"),
+    Line("alias.set_champion", "set an environment's champion alias", _roles("reviewer", "operator"), "endpoint"),
+    Line("endpoint.create", "adopt an endpoint", _RUNNING, "endpoint"),
+    Line("endpoint.look", "have an endpoint looked at now", _STOPPING, "endpoint"),
+    Line("endpoint.sign_off", "sign off a baseline", _roles("reviewer", "operator"), "endpoint"),
+    Line("endpoint.remove", "forget an endpoint that is only observed", _RUNNING, "endpoint"),
+    Line("endpoint.pause", "pause delivery", _RUNNING, "endpoint"),
+    Line("endpoint.resume", "resume delivery", _roles("operator"), "endpoint"),
+    Line("endpoint.repair", "repair an endpoint now", _roles("operator"), "endpoint"),
+    Line("endpoint.set_repair", "choose whether it is repaired or reported", _roles("operator"), "endpoint"),
+    Line("server.register", "add a server or router", _RUNNING, "whole"),
+    Line("server.edit", "edit or move a server or router", _RUNNING, "whole"),
+    Line("server.test", "ask a server what it is", _RUNNING, "whole"),
+    Line("server.remove", "forget a server or router", _RUNNING, "whole"),
+    Line("freeze.set", "freeze starts", _RUNNING, "environment"),
+    Line("freeze.lift", "lift a freeze", _ADMIN, "environment"),
+    Line("policy.set", "set a policy; a weaker one takes two", _ADMIN, "environment"),
+    Line("identity.create", "create an identity", _ADMIN, "whole"),
+    Line("identity.deactivate", "deactivate an identity", _ADMIN, "whole"),
+    Line("role.grant", "give a role; where changes need approvals it takes two", _ADMIN, "whole"),
+    Line("role.take_back", "take a role back", _ADMIN, "whole"),
+    Line("request.list", "see what waits for a second person", _roles("admin", "auditor"), "whole"),
+    Line("data_set.list", "see who may read which data set", _roles("admin", "auditor"), "whole"),
+    Line("data_set.grant", "give a data set", _ADMIN, "whole"),
+    Line("data_set.take_back", "take a data set back", _ADMIN, "whole"),
+    Line("team.create", "create a team", _ADMIN, "whole"),
+    Line("team.rename", "rename a team", _ADMIN, "team"),
+    Line("team.retire", "retire a team", _ADMIN, "team"),
+    Line("team.add_member", "add somebody to a team", _ADMIN, "team"),
+    Line("team.remove_member", "remove somebody from a team", _ADMIN, "team"),
+    Line("owner.set", "say which team owns a model or an endpoint", _ADMIN, "whole"),
+    Line("identity.provision", "provision people and groups from a directory (SCIM)", _ADMIN, "whole"),
+    Line("session.list", "list other people's sessions", _ADMIN, "whole"),
+    Line("session.revoke", "end other people's sessions", _ADMIN, "whole"),
+    Line("token.list", "list other people's tokens", _ADMIN, "whole"),
+    Line("token.revoke", "revoke other people's tokens", _ADMIN, "whole"),
+    Line("audit.read", "read the ledger", _roles("auditor", "admin"), "look"),
+    Line("audit.verify", "check the ledger's chain", _roles("auditor", "admin"), "whole"),
+    Line("audit.export", "export the ledger", _roles("auditor"), "look"),
+)
+"""The one table of who may do what: commands decide by it, and the Admin page, docs/access.md and the tests are drawn from it.
+
+Stopping and going back is open to more roles than going forward. An admin sets the rules, and so neither votes nor starts.
+The token and session actions are about other people's: one's own need no role.
 """
 
-_SCOPE = re.compile(r"^(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:.{1,256})$")
+ACTIONS: dict[str, frozenset[Role]] = {line.action: line.roles for line in MATRIX}
+"""Action -> the roles that may do it."""
+
+WHOLE = frozenset(line.action for line in MATRIX if line.place == "whole")
+"""What cannot be narrowed to a scope: it needs the role everywhere."""
+
+_SCOPE = re.compile(r"(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:[^\x00-\x1f\x7f]{1,256}|team:[a-z0-9][a-z0-9_-]{0,62})")
 
 
 @dataclass(frozen=True)
 class Grant:
-    """One role in one scope, until a time."""
+    """One role in one scope, until a time. The scope of a team holds the team's id, so that it may be renamed."""
 
     role: str
     scope: str = "*"
     expires_at: datetime | None = None
 
-    def covers(self, environment: str | None, model: str | None) -> bool:
-        """Whether the scope reaches an action on this environment or this model."""
+    def covers(self, environment: str | None, model: str | None, team: str | None = None) -> bool:
+        """Whether the scope reaches an action on this environment, this model, or what this team owns."""
         if self.scope == "*":
             return True
         kind, _, name = self.scope.partition(":")
-        return name == {"environment": environment, "model": model}.get(kind)
+        return name == {"environment": environment, "model": model, "team": team}.get(kind)
 
     def in_force(self, now: datetime) -> bool:
         """Whether it has not expired; the moment of expiry itself is outside."""
@@ -100,25 +159,65 @@ def check_action(action: str) -> None:
 
 
 def roles_in_force(
-    grants: Iterable[Grant], *, now: datetime, environment: str | None = None, model: str | None = None
+    grants: Iterable[Grant],
+    *,
+    now: datetime,
+    environment: str | None = None,
+    model: str | None = None,
+    team: str | None = None,
 ) -> frozenset[str]:
-    """The roles that count for something in this environment and on this model at this moment."""
-    return frozenset(one.role for one in grants if one.in_force(now) and one.covers(environment, model))
+    """The roles that count for something in this environment, on this model and on what this team owns at this moment."""
+    return frozenset(one.role for one in grants if one.in_force(now) and one.covers(environment, model, team))
 
 
 def may(
-    grants: Iterable[Grant], action: str, *, now: datetime, environment: str | None = None, model: str | None = None
+    grants: Iterable[Grant],
+    action: str,
+    *,
+    now: datetime,
+    environment: str | None = None,
+    model: str | None = None,
+    team: str | None = None,
 ) -> bool:
-    """Whether these grants allow the action here and now."""
+    """Whether these grants allow the action here and now. `team` owns what the action is done to."""
     check_action(action)
-    return bool(roles_in_force(grants, now=now, environment=environment, model=model) & ACTIONS[action])
+    return bool(roles_in_force(grants, now=now, environment=environment, model=model, team=team) & ACTIONS[action])
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What somebody may see: everything, or what lies in these environments, is one of these models, or is a team's."""
+
+    everything: bool = False
+    environments: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    teams: frozenset[str] = frozenset()
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing at all is seen."""
+        return not (self.everything or self.environments or self.models or self.teams)
+
+
+def sight(grants: Iterable[Grant], *, now: datetime) -> Sight:
+    """What the grants in force show, whatever their roles: every role may look."""
+    scopes = {one.scope for one in grants if one.in_force(now)}
+
+    def named(kind: str) -> frozenset[str]:
+        return frozenset(scope.removeprefix(kind) for scope in scopes if scope.startswith(kind))
+
+    return Sight("*" in scopes, named("environment:"), named("model:"), named("team:"))
 
 
 def may_read(grants: Iterable[Grant], action: str, *, now: datetime) -> bool:
-    """Whether these grants allow a look: what every role may see, with a role in any scope; the rest with one everywhere."""
+    """Whether these grants allow a look. What a look shows is narrowed to their scopes, so that a role in any scope is enough,
+    but for what concerns the whole, such as walking the ledger's chain.
+    """
+    check_action(action)
     held = tuple(grants)
-    anywhere = ACTIONS[action] == _EVERYONE and any(one.in_force(now) for one in held)
-    return anywhere or may(held, action, now=now)
+    if action in WHOLE:
+        return may(held, action, now=now)
+    return any(one.in_force(now) and one.role in ACTIONS[action] for one in held)
 
 
 def refusal(name: str, action: str, environment: str | None, model: str | None) -> Refusal:
@@ -139,11 +238,20 @@ def _words(action: str) -> str:
     return f"{verb.replace('_', ' ')} {'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
+def reaches(scope: str, environments: frozenset[str]) -> bool:
+    """Whether a scope may reach into one of these environments: a model and what a team owns may be served anywhere."""
+    kind, _, name = scope.partition(":")
+    return name in environments if kind == "environment" else bool(environments)
+
+
 def check_grant(role: str, scope: str) -> None:
     """Refusal for a role or a scope that does not exist."""
     if role not in ROLES:
         raise Refusal(f"{role!r} is not a role.", f"Use one of {', '.join(ROLES)}.", code="bad-role")
     if not _SCOPE.fullmatch(scope):
         raise Refusal(
-            f"{scope!r} is not a scope.", "Use `*`, `environment:NAME` or `model:NAME`.", code="bad-scope", scope=scope
+            f"{scope[:80]!r} is not a scope.",
+            "Use `*`, `environment:NAME`, `model:NAME` or `team:NAME`.",
+            code="bad-scope",
+            scope=scope[:80],
         )

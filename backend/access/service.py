@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 
-from sqlmodel import Session, select
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
 
-from backend.access import queries, rules
-from backend.access.rows import Identity, RoleGrant
+from backend.access import queries, requests, rules, visible
+from backend.access.rows import Identity, Request, RoleGrant, Team
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -20,29 +22,108 @@ DEMO: tuple[tuple[str, str, rules.Role], ...] = (
     ("carla", "Carla (reviewer)", "reviewer"),
     ("olga", "Olga (platform engineer)", "operator"),
     ("otto", "Otto (administrator)", "admin"),
+    ("nora", "Nora (second administrator)", "admin"),
     ("audra", "Audra (auditor)", "auditor"),
 )
 """Name, display name and role of the built-in demo identities."""
 
 
-def require(tx: Unit, actor: Actor, action: str, *, environment: str | None = None, model: str | None = None) -> Identity:
-    """The actor's identity, if it is active and holds a role that allows the action here and now; else Refusal."""
-    identity = active_identity(tx.session, actor)
-    if not rules.may(queries.grants(tx.session, actor.id), action, now=tx.now, environment=environment, model=model):
-        raise rules.refusal(identity.display_name or identity.name, action, environment, model)
-    return identity
+def require(
+    tx: Unit,
+    actor: Actor,
+    action: str,
+    *,
+    environment: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+    team: str | None = None,
+    missing: NotFound | None = None,
+) -> Identity:
+    """The actor's identity, if it is active and holds a role that allows the action here and now; else Refusal.
+
+    Args:
+        environment, model, endpoint: what the action is done to; `endpoint` brings the team that owns it.
+        team: the team itself, for what is done to teams.
+        missing: what whoever may not even see it is told instead: that it is not there.
+    """
+    where = {"environment": environment, "model": model, "endpoint": endpoint}
+    return require_now(tx.session, actor, action, now=tx.now, team=team, missing=missing, **where)
+
+
+def require_now(
+    session: Session,
+    actor: Actor,
+    action: str,
+    *,
+    now: datetime,
+    environment: str | None = None,
+    model: str | None = None,
+    endpoint: str | None = None,
+    team: str | None = None,
+    missing: NotFound | None = None,
+) -> Identity:
+    """The same where no unit of work is open, so that the time is passed in."""
+    identity, held = _standing(session, actor)
+    owner = team or queries.owner_among(session, held, endpoint=endpoint, model=model)
+    if rules.may(held, action, now=now, environment=environment, model=model, team=owner):
+        return identity
+    sight = rules.sight(held, now=now)
+    if endpoint is not None and not visible.shows_endpoint(session, sight, endpoint):
+        raise missing or NotFound("endpoint", endpoint[:80])
+    if endpoint is None and environment is None and model is not None and not visible.shows_model(session, sight, model):
+        raise missing or NotFound("model", model)
+    raise rules.refusal(identity.display_name or identity.name, action, environment, model)
 
 
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
-    """The same for a read: no unit of work is open, so the time is passed in."""
-    identity = active_identity(session, actor)
-    if not rules.may_read(queries.grants(session, actor.id), action, now=now):
+    """The same for a look, which from here on shows only what the actor may see."""
+    identity, held = _standing(session, actor)
+    if not rules.may_read(held, action, now=now):
         raise rules.refusal(identity.display_name or identity.name, action, None, None)
+    visible.narrow(session, rules.sight(held, now=now))
+
+
+def see_as(session: Session, actor: Actor | None, *, now: datetime) -> None:
+    """Narrows a look to what this actor may see, without asking for an action. Nobody, and nobody active, sees nothing."""
+    identity = session.get(Identity, actor.id) if actor is not None else None
+    held = queries.grants(session, identity.id) if identity is not None and identity.active else ()
+    visible.narrow(session, rules.sight(held, now=now))
+
+
+def require_server(tx: Unit, actor: Actor, name: str, table: str = "server") -> None:
+    """NotFound for a server or router on which the actor may see nothing: who has a role everywhere begins there."""
+    sight = rules.sight(queries.grants(tx.session, actor.id), now=tx.now)
+    if not visible.shows_server(tx.session, sight, name, table):
+        raise NotFound(table, name[:80])
+
+
+_STANDING = (
+    select(Identity, RoleGrant.role, RoleGrant.scope, RoleGrant.expires_at)
+    .outerjoin(RoleGrant, col(RoleGrant.identity_id) == Identity.id)
+    .where(col(Identity.id) == sa.bindparam("actor"))
+    .execution_options(populate_existing=True)
+)
+
+
+def _standing(session: Session, actor: Actor) -> tuple[Identity, tuple[rules.Grant, ...]]:
+    """An active identity and every grant of its, in one query: it stands before everything. Refusal as `active_identity`."""
+    rows = session.exec(_STANDING, params={"actor": actor.id}).all()
+    identity = _active(rows[0][0] if rows else None, actor)
+    return identity, tuple(rules.Grant(role, scope, until) for _, role, scope, until in rows if role is not None)
+
+
+def sees_endpoint(tx: Unit, actor: Actor, name: str) -> bool:
+    """Whether a refusal may name this endpoint to the actor."""
+    sight = rules.sight(queries.grants(tx.session, actor.id), now=tx.now)
+    return visible.shows_endpoint(tx.session, sight, name)
 
 
 def active_identity(session: Session, actor: Actor) -> Identity:
     """The actor's row. Refusal for one that is unknown or was deactivated since it signed in."""
-    identity = session.get(Identity, actor.id, populate_existing=True)
+    return _active(session.get(Identity, actor.id, populate_existing=True), actor)
+
+
+def _active(identity: Identity | None, actor: Actor) -> Identity:
     if identity is None:
         raise Refusal(f"{actor.name} is not known here.", "Sign in, or name an identity with `--as`.", code="unknown-identity")
     if not identity.active:
@@ -57,17 +138,24 @@ def seed_system(tx: Unit) -> None:
         tx.record("identity.create", row, after=row.facts("kind"))
 
 
+Protected = Callable[[Session], frozenset[str]]
+"""Names of the environments in which it takes two people to widen what somebody may do."""
+
+
 class Identities:
     """Commands on identities.
 
     Args:
         database: where they are kept.
         settings: `demo_identities` allows `seed_demo` and `act_as`.
+        protected: environments in which a role needs a second person. The rooms that know stand above this one; without it
+            there are none.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, protected: Protected = lambda _: frozenset()) -> None:
         self._database = database
         self._settings = settings
+        self._protected = protected
 
     def seed_demo(self) -> None:
         """Creates the system's identity and, where settings allow them, the demo identities. Repeating it changes nothing."""
@@ -76,7 +164,7 @@ class Identities:
             for name, display_name, role in DEMO if self._settings.demo_identities else ():
                 if _by_name(tx.session, name) is None:
                     row = _create(tx, name=name, display_name=display_name, is_demo=True)
-                    _grant(tx, row.id, role, "*", None)
+                    _grant(tx, row.id, role, "*", None, action="identity.bootstrap")
 
     def act_as(self, name: str) -> Actor:
         """The demo identity of that name as an actor; only where settings allow demo identities."""
@@ -119,24 +207,73 @@ class Identities:
             owner_id = named_identity(tx.session, owner).id if owner is not None else None
             return actor_of(_create(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id))
 
-    def grant(self, actor: Actor, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None) -> RoleGrant:
+    def grant(
+        self, actor: Actor, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None
+    ) -> RoleGrant | Request:
         """Gives an identity a role in a scope, until a time. Giving it again only moves its end.
 
-        Nobody gives one to himself, or to a service of his own: who sets the rules would else do everything alone.
+        Where the scope reaches an environment whose changes need approvals, that becomes a request, which a second admin has
+        to confirm. Nobody gives a role to himself, or to a service of his own: who sets the rules would else do all
+        alone.
         """
         rules.check_grant(role, scope)
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.grant")
-            whose = named_identity(tx.session, name)
-            if actor.id in (whose.id, whose.owner_id):
-                raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
+            whose, scope = named_identity(tx.session, name), stored_scope(tx.session, scope)
+            _refuse_own(actor, whose)
+            if self._needs_second(tx, whose.id, role, scope, expires_at):
+                return requests.ask(tx, "role.grant", _asked(whose.id, role, scope, expires_at))
             return _grant(tx, whose.id, role, scope, expires_at)
+
+    def confirm_grant(self, actor: Actor, request_id: str, reason: str = "") -> RoleGrant:
+        """Gives the role that another admin asked for.
+
+        Refusal codes: own-request, own-identity, settled, expired, stale-request.
+        """
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "role.grant")
+            row = requests.waiting(tx, request_id, "role.grant")
+            whose = tx.get(Identity, row.what["identity_id"])
+            _refuse_own(actor, whose)
+            requests.confirm(tx, row, "role.grant", reason)
+            until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
+            return _grant(tx, whose.id, row.what["role"], row.what["scope"], until, request_id=row.id)
+
+    def refuse_grant(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "role.grant")
+            requests.refuse(tx, requests.waiting(tx, request_id, "role.grant"), reason)
+
+    def bootstrap(self, name: str, *, display_name: str = "", email: str | None = None) -> Actor:
+        """Makes somebody an admin without anybody else, for as long as there are not two of them: the one exception.
+
+        It is for whoever holds the machine, and recorded as what it is. Refusal `bootstrapped` once there are two.
+        """
+        with self._database.unit(SYSTEM) as tx:
+            seed_system(tx)
+            row = _by_name(tx.session, name)
+            if row is not None and (row.kind != "person" or not row.active):
+                raise Refusal(f"{name} is not an active person.", "Name one.", code="bad-identity")
+            if len(_admins(tx, self._settings) - {row.id if row is not None else ""}) >= 2:
+                raise Refusal("There are two admins already.", "One of them grants what is needed.", code="bootstrapped")
+            row = row or _create(tx, name=name, display_name=display_name, email=email)
+            if _held(tx, row.id, "admin", "*") is None:
+                _grant(tx, row.id, "admin", "*", None, action="identity.bootstrap")
+            return actor_of(row)
+
+    def _needs_second(self, tx: Unit, identity_id: str, role: str, scope: str, expires_at: datetime | None) -> bool:
+        """Whether it reaches a protected environment, and further than what is held already."""
+        held = _held(tx, identity_id, role, scope)
+        if held is not None and (held.expires_at is None or (expires_at is not None and expires_at <= held.expires_at)):
+            return False
+        return rules.reaches(scope, self._protected(tx.session))
 
     def take_back(self, actor: Actor, name: str, role: str, scope: str = "*") -> None:
         """Ends a role at once."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.take_back")
-            row = _held(tx, named_identity(tx.session, name).id, role, scope)
+            row = _held(tx, named_identity(tx.session, name).id, role, stored_scope(tx.session, scope))
             if row is None:
                 raise NotFound("role", f"{role} of {name} in {scope}")
             tx.session.delete(row)
@@ -171,6 +308,20 @@ def named_identity(session: Session, name: str) -> Identity:
     return row
 
 
+def named_team(session: Session, name: str) -> Team:
+    """A team that is not retired, by its name. NotFound."""
+    row = session.exec(select(Team).where(Team.name == name, col(Team.retired_at).is_(None))).one_or_none()
+    if row is None:
+        raise NotFound("team", name[:80])
+    return row
+
+
+def stored_scope(session: Session, scope: str) -> str:
+    """A scope as a grant holds it: a team by its id. NotFound for a team that is not there."""
+    kind, _, name = scope.partition(":")
+    return f"team:{named_team(session, name).id}" if kind == "team" else scope
+
+
 def _create(
     tx: Unit,
     *,
@@ -201,7 +352,37 @@ def _held(tx: Unit, identity_id: str, role: str, scope: str) -> RoleGrant | None
     return tx.session.exec(query).one_or_none()
 
 
-def _grant(tx: Unit, identity_id: str, role: str, scope: str, expires_at: datetime | None) -> RoleGrant:
+def _refuse_own(actor: Actor, whose: Identity) -> None:
+    if {actor.id, *actor.interests} & {one for one in (whose.id, whose.owner_id) if one}:
+        raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
+
+
+def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
+    until = expires_at.astimezone(UTC).isoformat() if expires_at is not None else None
+    return {"identity_id": identity_id, "role": role, "scope": scope, "expires_at": until}
+
+
+def _admins(tx: Unit, settings: Settings) -> set[str]:
+    """Active people who hold admin everywhere; the demo's only where those are allowed."""
+    query = select(RoleGrant, Identity).join(Identity, col(Identity.id) == RoleGrant.identity_id)
+    query = query.where(RoleGrant.role == "admin", RoleGrant.scope == "*", Identity.kind == "person", col(Identity.active))
+    return {
+        one.id
+        for held, one in tx.session.exec(query)
+        if (held.expires_at is None or tx.now < held.expires_at) and (settings.demo_identities or not one.is_demo)
+    }
+
+
+def _grant(
+    tx: Unit,
+    identity_id: str,
+    role: str,
+    scope: str,
+    expires_at: datetime | None,
+    *,
+    action: str = "role.grant",
+    request_id: str | None = None,
+) -> RoleGrant:
     row = _held(tx, identity_id, role, scope)
     before = row.facts("expires_at") if row else None
     if row is None:
@@ -216,5 +397,6 @@ def _grant(tx: Unit, identity_id: str, role: str, scope: str, expires_at: dateti
             )
         )
     row.expires_at = expires_at
-    tx.record("role.grant", row, before=before, after=row.facts("identity_id", "role", "scope", "expires_at"))
+    asked = {"request_id": request_id} if request_id is not None else {}
+    tx.record(action, row, before=before, after={**row.facts("identity_id", "role", "scope", "expires_at"), **asked})
     return row

@@ -6,7 +6,26 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from backend.api import audit, changes, endpoints, errors, me, models, proposals, public, servers, starts, versions, votes
+from backend.api import (
+    audit,
+    changes,
+    data_sets,
+    endpoints,
+    errors,
+    grants,
+    me,
+    models,
+    proposals,
+    public,
+    requests,
+    scim,
+    servers,
+    sign_in,
+    starts,
+    teams,
+    versions,
+    votes,
+)
 from backend.api.asking import TOKEN
 from backend.api.guard import Guard
 from backend.bootstrap import Backend
@@ -20,6 +39,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     starts.router,
     endpoints.router,
     servers.router,
+    teams.router,
+    grants.router,
+    requests.router,
+    data_sets.router,
     audit.router,
     me.router,
 )
@@ -33,6 +56,10 @@ TAGS = {
     "starts": "Starting, revoking and rolling back what was approved.",
     "endpoints": "What shall run, what was seen to run, and since when.",
     "servers": "Where models run.",
+    "grants": "Who holds which role where, and what environments ask for.",
+    "data-sets": "Who may read recorded requests row by row, and reading them.",
+    "requests": "What waits for a second person.",
+    "teams": "Who belongs to which team, and what each owns.",
     "audit": "The ledger.",
     "me": "Whom a token acts as.",
     "public": "What anybody may ask.",
@@ -60,7 +87,9 @@ def build(backend: Callable[[], Backend]) -> FastAPI:
     api.state.backend, api.state.asked = backend, asked
     api.add_middleware(Guard, backend=backend, ready=asked)
     api.include_router(public.router, prefix="/v1")
+    api.include_router(sign_in.router, prefix="/v1")
     for router in ROUTERS:
         api.include_router(router, prefix="/v1", dependencies=TOKEN, responses=errors.ERRORS)
+    api.mount(scim.PATH, scim.build(backend))
     errors.add_handlers(api)
     return api

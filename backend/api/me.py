@@ -34,7 +34,8 @@ def show_me(
     database = asks.backend.database
     with database.read() as session:
         held, now = queries.grants(session, asks.actor.id), database.now(session)
-    roles = rules.roles_in_force(held, now=now, environment=environment, model=model)
+        team = queries.owner(session, model=model)
+    roles = rules.roles_in_force(held, now=now, environment=environment, model=model, team=team)
     may = tuple(sorted(action for action, needed in rules.ACTIONS.items() if needed & roles))
     actor = asks.actor
     return Me(id=actor.id, name=actor.name, kind=actor.kind, owner_id=actor.owner_id, roles=tuple(sorted(roles)), may=may)

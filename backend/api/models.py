@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from backend.api.asking import After, Asks, ModelName, Narrow, Page, Shown
+from backend.api.asking import After, Asks, ModelName, Name, Narrow, Page, Sent, Shown, Whole
 from backend.api.versions import VersionLine, line_of
 from backend.registry import queries
 from backend.registry.queries import AliasLine
@@ -80,6 +80,23 @@ def show_model(asks: Asks, model: ModelName) -> ModelView:
         aliases = queries.aliases(look.session, model)
     versions = Page[VersionLine](items=tuple(map(line_of, page.items)), next=page.after)
     return ModelView(name=model, aliases=aliases, versions=versions)
+
+
+class Champion(Sent):
+    """Which version the champion alias of an environment shall name."""
+
+    environment: Name = Field(examples=["production"])
+    version: Whole
+
+
+@router.post("/{model}/champion", status_code=202)
+def set_champion(asks: Asks, model: ModelName, sent: Champion) -> Champion:
+    """Points an environment's champion alias at the version that is proved to answer there; a worker writes it.
+
+    Sending it again changes nothing. 409 `not-proved` for a version that is not.
+    """
+    asks.backend.changes.set_champion(asks.actor, model, sent.environment, sent.version)
+    return sent
 
 
 def _model(line: queries.ModelLine) -> ModelLine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from backend.access.service import require
 from backend.changes import course
 from backend.changes.course import demand_words
 from backend.changes.desk import Desk
@@ -30,7 +29,7 @@ class Applying(Desk):
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
             change = at.change
-            require(tx, actor, "change.start", environment=at.endpoint.environment, model=at.endpoint.model)
+            course.permit(tx, actor, "change.start", at.endpoint, ref)
             if change.state in ("applying", "done") or (change.state, change.start_mode) == ("approved", "at_once"):
                 return change
             refuse_start(at)
@@ -48,7 +47,7 @@ class Applying(Desk):
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
             change = at.change
-            require(tx, actor, "change.revoke", environment=at.endpoint.environment, model=at.endpoint.model)
+            course.permit(tx, actor, "change.revoke", at.endpoint, ref)
             if change.state == "revoked":
                 return change
             why = demand_words("a reason", reason, limit=MAX_REASON)
@@ -70,7 +69,7 @@ class Applying(Desk):
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
             change = at.change
-            require(tx, actor, "change.roll_back", environment=at.endpoint.environment, model=at.endpoint.model)
+            course.permit(tx, actor, "change.roll_back", at.endpoint, ref)
             if change.state == "rolled_back" or at.circumstances.way_back:
                 return change
             own = refuse_roll_back(at)

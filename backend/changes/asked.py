@@ -71,7 +71,7 @@ def _permitted(
     session: Session, actor: Actor, now: datetime, wanted: sa.ColumnElement[bool], action: str, most: int
 ) -> Iterator[ChangeLine]:
     for change, endpoint in _rows(session, wanted, most):
-        where = {"environment": endpoint.environment, "model": endpoint.model}
+        where = {"environment": endpoint.environment, "model": endpoint.model, "endpoint": endpoint.name}
         if access.permitted(session, actor, action, now=now, **where):
             yield _line(session, change, endpoint)
 

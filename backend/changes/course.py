@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from sqlmodel import Session, col, select
 
+from backend.access.service import require
 from backend.changes import standing
 from backend.changes.rows import Change, Vote
 from backend.changes.rules import CHANGE, Due, due
 from backend.changes.standing import Standing
 from backend.core.columns import Row
+from backend.core.context import Actor
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 from backend.delivery import admission
@@ -40,8 +42,19 @@ def find(session: Session, ref: str | int) -> Change:
     query = select(Change).where(Change.number == int(ref) if by_number else Change.id == str(ref))
     row = session.exec(query).one_or_none() if not by_number or int(ref) < 2**31 else None
     if row is None:
-        raise NotFound("change", str(ref), "Give a change's number or its id.")
+        raise missing(ref)
     return row
+
+
+def missing(ref: str | int) -> NotFound:
+    """That there is no such change: also the answer to whoever may not see it."""
+    return NotFound("change", str(ref), "Give a change's number or its id.")
+
+
+def permit(tx: Unit, actor: Actor, action: str, endpoint: Endpoint, ref: str | int) -> None:
+    """Refusal unless the actor may do this to a change of this endpoint."""
+    where = {"environment": endpoint.environment, "model": endpoint.model, "endpoint": endpoint.name}
+    require(tx, actor, action, missing=missing(ref), **where)
 
 
 def stand(tx: Unit, ref: str | int) -> Standing:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from sqlmodel import Session, select
 
-from backend.access import queries as access
-from backend.access import rules as access_rules
-from backend.access import service as access_service
+from backend.access.service import require_now
 from backend.changes import drawing, standing
 from backend.changes.drawing import PackageFacts, VersionFacts
 from backend.changes.port import Packaging, Stored, Versions
@@ -58,7 +56,7 @@ class Desk:
         self._scratch = scratch
         self._lease_seconds = lease_seconds
 
-    def material(self, actor: Actor, endpoint_name: str, number: int, action: str) -> Material:
+    def material(self, actor: Actor, endpoint_name: str, number: int, action: str, missing: NotFound | None = None) -> Material:
         """What a plan is drawn with. Asks the registry and, where the package is missing, builds it: outside any unit.
 
         Refusal codes: not-allowed, not-found, not-managed, not-registered, digest-mismatch.
@@ -66,7 +64,8 @@ class Desk:
         assert_outside_unit("reading an artifact")
         with self._database.read() as session:
             endpoint = named_endpoint(session, endpoint_name)
-            self._permit(session, actor, action, endpoint)
+            self._permit(session, actor, action, endpoint, missing)
+            demand_managed(endpoint)
             version = registered(session, endpoint.model, number)
             kind = session.get_one(Server, endpoint.server_id).kind
             package = self._loaded(session, endpoint, version)
@@ -75,13 +74,10 @@ class Desk:
         self._demand_artifact(endpoint.model, version)
         return Material(version, package or self._build(actor, endpoint.model, version, kind))
 
-    def _permit(self, session: Session, actor: Actor, action: str, endpoint: Endpoint) -> None:
+    def _permit(self, session: Session, actor: Actor, action: str, endpoint: Endpoint, missing: NotFound | None = None) -> None:
         """Asked before anything is fetched; the unit of work asks again."""
-        identity = access_service.active_identity(session, actor)
-        where = {"environment": endpoint.environment, "model": endpoint.model}
-        now = self._database.now(session)
-        if not access_rules.may(access.grants(session, actor.id), action, now=now, **where):
-            raise access_rules.refusal(identity.display_name or identity.name, action, **where)
+        where = {"environment": endpoint.environment, "model": endpoint.model, "endpoint": endpoint.name}
+        require_now(session, actor, action, now=self._database.now(session), missing=missing, **where)
 
     def _loaded(self, session: Session, endpoint: Endpoint, version: VersionFacts) -> PackageFacts | None:
         """The package of a version that the endpoint has loaded already: its bytes stay, whatever is built today."""
@@ -101,13 +97,17 @@ class Desk:
 
 
 def named_endpoint(session: Session, name: str) -> Endpoint:
-    """A managed endpoint by name."""
+    """An endpoint by name; whether anything may be done there is asked next."""
     row = session.exec(select(Endpoint).where(Endpoint.name == name)).one_or_none()
     if row is None:
-        raise NotFound("endpoint", name)
-    if row.mode != "managed":
-        raise Refusal(f"{name} is only observed.", "Sign off its baseline first.", code="not-managed")
+        raise NotFound("endpoint", name[:80])
     return row
+
+
+def demand_managed(endpoint: Endpoint) -> None:
+    """Refusal for an endpoint that is only observed."""
+    if endpoint.mode != "managed":
+        raise Refusal(f"{endpoint.name} is only observed.", "Sign off its baseline first.", code="not-managed")
 
 
 def registered(session: Session, model: str, number: int) -> VersionFacts:

@@ -38,12 +38,14 @@ _ACTIONS: Mapping[str, str] = {
 
 def offers(session: Session, actor: Actor, at: Standing) -> dict[str, str]:
     """For everything that can be done with a change: "" when this person may do it now, else why not and what would help."""
-    where = {"environment": at.endpoint.environment, "model": at.endpoint.model}
+    where = {"environment": at.endpoint.environment, "model": at.endpoint.model, "endpoint": at.endpoint.name}
     person = access.some_people(session, [actor.id], now=at.now, **where).get(actor.id)
     grants = access.grants(session, actor.id)
+    team = access.owner_among(session, grants, endpoint=at.endpoint.name, model=at.endpoint.model)
+    here = {"environment": at.endpoint.environment, "model": at.endpoint.model, "team": team}
     told = {}
     for name, action in _ACTIONS.items():
-        if person is None or not person.active or not access_rules.may(grants, action, now=at.now, **where):
+        if person is None or not person.active or not access_rules.may(grants, action, now=at.now, **here):
             told[name] = str(access_rules.refusal(actor.name, action, at.endpoint.environment, at.endpoint.model))
         else:
             told[name] = _why_not(_checks(at, person)[name])

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from backend.access import queries as access
 from backend.changes import course, difference, standing
-from backend.changes.desk import Desk, named_endpoint, registered
+from backend.changes.desk import Desk, demand_managed, named_endpoint, registered
 from backend.changes.difference import Difference
 from backend.changes.drawing import EndpointFacts, PackageFacts, Terms, VersionFacts, draw
 from backend.changes.proposing import base_for, check_terms
@@ -78,7 +78,9 @@ class Previews(Desk):
         wanted = parse_wanted(asked)
         with self._database.read() as session:
             place, now = named_endpoint(session, endpoint), self._database.now(session)
-            self._permit(session, actor, "change.edit" if editing else "change.propose", place)
+            gone = course.missing(editing) if editing is not None else None
+            self._permit(session, actor, "change.edit" if editing else "change.propose", place, gone)
+            demand_managed(place)
             rules = policy.in_force(session, place.environment)
             check_terms(rules.policy, place.environment, now, start_mode, start_at, supersede)
             return self._preview(session, actor, place, wanted, rules, supersede, editing)
@@ -132,7 +134,7 @@ def _lacks(
     session: Session, actor: Actor, place: Endpoint, rules: InForce, change: Change | None, now: datetime
 ) -> tuple[str, ...]:
     requester = change.requester_id if change is not None else actor.id
-    where = {"environment": place.environment, "model": place.model}
+    where = {"environment": place.environment, "model": place.model, "endpoint": place.name}
     people = access.some_people(session, {requester, actor.id}, now=now, **where)
     involved = Involved(
         requester=people[requester].interests if requester in people else frozenset({requester}),

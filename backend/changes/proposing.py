@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from backend.access.service import require
 from backend.changes import course, keys, standing
 from backend.changes.course import demand_words
-from backend.changes.desk import Desk, Material, named_endpoint
+from backend.changes.desk import Desk, Material, demand_managed, named_endpoint
 from backend.changes.drawing import Terms, base_after, draw
 from backend.changes.rows import Change, Comment
 from backend.changes.rules import CHANGE
@@ -74,7 +74,7 @@ class Proposals(Desk):
         )  # fmt: skip
         terms = (endpoint, title, reason, start_mode, start_at.isoformat() if start_at else None, supersede)
         claim = keys.claimed(actor, key, [*terms, wanted.to_json()])
-        if (made := self._made_before(claim)) is not None:
+        if (made := self._made_before(actor, claim)) is not None:
             return made
         material = self.material(actor, endpoint, wanted.version, "change.propose")
         with self._database.unit(actor) as tx:
@@ -106,7 +106,7 @@ class Proposals(Desk):
         The plan is drawn on what is live now; reviewers are shown what the edit changes.
         """
         told: dict[str, Any] = {key: given.pop(key) for key in _TERMS if key in given}
-        name, before = self._asked(ref)
+        name, before = self._asked(actor, ref)
         wanted = parse_wanted({**before, **given})
         material = self.material(actor, name, wanted.version, "change.edit")
         with self._database.unit(actor) as tx:
@@ -126,7 +126,7 @@ class Proposals(Desk):
 
         Whoever rebases a change whose requester was deactivated takes it over.
         """
-        name, asked = self._asked(ref)
+        name, asked = self._asked(actor, ref)
         wanted = parse_wanted(asked)
         material = self.material(actor, name, wanted.version, "change.edit")
         with self._database.unit(actor) as tx:
@@ -144,7 +144,7 @@ class Proposals(Desk):
         """Runs every check again. Votes stay: neither the plan nor its base changes."""
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
-            require(tx, actor, "change.comment", environment=at.endpoint.environment, model=at.endpoint.model)
+            course.permit(tx, actor, "change.comment", at.endpoint, ref)
             if at.change.state != "checking":
                 course.move(tx, at.change, "recheck")
                 evidence.request(tx, at.change.id, at.plan, [rule.gate for rule in at.policy.gates])
@@ -155,7 +155,7 @@ class Proposals(Desk):
         """Takes a change back before it starts."""
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
-            require(tx, actor, "change.withdraw", environment=at.endpoint.environment, model=at.endpoint.model)
+            course.permit(tx, actor, "change.withdraw", at.endpoint, ref)
             if at.change.state != "withdrawn":
                 course.move(tx, at.change, "withdraw", demand_words("a reason", reason, limit=MAX_TEXT))
                 work.wake(tx, "change", at.change.id)
@@ -166,7 +166,7 @@ class Proposals(Desk):
         with self._database.unit(actor) as tx:
             change = course.find(tx.session, ref)
             place = tx.get(Endpoint, change.endpoint_id)
-            require(tx, actor, "change.comment", environment=place.environment, model=place.model)
+            course.permit(tx, actor, "change.comment", place, ref)
             row = Comment(
                 id=tx.new_id("com"),
                 change_id=change.id,
@@ -177,16 +177,20 @@ class Proposals(Desk):
             tx.record("change.comment", tx.add(row), after={"comment_id": row.id})
             return row
 
-    def _made_before(self, claim: keys.Claim | None) -> Change | None:
+    def _made_before(self, actor: Actor, claim: keys.Claim | None) -> Change | None:
         """Asked before anything is fetched; the unit that writes asks again."""
         with self._database.read() as session:
-            return keys.made_under(session, claim)
+            if (made := keys.made_under(session, claim)) is not None:
+                self._permit(session, actor, "change.propose", session.get_one(Endpoint, made.endpoint_id))
+            return made
 
-    def _asked(self, ref: str | int) -> tuple[str, dict[str, Any]]:
-        """The endpoint's name, and what a change asks for as it is stored."""
+    def _asked(self, actor: Actor, ref: str | int) -> tuple[str, dict[str, Any]]:
+        """The endpoint's name, and what a change asks for as it is stored, for somebody who may edit it."""
         with self._database.read() as session:
             change = course.find(session, ref)
-            return session.get_one(Endpoint, change.endpoint_id).name, dict(change.wanted)
+            place = session.get_one(Endpoint, change.endpoint_id)
+            self._permit(session, actor, "change.edit", place, course.missing(ref))
+            return place.name, dict(change.wanted)
 
 
 def _refuse_edited(change: Change, before: Mapping[str, Any]) -> None:
@@ -198,7 +202,8 @@ def _refuse_edited(change: Change, before: Mapping[str, Any]) -> None:
 def _place(tx: Unit, actor: Actor, name: str, action: str) -> Endpoint:
     """The endpoint, locked and as it is now, for somebody who may do this there."""
     found = named_endpoint(tx.session, name)
-    require(tx, actor, action, environment=found.environment, model=found.model)
+    require(tx, actor, action, environment=found.environment, model=found.model, endpoint=found.name)
+    demand_managed(found)
     tx.session.refresh(tx.get(Endpoint, found.id, lock=True))
     return found
 

@@ -111,12 +111,12 @@ def queue(session: Session, actor: Actor, now: datetime, *, most: int = MAX_QUEU
         most: how many are wanted; what is later is then not looked at.
     """
     query = _joined(Filters(states=("review",))).order_by(col(Change.decide_by), col(Change.number)).limit(MAX_QUEUE)
-    may_vote: dict[tuple[str, str], bool] = {}
+    may_vote: dict[tuple[str, str, str], bool] = {}
     mine = []
     for change, endpoint in session.exec(query):
-        where = (endpoint.environment, endpoint.model)
+        where = (endpoint.environment, endpoint.model, endpoint.name)
         if where not in may_vote:
-            named = {"environment": endpoint.environment, "model": endpoint.model}
+            named = {"environment": endpoint.environment, "model": endpoint.model, "endpoint": endpoint.name}
             may_vote[where] = access.permitted(session, actor, "change.vote", now=now, **named)
         if may_vote[where] and _waits_for(session, change, actor, now):
             mine.append((change, endpoint))
@@ -129,7 +129,7 @@ def _waits_for(session: Session, change: Change, actor: Actor, now: datetime) ->
     at = standing.read(session, change, now)
     if any(vote.identity_id == actor.id for vote in at.votes):
         return False
-    where = {"environment": at.endpoint.environment, "model": at.endpoint.model}
+    where = {"environment": at.endpoint.environment, "model": at.endpoint.model, "endpoint": at.endpoint.name}
     person = access.some_people(session, [actor.id], now=now, **where)[actor.id]
     try:
         refuse_vote(at, person, "approve")

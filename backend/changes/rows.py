@@ -16,6 +16,7 @@ class Change(Row, table=True):
     """A request to make a plan true on one endpoint."""
 
     __tablename__ = "change"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __subject__: ClassVar[str] = "change"
     __table_args__ = (
         sa.CheckConstraint(CHANGE.check_sql(), name="change_state"),
@@ -63,6 +64,7 @@ class Vote(Row, table=True):
     """Approve or reject, by one identity, bound to one plan digest and one base digest. Void when either moved."""
 
     __tablename__ = "vote"
+    __seen_through__: ClassVar[str] = "change_id"
     __subject__: ClassVar[str] = "change"
     __table_args__ = (
         sa.CheckConstraint("verdict IN ('approve', 'reject')", name="vote_verdict"),
@@ -90,6 +92,7 @@ class Comment(Row, table=True):
     """One remark in a change's discussion."""
 
     __tablename__ = "comment"
+    __seen_through__: ClassVar[str] = "change_id"
     __subject__: ClassVar[str] = "change"
     __table_args__ = (sa.Index("comment_change", "change_id", "at"),)
 
@@ -111,6 +114,7 @@ class ProposalKey(Row, table=True):
     """
 
     __tablename__ = "proposal_key"
+    __seen_through__: ClassVar[str] = "change_id"
     __governed__: ClassVar[bool] = False
 
     identity_id: str = Field(primary_key=True, foreign_key="identity.id")

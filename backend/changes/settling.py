@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import col, select
 
-from backend.changes import course, standing
+from backend.changes import champion, course, standing
 from backend.changes.course import APPLYING_POLL, POLL, go_on, move, say
 from backend.changes.desk import Desk
 from backend.changes.rows import Change
@@ -83,8 +83,15 @@ class Settling(Desk):
         if at.change.state not in ("done", "rolled_back"):
             return
         if at.is_live:  # whatever is live since has a say of its own
-            self._versions.want_alias(tx, at.endpoint.model, at.endpoint.environment, _champion_after(at))
+            self._follow_alias(tx, at, _champion_after(at))
         _wake_waiting(tx, at.endpoint.id)
+
+    def _follow_alias(self, tx: Unit, at: Standing, number: int | None) -> None:
+        """A way back was approved together with its change, so that the alias always follows it."""
+        if at.change.state == "done" and not champion.may_follow(at):
+            champion.withhold(tx, at, number)
+            return
+        self._versions.want_alias(tx, at.endpoint.model, at.endpoint.environment, number)
 
     def _check(self, claim: Claim) -> Checked | None:
         """Hashes the artifacts that are new on the endpoint and every package of the plan, when a start is due."""

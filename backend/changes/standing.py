@@ -213,7 +213,9 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
         policy=rules,
         policy_now=policy.in_force(session, endpoint.environment).id,
         votes=votes,
-        people=access.some_people(session, ids, now=now, environment=endpoint.environment, model=endpoint.model),
+        people=access.some_people(
+            session, ids, now=now, environment=endpoint.environment, model=endpoint.model, endpoint=endpoint.name
+        ),
         author=author,
         finisher=finisher,
         outlook=evidence.outlook_of(found, rules.gates, plan_digest=change.plan_digest, now=now),

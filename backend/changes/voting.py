@@ -6,7 +6,6 @@ from typing import Literal
 
 from backend.access import queries as access
 from backend.access.queries import Person
-from backend.access.service import require
 from backend.changes import course, standing
 from backend.changes.desk import Desk
 from backend.changes.rows import Change, Vote
@@ -41,7 +40,7 @@ class Votes(Desk):
     def _vote(self, actor: Actor, ref: str | int, verdict: Verdict, plan_digest: str, base_digest: str, comment: str) -> Change:
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
-            require(tx, actor, "change.vote", environment=at.endpoint.environment, model=at.endpoint.model)
+            course.permit(tx, actor, "change.vote", at.endpoint, ref)
             if _voted_so(at, actor, verdict, plan_digest, base_digest):
                 return at.change
             refuse_unseen(at, plan_digest, base_digest)
@@ -92,7 +91,7 @@ def refuse_vote(at: Standing, voter: Person, verdict: Verdict) -> None:
 
 
 def _person(tx: Unit, at: Standing, actor: Actor) -> Person:
-    where = {"environment": at.endpoint.environment, "model": at.endpoint.model}
+    where = {"environment": at.endpoint.environment, "model": at.endpoint.model, "endpoint": at.endpoint.name}
     return access.some_people(tx.session, [actor.id], now=tx.now, **where)[actor.id]
 
 

@@ -7,14 +7,15 @@ from datetime import datetime
 import click
 
 from backend.access import queries
+from backend.access.rows import Request
 from backend.access.rules import ROLES
-from backend.cli.output import emit, guarded, json_option, table
-from backend.cli.session import Session, acting
+from backend.cli.output import emit, guarded, json_option, note, table
+from backend.cli.session import Session, acting, data_option
 from backend.core.context import ActorKind
 
 _NAME = click.argument("name")
 _ROLE = click.argument("role", type=click.Choice(ROLES))
-_SCOPE = click.option("--scope", default="*", show_default=True, help="`*`, `environment:NAME` or `model:NAME`.")
+_SCOPE = click.option("--scope", default="*", show_default=True, help="`*`, `environment:NAME`, `model:NAME` or `team:NAME`.")
 
 
 @click.group()
@@ -58,9 +59,38 @@ def list_identities(opened: Session, as_json: bool) -> None:
 @json_option
 @guarded
 def grant(opened: Session, name: str, role: str, scope: str, until: datetime | None, as_json: bool) -> None:
-    """Give an identity a role."""
-    opened.backend.identities.grant(opened.actor, name, role, scope, expires_at=until)
-    emit(as_json, {"granted": {"identity": name, "role": role, "scope": scope, "until": until}}, ["Granted."])
+    """Give an identity a role. Where changes need approvals, a second admin has to confirm it: see `countersign request`."""
+    made = opened.backend.identities.grant(opened.actor, name, role, scope, expires_at=until)
+    request = made.id if isinstance(made, Request) else None
+    told = {"identity": name, "role": role, "scope": scope, "until": until}
+    if request is not None and not as_json:
+        note("It reaches where changes need approvals, so that a second admin has to confirm this request:")
+    emit(as_json, {"granted": None if request else told, "request": request}, [request or "Granted."])
+
+
+@identity.command()
+@acting
+@json_option
+@guarded
+def grants(opened: Session, as_json: bool) -> None:
+    """List every grant with its scope and its end."""
+    with opened.reading("policy.read") as look:
+        found = queries.grant_lines(look.session, now=look.now)
+    rows = [(one.identity, one.role, one.scope, one.expires_at, "" if one.is_in_force else "over") for one in found]
+    emit(as_json, {"grants": found}, table(("identity", "role", "scope", "until", ""), rows))
+
+
+@identity.command()
+@data_option
+@_NAME
+@click.option("--display-name", default="")
+@json_option
+@guarded
+def bootstrap(opened: Session, name: str, display_name: str, as_json: bool) -> None:
+    """Make NAME an admin without anybody else: for whoever holds this machine, until there are two admins."""
+    opened.require_ready()
+    made = opened.backend.identities.bootstrap(name, display_name=display_name)
+    emit(as_json, {"identity": {"id": made.id, "name": name}}, [f"{name} is an admin now; the ledger says how."])
 
 
 @identity.command("take-back")

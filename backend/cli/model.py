@@ -90,6 +90,20 @@ def show(opened: Session, model_name: str, number: int | None, after: str | None
     emit(as_json, content, [*_versions(page.items), *_alias_lines(aliases)])
 
 
+@model.command("set-champion")
+@acting
+@_MODEL
+@click.argument("number", type=click.IntRange(min=1))
+@click.option("--environment", required=True)
+@json_option
+@guarded
+def set_champion(opened: Session, model_name: str, number: int, environment: str, as_json: bool) -> None:
+    """Point an environment's champion alias at the version that is proved to answer there."""
+    opened.backend.changes.set_champion(opened.actor, model_name, environment, number)
+    told = {"model": model_name, "environment": environment, "version": number}
+    emit(as_json, {"champion": told}, [f"A worker points the alias at version {number} now."])
+
+
 class _Told:
     """Progress on standard error: each new thing that is done, once."""
 

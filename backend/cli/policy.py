@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from backend.cli import inputs
-from backend.cli.output import emit, guarded, json_option, printable
+from backend.cli.output import emit, guarded, json_option, note, printable
 from backend.cli.session import Session, acting
 from backend.core.errors import NotFound
 from backend.policy import queries
@@ -42,10 +42,16 @@ def show(opened: Session, environment: str | None, as_json: bool) -> None:
 @json_option
 @guarded
 def set_policy(opened: Session, environment: str, file: Path, as_json: bool) -> None:
-    """Put the policy in FILE (JSON, as `policy show` prints it; `-` is standard input) in force in ENVIRONMENT at once."""
+    """Put the policy in FILE (JSON, as `policy show` prints it; `-` is standard input) in force in ENVIRONMENT at once.
+
+    One that asks for less, where changes need approvals, waits for a second person: see `countersign request`.
+    """
     saved = opened.backend.policies.set_policy(opened.actor, environment, inputs.json_object(file))
     problems = [printable(one.says) for one in saved.problems]
-    emit(as_json, {"policy": saved.id, "problems": saved.problems}, [f"{saved.id} is in force.", *problems])
+    told = {"policy": saved.id, "problems": saved.problems, "request": saved.request_id}
+    if saved.request_id is not None and not as_json:
+        note("It asks for less where changes need approvals, so that a second person has to confirm this request:")
+    emit(as_json, told, [saved.request_id or f"{saved.id} is in force.", *problems])
 
 
 def _told(one: EnvironmentView) -> dict[str, Any]:

@@ -48,10 +48,12 @@ class Row(SQLModel):
     """Base of every table.
 
     `__governed__` rows may change only together with a ledger row about the same subject in the same transaction;
-    the unit of work refuses to commit otherwise. `subject()` names that subject as (kind, id).
+    the unit of work refuses to commit otherwise. `subject()` names that subject as (kind, id). `__seen_through__` says through
+    what its rows belong to somebody, in the words of `backend.access.visible`; "" where everybody may see all of them.
     """
 
     __governed__: ClassVar[bool] = True
+    __seen_through__: ClassVar[str] = ""
     __subject__: ClassVar[str] = ""
 
     def subject(self) -> tuple[str, str]:

@@ -35,6 +35,7 @@ class LedgerRow(Row, table=True):
     """One row of the ledger. `before_json` and `after_json` are canonical JSON text, so that hashes can be recomputed."""
 
     __tablename__ = "ledger"
+    __seen_through__: ClassVar[str] = "ledger"
     __governed__: ClassVar[bool] = False
     __table_args__ = (sa.Index("ledger_subject", "subject_kind", "subject_id", "seq"), sa.Index("ledger_at", "at"))
 

@@ -138,7 +138,8 @@ class Adoption:
         baselines.refuse_other_than_runs(self._unmoved(stand, base_digest), desired, kept)
         with self._database.unit(actor) as tx:
             endpoint = named(tx.session, Endpoint, name, lock=True)
-            require(tx, actor, "endpoint.sign_off", environment=endpoint.environment, model=endpoint.model)
+            environment, model = endpoint.environment, endpoint.model
+            require(tx, actor, "endpoint.sign_off", environment=environment, model=model, endpoint=endpoint.name)
             _refuse_alone(tx, endpoint)
             _refuse_moved(tx, endpoint, stand)
             return _sign(tx, endpoint, desired, base_digest, kept)
@@ -147,7 +148,7 @@ class Adoption:
         """Permission is asked before anything is called on the actor's behalf, and again in the unit that writes."""
         with self._database.unit(actor) as tx:
             endpoint = named(tx.session, Endpoint, name)
-            require(tx, actor, action, environment=endpoint.environment, model=endpoint.model)
+            require(tx, actor, action, environment=endpoint.environment, model=endpoint.model, endpoint=endpoint.name)
             _refuse_managed(endpoint)
             if action == "endpoint.sign_off":
                 _refuse_alone(tx, endpoint)

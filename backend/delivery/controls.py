@@ -70,7 +70,7 @@ def check_reason(reason: str) -> None:
 def _opened(tx: Unit, name: str, action: str, reason: str) -> Endpoint:
     check_reason(reason)
     endpoint = named(tx.session, Endpoint, name, lock=True)
-    require(tx, tx.actor, action, environment=endpoint.environment, model=endpoint.model)
+    require(tx, tx.actor, action, environment=endpoint.environment, model=endpoint.model, endpoint=endpoint.name)
     return endpoint
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import col, select
 
-from backend.access.service import require
+from backend.access import teams
+from backend.access.service import require, require_server, sees_endpoint
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -74,6 +75,9 @@ class Endpoints:
         _refuse_bad_model(model)
         with self._database.unit(actor) as tx:
             require(tx, actor, "endpoint.create", environment=environment, model=model)
+            require_server(tx, actor, server)
+            if router is not None:
+                require_server(tx, actor, router, "router")
             place = named(tx.session, Server, server, lock=True)
             before_it = named(tx.session, RouterRow, router) if router is not None else None
             row = Endpoint(
@@ -102,7 +106,7 @@ class Endpoints:
         controls.check_reason(reason)
         with self._database.unit(actor) as tx:
             row = named(tx.session, Endpoint, name, lock=True)
-            require(tx, actor, "endpoint.remove", environment=row.environment, model=row.model)
+            require(tx, actor, "endpoint.remove", environment=row.environment, model=row.model, endpoint=row.name)
             if row.mode != "observe":
                 raise Refusal(
                     f"{name} is managed; what was approved for it is on record.",
@@ -110,6 +114,7 @@ class Endpoints:
                     code="managed",
                 )
             _forget(tx, row)
+            teams.disown(tx, "endpoint", name)
             facts = row.facts("name", "environment", "model", "server_id", "served_name")
             tx.record("endpoint.remove", row, before=facts, after={"reason": reason})
 
@@ -117,7 +122,7 @@ class Endpoints:
         """Asks for a look at the endpoint's server without waiting for the next one."""
         with self._database.unit(actor) as tx:
             row = named(tx.session, Endpoint, name)
-            require(tx, actor, "endpoint.look", environment=row.environment, model=row.model)
+            require(tx, actor, "endpoint.look", environment=row.environment, model=row.model, endpoint=row.name)
             work.wake(tx, "server", row.server_id)
 
     def proposal(self, actor: Actor, name: str) -> BaselineProposal:
@@ -181,8 +186,9 @@ def _refuse_overlap(tx: Unit, row: Endpoint, server: Server) -> None:
     others = tx.session.exec(select(Endpoint).where(Endpoint.server_id == server.id, Endpoint.id != row.id)).all()
     for other in others:
         if is_own_name(other.served_name, row.served_name) or is_own_name(row.served_name, other.served_name):
+            whose = other.name if sees_endpoint(tx, tx.actor, other.name) else "Another endpoint"
             raise Refusal(
-                f"{other.name} is served as {other.served_name} on {server.name} already.",
+                f"{whose} is served as {other.served_name} on {server.name} already.",
                 "Give this endpoint a served name of its own.",
                 code="served-name-taken",
             )

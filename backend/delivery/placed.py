@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from backend.access.visible import also
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.lines import EndpointLine, of_models
 from backend.delivery.records import Share, shares
@@ -38,9 +39,10 @@ class PackageLine:
     created_at: datetime
 
 
-def live_models(environment: str) -> sa.Select[Any]:
-    """A query for the names of models of which something was admitted in an environment."""
-    return select(Endpoint.model).where(Endpoint.environment == environment, Endpoint.generation > 0)
+def live_models(session: Session, environment: str) -> sa.Select[Any]:
+    """A query for the names of models of which something was admitted in an environment, as far as this look shows it."""
+    live = select(Endpoint.model).where(Endpoint.environment == environment, Endpoint.generation > 0)
+    return live.where(*also(session, Endpoint))
 
 
 def of_model(session: Session, model: str, *, now: datetime, interval: timedelta) -> tuple[Placement, ...]:

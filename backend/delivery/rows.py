@@ -19,6 +19,7 @@ class Server(Row, table=True):
     """One running runtime at one management address. `kind` is the target adapter's name, `settings` its Settings as JSON."""
 
     __tablename__ = "server"
+    __seen_through__: ClassVar[str] = "server"
     __subject__: ClassVar[str] = "server"
 
     id: str = Field(primary_key=True)
@@ -39,6 +40,7 @@ class RouterRow(Row, table=True):
     """One traffic router. `public_url` is where callers reach it."""
 
     __tablename__ = "router"
+    __seen_through__: ClassVar[str] = "router"
     __subject__: ClassVar[str] = "router"
 
     id: str = Field(primary_key=True)
@@ -62,6 +64,7 @@ class Endpoint(Row, table=True):
     """
 
     __tablename__ = "endpoint"
+    __seen_through__: ClassVar[str] = "endpoint"
     __subject__: ClassVar[str] = "endpoint"
     __table_args__ = (
         sa.CheckConstraint("mode IN ('observe', 'managed')", name="endpoint_mode"),
@@ -127,6 +130,7 @@ class Authorization(Row, table=True):
     """What delivery demands before it moves anything: one plan on one endpoint, who voted, until when it may be started."""
 
     __tablename__ = "authorization"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __subject__: ClassVar[str] = "authorization"
     __table_args__ = (
         sa.Index(
@@ -164,6 +168,7 @@ class Generation(Row, table=True):
     """
 
     __tablename__ = "generation"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __subject__: ClassVar[str] = "generation"
     __table_args__ = (
         sa.UniqueConstraint("endpoint_id", "number"),
@@ -189,6 +194,7 @@ class Observation(Row, table=True):
     """A transition in what was seen of an endpoint: written when the digest of what is seen changes, not at every look."""
 
     __tablename__ = "observation"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __subject__: ClassVar[str] = "endpoint"
     __table_args__ = (sa.Index("observation_endpoint", "endpoint_id", "seen_at"),)
 
@@ -213,6 +219,7 @@ class Look(Row, table=True):
     """
 
     __tablename__ = "look"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __governed__: ClassVar[bool] = False
 
     endpoint_id: str = Field(primary_key=True, foreign_key="endpoint.id")
@@ -236,6 +243,7 @@ class Proof(Row, table=True):
     """
 
     __tablename__ = "proof"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __governed__: ClassVar[bool] = False
     __table_args__ = (sa.CheckConstraint("verdict IN ('ok', 'failed', 'impossible')", name="proof_verdict"),)
 
@@ -252,6 +260,7 @@ class PushRecord(Row, table=True):
     """One attempt to make a generation true, as the push log shows it. Not governed: attempts decide nothing."""
 
     __tablename__ = "push_record"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __governed__: ClassVar[bool] = False
     __table_args__ = (sa.Index("push_endpoint", "endpoint_id", "started_at"),)
 

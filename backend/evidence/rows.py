@@ -15,6 +15,7 @@ class Evidence(Row, table=True):
     """One run of one gate on one plan digest. A new run is a new row; the newest of a gate counts."""
 
     __tablename__ = "evidence"
+    __seen_through__: ClassVar[str] = "change_id"
     __subject__: ClassVar[str] = "evidence"
     __table_args__ = (
         sa.CheckConstraint("verdict IN ('queued', 'running', 'passed', 'failed', 'error', 'void')", name="evidence_verdict"),
@@ -40,6 +41,7 @@ class EvidenceProgress(Row, table=True):
     """How far a run has come. Not governed: it decides nothing and goes with the process that reports it."""
 
     __tablename__ = "evidence_progress"
+    __seen_through__: ClassVar[str] = "evidence_id"
     __governed__: ClassVar[bool] = False
 
     evidence_id: str = Field(primary_key=True, foreign_key="evidence.id")

@@ -72,6 +72,7 @@ class Policy(Closed):
         start_modes: how a requester may have an approved change start.
         may_supersede: whether a change may take over a rollout under way through its pre-approved rollback.
         repair: whether a hand-made change at an endpoint is repaired or only reported.
+        alias_repair: whether the environment's champion alias is put back when somebody moved it, or only reported.
         min_bake_seconds: how long the previous versions stay warm, at least.
         bake_seconds: how long they do when a change does not say; never less than `min_bake_seconds`.
     """
@@ -87,6 +88,7 @@ class Policy(Closed):
     start_modes: Annotated[tuple[StartMode, ...], Field(min_length=1)] = ("at_once", "by_hand", "at_time")
     may_supersede: bool = False
     repair: Literal["repair", "report"] = "repair"
+    alias_repair: Literal["repair", "report"] = "repair"
     min_bake_seconds: Seconds = 0
     bake_seconds: Seconds = 0
     ramp: RampRule = RampRule()
@@ -112,6 +114,56 @@ class Policy(Closed):
     def usual_bake_seconds(self) -> int:
         """How long previous versions stay warm when a change does not say."""
         return max(self.bake_seconds, self.min_bake_seconds)
+
+
+def is_protected(policy: Policy) -> bool:
+    """Whether changes need approvals, so that it also takes two people to widen a right there or to ask for less."""
+    return policy.approvals_needed > 0 or bool(policy.groups)
+
+
+def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
+    """In what the new policy asks for less than the old one, as sentences; empty when it asks for as much everywhere."""
+    says = (
+        (new.approvals_needed < old.approvals_needed, f"{new.approvals_needed} approval(s) instead of {old.approvals_needed}."),
+        (bool(set(new.approver_roles) - set(old.approver_roles)), "More roles may approve."),
+        (not all(_as_strict(one, new.groups) for one in old.groups), "A group of approvers is asked for less."),
+        (bool(set(old.excluded) - set(new.excluded)), "Fewer people are kept from approving."),
+        (not all(_as_sure(one, new.gates) for one in old.gates), "A check is left out or weighs less."),
+        (new.decide_within_seconds > old.decide_within_seconds, "A change may wait longer for its decision."),
+        (new.start_within_seconds > old.start_within_seconds, "An approval may be used for longer."),
+        (bool(set(new.start_modes) - set(old.start_modes)), "A change may start in more ways."),
+        (new.may_supersede and not old.may_supersede, "A change may take over a rollout."),
+        ((new.repair, old.repair) == ("report", "repair"), "What was changed by hand is only reported."),
+        ((new.alias_repair, old.alias_repair) == ("report", "repair"), "An alias that was moved by hand is only reported."),
+        (new.min_bake_seconds < old.min_bake_seconds, "The previous version need not stay warm for as long."),
+        (_is_laxer(old.ramp, new.ramp), "A ramp may be steeper."),
+        ((new.pickled, old.pickled) == ("flag", "refuse"), "Pickled code is let through."),
+    )
+    return tuple(sentence for holds, sentence in says if holds)
+
+
+def _as_strict(old: ApproverGroup, groups: Sequence[ApproverGroup]) -> bool:
+    return any(
+        one.needed >= old.needed and set(one.roles) <= set(old.roles) and set(one.members) <= set(old.members) for one in groups
+    )
+
+
+def _as_sure(old: GateRule, gates: Sequence[GateRule]) -> bool:
+    order = ("inform", "must_not_fail", "must_pass")
+    return any(
+        one.gate == old.gate
+        and order.index(one.weight) >= order.index(old.weight)
+        and (old.max_age_seconds is None or (one.max_age_seconds is not None and one.max_age_seconds <= old.max_age_seconds))
+        for one in gates
+    )
+
+
+def _is_laxer(old: RampRule, new: RampRule) -> bool:
+    return (
+        new.min_steps < old.min_steps
+        or new.max_first_share > old.max_first_share
+        or new.min_hold_seconds < old.min_hold_seconds
+    )
 
 
 BUILT_IN: dict[str, Policy] = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access import queries as access
+from backend.access import requests
 from backend.access.service import require
 from backend.core.canonical import digest
 from backend.core.context import SYSTEM, Actor
@@ -28,10 +30,13 @@ class InForce:
 
 @dataclass(frozen=True)
 class Saved:
-    """A saved policy version with what its report found."""
+    """A saved policy version with what its report found. `request_id`: nothing was saved, and `id` stays in force until a
+    second person confirms that request.
+    """
 
     id: str
     problems: tuple[Problem, ...]
+    request_id: str | None = None
 
 
 def in_force(session: Session, environment: str) -> InForce:
@@ -75,18 +80,39 @@ class Policies:
     def set_policy(self, actor: Actor, environment: str, policy: Policy | object) -> Saved:
         """A new version of an environment's policy, in force at once; what is under review has to be drawn anew.
 
-        Returns the version with the report of unsatisfiable demands and of identities that could do everything alone.
+        One that asks for less, where changes need approvals, becomes a request, which a second person has to confirm. Returns
+        the version, or the request, with the report of unsatisfiable demands and of identities that could do everything alone.
         """
         parsed = policy if isinstance(policy, Policy) else rules.parse_policy(policy)
         with self._database.unit(actor) as tx:
             require(tx, actor, "policy.set", environment=environment)
             row = tx.get(Environment, environment, lock=True)
-            before = row.facts("policy_version")
-            row.policy_version += 1
-            saved = _add_version(tx, environment, row.policy_version, parsed)
-            tx.record("environment.set_policy", row, before=before, after=row.facts("policy_version"))
-            people = access.people(tx.session, now=tx.now, environment=environment)
-            return Saved(saved.id, rules.report(parsed, people))
+            old = version(tx.session, f"{environment}@{row.policy_version}")
+            if rules.is_protected(old.policy) and (lacks := rules.weaker(old.policy, parsed)):
+                what = {"environment": environment, "policy": parsed.to_json(), "weaker": list(lacks), "base": old.id}
+                return Saved(old.id, _report(tx, environment, parsed), requests.ask(tx, "policy.set", what).id)
+            return _put_in_force(tx, row, parsed)
+
+    def confirm_policy(self, actor: Actor, request_id: str, reason: str = "") -> Saved:
+        """Puts the weaker policy in force that somebody else asked for.
+
+        Refusal codes: own-request, settled, expired, stale-request.
+        """
+        with self._database.unit(actor) as tx:
+            asked = requests.waiting(tx, request_id, "policy.set")
+            require(tx, actor, "policy.set", environment=asked.what["environment"])
+            row = tx.get(Environment, asked.what["environment"], lock=True)
+            requests.confirm(tx, asked, "policy.set", reason)
+            if asked.what["base"] != f"{row.id}@{row.policy_version}":
+                raise Refusal("The policy is another by now.", "Refuse this, and ask for it again.", code="stale-request")
+            return _put_in_force(tx, row, Policy.model_validate(asked.what["policy"]), request_id=asked.id)
+
+    def refuse_policy(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        with self._database.unit(actor) as tx:
+            asked = requests.waiting(tx, request_id, "policy.set")
+            require(tx, actor, "policy.set", environment=asked.what["environment"])
+            requests.refuse(tx, asked, reason)
 
     def freeze(self, actor: Actor, scope: str, reason: str) -> Freeze:
         """Stops all starts in an environment, or everywhere (`*`); rollbacks stay possible."""
@@ -109,6 +135,27 @@ class Policies:
                 return
             row.lifted_at, row.lifted_by = tx.now, actor.id
             tx.record("freeze.lift", row, after={"scope": row.scope, "reason": reason})
+
+
+def protected(session: Session) -> frozenset[str]:
+    """Environments whose changes need approvals."""
+    query = select(Environment.id, PolicyVersion.rules).join(
+        PolicyVersion, col(PolicyVersion.id) == col(Environment.id) + "@" + sa.cast(Environment.policy_version, sa.String)
+    )
+    return frozenset(name for name, told in session.exec(query) if rules.is_protected(Policy.model_validate(told)))
+
+
+def _put_in_force(tx: Unit, row: Environment, policy: Policy, *, request_id: str | None = None) -> Saved:
+    before = row.facts("policy_version")
+    row.policy_version += 1
+    saved = _add_version(tx, row.id, row.policy_version, policy)
+    asked = {"request_id": request_id} if request_id is not None else {}
+    tx.record("environment.set_policy", row, before=before, after={**row.facts("policy_version"), **asked})
+    return Saved(saved.id, _report(tx, row.id, policy))
+
+
+def _report(tx: Unit, environment: str, policy: Policy) -> tuple[Problem, ...]:
+    return rules.report(policy, access.people(tx.session, now=tx.now, environment=environment))
 
 
 def _demand_reason(reason: str) -> None:

@@ -5,7 +5,7 @@ An alias that somebody moved by hand is recorded before anything is done about i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -23,6 +23,8 @@ from backend.registry.port import Registry
 from backend.registry.rows import Alias, MirroredAlias, Model
 from backend.registry.rules import Wish
 
+PutBack = Callable[[Session, str], bool]
+"""Whether an alias of this name is put back."""
 KIND = "alias"
 """The kind of work item, keyed by model id."""
 
@@ -57,10 +59,10 @@ class Aliases:
     Args:
         database: where wishes are kept.
         registry: where aliases are.
-        put_back: whether an alias that was moved by hand is put back, or only reported.
+        put_back: whether an alias that was moved by hand is put back, or only reported: by name, as policy says now.
     """
 
-    def __init__(self, database: Database, registry: Registry, *, put_back: bool) -> None:
+    def __init__(self, database: Database, registry: Registry, *, put_back: PutBack) -> None:
         self._database = database
         self._registry = registry
         self._put_back = put_back
@@ -69,7 +71,7 @@ class Aliases:
         """Records what was moved by hand, by a fresh look, and wakes the worker to put it back where that is wished."""
         name, wishes = self._wishes(model_id)
         if wishes:
-            self._note(model_id, wishes, self._registry.model(name).aliases, then_wake=self._put_back)
+            self._note(model_id, wishes, self._registry.model(name).aliases, then_wake=True)
 
     def sync(self, model_id: str, go_on: Callable[[], None]) -> bool:
         """Writes what is pending or was moved, reads it back, records it. Returns whether any is to be watched further.
@@ -99,7 +101,8 @@ class Aliases:
 
     def _note(self, model_id: str, wishes: Mapping[str, Wish], there: Mapping[str, int], *, then_wake: bool) -> None:
         """Records each move since the last record. A wish that changed meanwhile is left to the next look."""
-        needs = {alias: rules.alias_need(wish, there.get(alias), put_back=self._put_back) for alias, wish in wishes.items()}
+        back = self._put_back_now(wishes)
+        needs = {alias: rules.alias_need(wish, there.get(alias), put_back=back[alias]) for alias, wish in wishes.items()}
         moved = [alias for alias, need in needs.items() if "note" in need]
         if not moved:
             return
@@ -109,8 +112,12 @@ class Aliases:
                 row = tx.session.exec(_one(model_id, alias)).one()
                 if _wish(row) == wishes[alias]:
                     _record_move(tx, row, there.get(alias))
-            if then_wake:
+            if then_wake and any(back[alias] for alias in moved):
                 wake(tx, KIND, model_id)
+
+    def _put_back_now(self, aliases: Iterable[str]) -> Mapping[str, bool]:
+        with self._database.read() as session:
+            return {alias: self._put_back(session, alias) for alias in aliases}
 
     def _write(self, model_id: str, name: str, alias: str, wish: Wish, *, exists: bool) -> None:
         if wish.wanted is not None or exists:
@@ -131,7 +138,7 @@ class Aliases:
         with self._database.read() as session:
             since = self._database.now(session) - rules.FIGHT_WINDOW
             identifier = session.exec(select(Alias.id).where(Alias.model_id == model_id, Alias.alias == alias)).one()
-            return rules.may_put_back(self._put_back, _drifts(session, identifier, since))
+            return rules.may_put_back(self._put_back(session, alias), _drifts(session, identifier, since))
 
 
 def _drifts(session: Session, identifier: str, since: datetime) -> int:

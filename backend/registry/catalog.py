@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Session
 
+from backend.access.visible import also
 from backend.registry.keys import read_key, write_key
 from backend.registry.pages import Lines, before, bounded, cut, is_removed
 from backend.registry.rows import PICKLED, MirroredAlias, MirroredVersion, Model, Version
@@ -91,7 +92,7 @@ def page(
 ) -> Lines[ModelLine]:
     """Models that are asked for, the latest change first or by name."""
     size = bounded(limit)
-    query = _listed().where(*_holds(wanted))
+    query = _listed().where(*_holds(wanted), *also(session, Model))
     if order == "name":
         query = query.order_by(_M.name)
         query = query if after is None else query.where(_M.name > read_key(after, str)[0])
@@ -106,7 +107,7 @@ def page(
 
 def one(session: Session, name: str) -> ModelLine | None:
     """One model as the list shows it; None where there is none of that name, or not yet."""
-    row = session.connection().execute(_listed().where(_M.name == clean(name))).one_or_none()
+    row = session.connection().execute(_listed().where(_M.name == clean(name), *also(session, Model))).one_or_none()
     if row is None:
         return None
     return ModelLine._make((*row, tuple(aliases_of(session, [row[0]]).get(row[0], ()))))
@@ -114,7 +115,7 @@ def one(session: Session, name: str) -> ModelLine | None:
 
 def count(session: Session, wanted: Wanted) -> int:
     """How many models are asked for, on all pages together."""
-    query = sa.select(sa.func.count()).select_from(_M.id.table).where(*_holds(wanted))
+    query = sa.select(sa.func.count()).select_from(_M.id.table).where(*_holds(wanted), *also(session, Model))
     return int(session.connection().execute(query).scalar_one())
 
 
@@ -128,12 +129,12 @@ def counts(session: Session, ids: Sequence[str]) -> dict[str, Counts]:
 
 def owners(session: Session) -> tuple[str, ...]:
     """Owners by name, at most 200: what a filter offers."""
-    return _first_distinct(session, _M.owner, _M.owner != "")
+    return _first_distinct(session, _M.owner, _M.owner != "", *also(session, Model))
 
 
 def alias_names(session: Session) -> tuple[str, ...]:
     """Aliases that some model carries, by name, at most 200."""
-    return _first_distinct(session, _A.alias, _A.number.is_not(None))
+    return _first_distinct(session, _A.alias, _A.number.is_not(None), *also(session, MirroredAlias))
 
 
 def aliases_of(session: Session, model_ids: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
@@ -172,6 +173,6 @@ def _counted(session: Session, model_id: Any, ids: Sequence[str], *conditions: A
     return {str(key): int(number) for key, number in session.connection().execute(query)} if ids else {}
 
 
-def _first_distinct(session: Session, column: Any, condition: Any) -> tuple[str, ...]:
-    query = sa.select(column).where(condition).distinct().order_by(column).limit(_MOST_CHOICES)
+def _first_distinct(session: Session, column: Any, *conditions: Any) -> tuple[str, ...]:
+    query = sa.select(column).where(*conditions).distinct().order_by(column).limit(_MOST_CHOICES)
     return tuple(session.connection().execute(query).scalars())

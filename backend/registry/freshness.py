@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from backend.access.visible import is_narrow
 from backend.core.work import Heartbeat, WorkItem
 from backend.registry import rules
 from backend.registry.mirror import EVERYTHING, KIND, RECENT
@@ -23,6 +24,7 @@ class Reading:
         whole_at: when it was last read whole, which took `seconds`.
         is_stale: it was not read for longer than it should have been.
         runs_left: versions whose run is still to be read.
+        is_counted: whether these three are told; whoever sees only a part is told no number of all.
         due_at: when it is to be read next; None where nobody was ever asked to.
         is_working: a worker is at it now.
         failures, error: attempts in a row that failed, and why the latest did.
@@ -36,6 +38,7 @@ class Reading:
     models: int
     versions: int
     runs_left: int
+    is_counted: bool
     due_at: datetime | None
     is_working: bool
     failures: int
@@ -49,14 +52,16 @@ def reading(session: Session, now: datetime) -> Reading:
     item = session.get(WorkItem, (KIND, EVERYTHING))
     read_at = max((one.completed_at for one in (whole, recent) if one is not None), default=None)
     seconds = whole.seconds if whole is not None else 0.0
+    counted = whole if not is_narrow(session) else None
     return Reading(
         read_at=read_at,
         whole_at=whole.completed_at if whole is not None else None,
         seconds=seconds,
         is_stale=rules.is_mirror_stale(read_at, seconds, now),
-        models=whole.models if whole is not None else 0,
-        versions=whole.versions if whole is not None else 0,
-        runs_left=whole.runs_left if whole is not None else 0,
+        models=counted.models if counted else 0,
+        versions=counted.versions if counted else 0,
+        runs_left=counted.runs_left if counted else 0,
+        is_counted=counted is not None,
         due_at=item.due_at if item is not None else None,
         is_working=_is_held(item, now),
         failures=item.failures if item is not None else 0,

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
-from backend.access.service import require
+from backend.access.service import require, require_now
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
@@ -92,7 +92,9 @@ class Intake:
         again, and what was said of it goes along.
         """
         with self._database.read() as session:
-            old = intakes.one(session, identifier, now=self._database.now(session))
+            now = self._database.now(session)
+            old = intakes.one(session, identifier, now=now)
+            require_now(session, actor, "version.register", now=now, model=old.model, missing=intakes.missing(identifier))
         if not old.may_be_tried_again:
             raise _not_again()
         if old.number is not None:

@@ -64,8 +64,13 @@ def one(session: Session, identifier: str, *, now: datetime) -> IntakeView:
     """One of them. NotFound."""
     row = session.get(IntakeRow, identifier)
     if row is None:
-        raise NotFound("registration", identifier[:60], "Open the list of registrations.")
+        raise missing(identifier)
     return _views(session, [row], now)[0]
+
+
+def missing(identifier: str) -> NotFound:
+    """That there is no such registration: also the answer to whoever may not see its model."""
+    return NotFound("registration", identifier[:60], "Open the list of registrations.")
 
 
 def _views(session: Session, rows: Iterable[IntakeRow], now: datetime) -> tuple[IntakeView, ...]:

@@ -13,7 +13,7 @@ from backend.core.errors import CountersignError, NotFound
 from backend.core.outbound import MAX_ANSWER_SECONDS
 from backend.core.work import Claim, LeaseLost, finish, renew, wake
 from backend.registry import aliases, rules
-from backend.registry.aliases import Aliases
+from backend.registry.aliases import Aliases, PutBack
 from backend.registry.passes import Done, GoOn, Walk
 from backend.registry.port import Registry
 from backend.registry.rows import MirrorState
@@ -32,7 +32,7 @@ class Mirror:
     Args:
         database: where the rows are.
         registry: what is copied; None where none is configured: every pass is refused then.
-        put_back: whether an alias that was moved by hand is put back, or only reported.
+        put_back: whether an alias that was moved by hand is put back, or only reported; see `Aliases`.
         interval: seconds between two looks; where a whole pass takes long, most of them are at the latest changes only.
         lease_seconds: for how long a claim is renewed while a pass goes on; at least as long as one call may take.
         most_runs, most_absent: runs read, and absences confirmed, in one pass; the rest waits for the next.
@@ -43,7 +43,7 @@ class Mirror:
         database: Database,
         registry: Registry | None,
         *,
-        put_back: bool = True,
+        put_back: PutBack = lambda _session, _alias: True,
         interval: float = rules.READ_SECONDS,
         lease_seconds: float = 30.0,
         most_runs: int = 500,

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access.rows import Identity
+from backend.access.visible import also
 from backend.core.errors import NotFound, Refusal
 from backend.registry.catalog import ModelLine, Order, aliases_of, models
 from backend.registry.keys import read_key, write_key
@@ -124,7 +125,7 @@ def newest_versions(
     """The newest versions of all models that the registry still has; of those that were registered only, on request."""
     size = bounded(limit)
     moment, identifier = (_R.created_at, _R.id) if registered else (_V.created_at, _V.id)
-    query = _version_lines(registered=registered).where(is_removed(_V.removed_at, False))
+    query = _version_lines(registered=registered).where(is_removed(_V.removed_at, False), *also(session, MirroredVersion))
     if after is not None:
         query = query.where(before(moment, identifier, after))
     query = query.order_by(moment.desc(), identifier.desc())

@@ -23,6 +23,7 @@ class Model(Row, table=True):
     """A registered model as the registry last told it. `removed_at` is set when the registry no longer has it."""
 
     __tablename__ = "model"
+    __seen_through__: ClassVar[str] = "model"
     __subject__: ClassVar[str] = "model"
     __governed__: ClassVar[bool] = False
     __table_args__ = (sa.Index("model_updated", "updated_at", "id"), sa.Index("model_name", "name", unique=True))
@@ -50,6 +51,7 @@ class MirroredVersion(Row, table=True):
     """
 
     __tablename__ = "mirrored_version"
+    __seen_through__: ClassVar[str] = "model_id"
     __governed__: ClassVar[bool] = False
     __table_args__ = (
         sa.UniqueConstraint("model_id", "number"),
@@ -84,6 +86,7 @@ class MirroredAlias(Row, table=True):
     """Where an alias points in the registry; `number` is None when it was taken away."""
 
     __tablename__ = "mirrored_alias"
+    __seen_through__: ClassVar[str] = "model_id"
     __governed__: ClassVar[bool] = False
     __table_args__ = (
         sa.Index("mirrored_alias_version", "model_id", "number"),
@@ -118,6 +121,7 @@ class Version(Row, table=True):
     """
 
     __tablename__ = "version"
+    __seen_through__: ClassVar[str] = "model_id"
     __subject__: ClassVar[str] = "version"
     __table_args__ = (
         sa.UniqueConstraint("model_id", "number"),
@@ -167,6 +171,7 @@ class Upload(Row, table=True):
     """
 
     __tablename__ = "upload"
+    __seen_through__: ClassVar[str] = "model_name"
     __subject__: ClassVar[str] = "upload"
 
     id: str = Field(primary_key=True)
@@ -183,6 +188,7 @@ class Alias(Row, table=True):
     """
 
     __tablename__ = "alias"
+    __seen_through__: ClassVar[str] = "model_id"
     __subject__: ClassVar[str] = "alias"
     __table_args__ = (sa.UniqueConstraint("model_id", "alias"), sa.Index("alias_version", "model_id", "seen"))
 
@@ -203,6 +209,7 @@ class ModelCard(Row, table=True):
     """One revision of a model's card: whole, and never changed. The card is the newest; revisions begin at 1."""
 
     __tablename__ = "model_card"
+    __seen_through__: ClassVar[str] = "model_id"
     __subject__: ClassVar[str] = "model_card"
     __table_args__ = (sa.UniqueConstraint("model_id", "revision"),)
 
@@ -229,6 +236,7 @@ class IntakeRow(Row, table=True):
     """
 
     __tablename__ = "intake"
+    __seen_through__: ClassVar[str] = "model_name"
     __governed__: ClassVar[bool] = False
     __table_args__ = (
         sa.CheckConstraint("kind IN ('registry', 'upload')", name="intake_kind"),

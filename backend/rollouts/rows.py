@@ -16,6 +16,7 @@ class Rollout(Row, table=True):
     """One walk through one authorization's ramp; at most one that is not over on an endpoint."""
 
     __tablename__ = "rollout"
+    __seen_through__: ClassVar[str] = "endpoint_id"
     __subject__: ClassVar[str] = "rollout"
     __table_args__ = (
         sa.CheckConstraint(ROLLOUT.check_sql(), name="rollout_state"),

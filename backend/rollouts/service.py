@@ -279,7 +279,7 @@ def _permitted(tx: Unit, actor: Actor, endpoint: str, action: str, reason: str) 
     found = tx.session.exec(select(Endpoint).where(Endpoint.name == endpoint)).one_or_none()
     if found is None:
         raise NotFound("endpoint", endpoint)
-    require(tx, actor, action, environment=found.environment, model=found.model)
+    require(tx, actor, action, environment=found.environment, model=found.model, endpoint=found.name)
     if not reason.strip() or len(reason) > MAX_REASON:
         raise Refusal("This needs a reason.", f"Say in a sentence why (at most {MAX_REASON} characters).", code="no-reason")
     return found

@@ -111,7 +111,8 @@ def test_two_people_freeze_and_lift(chromium: Browser, server: Server, behind: B
         expect(dialog.get_by_text("Olga (platform engineer) may not")).to_be_visible()
         expect(reason).to_have_value("Provider *outage* <b>x</b>")
         assert not frozen(behind), "a role that was taken back meanwhile"
-        behind.identities.grant(admin, "olga", "operator")
+        asked = behind.identities.grant(admin, "olga", "operator")
+        behind.identities.confirm_grant(behind.identities.act_as("nora"), asked.id)
         freeze.dblclick()
         expect(olga.page.get_by_text("Frozen: no change starts anywhere.")).to_be_visible()
         expect(olga.page.get_by_text("Everything frozen")).to_be_visible()

@@ -10,15 +10,16 @@ from typing import Any
 import anyio
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit.web.server import server_util
 
+from app.acting import Browsers
 from app.bind import check_bind, is_loopback
-from app.edge import COOKIE, Edge, inline_hashes, is_local, security_headers
-from app.identity import Browsers
+from app.deep_links import NEXT, TOLD, encoded
+from app.edge import COOKIE, Edge, Outside, inline_hashes, is_local, security_headers
 from backend.core.errors import Refusal
 from tests.pages.conftest import ROOT
 
@@ -163,6 +164,136 @@ def test_browsers_are_forgotten_oldest_first() -> None:
     assert browsers.recall("1") is None
     browsers.remember("", "otto")
     assert browsers.recall("") is None, "two browsers that keep no cookie are not one person"
+
+
+# Where people sign in
+
+OUTSIDE = Outside("https://countersign.example.com", "countersign.example.com", "/release")
+
+
+def signing_in(base: str = "https://countersign.example.com", outside: Outside = OUTSIDE, **answers: Any) -> TestClient:
+    """A client of an application whose sign-in routes answer as Streamlit's do."""
+
+    async def answered(request: Any) -> Response:
+        status, headers = answers.get(request.url.path.removeprefix(outside.base_path), (200, []))
+        found = Response("what Streamlit says", status_code=status)
+        for name, value in headers:
+            found.headers.append(name, value)
+        return found
+
+    inner = Starlette(routes=[Route("/{path:path}", answered, methods=["GET", "POST"])])
+    return TestClient(Edge(inner, only_loopback=False, outside=outside), base_url=base, follow_redirects=False)
+
+
+REDIRECT = (302, [("location", "https://id.example.com/auth?state=x")])
+SIGNED_IN = (302, [("location", "/release/"), ("set-cookie", "_streamlit_user=abc; Path=/release; HttpOnly")])
+TURNED_AWAY = (302, [("location", "/release/"), ("set-cookie", '_streamlit_user=""; Max-Age=0; Path=/release')])
+
+
+def test_where_people_sign_in_only_our_own_name_is_answered() -> None:
+    assert signing_in().get("/release/").status_code == 200
+    assert signing_in("http://127.0.0.1:8501").get("/release/").status_code == 200, "a proxy, and whoever looks after it"
+    other = signing_in("https://evil.example").get("/release/")
+    assert other.status_code == 403
+    assert "redirect_uri" in other.text
+    assert set(other.headers) >= WANTED
+    assert signing_in("http://10.1.2.3").get("/release/api/v1/health").status_code == 200
+    assert signing_in("http://10.1.2.3").get("/release/api/v1/me").status_code == 403
+
+
+def test_where_people_sign_in_streamlit_is_told_the_origin_that_its_cookie_is_bound_to() -> None:
+    seen: list[str] = []
+
+    async def socket(one: WebSocket) -> None:
+        seen.append(one.headers["origin"])
+        await one.accept()
+        await one.close()
+
+    app = Edge(Starlette(routes=[WebSocketRoute("/release/ws", socket)]), only_loopback=False, outside=OUTSIDE)
+    with TestClient(app).websocket_connect("wss://countersign.example.com/release/ws", headers={"origin": OUTSIDE.origin}):
+        pass
+    assert seen == [OUTSIDE.origin]
+
+
+@pytest.mark.parametrize("asked", ["https://countersign.example.com", "http://127.0.0.1:8501"])
+def test_our_pages_act_by_the_name_that_browsers_know_and_those_of_others_never(asked: str) -> None:
+    """A proxy may ask by our own name, or by the address it reaches us at."""
+    ours = signing_in(asked)
+    assert ours.post("/release/", headers={"origin": OUTSIDE.origin}).status_code == 200
+    assert ours.post("/release/", headers={"origin": asked}).status_code == 200
+    for origin in ("https://evil.example", "https://countersign.example.com.evil.example", "http://127.0.0.1:5000", "null", ""):
+        answer = ours.post("/release/", headers={"origin": origin})
+        assert (answer.status_code, "another site" in answer.text) == (403, True), origin
+
+
+def test_behind_tls_every_cookie_is_secure_and_browsers_are_told_to_stay_with_tls() -> None:
+    answer = signing_in(**{"/": (200, [("set-cookie", "a=b"), ("Set-Cookie", "c=d; Secure")])}).get(
+        "/release/", headers={"accept": "text/html"}
+    )
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 3
+    assert all(one.lower().count("; secure") == 1 for one in cookies)
+    assert answer.headers["strict-transport-security"].startswith("max-age=")
+    plain = signing_in("http://localhost", Outside("http://localhost", "localhost")).get("/", headers={"accept": "text/html"})
+    assert "secure" not in plain.headers["set-cookie"].lower()
+    assert "strict-transport-security" not in plain.headers
+
+
+def test_the_page_that_was_wanted_is_kept_over_the_provider() -> None:
+    client = signing_in(**{"/auth/login": REDIRECT, "/oauth2callback": SIGNED_IN})
+    page = "https://countersign.example.com/release/change?change=7"
+    left = client.get("/release/auth/login?provider=x", headers={"referer": page})
+    assert left.headers["location"] == "https://id.example.com/auth?state=x"
+    (cookie,) = left.headers.get_list("set-cookie")
+    for part in ("countersign_next=", "Path=/release/oauth2callback", "HttpOnly", "SameSite=Lax", "Max-Age=600", "Secure"):
+        assert part in cookie
+    back = client.get("/release/oauth2callback?code=x&state=y")
+    assert back.headers["location"] == "/release/change?change=7"
+    assert any("countersign_next=;" in one and "Max-Age=0" in one for one in back.headers.get_list("set-cookie"))
+
+
+@pytest.mark.parametrize("referer", ["", "https://evil.example/release/", "https://countersign.example.com/elsewhere", "x"])
+def test_a_page_of_somebody_else_is_not_kept(referer: str) -> None:
+    left = signing_in(**{"/auth/login": REDIRECT}).get("/release/auth/login", headers={"referer": referer})
+    assert not left.headers.get_list("set-cookie")
+
+
+@pytest.mark.parametrize(
+    "planted", ["https://evil.example", "//evil.example", "/elsewhere", "/release//evil.example", "%0d%0aX: y"]
+)
+def test_a_planted_page_is_not_gone_to(planted: str) -> None:
+    client = signing_in(**{"/oauth2callback": SIGNED_IN})
+    back = client.get("/release/oauth2callback?code=x&state=y", headers={"cookie": f"{NEXT}={encoded(planted)}"})
+    assert back.headers["location"] == "/release/"
+
+
+@pytest.mark.parametrize(("query", "outcome"), [("code=x&state=y", "failed"), ("error=access_denied&state=y", "denied")])
+def test_a_failed_sign_in_is_told_on_the_page_that_was_wanted(query: str, outcome: str) -> None:
+    client = signing_in(**{"/oauth2callback": TURNED_AWAY})
+    cookie = f"{NEXT}={encoded('/release/models')}"
+    back = client.get(f"/release/oauth2callback?{query}", headers={"cookie": cookie})
+    assert back.headers["location"] == "/release/models"
+    assert any(one.startswith(f"{TOLD}={outcome};") for one in back.headers.get_list("set-cookie"))
+
+
+def test_a_provider_that_is_away_is_told_on_the_page_and_a_sign_out_is_no_failure() -> None:
+    client = signing_in(**{"/auth/login": (400, []), "/oauth2callback": (302, [("location", "/release/")])})
+    left = client.get("/release/auth/login", headers={"referer": "https://countersign.example.com/release/models"})
+    assert (left.status_code, left.headers["location"]) == (302, "/release/models")
+    assert any(one.startswith(f"{TOLD}=away;") for one in left.headers.get_list("set-cookie"))
+    back = client.get("/release/oauth2callback")
+    assert back.headers["location"] == "/release/"
+    assert not back.headers.get_list("set-cookie")
+
+
+def test_an_open_address_needs_sign_in_and_no_demo_identities() -> None:
+    check_bind("0.0.0.0", signs_in=True)
+    check_bind(None, signs_in=True)
+    with pytest.raises(Refusal, match="demo identities are switched on"):
+        check_bind("0.0.0.0", signs_in=True, demo=True)
+    check_bind("127.0.0.1", signs_in=True, demo=True)
+    with pytest.raises(Refusal, match="no single sign-on"):
+        check_bind("10.0.0.1", demo=True)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "::1", "[::1]", "127.1.2.3"])

@@ -220,7 +220,7 @@ def test_versions_stand_side_by_side_with_the_better_metric_marked(full_page: Op
 
 
 def test_the_comparison_is_exported_whole(full: Backend) -> None:
-    with wiring.reading() as look:
+    with wiring.reading(wiring.backend().identities.act_as("audra")) as look:
         found = compare(look.session, FLIGHTS, [1, 4])
     rows = list(csv.DictReader(io.StringIO(comparing.exporter(found)().decode("utf-8-sig"))))
     assert {row["section"] for row in rows} == {"Metrics", "Parameters", "Signature", "Data sets", "Dependencies"}
@@ -284,7 +284,7 @@ def test_a_version_is_registered_from_the_page_and_goes_on_without_it(memory: Me
     press(test, "Register")
     assert "is being taken in; you may leave this page" in words(test)
     backend = wiring.backend()
-    with wiring.reading() as look:
+    with wiring.reading(wiring.backend().identities.act_as("audra")) as look:
         (newest, *_) = intakes.intakes.latest(look.session, now=look.now)
     assert backend.intake.wait(newest.id).state == "done"
     assert "Registered" in words(test.run())

@@ -15,7 +15,7 @@ from backend.core.errors import ExternalFailure
 from tests.pages.conftest import ROOT, Open, raw, words
 
 NAMES = [name for name, _, _ in DEMO]
-READERS = {"otto", "audra"}
+READERS = {"otto", "nora", "audra"}
 
 
 DETAILS = {"model", "card", "register"}

@@ -13,8 +13,10 @@ from backend.core.errors import Refusal
 from backend.policy.rules import (
     BUILT_IN,
     ApproverGroup,
+    GateRule,
     Involved,
     Policy,
+    RampRule,
     Stop,
     check_start,
     conflict,
@@ -23,6 +25,7 @@ from backend.policy.rules import (
     missing,
     parse_policy,
     report,
+    weaker,
 )
 
 
@@ -168,3 +171,45 @@ def test_a_freeze_reaches_its_scope_and_the_global_one_is_named_first() -> None:
     assert frozen([here], "staging") is None
     assert frozen([here], "production") == here
     assert frozen([here, everywhere], "production") == everywhere
+
+
+# -- weaker policies
+
+LOOSER: dict[str, object] = {
+    "approvals_needed": 1,
+    "approver_roles": ("reviewer", "operator"),
+    "groups": (),
+    "excluded": ("requester",),
+    "gates": (GateRule(gate="artifact", weight="inform"),),
+    "decide_within_seconds": 8 * 86_400,
+    "start_within_seconds": 2 * 86_400,
+    "start_modes": ("by_hand", "at_once"),
+    "may_supersede": True,
+    "repair": "report",
+    "alias_repair": "report",
+    "min_bake_seconds": 10,
+    "ramp": RampRule(min_steps=1),
+    "pickled": "flag",
+}
+STRICT = Policy(
+    approvals_needed=2,
+    groups=(ApproverGroup(name="risk", needed=1, roles=("auditor",)),),
+    gates=(GateRule(gate="artifact", max_age_seconds=60),),
+    start_modes=("by_hand",),
+    min_bake_seconds=60,
+    ramp=RampRule(min_steps=2),
+    pickled="refuse",
+)
+
+
+@pytest.mark.parametrize("name", sorted(LOOSER))
+def test_each_demand_that_is_lowered_makes_a_policy_weaker_and_raised_none(name: str) -> None:
+    looser = STRICT.model_copy(update={name: LOOSER[name]})
+    assert len(weaker(STRICT, looser)) == 1
+    assert weaker(looser, STRICT) == ()
+    assert weaker(STRICT, STRICT) == ()
+
+
+def test_every_demand_of_a_policy_is_compared() -> None:
+    left = set(Policy.model_fields) - set(LOOSER) - {"schema_number", "bake_seconds"}
+    assert left == set(), "say in `weaker` whether it can ask for less"

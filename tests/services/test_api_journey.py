@@ -56,7 +56,9 @@ def test_a_build_server_registers_and_proposes_by_token_and_people_decide(asked:
         demo_identities="true",
     )
     countersign("identity", "create", "builds", "--owner", "ana", "--display-name", "Build server", by="otto")
-    countersign("identity", "grant", "builds", "contributor", "--scope", f"model:{MODEL}", by="otto")
+    asking = countersign("identity", "grant", "builds", "contributor", "--scope", f"model:{MODEL}", by="otto")
+    assert countersign("request", "confirm", asking.content["request"], by="otto").error == "own-request"
+    assert countersign("request", "confirm", asking.content["request"], by="nora").code == 0
     ci = countersign("token", "create", "ci", "--for", "builds", by="ana").content["token"]
     token = ci["text"]
 

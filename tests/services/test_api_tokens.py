@@ -230,7 +230,7 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
     url = real_time_database.url.render_as_string(hide_password=False)
     countersign = CommandLine(data_dir=str(tmp_path), database_url=url, demo_identities="true")
     assert countersign("identity", "create", "ci", "--owner", "olga", by="otto").code == 0
-    assert countersign("identity", "grant", "ci", "contributor", "--scope", "model:flight-delay", by="otto").code == 0
+    assert countersign("identity", "grant", "ci", "contributor", "--scope", "environment:dev", by="otto").code == 0
     assert countersign("identity", "create", "ci", "--owner", "olga", by="ana").error == "not-allowed"
     made = countersign("token", "create", "builds", "--for", "ci", "--lifetime", "30d", by="olga").content["token"]
     assert made["text"].startswith("cst_")
@@ -245,7 +245,7 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
     assert with_token("change", "list").error == "bad-token"
     assert countersign("token", "create", "x", "--lifetime", "9999d", by="olga").error == "bad-lifetime"
     assert "service" in countersign.text("identity", "list", by="otto")
-    assert countersign("identity", "take-back", "ci", "contributor", "--scope", "model:flight-delay", by="otto").code == 0
+    assert countersign("identity", "take-back", "ci", "contributor", "--scope", "environment:dev", by="otto").code == 0
     assert countersign("identity", "deactivate", "ci", by="otto").code == 0
 
 

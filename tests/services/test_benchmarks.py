@@ -130,3 +130,11 @@ def test_a_small_run_of_web_measures_every_page_that_there_is() -> None:
     assert values["memory of web app and worker, idle"][0] > 50
     assert values["start until it answers"][0] > 0
     assert min(min(each) for each in values.values()) > 0
+
+
+def test_access_run_small_measures_each_check_and_the_list_of_whoever_sees_a_part() -> None:
+    sizes = {"models": 300, "versions": 1, "owned": 20, "checks": 20, "lists": 2, "rounds": 1, "rate": 10, "seconds": 1}
+    found = run("access", *(f"--{name}={value}" for name, value in sizes.items()))
+    sides = {(one["what"], one["side"]) for one in found["figures"]}
+    assert len(sides) == len(found["figures"]) == 3 + 2 * 2 + 2 * 2
+    assert all(value > 0 for one in found["figures"] for value in one["values"])

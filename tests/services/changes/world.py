@@ -127,8 +127,8 @@ class World:
         self.identities.seed_demo()
         self.policies = Policies(database)
         self.policies.seed()
-        names = ("ana", "ben", "carla", "olga", "otto", "audra")
-        self.ana, self.ben, self.carla, self.olga, self.otto, self.audra = map(self.identities.act_as, names)
+        names = ("ana", "ben", "carla", "olga", "otto", "nora", "audra")
+        self.ana, self.ben, self.carla, self.olga, self.otto, self.nora, self.audra = map(self.identities.act_as, names)
         self.versions, self.packaging, self.store = Versions(), Packaging(database), Store()
         self.changes = Changes(database, versions=self.versions, packaging=self.packaging, packages=self.store)
         self.rollouts = Rollouts(database, self.store)
@@ -229,7 +229,9 @@ class World:
             from backend.policy.service import in_force
 
             present: Policy = in_force(session, "production").policy
-        self.policies.set_policy(self.otto, "production", present.model_copy(update=changes))
+        saved = self.policies.set_policy(self.otto, "production", present.model_copy(update=changes))
+        if saved.request_id is not None:
+            self.policies.confirm_policy(self.nora, saved.request_id)
 
     def propose(self, version: int = 2, actor: Actor | None = None, **options: Any) -> int:
         asked: dict[str, Any] = {"endpoint": ENDPOINT, "version": version, "title": "Newer", "reason": "It is better."}

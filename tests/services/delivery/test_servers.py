@@ -340,7 +340,8 @@ def test_an_endpoint_begins_observed_and_its_server_is_woken(around: Surrounding
 def test_whether_it_repairs_begins_as_the_policy_says(around: Surroundings) -> None:
     around.server()
     strict = {"approvals_needed": 1, "repair": "report"}
-    around.policies.set_policy(around.as_("otto"), "production", strict)
+    asked = around.policies.set_policy(around.as_("otto"), "production", strict)
+    around.policies.confirm_policy(around.as_("nora"), str(asked.request_id))
     assert around.endpoint().repair == "report"
 
 

@@ -11,7 +11,10 @@ from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, NotFound, Refusal
 from backend.core.work import LeaseLost, WorkItem
+from backend.policy.rows import PolicyVersion
+from backend.policy.service import Policies
 from backend.registry import queries
+from backend.registry.champions import as_policy_says
 from backend.registry.memory import Fault
 from backend.registry.service import Versions
 from tests.databases import Clock
@@ -125,7 +128,7 @@ def test_a_newer_wish_during_the_write_stays_to_be_written(world: World, monkeyp
 
 @pytest.mark.parametrize("put_back", [True, False])
 def test_the_worker_is_woken_only_to_put_it_back(database: Database, clock: Clock, put_back: bool) -> None:
-    world = settled(database, put_back=put_back)
+    world = settled(database, put_back=lambda *_: put_back)
     model_id = world.alias().model_id
     claim = world.claim("alias", model_id)
     assert claim is not None
@@ -181,7 +184,7 @@ def test_it_is_recorded_before_it_is_put_back_even_if_the_alias_worker_sees_it_f
 
 
 def test_where_it_is_only_reported_it_stays_and_a_move_back_is_recorded_too(database: Database) -> None:
-    world = settled(database, put_back=False)
+    world = settled(database, put_back=lambda *_: False)
     world.memory.move_alias("delay", ALIAS, 3)
     for _ in range(2):
         world.mirror.mirror_all()
@@ -275,3 +278,24 @@ def test_a_worker_that_lost_its_lease_writes_nothing(world: World, clock: Clock)
 def test_the_registry_is_never_called_inside_a_unit(world: World) -> None:
     with world.database.unit(SYSTEM), pytest.raises(RuntimeError, match="inside a unit"):
         world.memory.set_alias("delay", ALIAS, 2)
+
+
+# -- as policy says
+
+
+@pytest.mark.parametrize(("alias_repair", "ends_at"), [("repair", 1), ("report", 3)])
+def test_policy_says_whether_a_moved_champion_is_put_back(database: Database, alias_repair: str, ends_at: int) -> None:
+    Policies(database).seed()
+    with database.unit(SYSTEM) as tx:
+        row = tx.session.get_one(PolicyVersion, "production@1")
+        row.rules = {**row.rules, "alias_repair": alias_repair}
+        tx.record("policy.save", row)
+    world = settled(database, put_back=as_policy_says("{environment}-champion"))
+    assert world.alias().alias == "production-champion"
+    world.memory.move_alias("delay", ALIAS, 3)
+    world.mirror.mirror_all()
+    with database.read() as session:
+        assert [one.is_moved for one in queries.aliases(session, "delay") if one.alias == ALIAS] == [True]
+    world.mirror.sync_alias(world.alias().model_id)
+    assert there(world) == ends_at
+    assert len(world.ledger("alias.drift")) == 1

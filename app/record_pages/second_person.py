@@ -1,0 +1,71 @@
+"""What waits for a second person: each request in a sentence, and the two ways to settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import streamlit as st
+
+from app import identity, wiring
+from app.kit import components, dialogs, times
+from app.kit.plain import escape
+from app.wiring import Reading
+from backend.access import requests
+from backend.access.requests import RequestLine
+
+
+def waiting(look: Reading, mine: identity.Rights) -> Sequence[RequestLine]:
+    """What waits, for whoever may see it."""
+    return requests.lines(look.session, now=look.now) if mine.may("request.list") else ()
+
+
+def card(lines: Sequence[RequestLine], mine: identity.Rights) -> None:
+    """What waits, the oldest first."""
+    me = identity.current().interests
+    with components.card("For a second person", f"{len(lines)} waiting"):
+        for one in lines:
+            _draw(one, own=one.asked_by in me, settles=mine.may(one.kind), now=mine.now)
+        if not lines:
+            components.empty(
+                "Nothing waits",
+                "A role where changes need approvals, or a policy that asks for less: one admin asks, another confirms.",
+                icon="how_to_reg",
+            )
+
+
+def _draw(one: RequestLine, *, own: bool, settles: bool, now: datetime) -> None:
+    asked = f"{escape(one.asked_by_name)}, {times.both(one.asked_at, now)} · until {times.short(one.expires_at)} UTC"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+        st.markdown(f":small[{escape(one.says)}]  \n:small[:gray[{asked}]]", width="stretch")
+        help_ = "You asked for this; another admin confirms it." if own else None if settles else "For admins."
+        if st.button("Confirm", key=f"confirm.{one.id}", disabled=own or not settles, help=help_):
+            _ask_confirm(one)
+        if st.button("Take back" if own else "Refuse", key=f"refuse.{one.id}", disabled=not settles):
+            _ask_refuse(one, own=own)
+
+
+def _ask_confirm(one: RequestLine) -> None:
+    wanted = dialogs.Ask(
+        says=(f"{escape(one.says)} This is done at once.", f"{escape(one.asked_by_name)} asked for it."),
+        confirm="Confirm",
+        done="Confirmed, and done.",
+        hint="Why is this right?",
+        icon="how_to_reg",
+    )
+    dialogs.ask(
+        "Confirm a request", lambda: wanted, lambda reason: wiring.backend().confirm_request(identity.current(), one.id, reason)
+    )
+
+
+def _ask_refuse(one: RequestLine, *, own: bool) -> None:
+    wanted = dialogs.Ask(
+        says=(f"{escape(one.says)} This will not be done.",),
+        confirm="Take it back" if own else "Refuse it",
+        done="Taken back." if own else "Refused.",
+        hint="Why not?",
+        icon="block",
+    )
+    dialogs.ask(
+        "Refuse a request", lambda: wanted, lambda reason: wiring.backend().refuse_request(identity.current(), one.id, reason)
+    )

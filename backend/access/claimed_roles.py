@@ -1,0 +1,200 @@
+"""Roles that follow from a provider's groups: which group gives which role, and the grants that a sign-in brings up to date.
+
+Such a grant is given by `claims:<provider>`. A sign-in gives and takes back only those; what a person gave stands beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, select
+
+from backend.access import claims, queries, rules
+from backend.access.claims import SOURCE, Person
+from backend.access.rows import Identity, RoleGrant
+from backend.access.service import require, stored_scope
+from backend.access.session_rows import GroupMapping
+from backend.access.sign_in_file import Provider, SignIn
+from backend.core.context import Actor
+from backend.core.database import Database
+from backend.core.errors import NotFound, Refusal
+from backend.core.unit import Unit
+
+BOOTSTRAP = "settings:first_administrator"
+"""Who gave the first administrator's role."""
+_LONGEST_VALUE = 256
+
+
+@dataclass(frozen=True)
+class MappingLine:
+    """One mapping in a list. `id` is None for one that stands in the settings file; `waits` for a second admin."""
+
+    id: str | None
+    provider: str
+    value: str
+    role: str
+    scope: str
+    made_by: str | None
+    waits: bool = False
+
+
+class GroupMappings:
+    """Commands on mappings.
+
+    Args:
+        database: where they are kept.
+        sign_in: the settings, which hold mappings of their own; None where nobody signs in.
+    """
+
+    def __init__(self, database: Database, sign_in: SignIn | None) -> None:
+        self._database = database
+        self._sign_in = sign_in
+
+    def map(self, actor: Actor, provider: str, value: str, role: str, scope: str = "*") -> None:
+        """This group shall give this role: from the next sign-in on after another admin confirmed it.
+
+        It would else be a way to give roles alone, to oneself too.
+        """
+        rules.check_grant(role, scope)
+        if self._sign_in is None or self._sign_in.provider(provider) is None:
+            raise NotFound("provider", provider[:40], "Look at the settings of sign-in.")
+        if not value.strip() or len(value) > _LONGEST_VALUE or not value.isprintable():
+            raise Refusal("A mapping needs a group.", "Write it as the provider tells it.", code="bad-group")
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "role.grant")
+            scope = stored_scope(tx.session, scope)
+            query = select(GroupMapping).where(
+                GroupMapping.provider == provider,
+                GroupMapping.value == value,
+                GroupMapping.role == role,
+                GroupMapping.scope == scope,
+            )
+            if tx.session.exec(query).one_or_none() is not None:
+                raise Refusal("This mapping is there already.", "Choose another role or scope.", code="name-taken")
+            row = GroupMapping(
+                id=tx.new_id("map"),
+                provider=provider,
+                value=value,
+                role=role,
+                scope=scope,
+                made_by=actor.id,
+                made_at=tx.now,
+            )
+            tx.record("group_mapping.make", tx.add(row), after=row.facts("provider", "role", "scope"))
+
+    def confirm(self, actor: Actor, mapping_id: str) -> None:
+        """Another admin's word for a mapping; not of whoever made it, nor of a service of theirs."""
+        with self._database.unit(actor) as tx:
+            who = require(tx, actor, "role.grant")
+            row = tx.get(GroupMapping, mapping_id, "mapping", lock=True)
+            maker = tx.session.get(Identity, row.made_by)
+            if {who.id, who.owner_id} & {row.made_by, maker.owner_id if maker else None} - {None}:
+                raise Refusal("You made this mapping.", "Ask another admin to confirm it.", code="conflict-of-interest")
+            if row.confirmed_at is None:
+                row.confirmed_by, row.confirmed_at = actor.id, tx.now
+                tx.record("group_mapping.confirm", row, after=row.facts("provider", "role", "scope"))
+
+    def unmap(self, actor: Actor, mapping_id: str) -> None:
+        """The group gives this role no longer; whoever has it by it loses it at the next sign-in."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "role.take_back")
+            row = tx.get(GroupMapping, mapping_id, "mapping")
+            tx.session.delete(row)
+            tx.record("group_mapping.take_back", row, before=row.facts("provider", "role", "scope"))
+
+    def lines(self, session: Session) -> tuple[MappingLine, ...]:
+        """Those of the settings file first. A team's scope is shown by its name."""
+        shown = queries.scope_names(session)
+        fixed = [
+            MappingLine(None, provider.name, one.value, one.role, one.scope, None)
+            for provider in (self._sign_in.providers if self._sign_in else ())
+            for one in provider.roles
+        ]
+        rows = session.exec(select(GroupMapping).order_by(GroupMapping.provider, GroupMapping.value, col(GroupMapping.id)))
+        return (
+            *fixed,
+            *(
+                MappingLine(
+                    one.id,
+                    one.provider,
+                    one.value,
+                    one.role,
+                    shown.get(one.scope, one.scope),
+                    one.made_by,
+                    one.confirmed_at is None,
+                )
+                for one in rows
+            ),
+        )
+
+
+def after_sign_in(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta) -> None:
+    """Gives and takes back the roles that follow from what the provider told at this sign-in."""
+    bring_up_to_date(tx, identity_id, provider, who.values, source=SOURCE + provider.name, until=tx.now + lasts)
+
+
+def bring_up_to_date(
+    tx: Unit, identity_id: str, provider: Provider, groups: Iterable[str], *, source: str, until: datetime | None
+) -> None:
+    """Gives and takes back the roles from one source, by the groups that it tells."""
+    wanted = claims.roles_for(groups, _mapped(tx.session, provider, identity_id))
+    held = {
+        (one.role, one.scope): one for one in tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == identity_id))
+    }
+    for place, row in held.items():
+        if row.granted_by == source and place not in wanted:
+            tx.session.delete(row)
+            tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope", "granted_by"))
+    for role, scope in sorted(wanted):
+        give(tx, identity_id, (role, scope), held.get((role, scope)), source=source, until=until)
+
+
+def give(
+    tx: Unit,
+    identity_id: str,
+    place: tuple[str, str],
+    row: RoleGrant | None,
+    *,
+    source: str,
+    until: datetime | None,
+    action: str = "role.grant",
+) -> None:
+    """A grant from a source that is no person. One that a person gave and that is in force is left as it is."""
+    if row is not None and row.granted_by != source and (row.expires_at is None or tx.now < row.expires_at):
+        return
+    if row is not None and row.granted_by == source and not _runs_out(row, tx.now, until):
+        return
+    before = row.facts("expires_at", "granted_by") if row else None
+    if row is None:
+        row = tx.add(RoleGrant(id=tx.new_id("grt"), identity_id=identity_id, role=place[0], scope=place[1], granted_by=source,
+                               granted_at=tx.now))  # fmt: skip
+    row.granted_by, row.granted_at, row.expires_at = source, tx.now, until
+    facts = row.facts("identity_id", "role", "scope", "expires_at", "granted_by")
+    tx.record(action, row, before=before, after=facts)
+
+
+def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
+    """Whether its end should be moved: not at every sign-in, which would fill the ledger with it."""
+    if row.expires_at is None or until is None:
+        return row.expires_at != until
+    return row.expires_at - now < (until - now) / 2
+
+
+def _mapped(session: Session, provider: Provider, identity_id: str) -> Iterable[tuple[str, str, str]]:
+    """Mappings that count for this person: those of the settings, and confirmed ones that are not the person's own.
+
+    The settings name teams; a name that no team has gives nothing.
+    """
+    teams = {name: key for key, name in queries.scope_names(session, retired=False).items()}
+    fixed = [(one.value, one.role, teams.get(one.scope, one.scope)) for one in provider.roles]
+    rows = session.exec(select(GroupMapping).where(GroupMapping.provider == provider.name))
+    return [
+        *(one for one in fixed if not one[2].startswith("team:") or one[2] in teams.values()),
+        *(
+            (one.value, one.role, one.scope)
+            for one in rows
+            if one.confirmed_at and identity_id not in (one.made_by, one.confirmed_by)
+        ),
+    ]

@@ -1,0 +1,194 @@
+"""What OpenID providers publish of themselves, and whether a token carries their signature.
+
+Everything is asked for through the outgoing guard and kept for a while. A key that is not known yet is asked for anew, at most
+every few seconds: whoever sends tokens with invented key numbers makes no more calls than that. Which algorithms count is said
+by the settings and never by a token.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+from backend.access.sign_in_file import Provider
+from backend.core.errors import ExternalFailure, Refusal
+from backend.core.outbound import Guard, bounds
+
+KEPT_SECONDS = 600.0
+ASKED_EVERY = 2.0
+FAILED_SECONDS = 3.0
+"""How long a failure stands for the next attempts: many who wait must not each wait for a provider that is away."""
+_LONGEST_TOKEN = 64 << 10
+_MOST_KEYS = 100
+_TIMEOUT = 5.0
+_PLAIN = {"accept": "application/json", "accept-encoding": "identity"}
+_KINDS: dict[str, type[RSAKey] | type[ECKey] | type[OKPKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
+_FAMILIES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+
+Key = RSAKey | ECKey | OKPKey
+
+
+@dataclass(frozen=True)
+class Published:
+    """What one provider publishes, as it was read."""
+
+    issuer: str
+    keys: tuple[Key, ...]
+    read_at: float
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A token whose signature is good: its provider, with the issuers that count, and what it says."""
+
+    provider: Provider
+    claims: Mapping[str, Any]
+    header: Mapping[str, Any]
+
+
+class Providers:
+    """The providers of one installation.
+
+    Args:
+        guard: what every call goes through.
+        clock: seconds that only grow; for tests.
+    """
+
+    def __init__(self, guard: Guard, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._published: dict[str, Published] = {}
+        self._failed: dict[str, tuple[float, ExternalFailure]] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, provider: Provider) -> None:
+        """Asks a provider whether it is there. ExternalFailure while it does not answer, Refusal for an address that may not
+        be called.
+        """
+        self._get(provider, provider.server_metadata_url)
+
+    def signed(self, provider: Provider, token: str) -> Signed:
+        """What a token says, if this provider signed it. Refusal (`bad-signature`), ExternalFailure."""
+        header = _header(token, provider.algorithms)
+        published = self._current(provider)
+        if not _candidates(published.keys, header):
+            published = self._renewed(provider, published)
+        claims = _claims(token, _candidates(published.keys, header), provider.algorithms)
+        issuers = provider.issuers or (published.issuer,)
+        return Signed(provider.model_copy(update={"issuers": issuers}), claims, header)
+
+    def _current(self, provider: Provider) -> Published:
+        known = self._published.get(provider.name)
+        if known is not None and self._clock() < known.read_at + KEPT_SECONDS:
+            return known
+        return self._read(provider)
+
+    def _renewed(self, provider: Provider, known: Published) -> Published:
+        return known if self._clock() < known.read_at + ASKED_EVERY else self._read(provider)
+
+    def _read(self, provider: Provider) -> Published:
+        """Asked by one thread at a time; whoever waited takes what the first one got, or meets the same failure."""
+        asked_at = self._clock()
+        with self._lock:
+            known = self._published.get(provider.name)
+            if known is not None and known.read_at > asked_at:
+                return known
+            failed_at, failure = self._failed.get(provider.name, (0.0, None))
+            if failure is not None and self._clock() < failed_at + FAILED_SECONDS:
+                raise failure
+            try:
+                found = self._asked(provider)
+            except ExternalFailure as error:
+                self._failed[provider.name] = (self._clock(), error)
+                raise
+            self._published[provider.name] = found
+            return found
+
+    def _asked(self, provider: Provider) -> Published:
+        metadata = self._get(provider, provider.server_metadata_url)
+        issuer, keys = metadata.get("issuer"), metadata.get("jwks_uri")
+        if not isinstance(issuer, str) or not isinstance(keys, str):
+            raise ExternalFailure(provider.title, "publishes no issuer or no keys", retryable=False)
+        if not provider.issuers and issuer.rstrip("/") != provider.expected_issuer:
+            raise ExternalFailure(
+                provider.title, "calls itself otherwise than its address; list `issuers` in the settings", retryable=False
+            )
+        return Published(issuer, _keys(self._get(provider, keys)), self._clock())
+
+    def _get(self, provider: Provider, url: str) -> dict[str, Any]:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and urlsplit(provider.server_metadata_url).scheme == "https":
+            raise ExternalFailure(provider.title, "publishes an address without TLS", retryable=False)
+        try:
+            client = self._guard.client(f"{parts.scheme}://{parts.netloc}", headers=_PLAIN, timeout=_TIMEOUT)
+            answer = client.get(url, extensions=bounds(max_bytes=1 << 20, max_seconds=2 * _TIMEOUT))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ExternalFailure(provider.title, "does not answer", retryable=True) from error
+        if answer.status_code != 200:
+            raise ExternalFailure(provider.title, f"answered {answer.status_code}", retryable=answer.status_code >= 500)
+        try:
+            found = answer.json()
+        except ValueError as error:
+            raise ExternalFailure(provider.title, "answered something unreadable", retryable=False) from error
+        if not isinstance(found, dict):
+            raise ExternalFailure(provider.title, "answered something unreadable", retryable=False)
+        return found
+
+
+def _header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:
+    """The header of a token, which nothing vouches for yet. Its algorithm is judged before anything else is done with it."""
+    if not 0 < len(token) <= _LONGEST_TOKEN or token.count(".") != 2:
+        raise _not_good()
+    try:
+        header = jws.extract_compact(token.encode("ascii")).headers()
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        raise _not_good() from error
+    if header.get("alg") not in algorithms or "crit" in header:
+        raise _not_good()
+    return dict(header)
+
+
+def _candidates(keys: Sequence[Key], header: Mapping[str, Any]) -> list[Key]:
+    """The keys that may have signed it: of the kind of its algorithm, and of its number if it names one."""
+    kind = _FAMILIES.get(str(header["alg"])[:2])
+    fitting = [one for one in keys if one.key_type == kind and one.get("alg") in (None, header["alg"])]
+    return fitting if header.get("kid") is None else [one for one in fitting if one.get("kid") == header["kid"]]
+
+
+def _claims(token: str, keys: Sequence[Key], algorithms: Sequence[str]) -> dict[str, Any]:
+    registry = JWSRegistry(algorithms=list(algorithms), strict_check_header=False)
+    for key in keys:
+        try:
+            return dict(jwt.decode(token, key, registry=registry).claims)
+        except (JoseError, ValueError, TypeError, RecursionError):
+            continue
+    raise _not_good()
+
+
+def _keys(published: Mapping[str, Any]) -> tuple[Key, ...]:
+    """The signing keys in a set; whatever cannot be read, or is a shared secret, is left out."""
+    listed = published.get("keys")
+    found = list[Key]()
+    for one in listed[:_MOST_KEYS] if isinstance(listed, list) else []:
+        kind = _KINDS.get(str(one.get("kty"))) if isinstance(one, dict) else None
+        if kind is None or one.get("use", "sig") != "sig":
+            continue
+        try:
+            found.append(kind.import_key(one))
+        except (JoseError, ValueError, TypeError):
+            continue
+    return tuple(found)
+
+
+def _not_good() -> Refusal:
+    return Refusal("This token is not signed by the provider.", "Sign in again.", code="bad-signature")

@@ -1,0 +1,164 @@
+"""What needs a second person: asked for by one, confirmed or refused by another, and void when nobody does it in time.
+
+Joiners take the unit first. What is confirmed is done by the room that was asked, in the same unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlmodel import Session, col, select
+
+from backend.access import queries, rules
+from backend.access.rows import Identity, Request
+from backend.core.canonical import digest
+from backend.core.errors import NotFound, Refusal
+from backend.core.unit import Unit
+
+Kind = Literal["role.grant", "policy.set", "owner.set"]
+GOOD_FOR = timedelta(days=7)
+MAX_REASON = 2_000
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """One request as people read it. `state`: waiting, confirmed, refused or expired."""
+
+    id: str
+    kind: str
+    says: str
+    what: Mapping[str, Any]
+    state: str
+    asked_by: str
+    asked_by_name: str
+    asked_at: datetime
+    expires_at: datetime
+    settled_by_name: str | None
+    settled_at: datetime | None
+    reason: str
+
+
+def ask(tx: Unit, kind: Kind, what: Mapping[str, Any]) -> Request:
+    """The request that now waits for a second person; the one that waits already for the very same."""
+    mark = digest({"kind": kind, "what": dict(what)})
+    query = select(Request).where(Request.digest == mark, Request.state == "waiting", col(Request.expires_at) > tx.now)
+    if (waiting := tx.session.exec(query.with_for_update()).first()) is not None:
+        return waiting
+    row = Request(
+        id=tx.new_id("ask"),
+        kind=kind,
+        what=dict(what),
+        digest=mark,
+        asked_by=tx.actor.id,
+        interests=sorted(tx.actor.interests),
+        asked_at=tx.now,
+        expires_at=tx.now + GOOD_FOR,
+    )
+    tx.record("request.ask", tx.add(row), after=row.facts("kind", "what", "expires_at"))
+    return row
+
+
+def waiting(tx: Unit, identifier: str, kind: Kind | None = None) -> Request:
+    """A request that can still be settled, locked. NotFound; Refusal `settled` or `expired`."""
+    row = tx.session.get(Request, identifier, with_for_update=True)
+    if row is None or (kind is not None and row.kind != kind):
+        raise NotFound("request", identifier[:60], "Look at what waits for a second person.")
+    if row.state != "waiting":
+        raise Refusal(f"This was {row.state} already.", "Look at it as it is now.", code="settled")
+    if tx.now >= row.expires_at:
+        raise Refusal("Nobody confirmed this in time.", "Ask for it again.", code="expired")
+    return row
+
+
+def confirm(tx: Unit, row: Request, action: str, reason: str = "") -> None:
+    """Settles it as confirmed, by somebody else than whoever asked, who must still be allowed to ask. The room does it then."""
+    if set(tx.actor.interests) & set(row.interests):
+        raise Refusal(
+            "You asked for this, or whoever owns you or is owned by you did.",
+            "Ask another admin to confirm it.",
+            code="own-request",
+        )
+    asked = tx.session.get_one(Identity, row.asked_by)
+    held = queries.grants(tx.session, asked.id)
+    if not (asked.active and rules.may(held, action, now=tx.now, environment=row.what.get("environment"))):
+        raise Refusal("Whoever asked for this may not do so any more.", "Ask for it yourself.", code="stale-request")
+    _settle(tx, row, "confirmed", reason.strip()[:MAX_REASON])
+
+
+def refuse(tx: Unit, row: Request, reason: str) -> None:
+    """Settles it as refused; whoever asked takes it back by this."""
+    said = reason.strip()
+    if not said or len(said) > MAX_REASON:
+        raise Refusal("This needs a reason of at most 2,000 characters.", "Say in a sentence why.", code="no-reason")
+    _settle(tx, row, "refused", said)
+
+
+def lines(session: Session, *, now: datetime, all_of_them: bool = False, limit: int = 200) -> tuple[RequestLine, ...]:
+    """What waits, the oldest first; on request what was settled or expired too, the newest first."""
+    query = select(Request).limit(limit)
+    if all_of_them:
+        rows = session.exec(query.order_by(col(Request.asked_at).desc())).all()
+    else:
+        still = query.where(Request.state == "waiting", col(Request.expires_at) > now)
+        rows = session.exec(still.order_by(col(Request.asked_at))).all()
+    return _lines(session, rows, now)
+
+
+def line(session: Session, identifier: str, *, now: datetime) -> RequestLine:
+    """One request. NotFound."""
+    row = session.get(Request, identifier)
+    if row is None:
+        raise NotFound("request", identifier[:60], "Look at what waits for a second person.")
+    return _lines(session, [row], now)[0]
+
+
+def _settle(tx: Unit, row: Request, state: str, reason: str) -> None:
+    row.state, row.settled_by, row.settled_at, row.reason = state, tx.actor.id, tx.now, reason
+    verb = "confirm" if state == "confirmed" else "refuse"
+    tx.record(f"request.{verb}", row, before={"state": "waiting"}, after=row.facts("kind", "state", "reason"))
+
+
+def _lines(session: Session, rows: Sequence[Request], now: datetime) -> tuple[RequestLine, ...]:
+    ids = {one for row in rows for one in (row.asked_by, row.settled_by, row.what.get("identity_id")) if one}
+    people = {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(ids)))}
+    shown = queries.scope_names(session)
+    return tuple(_line(row, people, shown, now) for row in rows)
+
+
+def _line(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str], now: datetime) -> RequestLine:
+    settler = people.get(row.settled_by or "")
+    return RequestLine(
+        id=row.id,
+        kind=row.kind,
+        says=_says(row, people, shown),
+        what=row.what,
+        state="expired" if row.state == "waiting" and now >= row.expires_at else row.state,
+        asked_by=row.asked_by,
+        asked_by_name=_name(people[row.asked_by]),
+        asked_at=row.asked_at,
+        expires_at=row.expires_at,
+        settled_by_name=_name(settler) if settler is not None else None,
+        settled_at=row.settled_at,
+        reason=row.reason,
+    )
+
+
+def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]) -> str:
+    """What is asked for, in a sentence."""
+    if row.kind == "policy.set":
+        return f"Weaken the policy of {row.what['environment']}: {' '.join(row.what['weaker'])}"
+    if row.kind == "owner.set":
+        team = row.what["team_id"]
+        whom = shown[f"team:{team}"].replace("team:", "the team ") if team else "no team"
+        return f"Give the {row.what['kind']} {row.what['name']} to {whom}; roles in the scopes of teams reach what they own."
+    scope = shown.get(row.what["scope"], row.what["scope"])
+    where = "everywhere" if scope == "*" else f"in {scope}"
+    until = f" until {row.what['expires_at']}" if row.what["expires_at"] else ""
+    return f"Give {_name(people[row.what['identity_id']])} the role {row.what['role']} {where}{until}."
+
+
+def _name(row: Identity) -> str:
+    return row.display_name or row.name

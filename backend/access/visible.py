@@ -1,0 +1,239 @@
+"""What a person's look shows: one SQL filter a table, put on every query of a session that was narrowed to a person's sight.
+
+A room says once, at its table, through what its rows belong to somebody (`Row.__seen_through__`); its queries then need not
+know who looks. A look is narrowed by `narrow`, which the three doors do before they read anything, so that a query can forget
+nothing: what is not seen is not there, for lists and counts as for a name, a number or an id. Commands decide on everything
+that is there; they ask `access.service.require` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import ORMExecuteState, with_loader_criteria
+from sqlalchemy.sql import visitors
+from sqlmodel import Session, SQLModel
+
+from backend.access.rules import Sight
+from backend.core.columns import Row
+
+Clause = sa.ColumnElement[bool]
+_SIGHT = "countersign.sight"
+SHOWN_TO_READERS_OF_THE_LEDGER = ("environment", "policy", "freeze")
+"""Subjects of the ledger that belong to nobody in particular: whoever may read the ledger at all reads of them."""
+
+
+class UnseenQuery(RuntimeError):
+    """A defect: a narrowed look asked for somebody's rows past the ORM, where no filter reaches."""
+
+
+def narrow(session: Session, sight: Sight) -> None:
+    """From now on this session shows only what the sight reaches. A session is narrowed once; doing it again only narrows."""
+    if sight.everything or session.info.get(_SIGHT) == sight:
+        return
+    session.info[_SIGHT] = sight
+    event.listen(session, "do_orm_execute", lambda state: _filter(state, sight))
+
+
+def clause(table: type[Row], sight: Sight) -> Clause | None:
+    """Which rows of a table the sight shows; None where everybody may see all of them."""
+    through = table.__seen_through__
+    return _THROUGH[through](_Attributes(table), sight) if through else None
+
+
+def is_narrow(session: Session) -> bool:
+    """Whether this look shows a part only, so that no number of all must be told."""
+    return _SIGHT in session.info
+
+
+def also(session: Session, table: type[Row]) -> tuple[Clause, ...]:
+    """What a query of plain columns, which no criteria reach, has to ask for besides; nothing where everything is seen."""
+    sight: Sight | None = session.info.get(_SIGHT)
+    if sight is None or not table.__seen_through__:
+        return ()
+    return (_THROUGH[table.__seen_through__](_table(str(table.__tablename__)).c, sight),)
+
+
+def shows_endpoint(session: Session, sight: Sight, name: str) -> bool:
+    """Whether an endpoint of this name is there for this sight."""
+    table = _table("endpoint")
+    return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, _endpoint(table.c, sight)))
+
+
+def shows_model(session: Session, sight: Sight, name: str) -> bool:
+    """Whether a model of this name is there for this sight."""
+    table = _table("model")
+    return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, _model(table.c, sight)))
+
+
+def shows_server(session: Session, sight: Sight, name: str, table: str = "server") -> bool:
+    """Whether a server (or a router) of this name is there for this sight."""
+    found = _table(table)
+    where = _server if table == "server" else _router
+    return sight.everything or _is_there(session, sa.select(found.c.id).where(found.c.name == name, where(found.c, sight)))
+
+
+def owned(kind: str, teams: frozenset[str] | None = None) -> sa.Select[Any]:
+    """Names of the models or endpoints that these teams own; that any team owns, for None."""
+    table = _table("ownership").alias()
+    query = sa.select(table.c.name).where(table.c.kind == kind)
+    return query if teams is None else query.where(table.c.team_id.in_(sorted(teams)))
+
+
+def _is_there(session: Session, query: sa.Select[Any]) -> bool:
+    return session.connection().execute(query.limit(1)).first() is not None
+
+
+def _filter(state: ORMExecuteState, sight: Sight) -> None:
+    """Criteria only for the tables that a statement meets, however deep: each costs time in every statement's cache key."""
+    if not state.is_select:
+        return
+    statement: Any = state.statement
+    met = {one.name for one in visitors.iterate(statement) if isinstance(one, sa.Table)}
+    somebodys = tuple(table for table in tables() if table.__seen_through__ and table.__tablename__ in met)
+    if somebodys and not state.is_orm_statement:
+        raise UnseenQuery(f"a narrowed look read {sorted(met)} past the ORM")
+    if somebodys:
+        state.statement = statement.options(*_criteria(sight, somebodys))
+
+
+@lru_cache(maxsize=1024)
+def _criteria(sight: Sight, somebodys: tuple[type[Row], ...]) -> tuple[Any, ...]:
+    found = ((table, clause(table, sight)) for table in somebodys)
+    return tuple(with_loader_criteria(table, where, include_aliases=True) for table, where in found if where is not None)
+
+
+def tables() -> tuple[type[Row], ...]:
+    """Every table of every room that was imported."""
+    found, left = dict[type[Row], None](), list(Row.__subclasses__())
+    while left:
+        one = left.pop()
+        left += one.__subclasses__()
+        if hasattr(one, "__table__"):
+            found[one] = None
+    return tuple(sorted(found, key=lambda one: str(one.__tablename__)))
+
+
+class _Attributes:
+    """A mapped class's attributes by the names of its columns, so that one filter serves entities and plain tables."""
+
+    def __init__(self, table: type[Row]) -> None:
+        self._table = table
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)
+
+
+def _table(name: str) -> sa.Table:
+    return SQLModel.metadata.tables[name]
+
+
+def _any(*clauses: Clause | None) -> Clause:
+    return sa.or_(sa.false(), *(one for one in clauses if one is not None))
+
+
+def _endpoint(columns: Any, sight: Sight) -> Clause:
+    """In its environments, of its models, or owned by its teams. What no team owns belongs to the team of its model."""
+    own = sa.or_(
+        columns.name.in_(owned("endpoint", sight.teams)),
+        sa.and_(columns.model.in_(owned("model", sight.teams)), columns.name.not_in(owned("endpoint"))),
+    )
+    return _any(
+        columns.environment.in_(sorted(sight.environments)) if sight.environments else None,
+        columns.model.in_(sorted(sight.models)) if sight.models else None,
+        own if sight.teams else None,
+    )
+
+
+def _named_model(column: Any, sight: Sight) -> Clause:
+    """One of its models, owned by its teams, or served at an endpoint that is seen."""
+    table = _table("endpoint").alias()
+    return _any(
+        column.in_(sorted(sight.models)) if sight.models else None,
+        column.in_(owned("model", sight.teams)) if sight.teams else None,
+        column.in_(sa.select(table.c.model).where(_endpoint(table.c, sight))),
+    )
+
+
+def _model(columns: Any, sight: Sight) -> Clause:
+    return _named_model(columns.name, sight)
+
+
+def _ids(name: str, where: Callable[[Any, Sight], Clause], sight: Sight, column: str = "id") -> sa.Select[Any]:
+    table = _table(name).alias()
+    return sa.select(table.c[column]).where(where(table.c, sight))
+
+
+def _of_endpoint(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.endpoint_id.in_(_ids("endpoint", _endpoint, sight))
+    return found
+
+
+def _of_model(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.model_id.in_(_ids("model", _model, sight))
+    return found
+
+
+def _of_change(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.change_id.in_(_ids("change", _of_endpoint, sight))
+    return found
+
+
+def _of_evidence(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.evidence_id.in_(_ids("evidence", _of_change, sight))
+    return found
+
+
+def _server(columns: Any, sight: Sight) -> Clause:
+    """A server is seen by whoever sees an endpoint on it."""
+    found: Clause = columns.id.in_(_ids("endpoint", _endpoint, sight, "server_id"))
+    return found
+
+
+def _router(columns: Any, sight: Sight) -> Clause:
+    table = _table("endpoint").alias()
+    ids = sa.select(table.c.router_id).where(table.c.router_id.is_not(None), _endpoint(table.c, sight))
+    found: Clause = columns.id.in_(ids)
+    return found
+
+
+def _ledger(columns: Any, sight: Sight) -> Clause:
+    """Rows about what is seen, whatever table that is in, and about what belongs to nobody."""
+    about = {str(one.__subject__): _subjects(one, sight) for one in tables() if _is_subject(one)}
+    about["model_card"] = _ids("model", _model, sight)
+    seen = [sa.and_(columns.subject_kind == kind, columns.subject_id.in_(ids)) for kind, ids in sorted(about.items())]
+    teams = sa.and_(columns.subject_kind == "team", columns.subject_id.in_(sorted(sight.teams)))
+    return _any(columns.subject_kind.in_(SHOWN_TO_READERS_OF_THE_LEDGER), teams, *seen)
+
+
+def _is_subject(table: type[Row]) -> bool:
+    """Whether its rows are spoken of in the ledger by their own id."""
+    return bool(table.__governed__ and table.__subject__ and table.__seen_through__) and table.subject is Row.subject
+
+
+def _subjects(table: type[Row], sight: Sight) -> sa.Select[Any]:
+    return _ids(str(table.__tablename__), _THROUGH[table.__seen_through__], sight)
+
+
+def _ownership(columns: Any, sight: Sight) -> Clause:
+    return _any(columns.team_id.in_(sorted(sight.teams)) if sight.teams else None)
+
+
+_THROUGH: Mapping[str, Callable[[Any, Sight], Clause]] = {
+    "endpoint": _endpoint,
+    "model": _model,
+    "server": _server,
+    "router": _router,
+    "ledger": _ledger,
+    "ownership": _ownership,
+    "endpoint_id": _of_endpoint,
+    "model_id": _of_model,
+    "change_id": _of_change,
+    "evidence_id": _of_evidence,
+    "model_name": lambda columns, sight: _named_model(columns.model, sight),
+}
+"""What `Row.__seen_through__` may say: what a table is itself, or the column that leads to what it belongs to."""

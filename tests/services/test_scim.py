@@ -1,0 +1,311 @@
+"""SCIM 2.0: a directory's people and groups, with the requests that Entra ID and Okta really send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+from starlette.testclient import TestClient
+
+from backend import bootstrap
+from backend.access import scim
+from backend.access.rows import Identity, RoleGrant
+from backend.api import app as api
+from backend.bootstrap import Backend
+from backend.core.errors import Refusal
+from backend.settings import Settings
+from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
+
+AT = "/v1/scim/v2/corp"
+
+
+@dataclass
+class Directory:
+    """The directory of one provider, and what is behind it."""
+
+    client: TestClient
+    backend: Backend
+    provider: IdentityProvider
+    token: str
+
+    def ask(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Any:
+        headers = {"authorization": f"Bearer {token or self.token}", "content-type": "application/scim+json"}
+        return self.client.request(method, path if path.startswith("/v1") else AT + path, json=body, headers=headers)
+
+    def person(self, user_name: str = "ada@corp.test", **more: Any) -> str:
+        """A new person; its id."""
+        answer = self.ask("POST", "/Users", {"schemas": [scim.USER], "userName": user_name, **more})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def group(self, name: str, *members: str) -> str:
+        body = {"schemas": [scim.GROUP], "displayName": name, "members": [{"value": one} for one in members]}
+        answer = self.ask("POST", "/Groups", body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def patch(self, path: str, *operations: dict[str, Any]) -> Any:
+        return self.ask("PATCH", path, {"schemas": [scim.PATCH], "Operations": list(operations)})
+
+    def identity(self, shown: str) -> Identity:
+        with self.backend.database.read() as session:
+            return session.exec(select(Identity).where(Identity.display_name == shown)).one()
+
+    def roles(self, shown: str) -> set[tuple[str, str]]:
+        with self.backend.database.read() as session:
+            query = select(RoleGrant).join(Identity).where(Identity.display_name == shown)  # type: ignore[arg-type]
+            return {(one.role, one.granted_by) for one in session.exec(query)}
+
+    def sign_in(self, **changed: Any) -> dict[str, Any]:
+        told = self.provider.claims(**changed)
+        cookie = {**told, "provider": "corp"}
+        self.backend.sessions.open(cookie, self.provider.sign(told))
+        return cookie
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    with identity_provider() as provider:
+        file = tmp_path / "sign-in.toml"
+        file.write_text(
+            f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
+            f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_claim = "oid"\n'
+            f'server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"\n'
+            'roles = [{ value = "ml-reviewers", role = "reviewer" }, { value = "ml-operators", role = "operator" }]\n'
+            f'[auth.other]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+            'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
+        )
+        settings = Settings(data_dir=tmp_path / "data", sign_in_file=file, allowed_networks="127.0.0.0/8", demo_identities=True)
+        backend = bootstrap.install(settings)
+        otto, nora, ana = (backend.identities.act_as(name) for name in ("otto", "nora", "ana"))
+        backend.identities.create(otto, "directory", kind="service", owner="ana", display_name="Directory")
+        asked = backend.identities.grant(otto, "directory", "admin")
+        backend.identities.confirm_grant(nora, asked.id)
+        token = backend.tokens.create(ana, "scim", identity="directory").text
+        yield Directory(TestClient(api.build(lambda: backend)), backend, provider, token)
+        backend.close()
+
+
+def test_without_a_token_or_the_right_nothing_is_answered(directory: Directory) -> None:
+    assert directory.client.get(f"{AT}/Users").status_code == 401
+    ana = directory.backend.tokens.create(directory.backend.identities.act_as("ana"), "mine").text
+    for method, path in (("GET", "/Users"), ("GET", "/Groups"), ("GET", "/Users/x"), ("DELETE", "/Users/x")):
+        answer = directory.ask(method, path, token=ana)
+        assert answer.status_code == 403, (method, path)
+        assert answer.json()["schemas"] == [scim.ERROR]
+    answer = directory.ask("POST", "/Users", {"userName": "eve"}, token=ana)
+    assert answer.status_code == 403
+    with pytest.raises(Exception, match="No row"):
+        directory.identity("eve")
+
+
+def test_a_person_of_the_directory_is_an_identity_and_is_told_back(directory: Directory) -> None:
+    row = directory.person(
+        externalId="e-1",
+        name={"givenName": "Ada", "familyName": "Lovelace"},
+        emails=[{"value": "ada@corp.test", "primary": True}],
+    )
+    told = directory.ask("GET", f"/Users/{row}").json()
+    assert (told["userName"], told["externalId"], told["displayName"], told["active"]) == (
+        "ada@corp.test",
+        "e-1",
+        "Ada Lovelace",
+        True,
+    )
+    assert told["emails"][0]["value"] == "ada@corp.test"
+    assert told["meta"]["location"].endswith(f"{AT}/Users/{row}")
+    found = directory.identity("Ada Lovelace")
+    assert (found.name, found.active, found.is_demo) == ("ada", True, False)
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ('filter=userName eq "ADA@corp.test"', ["ada@corp.test"]),
+        ('filter=externalId eq "e-2"', ["bob@corp.test"]),
+        ('filter=userName eq "nobody"', []),
+        ("count=1", ["ada@corp.test"]),
+        ("startIndex=2&count=5", ["bob@corp.test"]),
+        ("startIndex=9", []),
+        ("", ["ada@corp.test", "bob@corp.test"]),
+    ],
+)
+def test_people_are_found(directory: Directory, query: str, names: list[str]) -> None:
+    directory.person("ada@corp.test", externalId="e-1")
+    directory.person("bob@corp.test", externalId="e-2")
+    told = directory.ask("GET", f"/Users?{query}").json()
+    assert [one["userName"] for one in told["Resources"]] == names
+    assert told["schemas"] == [scim.LIST]
+    assert told["totalResults"] == (len(names) if "filter" in query else 2)
+
+
+def test_one_user_name_is_one_person_and_another_directory_sees_nothing(directory: Directory) -> None:
+    row = directory.person("ada@corp.test")
+    again = directory.ask("POST", "/Users", {"userName": "Ada@Corp.test"})
+    assert (again.status_code, again.json()["scimType"]) == (409, "uniqueness")
+    other = "/v1/scim/v2/other"
+    assert directory.ask("GET", f"{other}/Users/{row}").status_code == 404
+    assert directory.ask("DELETE", f"{other}/Users/{row}").status_code == 404
+    assert directory.ask("GET", f"{other}/Users").json()["totalResults"] == 0
+    group = directory.ask("POST", f"{other}/Groups", {"displayName": "x", "members": [{"value": row}]})
+    assert group.status_code == 404
+    assert directory.ask("GET", "/v1/scim/v2/nowhere/Users").status_code == 404
+
+
+DEACTIVATIONS = {
+    "okta": {"op": "replace", "value": {"active": False}},
+    "entra": {"op": "Replace", "path": "active", "value": "False"},
+    "with-the-schema": {"op": "replace", "path": f"{scim.USER}:active", "value": False},
+}
+
+
+@pytest.mark.parametrize("how", DEACTIVATIONS)
+def test_a_deactivation_counts_at_once_and_can_be_taken_back(directory: Directory, how: str) -> None:
+    row = directory.person(externalId="o-1", displayName="Ada")
+    cookie = directory.sign_in(oid="o-1", name="Ada")
+    answer = directory.patch(f"/Users/{row}", DEACTIVATIONS[how])
+    assert (answer.status_code, answer.json()["active"]) == (200, False)
+    with pytest.raises(Refusal) as refused:
+        directory.backend.sessions.resume(cookie)
+    assert refused.value.code == "signed-out"
+    with pytest.raises(Refusal, match="was deactivated"):
+        directory.sign_in(oid="o-1", name="Ada", nonce="n-2")
+    assert directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": True}).json()["active"] is True
+    assert directory.sign_in(oid="o-1", name="Ada", nonce="n-3")
+    with pytest.raises(Refusal):
+        directory.backend.sessions.resume(cookie)
+
+
+def test_who_was_deactivated_by_hand_is_not_activated_from_outside(directory: Directory) -> None:
+    row = directory.person(displayName="Ada")
+    directory.backend.identities.deactivate(directory.backend.identities.act_as("otto"), "ada")
+    answer = directory.ask("PUT", f"/Users/{row}", {"userName": "ada@corp.test", "displayName": "Ada", "active": True})
+    assert answer.json()["active"] is False
+    assert not directory.identity("Ada").active
+
+
+def test_a_deleted_person_is_deactivated_and_stays_for_the_ledger(directory: Directory) -> None:
+    row = directory.person(displayName="Ada")
+    directory.group("ml-reviewers", row)
+    assert directory.roles("Ada") == {("reviewer", "scim:corp")}
+    assert directory.ask("DELETE", f"/Users/{row}").status_code == 204
+    assert directory.ask("GET", f"/Users/{row}").status_code == 404
+    assert not directory.identity("Ada").active
+    assert directory.roles("Ada") == set()
+
+
+def test_the_first_sign_in_finds_whom_the_directory_announced(directory: Directory) -> None:
+    directory.person(externalId="o-1", displayName="Ada")
+    directory.sign_in(oid="o-1", name="Ada L.", sub="pairwise-1")
+    assert directory.identity("Ada L.").name == "ada"
+    directory.sign_in(oid="o-2", name="Bob", sub="pairwise-2", nonce="n-2")
+    directory.sign_in(oid="o-1", name="Eve", sub="pairwise-3", nonce="n-3")
+    assert directory.identity("Eve").id != directory.identity("Ada L.").id, "it is taken already"
+
+
+def test_groups_of_the_directory_give_roles_at_once_and_beside_those_of_the_sign_in(directory: Directory) -> None:
+    row = directory.person(externalId="o-1", displayName="Ada")
+    group = directory.group("ml-reviewers", row)
+    assert directory.roles("Ada") == {("reviewer", "scim:corp")}
+    directory.sign_in(oid="o-1", name="Ada", groups=["ml-operators", "ml-reviewers"])
+    assert directory.roles("Ada") == {("reviewer", "scim:corp"), ("operator", "claims:corp")}
+    directory.sign_in(oid="o-1", name="Ada", groups=None, hasgroups=True, nonce="n-2")
+    assert directory.roles("Ada") == {("reviewer", "scim:corp")}, "groups that Entra left out of the token"
+    directory.patch(f"/Groups/{group}", {"op": "remove", "path": f'members[value eq "{row}"]'})
+    assert directory.roles("Ada") == set()
+    directory.patch(f"/Groups/{group}", {"op": "Add", "path": "members", "value": [{"value": row}]})
+    directory.patch(f"/Groups/{group}", {"op": "replace", "value": {"displayName": "ml-operators"}})
+    assert directory.roles("Ada") == {("operator", "scim:corp")}
+    directory.patch(f"/Groups/{group}", {"op": "replace", "path": "members", "value": []})
+    assert directory.roles("Ada") == set()
+    directory.patch(f"/Groups/{group}", {"op": "add", "path": "members", "value": [{"value": row}]})
+    assert directory.ask("DELETE", f"/Groups/{group}").status_code == 204
+    assert directory.roles("Ada") == set()
+
+
+def test_a_group_is_told_back_with_or_without_its_members(directory: Directory) -> None:
+    row = directory.person()
+    group = directory.group("team", row)
+    assert directory.ask("GET", f"/Groups/{group}").json()["members"] == [{"value": row}]
+    assert "members" not in directory.ask("GET", f"/Groups/{group}?excludedAttributes=members").json()
+    told = directory.ask("GET", '/Groups?filter=displayName eq "team"').json()
+    assert [one["id"] for one in told["Resources"]] == [group]
+    assert directory.ask("POST", "/Groups", {"displayName": "team"}).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/Users", None),
+        ("POST", "/Users", []),
+        ("POST", "/Users", {"userName": ""}),
+        ("POST", "/Users", {"userName": "x" * 300}),
+        ("POST", "/Users", {"userName": "a\nb"}),
+        ("POST", "/Users", {"userName": {"a": 1}}),
+        ("POST", "/Users", {"userName": "a", "active": "perhaps"}),
+        ("POST", "/Users", {"userName": "a", "name": "Ada"}),
+        ("POST", "/Groups", {"displayName": "g", "members": [{"value": 7}]}),
+        ("POST", "/Groups", {"displayName": "g", "members": ["x"]}),
+        ("GET", '/Users?filter=userName sw "a"', None),
+        ("GET", '/Users?filter=userName eq "a" or id eq "b"', None),
+        ("GET", '/Users?filter=password eq "a"', None),
+        ("GET", '/Users?filter=displayName eq "a"', None),
+        ("GET", "/Users?count=many", None),
+        ("PATCH", "/Users/ID", {"Operations": []}),
+        ("PATCH", "/Users/ID", {"schemas": [scim.PATCH], "Operations": [{"op": "move", "path": "active"}]}),
+        ("PATCH", "/Users/ID", {"schemas": [scim.PATCH], "Operations": [{"op": "remove"}]}),
+        ("PATCH", "/Users/ID", {"schemas": [scim.PATCH], "Operations": [{"op": "remove", "path": "active"}]}),
+        ("PATCH", "/Users/ID", {"schemas": [scim.PATCH], "Operations": [{"op": "add", "value": "x"}]}),
+        ("PATCH", "/Users/ID", {"schemas": [scim.PATCH], "Operations": [{"op": "add", "path": "title", "value": 1}] * 101}),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_understood_is_400_and_changes_nothing(directory: Directory, method: str, path: str, body: Any) -> None:
+    row = directory.person()
+    before = directory.ask("GET", f"/Users/{row}").json()
+    answer = directory.ask(method, path.replace("ID", row), body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["schemas"] == [scim.ERROR]
+    assert answer.headers["content-type"].startswith("application/scim+json")
+    assert directory.ask("GET", f"/Users/{row}").json() == before
+    assert directory.ask("GET", "/Users").json()["totalResults"] == 1
+
+
+def test_what_is_not_kept_here_is_passed_over(directory: Directory) -> None:
+    row = directory.person()
+    answer = directory.patch(
+        f"/Users/{row}",
+        {"op": "Add", "path": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department", "value": "ML"},
+        {"op": "Replace", "path": 'emails[type eq "work"].value', "value": "new@corp.test"},
+        {"op": "replace", "path": "name.formatted", "value": "Ada L."},
+    )
+    assert answer.status_code == 200
+    assert (answer.json()["displayName"], answer.json()["emails"][0]["value"]) == ("Ada L.", "new@corp.test")
+
+
+def test_an_unreadable_body_and_an_unknown_place_are_told_in_the_protocols_shape(directory: Directory) -> None:
+    headers = {"authorization": f"Bearer {directory.token}"}
+    assert directory.client.post(f"{AT}/Users", content=b"{", headers=headers).status_code == 400
+    assert directory.client.post(f"{AT}/Users", content=b"[" * 100_000, headers=headers).status_code == 400
+    for path, status in (("/Bulk", 404), ("/Me", 404)):
+        answer = directory.ask("GET", path)
+        assert (answer.status_code, answer.json()["schemas"]) == (status, [scim.ERROR])
+    assert directory.ask("PUT", "/Users").status_code == 405
+    assert directory.ask("GET", "/ServiceProviderConfig").json()["patch"] == {"supported": True}
+    assert directory.ask("GET", "/ResourceTypes").json()["totalResults"] == 2
+
+
+def test_no_name_and_no_address_stands_in_the_ledger(directory: Directory) -> None:
+    from backend.core.ledger import LedgerRow
+
+    row = directory.person("ada.lovelace@corp.test", displayName="Ada Lovelace", externalId="planted-id")
+    directory.group("planted-group", row)
+    directory.ask("DELETE", f"/Users/{row}")
+    with directory.backend.database.read() as session:
+        said = "".join(f"{one.before_json}{one.after_json}{one.subject_id}" for one in session.exec(select(LedgerRow)))
+    for planted in ("lovelace", "Lovelace", "planted"):
+        assert planted not in said

@@ -1,0 +1,205 @@
+"""What takes two people: roles where changes need approvals, weaker policies; and the one exception, which says what it is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from backend.access import requests
+from backend.access.queries import grants, owner
+from backend.access.rows import Request, RoleGrant
+from backend.access.service import Identities
+from backend.access.teams import Teams
+from backend.core.context import Actor
+from backend.core.database import Database
+from backend.core.errors import NotFound, Refusal
+from backend.core.ledger import LedgerRow
+from backend.policy import service as policy
+from backend.policy.rules import BUILT_IN
+from backend.policy.service import Policies
+from backend.settings import Settings
+from tests.databases import Clock
+
+PRODUCTION = BUILT_IN["production"]
+
+
+@pytest.fixture
+def identities(database: Database) -> Identities:
+    made = Identities(database, Settings(demo_identities=True), policy.protected)
+    made.seed_demo()
+    Policies(database).seed()
+    return made
+
+
+@pytest.fixture
+def otto(identities: Identities) -> Actor:
+    return identities.act_as("otto")
+
+
+@pytest.fixture
+def nora(identities: Identities) -> Actor:
+    return identities.act_as("nora")
+
+
+def _actions(database: Database) -> list[str]:
+    with database.read() as session:
+        return [row.action for row in session.exec(select(LedgerRow).order_by(LedgerRow.seq))]
+
+
+def _roles(database: Database, actor: Actor) -> set[tuple[str, str]]:
+    with database.read() as session:
+        return {(one.role, one.scope) for one in grants(session, actor.id)}
+
+
+def _refused(code: str, command: Any, *given: Any) -> None:
+    with pytest.raises(Refusal) as refused:
+        command(*given)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("scope", ["*", "environment:production", "model:flight-delay"])
+def test_a_role_that_reaches_production_waits_for_a_second_admin(
+    identities: Identities, database: Database, otto: Actor, nora: Actor, scope: str
+) -> None:
+    ana = identities.act_as("ana")
+    asked = identities.grant(otto, "ana", "reviewer", scope)
+    assert isinstance(asked, Request)
+    again = identities.grant(otto, "ana", "reviewer", scope)
+    assert isinstance(again, Request)
+    assert again.id == asked.id
+    assert ("reviewer", scope) not in _roles(database, ana)
+    _refused("own-request", identities.confirm_grant, otto, asked.id)
+    _refused("not-allowed", identities.confirm_grant, ana, asked.id)
+    given = identities.confirm_grant(nora, asked.id)
+    assert (given.role, given.scope, given.granted_by) == ("reviewer", scope, nora.id)
+    assert ("reviewer", scope) in _roles(database, ana)
+    _refused("settled", identities.confirm_grant, nora, asked.id)
+    assert _actions(database)[-3:] == ["request.ask", "request.confirm", "role.grant"]
+
+
+def test_elsewhere_one_admin_is_enough_and_taking_back_or_shortening_always_is(
+    identities: Identities, database: Database, otto: Actor, clock: Clock
+) -> None:
+    assert isinstance(identities.grant(otto, "ana", "reviewer", "environment:staging"), RoleGrant)
+    shortened = identities.grant(otto, "ben", "reviewer", expires_at=clock.now + timedelta(days=1))
+    assert isinstance(shortened, RoleGrant)
+    lengthened = identities.grant(otto, "ben", "reviewer", expires_at=clock.now + timedelta(days=2))
+    assert isinstance(lengthened, Request)
+    identities.take_back(otto, "ben", "reviewer")
+    assert _roles(database, identities.act_as("ben")) == set()
+
+
+def test_a_request_is_refused_taken_back_or_runs_out(
+    identities: Identities, database: Database, otto: Actor, nora: Actor, clock: Clock
+) -> None:
+    first = identities.grant(otto, "ana", "reviewer")
+    _refused("no-reason", identities.refuse_grant, nora, first.id, " ")
+    identities.refuse_grant(nora, first.id, "Not needed")
+    second = identities.grant(otto, "ana", "reviewer")
+    assert second.id != first.id
+    identities.refuse_grant(otto, second.id, "My mistake")
+    third = identities.grant(otto, "ana", "reviewer")
+    with database.read() as session:
+        assert [one.id for one in requests.lines(session, now=database.now())] == [third.id]
+    clock.tick(days=7)
+    _refused("expired", identities.confirm_grant, nora, third.id)
+    with database.read() as session:
+        assert requests.lines(session, now=database.now()) == ()
+        states = [one.state for one in requests.lines(session, now=database.now(), all_of_them=True)]
+        assert sorted(states) == ["expired", "refused", "refused"]
+        assert "Ana" in requests.line(session, third.id, now=database.now()).says
+    with pytest.raises(NotFound):
+        identities.confirm_grant(nora, "ask_nothing")
+
+
+def test_nobody_confirms_for_himself_by_another_hand(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    bot = identities.create(otto, "bot", kind="service", owner="otto")
+    promoted = identities.grant(nora, "bot", "admin")
+    assert isinstance(promoted, Request)
+    _refused("own-identity", identities.confirm_grant, otto, promoted.id)
+    with database.unit(nora) as tx:  # as if it had been an admin from the beginning
+        row = RoleGrant(id="grt_x", identity_id=bot.id, role="admin", granted_by=nora.id, granted_at=tx.now)
+        tx.record("role.grant", tx.add(row))
+    asked = identities.grant(otto, "ana", "reviewer")
+    _refused("own-request", identities.confirm_grant, bot, asked.id)
+    for_nora = identities.grant(otto, "nora", "operator")
+    _refused("own-identity", identities.confirm_grant, nora, for_nora.id)
+
+
+def test_who_asked_must_still_be_allowed_to_when_it_is_confirmed(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    asked = identities.grant(otto, "ana", "reviewer")
+    identities.take_back(nora, "otto", "admin")
+    _refused("stale-request", identities.confirm_grant, nora, asked.id)
+    assert ("reviewer", "*") not in _roles(database, identities.act_as("ana"))
+
+
+def test_a_weaker_policy_waits_for_a_second_person_and_a_stricter_one_does_not(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    policies = Policies(database)
+    stricter = policies.set_policy(otto, "production", PRODUCTION.model_copy(update={"approvals_needed": 2}))
+    assert (stricter.id, stricter.request_id) == ("production@2", None)
+    asked = policies.set_policy(otto, "production", BUILT_IN["dev"])
+    assert asked.id == "production@2"
+    assert asked.request_id is not None
+    _refused("own-request", policies.confirm_policy, otto, asked.request_id)
+    assert policies.confirm_policy(nora, asked.request_id).id == "production@3"
+    with database.read() as session:
+        assert policy.in_force(session, "production").policy.approvals_needed == 0
+        assert policy.protected(session) == frozenset()
+    assert _actions(database)[-4:] == ["request.ask", "request.confirm", "policy.save", "environment.set_policy"]
+
+
+def test_a_request_on_a_policy_that_moved_on_is_stale_and_can_be_refused(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    policies = Policies(database)
+    asked = policies.set_policy(otto, "production", BUILT_IN["dev"])
+    policies.set_policy(otto, "production", PRODUCTION.model_copy(update={"approvals_needed": 3}))
+    assert asked.request_id is not None
+    _refused("stale-request", policies.confirm_policy, nora, asked.request_id)
+    policies.refuse_policy(nora, asked.request_id, "It moved on")
+    with pytest.raises(NotFound):
+        identities.confirm_grant(nora, asked.request_id)
+
+
+def test_the_first_admins_are_made_by_whoever_holds_the_machine_and_the_ledger_says_so(database: Database) -> None:
+    identities = Identities(database, Settings(demo_identities=False), policy.protected)
+    identities.seed_demo()
+    Policies(database).seed()
+    identities.bootstrap("first")
+    identities.bootstrap("second")
+    identities.bootstrap("second")
+    _refused("bootstrapped", identities.bootstrap, "third")
+    assert _actions(database).count("identity.bootstrap") == 2
+    assert "role.grant" not in _actions(database)
+
+
+def test_another_owner_takes_two_once_somebody_holds_a_role_in_the_scope_of_a_team(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    teams = Teams(database, lambda *_: True, policy.protected)
+    teams.create(otto, "flights")
+    assert teams.set_owner(otto, "model", "m", "flights") is None, "nobody's role reaches what a team owns yet"
+    given = identities.grant(otto, "ana", "reviewer", "team:flights")
+    identities.confirm_grant(nora, given.id)
+    assert teams.set_owner(otto, "model", "m", "flights") is None, "it is so already"
+    asked = teams.set_owner(otto, "endpoint", "e", "flights")
+    assert asked is not None
+    with database.read() as session:
+        assert owner(session, endpoint="e") is None
+        assert "the endpoint e to the team flights" in requests.line(session, asked.id, now=database.now()).says
+    _refused("own-request", teams.confirm_owner, otto, asked.id)
+    teams.confirm_owner(nora, asked.id)
+    with database.read() as session:
+        assert owner(session, endpoint="e") is not None
+    away = teams.set_owner(otto, "endpoint", "e", None)
+    assert away is not None
+    teams.refuse_owner(nora, away.id, "It stays theirs")

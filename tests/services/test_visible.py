@@ -1,0 +1,293 @@
+"""What a look shows to somebody whose grants reach a part only: lists, counts, names, numbers and ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Session, select
+from starlette.testclient import TestClient
+
+from backend import bootstrap
+from backend.access import visible
+from backend.access.rules import ROLES
+from backend.access.service import require_to_read, see_as
+from backend.api import app as api
+from backend.audit import queries as audit
+from backend.bootstrap import Backend
+from backend.changes import course
+from backend.changes import queries as changes
+from backend.changes.rows import Change
+from backend.changes.timeline import timeline
+from backend.changes.view import view
+from backend.core.context import Actor
+from backend.core.errors import NotFound
+from backend.delivery import fleet, lines, places
+from backend.delivery import queries as delivery
+from backend.delivery.rows import Endpoint, Generation
+from backend.registry import catalog, freshness
+from backend.registry import queries as registry
+from backend.schema import access
+from backend.settings import Settings
+from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, populated
+
+INTERVAL = timedelta(seconds=3600)
+ENVIRONMENT, ONE_MODEL, OF_TEAM = "environment:staging", f"model:{CHURN}", "team:europe"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    folder = tmp_path_factory.mktemp("visible") / "data"
+    populated(folder)
+    backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
+    otto = backend.identities.act_as("otto")
+    backend.teams.create(otto, "europe")
+    backend.teams.set_owner(otto, "endpoint", EU, "europe")
+    for name, scope in (("stella", ENVIRONMENT), ("mona", ONE_MODEL), ("tess", OF_TEAM)):
+        backend.identities.create(otto, name)
+        for role in ("auditor", "viewer"):
+            asked = backend.identities.grant(otto, name, role, scope)
+            if isinstance(asked, access.Request):
+                backend.identities.confirm_grant(backend.identities.act_as("nora"), asked.id)
+    backend.identities.create(otto, "nobody")
+    yield backend
+    backend.close()
+
+
+def _actor(backend: Backend, name: str) -> Actor:
+    with backend.database.read() as session:
+        row = session.exec(select(access.Identity).where(access.Identity.name == name)).one()
+        return Actor(row.id, row.name)
+
+
+@contextmanager
+def looking(backend: Backend, name: str) -> Iterator[Session]:
+    with backend.database.read() as session:
+        require_to_read(session, _actor(backend, name), "endpoint.read", now=backend.database.now())
+        yield session
+
+
+def _seen(backend: Backend, name: str) -> dict[str, Any]:
+    """What every list and count shows."""
+    now = backend.database.now()
+    with looking(backend, name) as session:
+        endpoints = delivery.endpoints(session, now=now, interval=INTERVAL).rows
+        ranked = fleet.fleet(session, fleet.Filters(), now=now, interval=INTERVAL).rows
+        assert {one.name for one in ranked} == {one.name for one in endpoints}
+        assert sum(fleet.counts(session, fleet.Filters(), now=now, interval=INTERVAL).values()) == len(endpoints)
+        assert sum(lines.counts(session, now=now, interval=INTERVAL).values()) == len(endpoints)
+        models = catalog.page(session, catalog.Wanted()).items
+        assert catalog.count(session, catalog.Wanted()) == len(models)
+        listed = changes.page(session, limit=200).items
+        assert sum(changes.counts(session).values()) == len(listed)
+        newest = registry.newest_versions(session).items
+        return {
+            "endpoints": {one.name for one in endpoints},
+            "models": {one.name for one in models},
+            "versions": {one.model for one in newest},
+            "fleet models": set(fleet.models(session)),
+            "changes": {one.endpoint for one in listed},
+            "servers": {one.name for one in places.servers(session)},
+            "ledger": {(one.subject_kind, one.subject_id) for one in audit.events(session, limit=5_000)},
+        }
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoints", "models"),
+    [
+        ("stella", {STAGING, TAXI_STAGING}, {FLIGHTS, TAXI}),
+        ("mona", None, {CHURN}),
+        ("tess", {EU}, {FLIGHTS}),
+    ],
+)
+def test_lists_and_counts_show_what_the_scope_reaches_and_nothing_else(
+    filled: Backend, name: str, endpoints: set[str] | None, models: set[str]
+) -> None:
+    whole, seen = _seen(filled, "audra"), _seen(filled, name)
+    with filled.database.read() as session:
+        everything = {one.name: one for one in session.exec(select(Endpoint))}
+    wanted = endpoints or {one.name for one in everything.values() if one.model == CHURN}
+    assert seen["endpoints"] == wanted < whole["endpoints"]
+    assert seen["models"] == seen["versions"] == models < whole["models"]
+    assert seen["fleet models"] == {everything[one].model for one in wanted}
+    assert seen["changes"] == wanted & whole["changes"]
+    ids = {everything[one].server_id for one in wanted}
+    assert len(seen["servers"]) == len(ids) < len(SERVERS)
+    assert seen["ledger"] < whole["ledger"]
+    about = {identifier for kind, identifier in seen["ledger"] if kind == "endpoint"}
+    assert about == {everything[one].id for one in wanted}
+    assert not {kind for kind, _ in seen["ledger"]} & {"identity", "role_grant", "token"}
+
+
+def test_who_has_a_role_everywhere_sees_all_and_who_has_none_nothing(filled: Backend) -> None:
+    whole = _seen(filled, "ana")
+    assert len(whole["endpoints"]) == 9
+    with filled.database.read() as session:
+        see_as(session, _actor(filled, "nobody"), now=filled.database.now())
+        assert session.exec(select(Endpoint)).all() == []
+        assert catalog.count(session, catalog.Wanted()) == 0
+    with filled.database.read() as session:
+        see_as(session, None, now=filled.database.now())
+        assert session.exec(select(Change)).all() == []
+
+
+@pytest.mark.parametrize("name", ["stella", "mona", "tess"])
+def test_what_is_not_seen_answers_by_every_key_as_what_is_not_there(filled: Backend, name: str) -> None:
+    now, actor = filled.database.now(), _actor(filled, name)
+    with filled.database.read() as session:
+        everything = [(one.id, one.name) for one in session.exec(select(Endpoint))]
+        asked = [(one.id, one.number, one.endpoint_id) for one in session.exec(select(Change))]
+        models = {one.name for one in catalog.page(session, catalog.Wanted()).items}
+    seen, met = _seen(filled, name), 0
+    for identifier, endpoint in everything:
+        if endpoint in seen["endpoints"]:
+            continue
+        with looking(filled, name) as session:
+            for ask in (
+                partial(delivery.endpoint, session, endpoint, now=now, interval=INTERVAL),
+                partial(delivery.history, session, endpoint),
+                partial(delivery.at, session, endpoint, now),
+            ):
+                with pytest.raises(NotFound) as told:
+                    ask()
+                assert str(told.value) == str(NotFound("endpoint", endpoint))
+            assert session.get(Endpoint, identifier) is None
+            assert session.get(Generation, f"{identifier}/1") is None
+        met += 1
+    for change_id, number, endpoint_id in asked:
+        with looking(filled, name) as session:
+            if session.get(Endpoint, endpoint_id) is not None:
+                found = view(session, actor, number, now)
+                assert {one.subject for one in timeline(session, course.find(session, number))} >= {f"change {change_id}"}
+                assert set(found.impact.on_the_same_server) <= seen["endpoints"]
+                continue
+            for ref in (number, change_id):
+                with pytest.raises(NotFound) as told:
+                    view(session, actor, ref, now)
+                assert str(told.value) == str(course.missing(ref))
+        met += 1
+    for model in models - seen["models"]:
+        with looking(filled, name) as session:
+            for ask in (
+                partial(registry.version, session, model, 1),
+                partial(registry.versions, session, model),
+                partial(registry.by_alias, session, model, "champion"),
+            ):
+                with pytest.raises(NotFound):
+                    ask()
+            assert catalog.one(session, model) is None
+        met += 1
+    assert met > 10
+
+
+def test_a_query_past_the_filter_is_a_defect_and_not_an_answer(filled: Backend) -> None:
+    with looking(filled, "mona") as session, pytest.raises(visible.UnseenQuery):
+        session.execute(sa.select(Endpoint.__table__.c.name))  # type: ignore[attr-defined]
+
+
+def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
+    everybodys = {
+        "environment", "policy_version", "freeze", "identity", "role_grant", "token", "token_use", "team", "team_member",
+        "external_login", "sign_in_session", "session_use", "provider_logout", "group_mapping", "provisioned_user",
+        "provisioned_group", "provisioned_member", "request", "data_set_grant", "package", "mirror_state", "ledger_head",
+        "work_item", "job_run", "heartbeat",
+    }  # fmt: skip
+    assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
+
+
+# -- through the API
+
+
+@pytest.fixture(scope="module")
+def client(filled: Backend) -> TestClient:
+    return TestClient(api.build(lambda: filled), raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def token(filled: Backend) -> str:
+    """Of somebody who holds every role on one model, and none anywhere else."""
+    otto, nora = filled.identities.act_as("otto"), filled.identities.act_as("nora")
+    actor = filled.identities.create(otto, "everything on churn")
+    for role in ROLES:
+        asked = filled.identities.grant(otto, "everything on churn", role, ONE_MODEL)
+        filled.identities.confirm_grant(nora, asked.id)
+    return filled.tokens.create(actor, "tests").text
+
+
+NUL = "sha256:" + "0" * 64
+BODIES: dict[str, Any] = {
+    "/v1/changes": {"endpoint": "{endpoint}", "version": 1, "title": "x", "reason": "x"},
+    "/v1/changes/preview": {"endpoint": "{endpoint}", "version": 1},
+    "/v1/changes/{change}/votes": {"verdict": "approve", "plan_digest": NUL, "base_digest": NUL},
+    "/v1/changes/{change}/comments": {"text": "x"},
+    "/v1/changes/{change}": {"title": "x"},
+    "/v1/models/{model}/champion": {"environment": "production", "version": 1},
+    "/v1/teams/owner": {"kind": "endpoint", "name": "{endpoint}", "team": None},
+}
+QUERIES = {
+    "/v1/models/{model}/compare": "?version=1&version=2",
+    "/v1/endpoints/{endpoint}/at": "?moment=2026-03-01T00:00:00Z",
+    "/v1/endpoints/{endpoint}/requests": "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z",
+}
+PLACES = ("{endpoint}", "{change}", "{model}", "{server}")
+
+
+def test_every_address_of_the_api_with_a_foreign_name_answers_as_one_with_a_name_of_nothing(
+    filled: Backend, client: TestClient, token: str
+) -> None:
+    with filled.database.read() as session:
+        change = session.exec(select(Change).join(Endpoint).where(Endpoint.name == EU)).first()
+    assert change is not None
+    foreign = {"{endpoint}": EU, "{model}": FLIGHTS, "{server}": SERVERS[0]}
+    missing = {"{endpoint}": "nothing-there", "{model}": "nothing-there", "{server}": "nothing-there"}
+    walked = set()
+    for path, each in client.app.openapi()["paths"].items():  # type: ignore[attr-defined]  # an ASGI application to the client
+        if not any(place in path or place in str(BODIES.get(path)) for place in PLACES):
+            continue
+        for ref, other in ((str(change.number), "999999"), (change.id, f"chg_{'0' * 26}")):
+            for method in each.keys() - ({"get"} if "{" not in path else set()):
+                told = _asked(client, token, method, path, {**foreign, "{change}": ref})
+                assert told == _asked(client, token, method, path, {**missing, "{change}": other}), (method, path)
+                assert told[0] in (403, 404), (method, path, told)
+                walked.add((method, path))
+    assert len(walked) > 25
+
+
+def _asked(client: TestClient, token: str, method: str, path: str, names: dict[str, str]) -> tuple[int, str]:
+    sent, address = json.dumps(BODIES.get(path, {"reason": "x"})), path
+    for place, name in names.items():
+        sent, address = sent.replace(place, name), address.replace(place, name)
+    address = address.replace("{number}", "1") + QUERIES.get(path, "")
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    answer = client.request(method, address, content=sent, headers=headers)
+    said = answer.text
+    for name in sorted(names.values(), key=len, reverse=True):
+        said = said.replace(name, "*")
+    return answer.status_code, said
+
+
+def test_lists_of_the_api_show_the_one_model(client: TestClient, token: str) -> None:
+    def listed(path: str) -> list[Any]:
+        content = client.get(f"/v1/{path}", headers={"authorization": f"Bearer {token}"}).json()
+        return list(content["items"] if isinstance(content, dict) else content)
+
+    assert {one["name"] for one in listed("models")} == {CHURN}
+    assert {one["model"] for one in listed("versions")} == {CHURN}
+    assert {one["model"] for one in listed("endpoints")} == {CHURN}
+    assert {one["model"] for one in listed("changes?limit=200")} == {CHURN}
+    assert len(listed("servers")) == 1
+    assert {one["subject_kind"] for one in listed("audit/events?limit=500")} >= {"endpoint", "change", "version"}
+
+
+def test_whoever_sees_a_part_is_told_no_number_of_all(filled: Backend) -> None:
+    with looking(filled, "mona") as session:
+        found = freshness.reading(session, filled.database.now(session))
+        assert (found.is_counted, found.models, found.versions) == (False, 0, 0)
+    with looking(filled, "ana") as session:
+        assert freshness.reading(session, filled.database.now(session)).models == 3
