@@ -18,6 +18,7 @@ from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.ledger import LedgerRow
 from backend.core.request_keys import RequestKey
+from backend.core.unit import Unit
 from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
 from tests.services.test_api_operations import PROPOSAL, WHY
@@ -243,13 +244,13 @@ def test_two_at_once_under_one_key_make_one(asked: Api) -> None:
 
 @SQLITE
 def test_what_is_made_and_its_key_are_one_transaction(asked: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backend.core import unit
+    asked.token("otto")
 
     def fails(_self: object) -> None:
         raise RuntimeError("the process ended")
 
     with monkeypatch.context() as broken:
-        broken.setattr(unit.Unit, "_append", fails)
+        broken.setattr(Unit, "_append", fails)
         assert asked.asked("POST", "/teams", {"name": "flights"}, by="otto", idempotency_key="k-1").status_code == 500
     with asked.backend.database.read() as session:
         assert session.exec(select(RequestKey)).all() == []
@@ -295,4 +296,4 @@ def test_head_answers_as_get_without_a_body_and_options_tells_the_methods(asked:
     assert asked.client.head("/v1/servers/nobody", headers=headers).status_code == 404
     told = asked.client.options("/v1/servers/s", headers=headers)
     assert (told.status_code, told.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, PATCH")
-    assert asked.client.head("/v1/changes/preview", headers=headers).status_code == 405
+    assert asked.client.head("/v1/changes/1/withdraw", headers=headers).status_code == 405
