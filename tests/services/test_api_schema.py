@@ -17,6 +17,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
@@ -121,6 +122,8 @@ class Walk:
             asks()
         except FailureGroup as failure:
             self.failures.append(f"{operation.method.upper()} {operation.path}: {failure}\n{failure.exceptions}")
+        except Unsatisfiable:
+            assert mode == GenerationMode.NEGATIVE, operation.path  # it takes nothing that could be wrong
         except Failure as failure:
             self.failures.append(f"{operation.method.upper()} {operation.path}: {failure}")
 
@@ -135,7 +138,7 @@ class Walk:
 @SQLITE
 def test_a_short_walk_as_an_administrator_finds_no_5xx_and_nothing_undocumented(asked: Api) -> None:
     walk = Walk(asked)
-    walked = walk.over(by="otto", examples=4, mode=GenerationMode.POSITIVE)
+    walked = walk.over(by="otto", examples=3, mode=GenerationMode.POSITIVE)
     assert walked == len(list(walk.schema.get_all_operations())) - len(NOTHING_IS_UP)
     walk.over(by="otto", examples=1, mode=GenerationMode.NEGATIVE)
     assert not walk.failures, "\n\n".join(walk.failures)
