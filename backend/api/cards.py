@@ -36,8 +36,12 @@ class CardShown(Shown):
 class NewCard(Sent):
     """The card's next revision, whole."""
 
-    text: Annotated[str, StringConstraints(max_length=rules.LONGEST_CARD), Plain] = Field(examples=["# Flight delay\n\nFor planning."])
-    summary: Annotated[str, StringConstraints(max_length=rules.LONGEST_SUMMARY), Plain] = Field(default="", examples=["First words"])
+    text: Annotated[str, StringConstraints(max_length=rules.LONGEST_CARD), Plain] = Field(
+        examples=["# Flight delay\n\nFor planning."]
+    )
+    summary: Annotated[str, StringConstraints(max_length=rules.LONGEST_SUMMARY), Plain] = Field(
+        default="", examples=["First words"]
+    )
 
 
 @router.get("")

@@ -45,8 +45,8 @@ REQUEST_ID = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "title": "X-Request-Id"},
-    "description": "An id of your own for this request: the answer, the log and the ledger rows that it writes carry it. One that "
-    "is not 8 to 64 letters, digits, `_`, `.`, `:` and `-` is passed over, and one is made.",
+    "description": "An id of your own for this request: the answer, the log and the ledger rows that it writes carry it. One "
+    "that is not 8 to 64 letters, digits, `_`, `.`, `:` and `-` is passed over, and one is made.",
     "example": "build-1842-propose",
 }
 

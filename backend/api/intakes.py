@@ -1,4 +1,4 @@
-"""`/intakes`: versions being taken in, from the registry or as an upload. The work goes on after the answer, and stands in a row."""
+"""`/intakes`: versions being taken in, from the registry or as an upload. The work goes on after the answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from backend.registry.rows import IntakeRow
 
 router = APIRouter(tags=["intakes"])
 IntakeId = Annotated[str, Path(pattern=r"^int_[0-9a-z]{26}$", description="The intake's id.")]
-FileName = Annotated[str, Query(min_length=1, max_length=200, description="What the archive is called.", examples=["model.zip"])]
+FileName = Annotated[
+    str, Query(min_length=1, max_length=200, description="What the archive is called.", examples=["model.zip"])
+]
 Said = Annotated[
     str, StringConstraints(max_length=2_000), Plain, Query(description="What is said of the version.", examples=["Retrained"])
 ]

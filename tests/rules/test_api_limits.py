@@ -47,9 +47,7 @@ def test_the_buckets_of_those_who_are_gone_are_forgotten() -> None:
     assert limits.take("first").wait == 0
 
 
-@given(
-    pauses=st.lists(st.floats(0, 30), min_size=1, max_size=200), a_minute=st.integers(1, 6_000), burst=st.integers(1, 50)
-)
+@given(pauses=st.lists(st.floats(0, 30), min_size=1, max_size=200), a_minute=st.integers(1, 6_000), burst=st.integers(1, 50))
 def test_never_more_than_the_burst_and_what_was_regained(pauses: list[float], a_minute: int, burst: int) -> None:
     clock = Clock()
     limits, taken = Limits(a_minute, burst, clock), 0

@@ -1,4 +1,4 @@
-"""That the API leaves nothing out: every command of every service has an operation, or a reason why not; and every route a door."""
+"""That the API leaves nothing out: every command of every service has an operation, or a reason; and every route a door."""
 
 from __future__ import annotations
 

@@ -195,8 +195,8 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
     everybodys = {
         "environment", "policy_version", "freeze", "identity", "role_grant", "token", "token_use", "team", "team_member",
         "external_login", "sign_in_session", "session_use", "provider_logout", "group_mapping", "provisioned_user",
-        "provisioned_group", "provisioned_member", "request", "data_set_grant", "package", "mirror_state", "ledger_head", "request_key",
-        "work_item", "job_run", "heartbeat",
+        "provisioned_group", "provisioned_member", "request", "data_set_grant", "package", "mirror_state", "ledger_head",
+        "request_key", "work_item", "job_run", "heartbeat",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 
@@ -255,7 +255,12 @@ def test_every_address_of_the_api_with_a_foreign_name_answers_as_one_with_a_name
         change = session.exec(select(Change).join(Endpoint).where(Endpoint.name == EU)).first()
     assert change is not None
     foreign = {"{endpoint}": EU, "{model}": FLIGHTS, "{server}": SERVERS[0], "{router_name}": ROUTER}
-    missing = {"{endpoint}": "nothing-there", "{model}": "nothing-there", "{server}": "nothing-there", "{router_name}": "nothing-there"}
+    missing = {
+        "{endpoint}": "nothing-there",
+        "{model}": "nothing-there",
+        "{server}": "nothing-there",
+        "{router_name}": "nothing-there",
+    }
     walked = set()
     for path, each in client.app.openapi()["paths"].items():  # type: ignore[attr-defined]  # an ASGI application to the client
         if not any(place in path or place in str(BODIES.get(path)) for place in PLACES):
