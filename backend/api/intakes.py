@@ -82,6 +82,7 @@ def list_intakes(asks: Asks, narrow: Annotated[IntakesNarrow, Query()]) -> Page[
 @router.post("/intakes", status_code=202)
 def start_intake(asks: Asks, once: Making, sent: Taking, response: Response) -> IntakeShown:
     """Starts to register a version that the registry has, and answers at once. One that is under way for the same is found."""
+    _demand(asks, sent.model)
     made = once.make(IntakeRow, lambda: asks.backend.intake.register(asks.actor, sent.model, sent.version))
     return _begun(asks, made.id, response)
 
@@ -126,7 +127,7 @@ async def upload_version(
 
 
 def _demand(asks: Caller, model: str) -> None:
-    """Asked before a byte of the body is taken, and again by the command."""
+    """Asked before a byte of a body is taken or the registry is spoken of, and again by the command."""
     rules.check_model_name(model)
     with asks.backend.database.read() as session:
         require_now(session, asks.actor, "version.register", now=asks.backend.database.now(session), model=model)

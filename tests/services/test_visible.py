@@ -35,7 +35,7 @@ from backend.registry import catalog, freshness
 from backend.registry import queries as registry
 from backend.schema import access
 from backend.settings import Settings
-from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, STAGING, TAXI, TAXI_STAGING, populated
+from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, populated
 
 INTERVAL = timedelta(seconds=3600)
 ENVIRONMENT, ONE_MODEL, OF_TEAM = "environment:staging", f"model:{CHURN}", "team:europe"
@@ -237,7 +237,6 @@ BODIES: dict[str, Any] = {
     "/v1/endpoints/{endpoint}/sign-off": {"digest": NUL, "versions": []},
     "/v1/endpoints/{endpoint}/rollout/let-on": {"reason": "x", "rollout": f"rol_{'0' * 26}", "step": 0},
     "/v1/servers/{server}": {"upstream": "memory:x"},
-    "/v1/routers/{router_name}": {"public_url": "memory:x"},
 }
 QUERIES = {
     "/v1/models/{model}/compare": "?version=1&version=2",
@@ -245,7 +244,7 @@ QUERIES = {
     "/v1/models/{model}/uploads": "?file=model.zip",
     "/v1/endpoints/{endpoint}/requests": "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z",
 }
-PLACES = ("{endpoint}", "{change}", "{model}", "{server}", "{router_name}")
+PLACES = ("{endpoint}", "{change}", "{model}", "{server}")
 
 
 def test_every_address_of_the_api_with_a_foreign_name_answers_as_one_with_a_name_of_nothing(
@@ -254,13 +253,8 @@ def test_every_address_of_the_api_with_a_foreign_name_answers_as_one_with_a_name
     with filled.database.read() as session:
         change = session.exec(select(Change).join(Endpoint).where(Endpoint.name == EU)).first()
     assert change is not None
-    foreign = {"{endpoint}": EU, "{model}": FLIGHTS, "{server}": SERVERS[0], "{router_name}": ROUTER}
-    missing = {
-        "{endpoint}": "nothing-there",
-        "{model}": "nothing-there",
-        "{server}": "nothing-there",
-        "{router_name}": "nothing-there",
-    }
+    foreign = {"{endpoint}": EU, "{model}": FLIGHTS, "{server}": SERVERS[0]}
+    missing = {"{endpoint}": "nothing-there", "{model}": "nothing-there", "{server}": "nothing-there"}
     walked = set()
     for path, each in client.app.openapi()["paths"].items():  # type: ignore[attr-defined]  # an ASGI application to the client
         if not any(place in path or place in str(BODIES.get(path)) for place in PLACES):
