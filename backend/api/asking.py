@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from backend.access.service import require_to_read
 from backend.bootstrap import Backend
 from backend.core.columns import Row
 from backend.core.context import Actor
-from backend.core.errors import NotFound
+from backend.core.errors import NotFound, Refusal
 from backend.core.moments import in_utc
 from backend.registry.keys import read_key, write_key
 
@@ -64,7 +65,30 @@ class Caller:
 
 
 def _caller(request: Request) -> Caller:
+    _refuse_other_query(request)
     return Caller(request.app.state.backend(), request.state.actor)
+
+
+def _refuse_other_query(request: Request) -> None:
+    """What an operation does not take is refused, and so is what it takes once and is sent twice: nobody knows which is meant."""
+    takes: dict[str, dict[str, bool]] = request.app.state.takes()
+    known = takes.get(getattr(request.scope.get("route"), "name", ""))
+    if known is None:
+        return
+    sent = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in sent.items():
+        if name not in known:
+            raise _bad_query(name, "is not taken here")
+        if times > 1 and not known[name]:
+            raise _bad_query(name, "is taken once")
+
+
+def _bad_query(name: str, says: str) -> Refusal:
+    return Refusal(
+        f"query.{name[:60]}: {says}.",
+        "Correct this field; the OpenAPI document says what each operation takes.",
+        code="bad-request",
+    )
 
 
 Asks = Annotated[Caller, Depends(_caller)]

@@ -237,3 +237,16 @@ def test_no_wrong_authorization_is_more_than_a_401(asked: Api, header: str) -> N
 def test_two_authorizations_are_none(asked: Api) -> None:
     headers = [("authorization", f"Bearer {asked.token('ana')}"), ("authorization", f"Bearer {asked.token('ben')}")]
     assert asked.client.get("/v1/me", headers=headers).status_code == 401
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    "address", ["/me?modle=x", "/servers/s?x=1", "/me?model=a&model=b", "/endpoints?state=paused&state=stale"]
+)
+def test_what_is_not_taken_or_taken_once_is_refused_and_not_passed_over(asked: Api, address: str) -> None:
+    asked.refused("bad-request", "GET", address, status=422)
+
+
+@SQLITE
+def test_what_may_be_sent_several_times_is_taken(asked: Api) -> None:
+    assert asked("GET", "/changes?state=review&state=done")["items"] == []

@@ -8,6 +8,7 @@ https://schemathesis.readthedocs.io/ (`schemathesis.openapi.from_dict`, `APIOper
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from backend.access.rules import ROLES
+from backend.api.document import operations
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
@@ -83,12 +85,21 @@ def known(asked: Api) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
+def _without_tokens(document: dict[str, Any]) -> dict[str, Any]:
+    """Every request brings a good token, so that none is to be made up: what a bad one answers is held elsewhere."""
+    copied = copy.deepcopy(document)
+    copied["components"].pop("securitySchemes")
+    for _, _, operation in operations(copied):
+        operation.pop("security", None)
+    return copied
+
+
 class Walk:
     """Operations of the document, each asked several times, until the time is over."""
 
     def __init__(self, asked: Api) -> None:
         self.asked, self.known = asked, known(asked)
-        self.schema = schemathesis.openapi.from_dict(asked.document)
+        self.schema = schemathesis.openapi.from_dict(_without_tokens(asked.document))
         self.schema.app = asked.application
         self.answers: dict[tuple[str, int], int] = {}
         self.failures: list[str] = []
@@ -146,6 +157,7 @@ def test_a_short_walk_as_an_administrator_finds_no_5xx_and_nothing_undocumented(
     assert len(fine) > 40, "most of it has to reach something"
 
 
+@SQLITE
 @pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_a_long_walk_as_each_role_finds_no_5xx_and_nothing_undocumented(asked: Api, role: str) -> None:
