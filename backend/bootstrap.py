@@ -30,6 +30,7 @@ from backend.audit import heads
 from backend.audit.service import Audit
 from backend.changes.service import Changes, settled
 from backend.core import sealed
+from backend.core.behind import Behind
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
@@ -96,6 +97,7 @@ class Backend:
     changes: Changes
     evidence: EvidenceRunner
     inference_log: InferenceLog
+    behind: Behind
 
     def confirm_request(self, actor: Actor, request_id: str, reason: str = "") -> None:
         """Does what somebody else asked for; see `access.requests`."""
@@ -121,6 +123,7 @@ class Backend:
 
     def close(self) -> None:
         """Writes what is buffered, and returns every connection."""
+        self.behind.close()
         self.inference_log.close()
         self.guard.close()
         self.database.close()
@@ -138,6 +141,7 @@ def build(settings: Settings) -> Backend:
     sign_in = read_sign_in(settings)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
+    behind = Behind()
     return Backend(
         settings=settings,
         database=database,
@@ -145,7 +149,7 @@ def build(settings: Settings) -> Backend:
         connections=connections,
         packages=packages,
         identities=Identities(database, settings, policy.protected),
-        tokens=Tokens(database, settings),
+        tokens=Tokens(database, settings, behind.do),
         sign_in=sign_in,
         providers=providers,
         sessions=Sessions(database, providers, sign_in),
@@ -182,6 +186,7 @@ def build(settings: Settings) -> Backend:
         ),
         evidence=EvidenceRunner(database, settings),
         inference_log=log,
+        behind=behind,
     )
 
 

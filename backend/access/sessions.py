@@ -257,7 +257,7 @@ class Sessions:
 
 
 def _may(session: Session, actor: Actor, action: str, now: datetime) -> bool:
-    return rules.may(queries.grants(session, actor.id), action, now=now)
+    return rules.may(queries.held(session, actor), action, now=now)
 
 
 def _require_active(identity: Identity) -> None:

@@ -21,6 +21,7 @@ from backend.api.attempts import Attempts
 from backend.bootstrap import Backend
 from backend.core import context
 from backend.core.columns import new_id
+from backend.core.context import Actor
 
 PUBLIC = frozenset({"/v1/health", "/v1/ready", "/v1" + sign_in.PATH})
 """The only paths that are answered without a token of ours. The last one is judged by a token that a provider signed."""
@@ -86,9 +87,9 @@ class Guard:
         address = str((scope.get("client") or ("",))[0])
         if (seconds := self._attempts.blocked(address, text)) is not None:
             return _too_many(seconds)
-        if (lacking := await run_in_threadpool(self._ready.code)) is not None:
+        lacking, actor = await run_in_threadpool(self._look_up, text)
+        if lacking is not None:
             return errors.answer(503, lacking, "Countersign is not ready.", "Ask `/api/v1/ready` until it is, then try again.")
-        actor = await run_in_threadpool(lambda: self._backend().tokens.actor_of(text))
         self._attempts.note(address, text, good=actor is not None)
         if actor is None:
             return _unauthorized(
@@ -96,6 +97,11 @@ class Guard:
             )
         scope["state"] = {**scope.get("state", {}), "actor": actor}
         return None
+
+    def _look_up(self, text: str) -> tuple[str | None, Actor | None]:
+        """What is lacking, or whom the token acts as; in one turn of a thread, as each turn costs a request's time."""
+        lacking = self._ready.code()
+        return lacking, self._backend().tokens.actor_of(text) if lacking is None else None
 
 
 class _Told:
