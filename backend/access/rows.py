@@ -139,7 +139,7 @@ class Request(Row, table=True):
     __tablename__ = "request"
     __subject__: ClassVar[str] = "request"
     __table_args__ = (
-        sa.CheckConstraint("kind IN ('role.grant', 'policy.set', 'owner.set')", name="request_kind"),
+        sa.CheckConstraint("kind IN ('role.grant', 'policy.set', 'owner.set', 'binding.make')", name="request_kind"),
         sa.CheckConstraint("state IN ('waiting', 'confirmed', 'refused')", name="request_state"),
         sa.Index("request_state_at", "state", "asked_at"),
     )
