@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -263,10 +263,12 @@ def _lines(session: Session, owner: str | None, now: datetime) -> tuple[TokenLin
         query = query.where((col(Identity.id) == owner) | (col(Identity.owner_id) == owner))
     rows = session.exec(query.order_by(col(Token.created_at).desc(), col(Token.id).desc()).limit(1000)).all()
     shown = queries.scope_names(session)
-    return tuple(_line(token, identity, use, shown.get(token.scope, token.scope), now) for token, identity, use in rows)
+    return tuple(_line(token, identity, use, now, shown) for token, identity, use in rows)
 
 
-def _line(token: Token, identity: Identity, use: TokenUse | None, scope: str, now: datetime) -> TokenLine:
+def _line(
+    token: Token, identity: Identity, use: TokenUse | None, now: datetime, shown: Mapping[str, str] | None = None
+) -> TokenLine:
     return TokenLine(
         id=token.id,
         identity=identity.name,
@@ -278,7 +280,7 @@ def _line(token: Token, identity: Identity, use: TokenUse | None, scope: str, no
         last_used_at=use.used_at if use is not None else None,
         revoked_at=token.revoked_at,
         role=token.role,
-        scope=scope,
+        scope=(shown or {}).get(token.scope, token.scope),
     )
 
 
