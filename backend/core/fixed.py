@@ -63,7 +63,10 @@ class Fixed:
 
 
 def _processors(dialect: sa.Dialect, columns: Sequence[Any]) -> list[tuple[int, Process]]:
-    told = ((place, one.type.dialect_impl(dialect).result_processor(dialect, None)) for place, one in enumerate(columns))
+    """What a driver's own values become. psycopg returns every type by itself, but for those that we made ourselves."""
+    native = dialect.name == "postgresql"
+    ours = ((place, one.type) for place, one in enumerate(columns) if not native or isinstance(one.type, sa.TypeDecorator))
+    told = ((place, kind.dialect_impl(dialect).result_processor(dialect, None)) for place, kind in ours)
     return [(place, process) for place, process in told if process is not None]
 
 
