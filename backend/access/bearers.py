@@ -8,10 +8,12 @@ everywhere count at the next call, however long the token says that it is good. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from backend.access import bearer_claims
@@ -171,7 +173,7 @@ class Bearers:
 
     def _note_first(self, profile: Profile, said: Spoken, found: _Means) -> None:
         told = bearer_claims.told(profile.kind, said.claims)
-        with self._database.unit(found.actor) as tx:
+        with suppress(IntegrityError), self._database.unit(found.actor) as tx:  # a request at the same time was faster
             if tx.session.get(BearerUse, said.mark, with_for_update=True) is not None:
                 return
             tx.add(

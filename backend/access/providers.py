@@ -3,7 +3,7 @@
 Everything is asked for through the outgoing guard and kept for a while. A key that is not known yet is asked for anew, at most
 every few seconds, and the less often the more often that found nothing new: whoever sends tokens with invented key numbers
 makes a call a minute, whatever he sends. Which algorithms count is said by the settings and never by a token, and where keys
-are found by what a provider publishes: `jku`, `x5u` and `jwk` of a token lead nowhere (RFC 8725, 3.10).
+are found by what a provider publishes: `jku`, `x5u` and `jwk` of a token are not read (RFC 8725, 3.10).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ASKED_EVERY, ASKED_SELDOM = 2.0, 60.0
 FAILED_SECONDS = 3.0
 """How long a failure stands for the next attempts: many who wait must not each wait for a provider that is away."""
 _LONGEST_TOKEN = 64 << 10
-_FORBIDDEN = frozenset({"crit", "b64", "enc", "zip", "jku", "jwk", "x5u"})
-"""What no header of ours holds: it would change what is signed, or say by which key."""
+_FORBIDDEN = frozenset({"crit", "b64", "enc", "zip"})
+"""What no header of ours holds: it would change what is signed."""
 _MOST_KEYS = 100
 _TIMEOUT = 5.0
 _PLAIN = {"accept": "application/json", "accept-encoding": "identity"}

@@ -19,7 +19,7 @@ import pytest
 from sqlmodel import select
 
 from backend import bootstrap
-from backend.access import provisioning, scim, service
+from backend.access import bindings, provisioning, scim, service
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team
 from backend.access.rules import ACTIONS, MATRIX, ROLES, SCOPES, Line, may
 from backend.access.rules import Grant as RuleGrant
@@ -315,7 +315,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for module in (service, desk, intake):
         monkeypatch.setattr(module, "require_now", require_now)
-    monkeypatch.setattr(provisioning, "require_to_read", require_to_read)
+    for one in (bindings, provisioning):
+        monkeypatch.setattr(one, "require_to_read", require_to_read)
     return asked
 
 

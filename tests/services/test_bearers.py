@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -184,8 +185,7 @@ def _forged(world: World) -> dict[str, str]:
         "another's key under this number": world.ci.sign(told, key=stranger, kid=key.kid),
         "a key inside": f"{part(inside.encode())}.{honest.split('.')[1]}.{honest.split('.')[2]}",
         "a key inside that signed": world.ci.sign(told, key=stranger, jwk=stranger.as_dict(private=False)),
-        "keys elsewhere": world.ci.sign(told, jku="http://127.0.0.1:1/jwks"),
-        "a certificate elsewhere": world.ci.sign(told, x5u="http://127.0.0.1:1/cert"),
+        "keys elsewhere that signed": world.ci.sign(told, key=stranger, kid=stranger.kid, jku=f"{world.ci.issuer}/others"),
         "not encoded": f"{part(unencoded.encode())}.{honest.split('.')[1]}.{honest.split('.')[2]}",
         "critical": f"{part(json.dumps({**header, 'crit': ['exp'], 'exp': 1}).encode())}.{honest.split('.')[1]}.x",
         "cut signature": honest[:-4],
@@ -208,6 +208,39 @@ def test_forged_and_malformed_tokens_are_refused(world: World) -> None:
             continue
         assert world.refused("bad-token", token), name
     assert len(world.ledger("bearer.use")) == 1
+
+
+@SQLITE
+def test_where_a_token_says_that_its_key_is_nobody_looks(world: World) -> None:
+    world.bind()
+    stranger = rsa_key("a stranger")
+    at = f"{world.ci.issuer}/others"
+    inside = {"jwk": {"kty": "oct", "k": "AA"}}
+    for number, header in enumerate(({"jku": at}, {"x5u": at}, inside)):
+        world.actor(world.ci.sign(world.claims(jti=f"j-{number}"), **header))
+        world.refused("bad-token", world.ci.sign(world.claims(), key=stranger, **header))
+    assert set(world.ci.asked) == {"/.well-known/openid-configuration", "/jwks"}
+
+
+def test_a_job_that_asks_for_two_things_at_once_is_noted_once(real_time_database: Database, clock: Clock) -> None:
+    with identity_provider("ci") as ci:
+        world = World(real_time_database, clock, ci)
+        clock.now = real_time_database.now()
+        world.bind()
+        token, together, found = world.token(), threading.Barrier(4), list[Actor]()
+
+        def ask() -> None:
+            together.wait(10)
+            found.append(world.actor(token))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(30)
+        assert len(found) == 4
+        assert len(world.ledger("bearer.use")) == 1
+        world.guard.close()
 
 
 @SQLITE
