@@ -80,6 +80,12 @@ _STANDING = Fixed(
 )  # fmt: skip
 
 
+_O: sa.Table = Ownership.__table__  # type: ignore[attr-defined]
+_OWNERS = Fixed(
+    sa.select(_O.c.id, _O.c.team_id).where(sa.or_(_O.c.id == sa.bindparam("endpoint"), _O.c.id == sa.bindparam("model")))
+)
+
+
 def standing(session: Session, actor: Actor) -> Standing | None:
     """Whoever acts as it stands now, with every grant of its, in one query: it comes before everything. None where unknown."""
     rows = _STANDING.of(session, actor=actor.id)
@@ -109,8 +115,14 @@ def owner(session: Session, *, endpoint: str | None = None, model: str | None = 
 def owner_among(
     session: Session, grants: Iterable[Grant], *, endpoint: str | None = None, model: str | None = None
 ) -> str | None:
-    """The same, asked only where it decides: some grant is in the scope of a team."""
-    return owner(session, endpoint=endpoint, model=model) if any(one.scope.startswith("team:") for one in grants) else None
+    """The same, asked only where it decides: some grant is in the scope of a team.
+
+    It asks past the filter of a narrowed look, which hides what other teams own: no grant here is in their scopes.
+    """
+    if (endpoint is None and model is None) or not any(one.scope.startswith("team:") for one in grants):
+        return None
+    found = dict(_OWNERS.of(session, endpoint=f"endpoint/{endpoint or ''}", model=f"model/{model or ''}"))
+    return found.get(f"endpoint/{endpoint}") or found.get(f"model/{model}")
 
 
 def permitted(
