@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from backend.api import (
     audit,
@@ -71,8 +72,13 @@ Every operation acts as the identity of its token, with the roles that identity 
 every command says what sending it again does. An error is one JSON object, `{"error": {"code", "message", "remedy"}}`."""
 
 
-def build(backend: Callable[[], Backend]) -> FastAPI:
-    """The application; `backend` is called on the first request that needs it, never at construction."""
+def build(backend: Callable[[], Backend], door: Callable[[ASGIApp], ASGIApp] | None = None) -> FastAPI:
+    """The application; `backend` is called on the first request that needs it, never at construction.
+
+    Args:
+        door: what stands before every operation and says who acts, for callers in this process; by default the guard, which
+            asks for a token.
+    """
     api = FastAPI(
         title="Countersign",
         version="1",
@@ -85,7 +91,10 @@ def build(backend: Callable[[], Backend]) -> FastAPI:
     )
     asked = public.Asked(backend)
     api.state.backend, api.state.asked = backend, asked
-    api.add_middleware(Guard, backend=backend, ready=asked)
+    if door is not None:
+        api.add_middleware(door)
+    else:
+        api.add_middleware(Guard, backend=backend, ready=asked)
     api.include_router(public.router, prefix="/v1")
     api.include_router(sign_in.router, prefix="/v1")
     for router in ROUTERS:
