@@ -1,4 +1,4 @@
-"""The API on a port of this machine, served by a real server in a thread of this process; with TLS where certificates are given."""
+"""The API on a port of this machine, by a real server in a thread of this process; with TLS where it gets a certificate."""
 
 from __future__ import annotations
 

@@ -51,6 +51,8 @@ class VerificationView(Shown):
     heads: int = Field(description="Signed heads that agree with the chain.")
     last_hash: str
     first_bad: BrokenRow | None
+    signed_to: int = Field(description="The last row that a signed head vouches for.")
+    warning: str = Field(description='What nobody would notice; "" where there is nothing of that kind.')
 
 
 @router.get("/events")
@@ -146,5 +148,11 @@ def verify_ledger(asks: Asks) -> VerificationView:
     found = asks.backend.audit.verify()
     broken = BrokenRow(row=found.broken.seq, reason=found.broken.reason) if found.broken is not None else None
     return VerificationView(
-        intact=found.intact, rows=found.rows, heads=found.heads, last_hash=found.last_hash, first_bad=broken
+        intact=found.intact,
+        rows=found.rows,
+        heads=found.heads,
+        last_hash=found.last_hash,
+        first_bad=broken,
+        signed_to=found.signed_to,
+        warning=found.warning or "",
     )

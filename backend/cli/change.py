@@ -122,7 +122,9 @@ def list_changes(
 ) -> None:
     """List changes, what needs somebody first."""
     changes = opened.client.changes
-    page: Page[Any] = changes.queue() if mine else changes.page(state=states, after=after, limit=limit, **narrow)
+    page: Page[Any] = (
+        changes.queue(after=after, limit=limit) if mine else changes.page(state=states, after=after, limit=limit, **narrow)
+    )
     emit(as_json, {"changes": page.items, "next": page.next}, list_lines(page.items))
 
 

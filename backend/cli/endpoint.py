@@ -93,7 +93,7 @@ def history(opened: Session, name: str, pushes: bool, before: int | None, limit:
         log = opened.client.endpoints.pushes(name, limit=limit).items
         emit(as_json, {"pushes": log}, push_lines(log))
         return
-    found = opened.client.endpoints.history(name, before=before, limit=limit).items
+    found = opened.client.endpoints.history(name, after=before, limit=limit).items
     emit(as_json, {"generations": found}, generation_lines(found))
 
 
@@ -205,7 +205,8 @@ def repair(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @guarded
 def set_repair(opened: Session, name: str, choice: str, reason: str, as_json: bool) -> None:
     """Have changes made by hand repaired, or only reported."""
-    _emit(opened, opened.client.endpoints.set_repair(name, choice, reason), as_json)
+    seen = opened.client.endpoints.show(name)
+    _emit(opened, opened.client.endpoints.set_repair(name, choice, reason, if_match=seen.etag), as_json)
 
 
 @endpoint.command()

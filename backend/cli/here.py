@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from functools import cached_property
 from pathlib import Path
 
@@ -96,6 +97,19 @@ class _As:
         await self._app({**scope, "state": {**scope.get("state", {}), "actor": self._actor}}, receive, send)
 
 
+class _Body(httpx.AsyncByteStream):
+    """A body in blocks: an archive of gigabytes is not read into memory for this."""
+
+    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Each block."""
+        if isinstance(self._stream, httpx.SyncByteStream):
+            for block in self._stream:
+                yield block
+
+
 class _Inside(httpx.BaseTransport):
     """Requests to an application in this process. Its defects are exceptions here, as of any code that is called."""
 
@@ -107,8 +121,7 @@ class _Inside(httpx.BaseTransport):
         return asyncio.run(self._ask(request))
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
-        body = b"".join(request.stream) if isinstance(request.stream, httpx.SyncByteStream) else b""
-        inner = httpx.Request(request.method, request.url, headers=request.headers, content=body)
+        inner = httpx.Request(request.method, request.url, headers=request.headers, stream=_Body(request.stream))
         answer = await self._asynchronous.handle_async_request(inner)
         content = b"".join([part async for part in answer.stream]) if isinstance(answer.stream, httpx.AsyncByteStream) else b""
         return httpx.Response(answer.status_code, headers=answer.headers, content=content, request=request)

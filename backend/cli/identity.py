@@ -30,8 +30,7 @@ def identity() -> None:
 def create(opened: Session, name: str, owner: str | None, display_name: str, as_json: bool) -> None:
     """Create a person, or a service with its owner; without any role yet."""
     made = opened.client.identities.create(name, owner=owner, display_name=display_name)
-    told = {"id": made.id, "name": name, "kind": made.kind, "owner_id": made.owner_id}
-    emit(as_json, {"identity": told}, [f"{name} is a {made.kind} now."])
+    emit(as_json, {"identity": made}, [f"{name} is a {made.kind} now."])
 
 
 @identity.command("list")

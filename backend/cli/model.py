@@ -45,7 +45,7 @@ def register(opened: Session, model_name: str, number: int, as_json: bool) -> No
 @guarded
 def upload(opened: Session, model_name: str, archive: Path, description: str, as_json: bool) -> None:
     """Make an ARCHIVE (zip, tar, tar.gz) of an artifact a new version of MODEL, and register it."""
-    row = opened.client.models.upload(model_name, archive, description=description)
+    row = opened.client.models.upload(model_name, archive, description=description, told=_Told(), clock=opened.pace)
     emit(as_json, {"version": _told(model_name, row)}, _registered(model_name, row))
 
 
@@ -101,6 +101,18 @@ def set_champion(opened: Session, model_name: str, number: int, environment: str
     opened.client.models.set_champion(model_name, environment, number)
     told = {"model": model_name, "environment": environment, "version": number}
     emit(as_json, {"champion": told}, [f"A worker points the alias at version {number} now."])
+
+
+class _Told:
+    """Progress on standard error: each new thing that is done, once."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, fraction: float, words: str) -> None:
+        if words != self._last:
+            note(f"{fraction:4.0%}  {printable(words)}")
+            self._last = words
 
 
 def _told(name: str, row: Registration) -> dict[str, object]:

@@ -12,6 +12,7 @@ from backend.cli.output import emit, guarded, json_option
 from backend.cli.session import Session, acting
 from backend.client.results import Router, Server
 from backend.client.servers import Routers, Servers
+from backend.core.errors import StaleWrite
 
 
 def add_moves(group: click.Group, noun: str) -> None:
@@ -44,7 +45,7 @@ def add_moves(group: click.Group, noun: str) -> None:
         settings = {**known.settings, **given} if given else None
         secret = inputs.credential(credential_env, credential_stdin)
         row = places.edit(
-            name, revision=known.revision, place=place, settings=settings, credential=secret, forget_credential=forget
+            name, if_match=known.etag, place=place, settings=settings, credential=secret, forget_credential=forget
         )
         _tell(noun, row, as_json, _after_edit(noun, name, waits=row.move is not None))
 
@@ -55,7 +56,11 @@ def add_moves(group: click.Group, noun: str) -> None:
     @json_option
     @guarded
     def confirm_move(opened: Session, name: str, revision: int, as_json: bool) -> None:
-        row = _places(opened, noun).confirm_move(name, revision)
+        places = _places(opened, noun)
+        known = places.show(name)
+        if known.revision != revision:
+            raise StaleWrite(noun, name)
+        row = places.confirm_move(name, if_match=known.etag)
         _tell(noun, row, as_json, f"The {noun} {name} moved; what stands there is looked at again now.")
 
     @group.command("drop-move", help=f"Give up a move of a {noun} that waits.")
@@ -65,7 +70,7 @@ def add_moves(group: click.Group, noun: str) -> None:
     @guarded
     def drop_move(opened: Session, name: str, as_json: bool) -> None:
         places = _places(opened, noun)
-        row = places.drop_move(name, places.show(name).revision)
+        row = places.drop_move(name, if_match=places.show(name).etag)
         _tell(noun, row, as_json, f"The {noun} {name} stays where it is.")
 
 

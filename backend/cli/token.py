@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from backend.cli import inputs
-from backend.cli.output import emit, facts, guarded, json_option, note, table
+from backend.cli.output import emit, facts, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
 
 
@@ -27,7 +27,8 @@ def create(opened: Session, name: str, identity: str | None, lifetime: str, as_j
     if not as_json:
         note("Keep it as a secret: it is shown only now.")
         note("\n".join(facts((("token", made.id), ("acts as", made.identity), ("good until", made.expires_at)))))
-    emit(as_json, {"token": made}, [made.text])
+    told = {"text": made.token, **{name: one for name, one in plain(made).items() if name != "token"}}
+    emit(as_json, {"token": told}, [made.token or ""])
 
 
 @token.command("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from backend.client.pages import Pages
+from backend.client.pages import MOST, Pages
 from backend.client.results import DataSetGrant, Grant, Identity, NewToken, Request, Settled, Team, Token
 from backend.client.shapes import read
 from backend.client.wire import Wire
@@ -19,7 +19,7 @@ class Identities:
 
     def list(self) -> tuple[Identity, ...]:
         """Everybody, with the roles held everywhere."""
-        return tuple(Pages(self._wire, Identity, "identities").all())
+        return tuple(Pages(self._wire, Identity, "identities").all(limit=MOST))
 
     def create(self, name: str, *, owner: str | None = None, display_name: str = "") -> Identity:
         """Creates a person, or a service where it has an owner; without any role yet."""
@@ -29,11 +29,11 @@ class Identities:
 
     def deactivate(self, name: str) -> None:
         """Refuses every command of an identity, and every token of its, from now on."""
-        self._wire.send("POST", ("identities", name, "deactivate"), key="")
+        self._wire.send("POST", ("identities", name, "deactivate"), again=True)
 
     def grants(self) -> tuple[Grant, ...]:
         """Every grant, ended ones included."""
-        return tuple(Pages(self._wire, Grant, "grants").all())
+        return tuple(Pages(self._wire, Grant, "grants").all(limit=MOST))
 
     def grant(self, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None) -> Settled:
         """Gives a role; where changes need approvals, a second admin has to confirm it."""
@@ -43,7 +43,7 @@ class Identities:
 
     def take_back(self, name: str, role: str, scope: str = "*") -> None:
         """Ends a role at once."""
-        self._wire.send("POST", ("grants", "take-back"), sent={"identity": name, "role": role, "scope": scope}, key="")
+        self._wire.send("POST", ("grants", "take-back"), sent={"identity": name, "role": role, "scope": scope})
 
 
 class Teams:
@@ -54,7 +54,7 @@ class Teams:
 
     def list(self) -> tuple[Team, ...]:
         """Teams by name, without retired ones."""
-        return tuple(Pages(self._wire, Team, "teams").all())
+        return tuple(Pages(self._wire, Team, "teams").all(limit=MOST))
 
     def show(self, name: str) -> Team:
         """One team, retired or not."""
@@ -67,11 +67,11 @@ class Teams:
     def rename(self, name: str, to: str, title: str | None = None) -> Team:
         """Another name or title."""
         sent = {"name": to, "title": title}
-        return read(Team, self._wire.send("POST", ("teams", name, "rename"), sent=sent, key="").content)
+        return read(Team, self._wire.send("POST", ("teams", name, "rename"), sent=sent).content)
 
     def retire(self, name: str) -> Team:
         """Ends a team that owns nothing any more."""
-        return read(Team, self._wire.send("POST", ("teams", name, "retire"), key="").content)
+        return read(Team, self._wire.send("POST", ("teams", name, "retire")).content)
 
     def add_member(self, name: str, identity: str) -> Team:
         """Somebody belongs to it from now on."""
@@ -84,7 +84,7 @@ class Teams:
     def set_owner(self, kind: str, name: str, team: str | None) -> Settled:
         """Gives a `model` or an `endpoint` to a team, or to none."""
         sent = {"kind": kind, "name": name, "team": team}
-        return read(Settled, self._wire.send("POST", ("teams", "owner"), sent=sent, key="").content)
+        return read(Settled, self._wire.send("POST", ("teams", "owner"), sent=sent).content)
 
 
 class Requests:
@@ -95,7 +95,7 @@ class Requests:
 
     def list(self, *, settled: bool = False) -> tuple[Request, ...]:
         """What waits, the oldest first; `settled`: with what was settled or ran out, the newest first."""
-        return tuple(Pages(self._wire, Request, "requests").all(settled=settled or None))
+        return tuple(Pages(self._wire, Request, "requests").all(settled=settled or None, limit=MOST))
 
     def show(self, request: str) -> Request:
         """One request whole."""
@@ -103,11 +103,11 @@ class Requests:
 
     def confirm(self, request: str) -> Request:
         """Confirms what somebody else asked for; it is done at once."""
-        return read(Request, self._wire.send("POST", ("requests", request, "confirm"), key="").content)
+        return read(Request, self._wire.send("POST", ("requests", request, "confirm")).content)
 
     def refuse(self, request: str, reason: str) -> Request:
         """Refuses it, or takes back what one asked for."""
-        return read(Request, self._wire.send("POST", ("requests", request, "refuse"), sent={"reason": reason}, key="").content)
+        return read(Request, self._wire.send("POST", ("requests", request, "refuse"), sent={"reason": reason}).content)
 
 
 class Tokens:
@@ -118,17 +118,17 @@ class Tokens:
 
     def list(self, *, everybody: bool = False) -> tuple[Token, ...]:
         """One's own and those of services that one owns, the newest first; everybody's, for an admin."""
-        return tuple(Pages(self._wire, Token, "tokens").all(everybody=everybody or None))
+        return tuple(Pages(self._wire, Token, "tokens").all(everybody=everybody or None, limit=MOST))
 
     def create(self, name: str, *, identity: str | None = None, lifetime_seconds: int) -> NewToken:
-        """A new token. It is never sent for a second time by itself: an answer that is lost is a token to revoke."""
+        """A new token. It is not sent again by itself: one whose answer was lost is to be revoked."""
         sent: dict[str, Any] = {"name": name, "lifetime_seconds": lifetime_seconds}
         sent |= {} if identity is None else {"identity": identity}
         return read(NewToken, self._wire.send("POST", ("tokens",), sent=sent).content)
 
     def revoke(self, token: str) -> None:
         """Ends a token, named by its id, at once."""
-        self._wire.send("POST", ("tokens", token, "revoke"), key="")
+        self._wire.send("DELETE", ("tokens", token))
 
 
 class DataSets:
@@ -139,7 +139,7 @@ class DataSets:
 
     def grants(self) -> tuple[DataSetGrant, ...]:
         """Who may read which data set until when, ended grants included."""
-        return tuple(Pages(self._wire, DataSetGrant, "data-sets", "grants").all())
+        return tuple(Pages(self._wire, DataSetGrant, "data-sets", "grants").all(limit=MOST))
 
     def grant(self, data_set: str, *, until: datetime, identity: str | None = None, team: str | None = None) -> str:
         """Lets an identity, or a team's members, read a data set; its id."""

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from backend.client import waiting
-from backend.client.pages import Pages, every
+from backend.client.pages import MOST, Pages, every
 from backend.client.results import Change, ChangeLine, Moment, Page, Preview, Remark
-from backend.client.shapes import read, read_all
+from backend.client.shapes import read
 from backend.client.wire import Answer, Wire
 
 Goal = Literal["checked", "decided", "live", "rolled_back"]
@@ -41,9 +41,9 @@ class Changes:
         """Every change, page by page as they are needed."""
         return every(lambda after: self.page(after=after, **narrow))
 
-    def queue(self) -> Page[ChangeLine]:
-        """Those that whoever asks may vote on and has not voted on as they are."""
-        return Pages(self._wire, ChangeLine, "changes", "waiting").page()
+    def queue(self, *, after: str | None = None, limit: int = 50) -> Page[ChangeLine]:
+        """One page of those that whoever asks may vote on and has not voted on as they are."""
+        return Pages(self._wire, ChangeLine, "changes", "waiting").page(after=after, limit=limit)
 
     def show(self, change: int | str) -> Change:
         """One change whole."""
@@ -51,7 +51,7 @@ class Changes:
 
     def timeline(self, change: int | str) -> tuple[Moment, ...]:
         """What happened to a change, the first first."""
-        return read_all(Moment, self._wire.get("changes", change, "timeline").content)
+        return tuple(Pages(self._wire, Moment, "changes", change, "timeline").all(limit=MOST))
 
     def preview(self, endpoint: str, version: int, **wishes: Any) -> Preview:
         """What a proposal would come to, without making it."""
@@ -70,9 +70,13 @@ class Changes:
         sent = {"endpoint": endpoint, "version": version, "title": title, "reason": reason, **_wishes(wishes)}
         return _change(self._wire.send("POST", ("changes",), sent=sent, key=key or ""))
 
-    def edit(self, change: int | str, *, if_match: str = "", **asked: Any) -> Change:
-        """Changes what a change asks for: `version`, `title`, `reason` or a wish. Votes and checks are then void."""
-        return _change(self._wire.send("PATCH", ("changes", change), sent=_wishes(asked), key="", if_match=if_match))
+    def edit(self, change: int | str, *, if_match: str, **asked: Any) -> Change:
+        """Changes what a change asks for: `version`, `title`, `reason` or a wish. Votes and checks are then void.
+
+        Args:
+            if_match: the `etag` of the change that was looked at; Conflict where it is not as it was.
+        """
+        return _change(self._wire.send("PATCH", ("changes", change), sent=_wishes(asked), if_match=if_match))
 
     def approve(self, change: int | str, plan_digest: str, base_digest: str, comment: str = "") -> Change:
         """Approves exactly what was looked at: both digests are of the change as it was shown."""
@@ -108,7 +112,7 @@ class Changes:
 
     def rebase(self, change: int | str) -> Change:
         """Draws a suspended change anew on what is live now."""
-        return self._do(change, "rebase")
+        return self._do(change, "rebase", again=False)
 
     def wait(
         self,
@@ -136,9 +140,9 @@ class Changes:
         sent = {"verdict": verdict, "plan_digest": plan_digest, "base_digest": base_digest, "comment": comment}
         return self._do(change, "votes", sent)
 
-    def _do(self, change: int | str, verb: str, sent: Mapping[str, Any] | None = None) -> Change:
-        """Each of these says that sending it again changes nothing; the key keeps it so where it waits in between."""
-        return _change(self._wire.send("POST", ("changes", change, verb), sent=sent, key=""))
+    def _do(self, change: int | str, verb: str, sent: Mapping[str, Any] | None = None, *, again: bool = True) -> Change:
+        """`again`: the operation says that sending it again changes nothing."""
+        return _change(self._wire.send("POST", ("changes", change, verb), sent=sent, again=again))
 
 
 def _change(answer: Answer) -> Change:

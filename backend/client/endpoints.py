@@ -45,9 +45,9 @@ class Endpoints:
         """How it stood at a moment."""
         return read(EndpointMoment, self._wire.get("endpoints", endpoint, "at", moment=moment.isoformat()).content)
 
-    def history(self, endpoint: str, *, before: int | str | None = None, limit: int = 50) -> Page[Generation]:
+    def history(self, endpoint: str, *, after: int | str | None = None, limit: int = 50) -> Page[Generation]:
         """One page of what was admitted for it, newest first."""
-        return Pages(self._wire, Generation, "endpoints", endpoint, "history").page(before=before, limit=limit)
+        return Pages(self._wire, Generation, "endpoints", endpoint, "history").page(after=after, limit=limit)
 
     def pushes(self, endpoint: str, *, limit: int = 50) -> Page[Push]:
         """The latest attempts to make generations true, newest first."""
@@ -70,12 +70,12 @@ class Endpoints:
 
     def baseline(self, endpoint: str) -> Baseline:
         """What runs there now, and what signing it off would mean; its server is asked."""
-        return read(Baseline, self._wire.send("GET", ("endpoints", endpoint, "baseline")).content)
+        return read(Baseline, self._wire.send("POST", ("endpoints", endpoint, "baseline"), again=True).content)
 
     def sign_off(
         self,
         endpoint: str,
-        base_digest: str,
+        digest: str,
         *,
         versions: Mapping[tuple[str, int], int],
         champion: tuple[str, int] | None = None,
@@ -83,12 +83,13 @@ class Endpoints:
         """Signs that what runs is right: from then on the endpoint is managed.
 
         Args:
+            digest: of the baseline that was looked at.
             versions: by the name and version under which the server has it, which registered version runs.
             champion: which of several answers, where no router says it.
         """
         runs = [{"served_name": name, "served_version": at, "version": number} for (name, at), number in versions.items()]
         first = {"served_name": champion[0], "served_version": champion[1]} if champion is not None else None
-        return self._do(endpoint, "sign-off", {"base_digest": base_digest, "versions": runs, "champion": first})
+        return self._do(endpoint, "sign-off", {"digest": digest, "versions": runs, "champion": first}, again=False)
 
     def pause(self, endpoint: str, reason: str) -> Endpoint:
         """Pushes and repairs nothing there any more."""
@@ -102,9 +103,10 @@ class Endpoints:
         """Repairs it now."""
         return self._do(endpoint, "repair", {"reason": reason})
 
-    def set_repair(self, endpoint: str, choice: str, reason: str) -> Endpoint:
+    def set_repair(self, endpoint: str, choice: str, reason: str, *, if_match: str) -> Endpoint:
         """Has changes made by hand repaired (`repair`), or only reported (`report`)."""
-        return self._do(endpoint, "set-repair", {"repair": choice, "reason": reason})
+        sent = {"repair": choice, "reason": reason}
+        return _endpoint(self._wire.send("PATCH", ("endpoints", endpoint), sent=sent, if_match=if_match))
 
     def look(self, endpoint: str) -> Endpoint:
         """Asks for a look at its server without waiting for the next one."""
@@ -112,7 +114,7 @@ class Endpoints:
 
     def remove(self, endpoint: str, reason: str) -> None:
         """Forgets an endpoint that is only observed."""
-        self._wire.send("POST", ("endpoints", endpoint, "remove"), sent={"reason": reason}, key="")
+        self._wire.send("DELETE", ("endpoints", endpoint), query={"reason": reason}, again=False)
 
     def wait(
         self,
@@ -131,8 +133,9 @@ class Endpoints:
 
         return waiting.wait(look, seconds, told=told, clock=clock)
 
-    def _do(self, endpoint: str, verb: str, sent: Mapping[str, Any] | None = None) -> Endpoint:
-        return _endpoint(self._wire.send("POST", ("endpoints", endpoint, verb), sent=sent, key=""))
+    def _do(self, endpoint: str, verb: str, sent: Mapping[str, Any] | None = None, *, again: bool = True) -> Endpoint:
+        """`again`: the operation says that sending it again changes nothing."""
+        return _endpoint(self._wire.send("POST", ("endpoints", endpoint, verb), sent=sent, again=again))
 
 
 class Rollouts:
@@ -146,24 +149,24 @@ class Rollouts:
         found: Sequence[Rollout] = Pages(self._wire, Rollout, "endpoints", endpoint, "rollouts").page(limit=1).items
         return found[0] if found else None
 
-    def pause(self, endpoint: str, reason: str) -> None:
+    def pause(self, endpoint: str, reason: str) -> Rollout:
         """Takes no further step until it is resumed."""
-        self._do(endpoint, "pause", {"reason": reason})
+        return self._do(endpoint, "pause", {"reason": reason})
 
-    def resume(self, endpoint: str, reason: str) -> None:
+    def resume(self, endpoint: str, reason: str) -> Rollout:
         """Goes on where it was paused."""
-        self._do(endpoint, "resume", {"reason": reason})
+        return self._do(endpoint, "resume", {"reason": reason})
 
-    def let_on(self, endpoint: str, rollout: str, step: int, reason: str) -> None:
+    def let_on(self, endpoint: str, rollout: str, step: int, reason: str) -> Rollout:
         """Lets it on after the step, counted from 0, that waits for a person."""
-        self._do(endpoint, "let-on", {"rollout": rollout, "step": step, "reason": reason})
+        return self._do(endpoint, "let-on", {"rollout": rollout, "step": step, "reason": reason}, again=False)
 
-    def abort(self, endpoint: str, reason: str) -> None:
+    def abort(self, endpoint: str, reason: str) -> Rollout:
         """Ends it, and goes back to what ran before."""
-        self._do(endpoint, "abort", {"reason": reason})
+        return self._do(endpoint, "abort", {"reason": reason}, again=False)
 
-    def _do(self, endpoint: str, verb: str, sent: Mapping[str, Any]) -> None:
-        self._wire.send("POST", ("endpoints", endpoint, "rollout", verb), sent=sent, key="")
+    def _do(self, endpoint: str, verb: str, sent: Mapping[str, Any], *, again: bool = True) -> Rollout:
+        return read(Rollout, self._wire.send("POST", ("endpoints", endpoint, "rollout", verb), sent=sent, again=again).content)
 
 
 def _endpoint(answer: Answer) -> Endpoint:

@@ -149,6 +149,9 @@ _KINDS: Mapping[int, type[Problem]] = {
 
 def problem(status: int, told: Mapping[str, Any], *, request_id: str = "", retry_after: float | None = None) -> Problem:
     """The error for an answer; every text in it is taken as text, and cut."""
+    errors = _fields(told.get("errors"))
+    if status == 422 and errors and all(one.field.startswith("path.") for one in errors):
+        return _nothing(errors[0], _text(told, "request_id") or request_id)
     kind = _KINDS.get(status, Defect if status >= 500 else Refused)
     found = kind(
         _text(told, "detail") or _text(told, "title") or f"The server answered {status}.",
@@ -157,11 +160,18 @@ def problem(status: int, told: Mapping[str, Any], *, request_id: str = "", retry
         status=status,
         title=_text(told, "title"),
         request_id=_text(told, "request_id") or request_id,
-        errors=_fields(told.get("errors")),
+        errors=errors,
     )
     if isinstance(found, TooOften | OtherSystemFailed):
         found.retry_after = retry_after
     return found
+
+
+def _nothing(wrong: FieldError, request_id: str) -> NotFound:
+    """What a name in an address comes to that nothing can have: to callers it is a name that nothing has."""
+    noun = wrong.field.removeprefix("path.")
+    message, remedy = f"No {noun} is called that.", "Check the name; it is case-sensitive."
+    return NotFound(message, remedy, code="not-found", status=404, request_id=request_id)
 
 
 def _text(told: Mapping[str, Any], name: str) -> str:

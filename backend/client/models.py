@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from backend.client.errors import OtherSystemFailed, Refused, StrangeAnswer
 from backend.client.pages import Pages, every, page
-from backend.client.results import Alias, Model, ModelLine, ModelPage, Page, Registration, Version, VersionLine
+from backend.client.results import Alias, Intake, Model, ModelLine, ModelPage, Page, Registration, Version, VersionLine
 from backend.client.shapes import read
+from backend.client.waiting import Clock, Look, wait
 from backend.client.wire import Wire
 
 _READING_SECONDS = 1_800.0
@@ -73,6 +75,42 @@ class Models:
         """Where a model's aliases point."""
         return self.show(model).aliases
 
-    def upload(self, model: str, archive: Path, *, description: str = "") -> Registration:
-        """Makes an archive (zip, tar, tar.gz) of an artifact a new version of the model, and registers it."""
-        raise NotImplementedError
+    def upload(
+        self,
+        model: str,
+        archive: Path,
+        *,
+        description: str = "",
+        seconds: float = _READING_SECONDS,
+        told: Callable[[float, str], None] | None = None,
+        clock: Clock | None = None,
+    ) -> Registration:
+        """Makes an archive (zip, tar, tar.gz) of an artifact a new version of the model, and waits until it is registered.
+
+        Args:
+            told: called with how far it is, from 0 to 1, and what is being done.
+        """
+        query = {"file": archive.name, "description": description}
+        path = ("models", model, "uploads")
+        begun = read(Intake, self._wire.send("POST", path, query=query, stream=archive, key="", seconds=seconds).content)
+        ended = self._taken(begun, seconds, told, clock)
+        if ended.state != "done" or ended.number is None:
+            kind = Refused if ended.state == "refused" else OtherSystemFailed
+            raise kind(ended.message, ended.remedy, code=f"intake-{ended.state}", status=422 if kind is Refused else 502)
+        registered = self.version(model, ended.number).registered
+        if registered is None:
+            raise StrangeAnswer(f"Version {ended.number} is not registered.", "Look at it, and register it.")
+        return registered
+
+    def _taken(self, begun: Intake, seconds: float, told: Callable[[float, str], None] | None, clock: Clock | None) -> Intake:
+        """How an intake ended."""
+        found = [begun]
+
+        def look() -> Look:
+            found.append(read(Intake, self._wire.get("intakes", begun.id).content))
+            if told is not None:
+                told(found[-1].fraction, found[-1].doing)
+            return ("reached" if found[-1].state != "running" else None), found[-1].doing
+
+        wait(look, seconds, clock=clock)
+        return found[-1]

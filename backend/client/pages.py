@@ -10,6 +10,8 @@ from backend.client.shapes import read_all
 from backend.client.wire import Wire
 
 T = TypeVar("T")
+MOST = 200
+"""Items of a page at most."""
 
 
 class Pages(Generic[T]):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from backend.client.pages import Pages
-from backend.client.results import Environment, Event, Freeze, Page, SavedPolicy, Verification
+from backend.client.pages import MOST, Pages
+from backend.client.results import EnvironmentLine, Event, Freeze, Page, Policy, SavedPolicy, Verification
 from backend.client.shapes import read
 from backend.client.wire import Wire
 
-_PAGE = 500
 _WALK_SECONDS = 1_800.0
 
 
@@ -22,9 +22,9 @@ class Audit:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def page(self, *, before: int | str | None = None, limit: int = 100, **narrow: Any) -> Page[Event]:
+    def page(self, *, after: int | str | None = None, limit: int = 100, **narrow: Any) -> Page[Event]:
         """One page of its rows, newest first, narrowed by `subject` (KIND/ID), `action`, `actor` or `until`."""
-        return Pages(self._wire, Event, "audit", "events").page(before=before, limit=limit, **narrow)
+        return Pages(self._wire, Event, "audit", "events").page(after=after, limit=limit, **narrow)
 
     def events(
         self,
@@ -40,7 +40,7 @@ class Audit:
         found: list[Event] = []
         at: int | str | None = before
         while len(found) < limit:
-            page = self.page(before=at, limit=min(_PAGE, limit - len(found)), **narrow)
+            page = self.page(after=at, limit=min(MOST, limit - len(found)), **narrow)
             found += islice(page.items, limit - len(found))
             if page.next is None:
                 break
@@ -58,13 +58,23 @@ class Policies:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def list(self) -> tuple[Environment, ...]:
-        """Environments with their policies in force."""
-        return tuple(Pages(self._wire, Environment, "policies").all())
+    def environments(self) -> tuple[EnvironmentLine, ...]:
+        """Environments in promotion order, each with the policy in force and why nothing starts there."""
+        return tuple(Pages(self._wire, EnvironmentLine, "environments").all(limit=MOST))
 
-    def set(self, environment: str, policy: Mapping[str, Any]) -> SavedPolicy:
-        """Puts a policy in force; one that asks for less waits for a second person."""
-        return read(SavedPolicy, self._wire.send("PUT", ("policies", environment), sent=dict(policy)).content)
+    def show(self, environment: str) -> Policy:
+        """What an environment asks for now."""
+        answer = self._wire.get("policies", environment)
+        return replace(read(Policy, answer.content), etag=answer.etag)
+
+    def set(self, environment: str, policy: Mapping[str, Any], *, if_match: str) -> SavedPolicy:
+        """Puts a policy in force; one that asks for less waits for a second person.
+
+        Args:
+            if_match: the `etag` of the one that was looked at.
+        """
+        path = ("policies", environment)
+        return read(SavedPolicy, self._wire.send("PUT", path, sent=dict(policy), if_match=if_match, again=False).content)
 
 
 class Freezes:
@@ -74,8 +84,8 @@ class Freezes:
         self._wire = wire
 
     def list(self) -> tuple[Freeze, ...]:
-        """Freezes, those in force first."""
-        return tuple(Pages(self._wire, Freeze, "freezes").all())
+        """Freezes, the newest first."""
+        return tuple(Pages(self._wire, Freeze, "freezes").all(limit=MOST))
 
     def set(self, scope: str, reason: str) -> Freeze:
         """Stops all starts in an environment, or everywhere (`*`)."""
@@ -83,4 +93,4 @@ class Freezes:
 
     def lift(self, freeze: str, reason: str) -> None:
         """Lifts a freeze."""
-        self._wire.send("POST", ("freezes", freeze, "lift"), sent={"reason": reason}, key="")
+        self._wire.send("POST", ("freezes", freeze, "lift"), sent={"reason": reason}, again=True)

@@ -141,6 +141,28 @@ class Version:
     changed_since: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Intake:
+    """A version being taken in. `state`: running, done, refused, failed or interrupted."""
+
+    id: str
+    kind: str
+    model: str
+    number: int | None
+    file: str
+    started_by: str
+    started_by_name: str
+    started_at: datetime
+    finished_at: datetime | None
+    state: str
+    fraction: float
+    doing: str
+    message: str
+    remedy: str
+    kept: str
+    tried_again: bool
+
+
 # -- changes
 
 
@@ -594,6 +616,7 @@ class Server:
     last_error: str | None
     created_at: datetime
     move: WaitingMove | None
+    etag: str = field(default="", compare=False, metadata={"told": False})
 
 
 @dataclass(frozen=True)
@@ -610,6 +633,7 @@ class Router:
     endpoints: int
     created_at: datetime
     move: WaitingMove | None
+    etag: str = field(default="", compare=False, metadata={"told": False})
 
 
 @dataclass(frozen=True)
@@ -629,13 +653,16 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Identity:
-    """A person or a service, with the roles held everywhere."""
+    """A person or a service, with the roles that count everywhere; of a service also who owns it."""
 
     id: str
     name: str
+    display_name: str
     kind: str
+    owner: str | None
     active: bool
-    owner_id: str | None
+    is_demo: bool
+    created_at: datetime
     roles: tuple[str, ...]
 
 
@@ -692,17 +719,6 @@ class Team:
 
 
 @dataclass(frozen=True)
-class NewToken:
-    """A token that was just made. `text` is shown once and kept nowhere."""
-
-    text: str = field(repr=False)
-    id: str
-    identity: str
-    name: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True)
 class Token:
     """A token in a list, without anything that could be used."""
 
@@ -715,6 +731,13 @@ class Token:
     expires_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NewToken(Token):
+    """A token that was just made. `token` is its text, told this once."""
+
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -735,23 +758,26 @@ class DataSetGrant:
 
 
 @dataclass(frozen=True)
-class PolicyProblem:
-    """Something that the report on a policy found."""
+class EnvironmentLine:
+    """An environment in promotion order."""
 
-    kind: str
-    says: str
-    identity_id: str | None = None
+    name: str
+    policy: str
+    frozen: str
 
 
 @dataclass(frozen=True)
-class Environment:
-    """An environment with its policy in force, what is wrong with it, and why starts are frozen there."""
+class Policy:
+    """What an environment asks for now."""
 
-    name: str
-    policy_id: str
-    policy: Mapping[str, Any]
-    problems: tuple[PolicyProblem, ...]
-    frozen: str
+    environment: str
+    policy: str
+    rules: Mapping[str, Any]
+    digest: str
+    created_by: str
+    created_at: datetime
+    problems: tuple[str, ...]
+    etag: str = field(default="", compare=False, metadata={"told": False})
 
 
 @dataclass(frozen=True)
@@ -808,5 +834,5 @@ class Verification:
     heads: int
     last_hash: str
     first_bad: BrokenRow | None
-    signed_to: int = 0
-    warning: str = ""
+    signed_to: int
+    warning: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from backend.client.errors import NotFound
-from backend.client.pages import Pages
+from backend.client.pages import MOST, Pages
 from backend.client.results import Inspected, Router, Server
 from backend.client.shapes import read
-from backend.client.wire import Wire
+from backend.client.wire import Answer, Wire
 
 L = TypeVar("L", Server, Router)
 
@@ -22,52 +22,53 @@ class _Places(Generic[L]):
 
     def list(self) -> tuple[L, ...]:
         """All of them, by name. No credential is ever told."""
-        return tuple(Pages(self._wire, self._kind, f"{self._noun}s").all())
+        return tuple(Pages(self._wire, self._kind, self._nouns).all(limit=MOST))
 
     def show(self, name: str) -> L:
-        """One of them. NotFound."""
-        found: L | None = next((one for one in self.list() if one.name == name), None)
-        if found is None:
-            remedy = "Check the name; it is case-sensitive."
-            raise NotFound(f"No {self._noun} is called {name!r}.", remedy, code="not-found", status=404)
-        return found
+        """One of them, with the `etag` that an edit is bound to."""
+        return self._told(self._wire.get(self._nouns, name))
 
     def register(self, name: str, kind: str, place: str, settings: Mapping[str, Any], credential: str | None = None) -> L:
         """Adds one. Nothing is called yet: `test` does that."""
-        sent = {"name": name, "kind": kind, self._place: place, "settings": dict(settings)}
-        self._wire.send("POST", (f"{self._noun}s",), sent=sent | _secret(credential), key="")
-        return self.show(name)
+        sent = {"name": name, "kind": kind, self._place: place, "settings": dict(settings), **_secret(credential)}
+        return self._told(self._wire.send("POST", (self._nouns,), sent=sent, key=""))
 
     def test(self, name: str) -> Inspected:
         """Asks it what it is."""
-        return read(Inspected, self._wire.send("POST", (f"{self._noun}s", name, "test"), again=True).content)
+        return read(Inspected, self._wire.send("POST", (self._nouns, name, "test"), again=True).content)
 
     def edit(
         self,
         name: str,
         *,
-        revision: int,
+        if_match: str,
         place: str | None = None,
         settings: Mapping[str, Any] | None = None,
         credential: str | None = None,
         forget_credential: bool = False,
     ) -> L:
         """Changes where it is, its settings or its credential. Under managed endpoints that waits for a second person."""
-        sent: dict[str, Any] = {"revision": revision, "forget_credential": forget_credential, **_secret(credential)}
+        sent: dict[str, Any] = {"forget_credential": forget_credential, **_secret(credential)}
         sent |= {} if place is None else {self._place: place}
         sent |= {} if settings is None else {"settings": dict(settings)}
-        self._wire.send("PATCH", (f"{self._noun}s", name), sent=sent, key="")
-        return self.show(name)
+        return self._told(self._wire.send("PATCH", (self._nouns, name), sent=sent, if_match=if_match))
 
-    def confirm_move(self, name: str, revision: int) -> L:
-        """Confirms a move that somebody else asked for."""
-        self._wire.send("POST", (f"{self._noun}s", name, "confirm-move"), sent={"revision": revision}, key="")
-        return self.show(name)
+    def confirm_move(self, name: str, *, if_match: str) -> L:
+        """Confirms a move that somebody else asked for, as it was looked at."""
+        return self._told(self._wire.send("POST", (self._nouns, name, "move", "confirm"), if_match=if_match))
 
-    def drop_move(self, name: str, revision: int) -> L:
+    def drop_move(self, name: str, *, if_match: str) -> L:
         """Gives up a move that waits."""
-        self._wire.send("POST", (f"{self._noun}s", name, "drop-move"), sent={"revision": revision}, key="")
-        return self.show(name)
+        return self._told(self._wire.send("POST", (self._nouns, name, "move", "drop"), if_match=if_match))
+
+    def _told(self, answer: Answer) -> L:
+        told = answer.content
+        inner = told.get(self._noun, told) if isinstance(told, dict) else told
+        return replace(read(self._kind, inner), etag=answer.etag)
+
+    @property
+    def _nouns(self) -> str:
+        return f"{self._noun}s"
 
     @property
     def _place(self) -> str:

@@ -7,7 +7,7 @@ missing and has no default is a `StrangeAnswer`.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import datetime
 from functools import cache
@@ -43,7 +43,9 @@ def _read(kind: Any, told: Any, where: str) -> Any:
         return {name: _read(get_args(kind)[1], one, where) for name, one in _object(told, where).items()}
     if kind is datetime:
         return _moment(told, where)
-    return _record(kind, _object(told, where), where) if is_dataclass(kind) else _plain(kind, told, where)
+    if not is_dataclass(kind):
+        return _plain(kind, told, where)
+    return _record(kind, _named(kind, told, where) if isinstance(told, list) else _object(told, where), where)
 
 
 def _record(kind: Any, told: Mapping[str, Any], where: str) -> Any:
@@ -54,6 +56,14 @@ def _record(kind: Any, told: Mapping[str, Any], where: str) -> Any:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise _strange(f"{where}.{field.name}")
     return kind(**given)
+
+
+def _named(kind: Any, told: Sequence[Any], where: str) -> Mapping[str, Any]:
+    """A record that is sent as the list of its values."""
+    names = [field.name for field, _ in _annotated(kind)]
+    if len(told) != len(names):
+        raise _strange(where)
+    return dict(zip(names, told, strict=True))
 
 
 def _tuple(inner: tuple[Any, ...], told: Any, where: str) -> tuple[Any, ...]:

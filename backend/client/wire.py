@@ -103,7 +103,7 @@ class Wire:
         *,
         query: Mapping[str, Any] | None = None,
         sent: Any = None,
-        again: bool = False,
+        again: bool | None = None,
         key: str | None = None,
         if_match: str = "",
         seconds: float = _ANSWER_SECONDS,
@@ -115,7 +115,7 @@ class Wire:
             path: parts under `/api/v1`; each is quoted whole.
             query: what is None or empty is left out.
             sent: the body, as JSON.
-            again: sending it twice does what sending it once does, though its method does not say so.
+            again: whether sending it twice does what sending it once does; by default as its method or a key says.
             key: an idempotency key; "" makes one, and makes it safe to send again.
             if_match: the ETag that it is bound to.
             seconds: how long an answer may take.
@@ -127,11 +127,12 @@ class Wire:
             headers["idempotency-key"] = key or uuid.uuid4().hex
         if if_match:
             headers["if-match"] = if_match
-        if sent is not None:
-            headers["content-type"] = "application/json"
+        if sent is not None or stream is not None:
+            headers["content-type"] = "application/json" if stream is None else "application/octet-stream"
         body = None if sent is None else json.dumps(sent, allow_nan=False).encode()
         asked = _Asked(method, url, _query(query or {}), headers, body, seconds, stream)
-        return self._patiently(asked, safe=again or key is not None or method in _IDEMPOTENT)
+        safe = (key is not None or method in _IDEMPOTENT) if again is None else again
+        return self._patiently(asked, safe=safe)
 
     def _patiently(self, asked: _Asked, *, safe: bool) -> Answer:
         """Tries until there is an answer, an error that trying does not help, or no patience left."""

@@ -227,8 +227,8 @@ def test_another_token_is_asked_for_once_when_one_ran_out() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, errors.Refused), (401, errors.NotSignedIn), (403, errors.NotAllowed), (404, errors.NotFound), (409, errors.Conflict),
-        (412, errors.Conflict), (413, errors.Refused), (422, errors.Refused), (428, errors.Refused), (429, errors.TooOften),
+        (400, errors.Refused), (401, errors.NotSignedIn), (403, errors.NotAllowed), (404, errors.NotFound),
+        (409, errors.Conflict), (412, errors.Conflict), (413, errors.Refused), (422, errors.Refused), (428, errors.Refused), (429, errors.TooOften),
         (500, errors.Defect), (502, errors.OtherSystemFailed), (503, errors.OtherSystemFailed),
     ],
 )  # fmt: skip
@@ -239,6 +239,13 @@ def test_each_problem_is_a_type(status: int, kind: type[errors.Problem]) -> None
     assert type(found) is kind
     assert (found.code, found.message, found.remedy, found.request_id) == ("some-code", "It is so.", "Do this.", "req_1")
     assert found.errors == (errors.FieldError("body.title", "too long"),)
+
+
+def test_a_name_that_nothing_can_have_is_one_that_nothing_has() -> None:
+    told = {"code": "bad-request", "detail": "path.change: no.", "errors": [{"field": "path.change", "detail": "no"}]}
+    with pytest.raises(errors.NotFound) as failed:
+        Script([says(told, 422)]).client().changes.show("nonsense")
+    assert (failed.value.code, failed.value.message) == ("not-found", "No change is called that.")
 
 
 @pytest.mark.parametrize(
