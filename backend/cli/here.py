@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from functools import cached_property
+from contextvars import ContextVar
+from functools import cache, cached_property
 from pathlib import Path
 
 import httpx
@@ -80,21 +81,30 @@ class Here:
 
     def client(self) -> Countersign:
         """The API in this process, as the actor. Nothing listens, and no token is made for it."""
-        actor = self.actor
-        application = api.build(lambda: self.backend, door=lambda app: _As(app, actor))
-        return Countersign(_NOWHERE, Given("in-this-process"), patience=Patience(tries=1), transport=_Inside(application))
+        _ = self.actor
+        return Countersign(_NOWHERE, Given("in-this-process"), patience=Patience(tries=1), transport=_Inside(self))
+
+
+_asking: ContextVar[Here] = ContextVar("countersign_here")
+"""On whose behalf the request is that is answered in this context."""
+
+
+@cache
+def _application() -> ASGIApp:
+    """The API, built once a process, as that takes a quarter of a second."""
+    return api.build(lambda: _asking.get().backend, door=_As)
 
 
 class _As:
     """Stands where the guard stands before requests from outside: whoever calls is known already."""
 
-    def __init__(self, app: ASGIApp, actor: Actor) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._actor = actor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands on with the identity that acts."""
-        await self._app({**scope, "state": {**scope.get("state", {}), "actor": self._actor}}, receive, send)
+        state = {**scope.get("state", {}), "actor": _asking.get().actor}
+        await self._app({**scope, "state": state}, receive, send)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -111,17 +121,23 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Inside(httpx.BaseTransport):
-    """Requests to an application in this process. Its defects are exceptions here, as of any code that is called."""
+    """Requests to the API in this process. Its defects are exceptions here, as of any code that is called."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._asynchronous = httpx.ASGITransport(app=app, root_path=API.removesuffix("/v1"))
+    def __init__(self, here: Here) -> None:
+        self._here = here
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """One request; its answer whole."""
-        return asyncio.run(self._ask(request))
+        token = _asking.set(self._here)
+        try:
+            return asyncio.run(_ask(request))
+        finally:
+            _asking.reset(token)
 
-    async def _ask(self, request: httpx.Request) -> httpx.Response:
-        inner = httpx.Request(request.method, request.url, headers=request.headers, stream=_Body(request.stream))
-        answer = await self._asynchronous.handle_async_request(inner)
-        content = b"".join([part async for part in answer.stream]) if isinstance(answer.stream, httpx.AsyncByteStream) else b""
-        return httpx.Response(answer.status_code, headers=answer.headers, content=content, request=request)
+
+async def _ask(request: httpx.Request) -> httpx.Response:
+    inner = httpx.Request(request.method, request.url, headers=request.headers, stream=_Body(request.stream))
+    transport = httpx.ASGITransport(app=_application(), root_path=API.removesuffix("/v1"))
+    answer = await transport.handle_async_request(inner)
+    content = b"".join([part async for part in answer.stream]) if isinstance(answer.stream, httpx.AsyncByteStream) else b""
+    return httpx.Response(answer.status_code, headers=answer.headers, content=content, request=request)

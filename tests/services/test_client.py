@@ -228,8 +228,8 @@ def test_another_token_is_asked_for_once_when_one_ran_out() -> None:
     ("status", "kind"),
     [
         (400, errors.Refused), (401, errors.NotSignedIn), (403, errors.NotAllowed), (404, errors.NotFound),
-        (409, errors.Conflict), (412, errors.Conflict), (413, errors.Refused), (422, errors.Refused), (428, errors.Refused), (429, errors.TooOften),
-        (500, errors.Defect), (502, errors.OtherSystemFailed), (503, errors.OtherSystemFailed),
+        (409, errors.Conflict), (412, errors.Conflict), (413, errors.Refused), (422, errors.Refused), (428, errors.Refused),
+        (429, errors.TooOften), (500, errors.Defect), (502, errors.OtherSystemFailed), (503, errors.OtherSystemFailed),
     ],
 )  # fmt: skip
 def test_each_problem_is_a_type(status: int, kind: type[errors.Problem]) -> None:
