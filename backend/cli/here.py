@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
 
 import httpx
 import sqlalchemy as sa
+import sqlmodel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend import bootstrap
+from backend.access.service import require_to_read
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.client.countersign import Countersign
@@ -25,6 +30,14 @@ from backend.migrate import require_current
 from backend.settings import Settings
 
 _NOWHERE = "http://localhost"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One consistent look at the database, and the time at which it was taken."""
+
+    session: sqlmodel.Session
+    now: datetime
 
 
 class Here:
@@ -78,6 +91,15 @@ class Here:
             require_current(self.backend.database)
         except sa.exc.OperationalError as error:
             raise ExternalFailure("The database", "cannot be reached", retryable=True) from error
+
+    @contextmanager
+    def reading(self, action: str) -> Iterator[Reading]:
+        """A look at the database by somebody who may do `action`; else Refusal."""
+        actor, database = self.actor, self.backend.database
+        with database.read() as session:
+            now = database.now(session)
+            require_to_read(session, actor, action, now=now)
+            yield Reading(session, now)
 
     def client(self) -> Countersign:
         """The API in this process, as the actor. Nothing listens, and no token is made for it."""

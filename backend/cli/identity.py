@@ -80,8 +80,8 @@ def grants(opened: Session, as_json: bool) -> None:
 @guarded
 def bootstrap(opened: Session, name: str, display_name: str, as_json: bool) -> None:
     """Make NAME an admin without anybody else: for whoever holds this machine, until there are two admins."""
-    opened.here.require_ready()
-    made = opened.here.backend.identities.bootstrap(name, display_name=display_name)
+    opened.require_ready()
+    made = opened.backend.identities.bootstrap(name, display_name=display_name)
     emit(as_json, {"identity": {"id": made.id, "name": name}}, [f"{name} is an admin now; the ledger says how."])
 
 

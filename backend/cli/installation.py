@@ -19,7 +19,7 @@ from backend.embedded import platform
 @guarded
 def migrate(opened: Session, as_json: bool) -> None:
     """Make the data folder's keys, and bring the database to the schema of this program."""
-    bootstrap.install(opened.here.settings).close()
+    bootstrap.install(opened.settings).close()
     emit(as_json, {"migrated": True}, ["The database is at the schema of this program."])
 
 
@@ -43,10 +43,10 @@ def _platform() -> list[tuple[str, str, str]]:
 
 
 def _database(opened: Session) -> list[tuple[str, str, str]]:
-    if (lacking := bootstrap.missing_database(opened.here.settings)) is not None:
+    if (lacking := bootstrap.missing_database(opened.settings)) is not None:
         return [("database", lacking.message, lacking.remedy)]
     try:
-        opened.here.require_ready()
+        opened.require_ready()
     except CountersignError as error:
         return [("database", str(error), "")]
     return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,12 @@ from backend.cli import saved
 from backend.core.errors import Refusal
 
 if TYPE_CHECKING:
-    from backend.cli.here import Here
+    from backend.bootstrap import Backend
+    from backend.cli.here import Here, Reading
     from backend.client.countersign import Countersign
     from backend.client.waiting import Clock
+    from backend.core.context import Actor
+    from backend.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,6 +90,34 @@ class Session:
         from backend.cli.here import Here  # only now: the services take a second to import
 
         return Here(self.where.data, self.where.name)
+
+    @property
+    def settings(self) -> Settings:
+        """Of this machine."""
+        return self.here.settings
+
+    @property
+    def backend(self) -> Backend:
+        """The services of this machine, for what no operation of the API does."""
+        return self.here.backend
+
+    @property
+    def actor(self) -> Actor:
+        """Whom this command acts as on this machine."""
+        return self.here.actor
+
+    def require_ready(self) -> None:
+        """Refusal or ExternalFailure when there is no database to work with."""
+        self.here.require_ready()
+
+    def permit(self, action: str) -> None:
+        """Refusal unless this command's identity may do `action`; for what is not read from the database."""
+        with self.reading(action):
+            return
+
+    def reading(self, action: str) -> AbstractContextManager[Reading]:
+        """A look at this machine's database by somebody who may do `action`; else Refusal."""
+        return self.here.reading(action)
 
     @property
     def pace(self) -> Clock:
