@@ -49,6 +49,12 @@ class CommandLine:
         assert result.stdout.replace("\n", "").isprintable()
         return str(result.stdout)
 
+    def text_with_tabs(self, *arguments: str) -> str:
+        """The lines of a command that writes for another program."""
+        result = self._run(list(arguments), None, None)
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
+
     def _run(self, arguments: list[str], by: str | None, given: str | None) -> Any:
         before = structlog.get_config()
         others = {name: None for name in os.environ if name.startswith("COUNTERSIGN_")}
