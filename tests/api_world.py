@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jsonschema
 from httpx import Response
@@ -17,7 +18,10 @@ from backend.api import app as api
 from backend.audit import heads
 from backend.bootstrap import Backend
 from backend.core import sealed
+from backend.registry.memory import MemoryRegistry
 from backend.settings import Settings
+from tests.databases import Clock
+from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
 from tests.services.changes.world import World
 
 V1 = "/v1"
@@ -42,9 +46,12 @@ class Api:
             allowed_networks="127.0.0.0/8",
             observe_seconds=3600,
             api_requests_per_minute=0,
+            sign_in_file=_sign_in_file(folder),
         )
         self.world = world
-        self.backend: Backend = replace(bootstrap.build(settings), **{"changes": world.changes, **services})
+        with mock.patch.object(bootstrap, "_registry", return_value=MemoryRegistry(Clock())):
+            built = bootstrap.build(settings)
+        self.backend: Backend = replace(built, **{"changes": world.changes, **services})
         self.application = api.build(lambda: self.backend)
         self.client = TestClient(self.application, raise_server_exceptions=False)
         self.tokens: dict[str, str] = {}
@@ -126,6 +133,17 @@ class Api:
     def close(self) -> None:
         self.client.close()
         self.backend.close()
+
+
+def _sign_in_file(folder: Path) -> Path:
+    """With one provider, whom nobody calls."""
+    file = folder / "sign-in.toml"
+    file.write_text(
+        f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
+        f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+        'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
+    )
+    return file
 
 
 def _closed(schema: Any) -> Any:

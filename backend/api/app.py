@@ -109,8 +109,8 @@ TAGS = {
 ABOUT = """The same services as the pages and the command line, for programs.
 
 Every operation acts as the identity of its token, with the roles that identity has at that moment. Reading is safe to repeat;
-every command says what sending it again does. An error is `application/problem+json` (RFC 9457) with a stable `code`, a `remedy`,
-and the `request_id` of the answer."""
+every command says what sending it again does. An error is `application/problem+json` (RFC 9457) with a stable `code`, a
+`remedy`, and the `request_id` of the answer."""
 
 
 def build(backend: Callable[[], Backend], door: Callable[[ASGIApp], ASGIApp] | None = None) -> FastAPI:

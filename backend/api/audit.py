@@ -123,7 +123,7 @@ def _lines(session: Session, look: Iterator[Session], narrow: ExportNarrow) -> I
 
 @router.get("/heads")
 def list_ledger_heads(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[HeadView]:
-    """Signed heads that were exported, newest first, each with its signature checked. 422 `head-altered` for one that is not."""
+    """Signed heads that were exported, newest first, their signatures checked. 422 `head-altered` for one that is not."""
     with asks.reading("audit.verify"):
         pass
     items, following = narrow.cut(asks.backend.audit.heads(), lambda one: (one.seq,), newest_first=True)

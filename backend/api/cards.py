@@ -14,7 +14,7 @@ from backend.api.asking import Asks, ModelName, Page, Paged, Plain, Reading, Sen
 from backend.api.tags import Held, Tagged
 from backend.core.context import Actor
 from backend.core.errors import NotFound
-from backend.registry import cards, rules
+from backend.registry import cards, queries, rules
 from backend.registry.rows import Model
 
 router = APIRouter(prefix="/models/{model}/card", tags=["models"])
@@ -36,8 +36,12 @@ class CardShown(Shown):
 class NewCard(Sent):
     """The card's next revision, whole."""
 
-    text: Annotated[str, StringConstraints(max_length=rules.LONGEST_CARD), Plain] = Field(examples=["# Flight delay\n\nFor planning."])
-    summary: Annotated[str, StringConstraints(max_length=rules.LONGEST_SUMMARY), Plain] = Field(default="", examples=["First words"])
+    text: Annotated[str, StringConstraints(max_length=rules.LONGEST_CARD), Plain] = Field(
+        examples=["# Flight delay\n\nFor planning."]
+    )
+    summary: Annotated[str, StringConstraints(max_length=rules.LONGEST_SUMMARY), Plain] = Field(
+        default="", examples=["First words"]
+    )
 
 
 @router.get("")
@@ -51,6 +55,7 @@ def show_card(asks: Asks, model: ModelName, tagged: Tagged, revision: Revision =
 def list_card_revisions(asks: Asks, model: ModelName, narrow: Annotated[Paged, Query()]) -> Page[CardShown]:
     """Revisions of a card, newest first; the latest 1,000."""
     with asks.reading("model.read") as look:
+        queries.numbers(look.session, model, limit=1)  # NotFound for a model that is not there
         found = cards.history(look.session, model, limit=1_000)
     items, following = narrow.cut(found, lambda one: (one.revision,), newest_first=True)
     return Page(items=tuple(map(CardShown.model_validate, items)), next=following)

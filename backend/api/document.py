@@ -44,9 +44,9 @@ REQUEST_ID = {
     "name": "X-Request-Id",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_.:-]{8,64}$", "title": "X-Request-Id"},
-    "description": "An id of your own for this request: the answer, the log and the ledger rows that it writes carry it. One that "
-    "has not this form is passed over, and one is made.",
+    "schema": {"type": "string", "title": "X-Request-Id"},
+    "description": "An id of your own for this request: the answer, the log and the ledger rows that it writes carry it. One "
+    "that is not 8 to 64 letters, digits, `_`, `.`, `:` and `-` is passed over, and one is made.",
     "example": "build-1842-propose",
 }
 

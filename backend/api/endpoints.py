@@ -74,7 +74,9 @@ class NewEndpoint(Sent):
     model: Name = Field(description="The registered model's name.", examples=["flight-delay"])
     server: Name = Field(examples=["triton"])
     router: Name | None = Field(default=None, examples=["envoy"])
-    served_name: Name | None = Field(default=None, description="How the server knows the model; by default the endpoint's name.")
+    served_name: Name | None = Field(
+        default=None, description="How the server knows the model; by default the endpoint's name."
+    )
 
 
 class EndpointEdit(Sent):
@@ -139,7 +141,9 @@ class SigningOff(Sent):
     """That what runs is right."""
 
     digest: Digest = Field(description="`digest` of the baseline that was looked at.")
-    versions: tuple[SignedVersion, ...] = Field(strict=False, max_length=100, description="Everything that runs; none where nothing does.")
+    versions: tuple[SignedVersion, ...] = Field(
+        strict=False, max_length=100, description="Everything that runs; none where nothing does."
+    )
     champion: ServedAs | None = Field(default=None, description="Which of several answers, where no router says it.")
 
 
@@ -191,13 +195,11 @@ def propose_baseline(asks: Asks, endpoint: EndpointName) -> BaselineView:
 
 @router.post("/{endpoint}/sign-off")
 def sign_off_endpoint(asks: Asks, held: Held, endpoint: EndpointName, sent: SigningOff) -> EndpointDetail:
-    """Makes what runs the endpoint's first generation, and the endpoint managed. `digest` is that of the baseline that was seen."""
+    """Makes what runs the endpoint's first generation, and the endpoint managed. `digest` is that of the baseline."""
     versions = {(one.served_name, one.served_version): one.version for one in sent.versions}
     champion = (sent.champion.served_name, sent.champion.served_version) if sent.champion is not None else None
     with _seen(asks, held, endpoint):
-        asks.backend.endpoints.sign_off(
-            asks.actor, endpoint, base_digest=sent.digest, versions=versions, champion=champion
-        )
+        asks.backend.endpoints.sign_off(asks.actor, endpoint, base_digest=sent.digest, versions=versions, champion=champion)
     return held.answer(_detail(asks, endpoint))
 
 
@@ -227,7 +229,9 @@ def list_pushes(asks: Asks, endpoint: EndpointName, narrow: Annotated[Paged, Que
 
 
 @router.get("/{endpoint}/timeline")
-def list_endpoint_timeline(asks: Asks, endpoint: EndpointName, narrow: Annotated[TimelineNarrow, Query()]) -> Page[TimelineEntry]:
+def list_endpoint_timeline(
+    asks: Asks, endpoint: EndpointName, narrow: Annotated[TimelineNarrow, Query()]
+) -> Page[TimelineEntry]:
     """What was seen, pushed and changed there, newest first, so that one can follow it: `since` asks only for what is newer."""
     until = read_key(narrow.after, datetime)[0] if narrow.after is not None else None
     with asks.reading("endpoint.read") as look:

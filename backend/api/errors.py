@@ -65,7 +65,9 @@ STATUS = {
 class FieldProblem(BaseModel):
     """One field that is wrong."""
 
-    field: str = Field(description="Where it stands: `body.version`, `query.limit`, `header.If-Match`.", examples=["body.version"])
+    field: str = Field(
+        description="Where it stands: `body.version`, `query.limit`, `header.If-Match`.", examples=["body.version"]
+    )
     detail: str = Field(description="What is wrong with it.", examples=["Field required"])
 
 

@@ -1,4 +1,4 @@
-"""`/intakes`: versions being taken in, from the registry or as an upload. The work goes on after the answer, and stands in a row."""
+"""`/intakes`: versions being taken in, from the registry or as an upload. The work goes on after the answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from backend.registry.rows import IntakeRow
 
 router = APIRouter(tags=["intakes"])
 IntakeId = Annotated[str, Path(pattern=r"^int_[0-9a-z]{26}$", description="The intake's id.")]
-FileName = Annotated[str, Query(min_length=1, max_length=200, description="What the archive is called.", examples=["model.zip"])]
+FileName = Annotated[
+    str, Query(min_length=1, max_length=200, description="What the archive is called.", examples=["model.zip"])
+]
 Said = Annotated[
     str, StringConstraints(max_length=2_000), Plain, Query(description="What is said of the version.", examples=["Retrained"])
 ]
@@ -80,6 +82,7 @@ def list_intakes(asks: Asks, narrow: Annotated[IntakesNarrow, Query()]) -> Page[
 @router.post("/intakes", status_code=202)
 def start_intake(asks: Asks, once: Making, sent: Taking, response: Response) -> IntakeShown:
     """Starts to register a version that the registry has, and answers at once. One that is under way for the same is found."""
+    _demand(asks, sent.model)
     made = once.make(IntakeRow, lambda: asks.backend.intake.register(asks.actor, sent.model, sent.version))
     return _begun(asks, made.id, response)
 
@@ -124,7 +127,7 @@ async def upload_version(
 
 
 def _demand(asks: Caller, model: str) -> None:
-    """Asked before a byte of the body is taken, and again by the command."""
+    """Asked before a byte of a body is taken or the registry is spoken of, and again by the command."""
     rules.check_model_name(model)
     with asks.backend.database.read() as session:
         require_now(session, asks.actor, "version.register", now=asks.backend.database.now(session), model=model)

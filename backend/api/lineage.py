@@ -69,7 +69,7 @@ def show_lineage(asks: Asks, model: ModelName, number: Number) -> LineageView:
 def list_placements(asks: Asks, model: ModelName) -> Page[Placed]:
     """Where each version of a model is wanted now, by endpoint."""
     with asks.reading("model.read") as look:
-        queries.numbers(look.session, model, limit=1)
+        queries.numbers(look.session, model, limit=1)  # NotFound for a model that is not there
         found = placed.of_model(look.session, model, now=look.now, interval=_interval(asks))
     return Page(items=tuple(_placed(found)), next=None)
 

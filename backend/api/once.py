@@ -22,8 +22,8 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         max_length=128,
-        description="Of your own choice, e.g. the build's number. The same request again under it returns what it made and makes "
-        "no second one; another request under it is a 409 `key-used`. Kept for 90 days.",
+        description="Of your own choice, e.g. the build's number. The same request again under it returns what it made and "
+        "makes no second one; another request under it is a 409 `key-used`. Kept for 90 days.",
         examples=["build-1842"],
     ),
 ]

@@ -99,7 +99,7 @@ def set_policy(
     environment: EnvironmentName,
     sent: Annotated[dict[str, Any], Field(description="`rules` of the policy.", examples=[POLICY])],
 ) -> PolicyView:
-    """Puts a policy in force; needs `If-Match`. One that asks for less, where changes need approvals, waits for a second person."""
+    """Puts a policy in force; needs `If-Match`. One that asks for less, where changes need approvals, waits for a second."""
     with _seen(held, environment):
         saved = asks.backend.policies.set_policy(asks.actor, environment, sent)
     problems = tuple(one.says for one in saved.problems)

@@ -29,9 +29,7 @@ def list_rights(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[RightView
         pass
     items, following = narrow.cut(enumerate(MATRIX), lambda one: (one[0],))
     lines = tuple(
-        RightView(
-            action=line.action, says=line.says, roles=tuple(sorted(line.roles)), scopes=tuple(sorted(SCOPES[line.place]))
-        )
+        RightView(action=line.action, says=line.says, roles=tuple(sorted(line.roles)), scopes=tuple(sorted(SCOPES[line.place])))
         for _, line in items
     )
     return Page(items=lines, next=following)

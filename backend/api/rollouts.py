@@ -31,7 +31,9 @@ class Stopping(Sent):
     """Why; and what the caller looked at, so that another rollout is left alone."""
 
     reason: Reason
-    rollout: RolloutId | None = Field(default=None, description="`id` of the rollout that was looked at: 409 `moved-on` for another.")
+    rollout: RolloutId | None = Field(
+        default=None, description="`id` of the rollout that was looked at: 409 `moved-on` for another."
+    )
 
 
 class LettingOn(Sent):

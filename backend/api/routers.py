@@ -127,7 +127,9 @@ def _shown(router_name: str) -> Callable[[Reading, Actor], RouterLine]:
 
 
 def _seen(held: Held, router_name: str, *, needed: bool = True) -> AbstractContextManager[None]:
-    return held.held("endpoint.read", _shown(router_name), select(RouterRow.id).where(RouterRow.name == router_name), needed=needed)
+    return held.held(
+        "endpoint.read", _shown(router_name), select(RouterRow.id).where(RouterRow.name == router_name), needed=needed
+    )
 
 
 def _revision(asks: Asks, router_name: str) -> int:

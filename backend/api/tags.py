@@ -65,7 +65,9 @@ def parse(text: str, name: str) -> Sent:
         return Sent(frozenset(), any=True)
     if not _ONE.search(text) or _ONE.sub("", text).strip(" \t,"):
         raise Refusal(
-            f"{name} is no list of entity tags.", 'Send the `ETag` of what you looked at, with its quotes, or `*`.', code="bad-tag"
+            f"{name} is no list of entity tags.",
+            "Send the `ETag` of what you looked at, with its quotes, or `*`.",
+            code="bad-tag",
         )
     return Sent(frozenset(match[0] for match in _ONE.finditer(text)))
 
