@@ -7,6 +7,7 @@ import click
 from backend.cli import inputs
 from backend.cli.output import emit, facts, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
+from backend.core.errors import Refusal
 
 
 @click.group()
@@ -23,7 +24,10 @@ def token() -> None:
 @guarded
 def create(opened: Session, name: str, identity: str | None, lifetime: str, as_json: bool) -> None:
     """Make a token called NAME. It is printed once and kept nowhere; whoever has it acts as its identity."""
-    made = opened.client.tokens.create(name, identity=identity, lifetime_seconds=inputs.seconds(lifetime))
+    seconds = inputs.seconds(lifetime)
+    if not 60 <= seconds <= 366 * 86_400:
+        raise Refusal(f"{lifetime} is no lifetime of a token.", "Choose between 1m and 366d.", code="bad-lifetime")
+    made = opened.client.tokens.create(name, identity=identity, lifetime_seconds=seconds)
     if not as_json:
         note("Keep it as a secret: it is shown only now.")
         note("\n".join(facts((("token", made.id), ("acts as", made.identity), ("good until", made.expires_at)))))

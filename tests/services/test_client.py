@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import copy
+import ipaddress
 import logging
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from backend.client import errors
 from backend.client.countersign import Countersign
@@ -22,6 +32,7 @@ from backend.client.results import ChangeLine, Me
 from backend.client.shapes import read
 from backend.client.waiting import Clock, Look, end_of, wait
 from backend.client.wire import Patience, address
+from tests.live_api import serving
 
 SECRET = "cst_0123456789_a-secret-that-nobody-may-see"
 ME = {"id": "idn_1", "name": "ci", "kind": "service", "owner_id": None, "roles": ["contributor"], "may": []}
@@ -150,6 +161,68 @@ def test_the_token_is_in_no_text(caplog: pytest.LogCaptureFixture) -> None:
         assert server.asked[0].headers["authorization"] == f"Bearer {SECRET}"
     told += [repr(Given(SECRET)), repr(FromGitHub("https://x.test", SECRET, "a", lambda *_: {})), caplog.text]
     assert not any(SECRET in one for one in told)
+
+
+# -- TLS
+
+
+def certificates(folder: Path) -> tuple[Path, Path]:
+    """A certificate of nobody's authority for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    kept, secret = folder / "certificate.pem", folder / "key.pem"
+    kept.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return kept, secret
+
+
+def test_a_certificate_that_nobody_vouches_for_gets_no_token(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def answer(request: Request) -> JSONResponse:
+        asked.append(request.headers["authorization"])
+        return JSONResponse(ME)
+
+    certificate, key = certificates(tmp_path)
+    application = Starlette(routes=[Route("/v1/me", answer)])
+    with serving(application, certificate=certificate, key=key) as url:
+        with Countersign(url, SECRET) as client, pytest.raises(errors.StrangeAnswer) as refused:
+            client.me()
+        assert "COUNTERSIGN_CA_FILE" in refused.value.remedy
+        elsewhere = url.replace("127.0.0.1", "localhost")  # the certificate is not of that name
+        with Countersign(elsewhere, SECRET, ca_file=certificate) as client, pytest.raises(errors.StrangeAnswer):
+            client.me()
+        assert asked == []
+        with Countersign(url, SECRET, ca_file=certificate) as client:
+            assert client.me().name == "ci"
+    assert asked == [f"Bearer {SECRET}"]
+    with pytest.raises(errors.BadAddress):
+        Countersign(url, SECRET, ca_file=key)
+
+
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    async def answer(_request: Request) -> JSONResponse:
+        return JSONResponse(ME)
+
+    with serving(Starlette(routes=[Route("/v1/me", answer)])) as url, Countersign(url, SECRET) as client:
+        assert client.me().name == "ci"
 
 
 # -- what is sent again

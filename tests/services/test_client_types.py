@@ -17,8 +17,9 @@ from backend.delivery.targets.names import TARGETS
 
 SCHEMAS: dict[str, Any] = api.build(lambda: pytest.fail("the backend was touched")).openapi()["components"]["schemas"]
 NAMES = {
-    "Me": "Me", "AliasedVersion": "AliasedVersion", "ModelLine": "ModelLine", "Alias": "AliasLine", "VersionLine": "VersionLine",
-    "Model": "ModelView", "Registration": "Registration", "Version": "VersionView", "Intake": "IntakeShown",
+    "Me": "Me", "AliasedVersion": "AliasedVersion", "ModelLine": "ModelLine", "Alias": "AliasLine",
+    "VersionLine": "VersionLine", "Model": "ModelView", "Registration": "Registration", "Version": "VersionView",
+    "Intake": "IntakeShown",
     "ChangeLine": "ChangeLine", "DifferenceLine": "Line", "Move": "Move", "Difference": "DifferenceView", "Vote": "VoteView",
     "Evidence": "EvidenceView", "Comment": "CommentView", "Remark": "RemarkView", "Step": "StepView", "Rollout": "RolloutView",
     "Impact": "Impact", "Change": "ChangeView", "Moment": "MomentView", "Preview": "PreviewView", "Proof": "ProofView",

@@ -37,7 +37,7 @@ def asked(real_time_database: Database, tmp_path: Path) -> Iterator[Api]:
 def test_one_logs_in_acts_and_logs_out(asked: Api, tmp_path: Path) -> None:
     countersign = CommandLine(config_dir=str(tmp_path / "config"), data_dir="")
     with serving(asked.application) as url:
-        assert countersign("login", "--url", url, given="cst_wrong_token\n").error == "bad-token"
+        assert countersign("login", "--url", url, given=f"cst_{'0' * 26}_{'a' * 52}\n").error == "bad-token"
         assert not (tmp_path / "config").exists()
         told = countersign("login", "--url", f"{url}/api/v1", given=f"{asked.token('ana')}\n")
         assert (told.code, told.content["url"], told.content["identity"]) == (0, url, asked.world.ana.name)
