@@ -24,6 +24,7 @@ from tests.api_world import Api
 from tests.command_line import CommandLine
 from tests.live_api import serving
 from tests.services.changes.world import ENDPOINT, MODEL, World
+from tests.services.registry.worlds import archive
 
 SOON = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%S+0000")
 WHY = ("--reason", "Have a look")
@@ -286,3 +287,16 @@ def test_nobody_there_is_another_system_s_failure(tmp_path: Path) -> None:
     assert (answer.code, answer.error) == (3, "unreachable")
     assert CommandLine(url="http://10.0.0.1", tokens=lambda _name: "some-token")("whoami", by="ana").error == "bad-address"
     assert CommandLine(url="http://127.0.0.1:9", config_dir=str(tmp_path))("whoami").error == "no-identity"
+
+
+def test_an_archive_is_uploaded_to_a_server(places: tuple[Place, Place], tmp_path: Path) -> None:
+    path, broken = archive(tmp_path / "model.zip"), tmp_path / "broken.zip"
+    broken.write_bytes(b"PK no archive")
+    for place in places:
+        answer = place.countersign("model", "upload", "fresh", str(path), "--description", "Retrained", by="ana")
+        assert (answer.code, answer.content["version"]["number"]) == (0, 1), answer
+        assert answer.content["version"]["artifact_digest"].startswith("sha256:")
+        assert "100%" in answer.said
+        refused = place.countersign("model", "upload", "fresh", str(broken), by="ana")
+        assert (refused.code, refused.error) == (2, "intake-refused")
+        assert place.countersign("model", "upload", "fresh", str(path), by="audra").error == "not-allowed"
