@@ -109,6 +109,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "policies.refuse_policy": ("policy.set", lambda b, a, at: b.policies.refuse_policy(a, at.policy_request, "x")),
     "policies.freeze": ("freeze.set", lambda b, a, at: b.policies.freeze(a, "production", "x")),
     "policies.lift": ("freeze.lift", lambda b, a, at: b.policies.lift(a, at.freeze, "x")),
+    "ramps.set": ("ramp.set", lambda b, a, at: b.ramps.set(a, "careful", [{"share": 100}])),
+    "ramps.remove": ("ramp.remove", lambda b, a, at: b.ramps.remove(a, "careful")),
     "versions.register": ("version.register", lambda b, a, at: b.versions.register(a, at.model, 1)),
     "versions.upload": ("version.register", lambda b, a, at: b.versions.upload(a, at.model, Path("/nowhere.zip"))),
     "intake.register": ("version.register", lambda b, a, at: b.intake.register(a, at.model, 1)),
