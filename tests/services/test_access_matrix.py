@@ -183,6 +183,9 @@ WITHOUT_ROLE = {
     "sessions.revoke": "one's own; others' by session.revoke (test_sign_in)",
     "sessions.end_everywhere": "one's own; others' by session.revoke (test_sign_in)",
     "sessions.end_of": "one's own; others' by session.revoke (test_sign_in)",
+    "blueprints.plan": "a look in any role; what it tries asks for its own action (blueprints/test_applying)",
+    "blueprints.apply": "the same: each command that it calls asks for its own action",
+    "blueprints.export": "a look in any role, narrowed to what is seen (blueprints/test_exporting)",
     "packaging.build": "no door leads to it: commands call it that have checked",
     "packaging.keep": "no door leads to it: commands call it that have checked",
 }

@@ -151,9 +151,7 @@ def test_what_serves_becomes_a_change_and_is_proposed_once(given: Files) -> None
     text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]\nrollout: {start: by_hand}")
     one = given.one(text, by=world.ana)
     assert (one.action, one.how) == ("change", ("change",))
-    assert one.fields == (
-        FieldChange("serving.arms", [{"version": 1, "share": 100}], [{"version": 2, "share": 100}]),
-    )
+    assert one.fields == (FieldChange("serving.arms", [{"version": 1, "share": 100}], [{"version": 2, "share": 100}]),)
     (made,) = given.apply(text, by=world.ana, told=Told(reason="It is better.", title="Version 2")).done
     assert made.change is not None
     assert world.change(made.change).title == "Version 2"

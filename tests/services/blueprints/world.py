@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backend import bootstrap
 from backend.blueprints.faults import Faulty
 from backend.blueprints.kinds import Told
@@ -72,14 +74,13 @@ class Files:
     def refused(self, code: str, *documents: str, by: Actor | None = None, **options: Any) -> Refusal:
         """Why applying is refused; nothing was written."""
         before = len(self.world.ledger("team"))
-        try:
+        with pytest.raises(Refusal) as caught:
             self.apply(*documents, by=by, **options)
-        except Refusal as refusal:
-            codes = [one.code for one in refusal.faults] if isinstance(refusal, Faulty) else []
-            assert code in (refusal.code, *codes), (refusal.code, codes, str(refusal))
-            assert len(self.world.ledger("team")) == before
-            return refusal
-        raise AssertionError("it was done")
+        refusal = caught.value
+        codes = [one.code for one in refusal.faults] if isinstance(refusal, Faulty) else []
+        assert code in (refusal.code, *codes), (refusal.code, codes, str(refusal))
+        assert len(self.world.ledger("team")) == before
+        return refusal
 
 
 __all__ = ["Files", "Told", "document", "files"]
