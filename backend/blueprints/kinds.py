@@ -37,12 +37,14 @@ class State:
         spec: as a file would declare it whole.
         mark: moves with every edit of it.
         facts: what its kind has to know besides.
+        parts: fields that are not told to whoever does not see all of them.
     """
 
     name: str
     spec: dict[str, Any]
     mark: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    parts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

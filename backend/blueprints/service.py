@@ -53,11 +53,6 @@ class _Looked:
     drafts: tuple[Draft, ...]
     states: Mapping[str, Mapping[str, State]]
 
-    @property
-    def seen(self) -> frozenset[tuple[str, str]]:
-        """What the actor saw of it."""
-        return frozenset((kind, name) for kind, found in self.states.items() for name in found)
-
 
 class Blueprints:
     """Commands on declarations.
@@ -90,7 +85,7 @@ class Blueprints:
         if not faults and any(one.steps for one in looked.drafts):
             with suppress(_GivenUp), self._database.unit(actor) as tx:
                 waiting = _waiting(tx.session)
-                outcomes, faults = self._carry_out(tx, self._again(tx, declared, looked, told))
+                outcomes, faults = self._carry_out(tx, self._again(tx, looked, told))
                 raise _GivenUp
         return _plan(looked, outcomes, faults, waiting)
 
@@ -122,7 +117,7 @@ class Blueprints:
         if any(one.steps for one in looked.drafts):
             with self._database.unit(actor) as tx:
                 waiting = _waiting(tx.session)
-                again = self._again(tx, declared, looked, told)
+                again = self._again(tx, looked, told)
                 if _digest(again) != digest:
                     raise _stale()
                 outcomes, faults = self._carry_out(tx, again)
@@ -169,18 +164,22 @@ class Blueprints:
         with self._database.read() as session:
             require_to_read(session, actor, READ, now=self._database.now(session))
             states = {name: kind.states(session) for name, kind in KINDS.items()}
-            return _Looked(_compare(session, actor, declared, states, told), states)
+            return _Looked(_compare(session, actor, declared, states, told, declared), states)
 
-    def _again(self, tx: Unit, declared: Sequence[Declared], looked: _Looked, told: Told) -> tuple[Draft, ...]:
-        """The same under locks, so that it stays so until the unit ends; of what the actor saw, and nothing else."""
-        for name, kind in KINDS.items():
-            if names := sorted(one.name for one in declared if one.kind == name):
-                kind.lock(tx.session, names)
-        states = {
-            name: {key: state for key, state in kind.states(tx.session).items() if (name, key) in looked.seen}
-            for name, kind in KINDS.items()
-        }
-        return _compare(tx.session, tx.actor, declared, _as_shown(states, looked.states), told)
+    def _again(self, tx: Unit, looked: _Looked, told: Told) -> tuple[Draft, ...]:
+        """The same under locks, so that it stays so until the unit ends: of what will be written, as far as it was seen."""
+        moving = [one.declared for one in looked.drafts if one.steps]
+        states = {kind: dict(found) for kind, found in looked.states.items()}
+        for kind, names in _by_kind(moving).items():
+            KINDS[kind].lock(tx.session, names)
+            fresh = KINDS[kind].states(tx.session)
+            for name in names & looked.states[kind].keys():
+                del states[kind][name]
+                if name in fresh:
+                    states[kind][name] = _as_shown(fresh[name], looked.states[kind][name])
+        every = [one.declared for one in looked.drafts]
+        again = {_key(one): one for one in _compare(tx.session, tx.actor, moving, states, told, every)}
+        return tuple(again.get(_key(one), one) for one in looked.drafts)
 
     def _beforehand(self, actor: Actor, looked: _Looked, told: Told, prune: bool) -> dict[tuple[str, str], Fault]:
         """What is refused before anything is locked: the file itself, rights, addresses, changes that cannot be proposed."""
@@ -262,28 +261,29 @@ class Blueprints:
 
 
 def _compare(
-    session: Session, actor: Actor, declared: Sequence[Declared], states: Mapping[str, Mapping[str, State]], told: Told
+    session: Session,
+    actor: Actor,
+    declared: Sequence[Declared],
+    states: Mapping[str, Mapping[str, State]],
+    told: Told,
+    every: Sequence[Declared],
 ) -> tuple[Draft, ...]:
-    around = Around(session, actor, told, states, {(one.kind, one.name): one for one in declared})
+    around = Around(session, actor, told, states, {(one.kind, one.name): one for one in every})
     return tuple(KINDS[one.kind].draft(one, states[one.kind].get(one.name), around) for one in declared)
 
 
-def _as_shown(
-    found: Mapping[str, Mapping[str, State]], shown: Mapping[str, Mapping[str, State]]
-) -> dict[str, dict[str, State]]:
+def _as_shown(now: State, shown: State) -> State:
     """What was not shown of an object, such as what a team owns, is not compared either."""
-    return {
-        kind: {
-            name: State(name, {key: value for key, value in one.spec.items() if _is_shown(kind, key, shown[kind][name])},
-                        one.mark, one.facts)
-            for name, one in states.items()
-        }
-        for kind, states in found.items()
-    }  # fmt: skip
+    hidden = now.parts - shown.spec.keys()
+    spec = {key: value for key, value in now.spec.items() if key not in hidden}
+    return State(now.name, spec, now.mark, now.facts)
 
 
-def _is_shown(kind: str, key: str, before: State) -> bool:
-    return kind != "Team" or key in before.spec
+def _by_kind(declared: Iterable[Declared]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for one in declared:
+        found.setdefault(one.kind, set()).add(one.name)
+    return found
 
 
 def _may(session: Session, held: Sequence[rights.Grant], right: Right, now: datetime) -> bool:

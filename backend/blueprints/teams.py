@@ -59,7 +59,9 @@ class TeamKind(Kind):
 
 def _state(line: teams.TeamLine, shown: tuple[str, ...]) -> State:
     spec: dict[str, Any] = {"title": line.title, "members": sorted(line.members)}
-    return State(line.name, spec | {name: sorted(getattr(line, name)) for name in shown}, line.id, {"id": line.id})
+    return State(
+        line.name, spec | {name: sorted(getattr(line, name)) for name in shown}, line.id, {"id": line.id}, frozenset(_OWNED)
+    )
 
 
 def _list(name: str, value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,9 @@ RAMP = document("Ramp", "careful", "steps:\n  - {share: 1, hold: 10m}\n  - {shar
 def memory(path: Path, name: str = "triton-2") -> str:
     """A server in memory whose state is a file."""
     return document("Server", name, f"kind: memory\nupstream: 'memory:{path}'\nsettings: {{path: '{path}'}}")
+
+
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -46,6 +50,7 @@ def test_what_is_planned_is_done_and_then_there_is_no_difference(given: Files, t
     assert given.world.ledger("config") == ["config.apply"]
 
 
+@SQLITE
 def test_each_field_is_told_with_what_it_was_and_what_it_shall_be(given: Files) -> None:
     given.apply(TEAM, RAMP)
     one = given.one(document("Team", "flights", "title: Delays\nmembers: [carla, ana]"))
@@ -59,6 +64,7 @@ def test_each_field_is_told_with_what_it_was_and_what_it_shall_be(given: Files) 
     assert only_title.action == "none", "what a file does not name is not managed"
 
 
+@SQLITE
 def test_what_no_file_names_is_told_and_left_alone(given: Files) -> None:
     given.apply(TEAM)
     plan = given.plan(document("Team", "others", "title: Others"))
@@ -69,6 +75,7 @@ def test_what_no_file_names_is_told_and_left_alone(given: Files) -> None:
         assert team_reads.line(session, "flights").members == ("ana", "ben")
 
 
+@SQLITE
 def test_what_shall_not_be_there_goes_only_where_that_is_said(given: Files) -> None:
     given.apply(TEAM, RAMP)
     gone = (document("Team", "flights", absent="true"), document("Ramp", "careful", absent="true"))
@@ -99,6 +106,19 @@ def test_an_edit_by_somebody_else_after_the_plan_is_not_overwritten(given: Files
         assert team_reads.line(session, "flights").title == "Hers"
 
 
+def test_an_edit_between_the_look_and_the_locks_is_not_overwritten(given: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    given.apply(TEAM)
+
+    def before(*args: Any) -> Any:
+        given.backend.teams.rename(given.world.nora, "flights", "flights", "Hers")
+        return {}
+
+    monkeypatch.setattr(given.blueprints, "_beforehand", before)
+    given.refused("stale-plan", document("Team", "flights", "title: Mine"), recorded=1)
+    with given.world.database.read() as session:
+        assert team_reads.line(session, "flights").title == "Hers"
+
+
 def test_a_weaker_policy_in_production_becomes_a_request_and_is_asked_for_once(given: Files) -> None:
     text = document("Environment", "production", "policy:\n  approvals_needed: 0\n  ramp: {min_steps: 1}")
     one = given.one(text)
@@ -113,11 +133,13 @@ def test_a_weaker_policy_in_production_becomes_a_request_and_is_asked_for_once(g
     assert given.one(text).action == "none"
 
 
+@SQLITE
 def test_a_stricter_policy_is_in_force_at_once(given: Files) -> None:
     given.settled(document("Environment", "production", "policy: {approvals_needed: 2}"))
     assert given.world.ledger("environment")[-1] == "environment.set_policy"
 
 
+@SQLITE
 def test_a_file_gives_its_author_nothing(given: Files) -> None:
     """Membership brings data sets, so that nobody puts himself into a team; and roles are no kind at all."""
     given.refused("own-identity", document("Team", "flights", "members: [otto]"))
@@ -138,6 +160,7 @@ def test_a_file_gives_its_author_nothing(given: Files) -> None:
         ("audra", document("Server", "x", "kind: memory\nupstream: 'memory:/tmp/x.json'\nsettings: {path: /tmp/x.json}")),
     ],
 )
+@SQLITE
 def test_whoever_may_not_is_refused_before_anything_is_locked(given: Files, name: str, text: str) -> None:
     actor = given.world.identities.act_as(name)
     one = given.one(text, by=actor)
@@ -169,6 +192,7 @@ def test_what_serves_becomes_a_change_and_is_proposed_once(given: Files) -> None
     assert given.one(text, by=world.ana).action == "none"
 
 
+@SQLITE
 def test_a_split_is_one_change_or_refused(given: Files) -> None:
     ana = given.world.ana
     text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 1, share: 90}, {version: 2, share: 10}]")
@@ -181,6 +205,7 @@ def test_a_split_is_one_change_or_refused(given: Files) -> None:
     given.refused("not-found", document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 9}]"), by=ana)
 
 
+@SQLITE
 def test_a_named_ramp_of_the_same_files_is_walked(given: Files) -> None:
     given.apply(RAMP, by=given.world.olga)
     text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]\nrollout: {ramp: careful, bake: 1h}")
@@ -193,6 +218,7 @@ def test_a_named_ramp_of_the_same_files_is_walked(given: Files) -> None:
     assert wanted["bake_seconds"] == 3_600
 
 
+@SQLITE
 def test_a_change_that_cannot_be_proposed_after_all_is_told_and_the_rest_is_done(given: Files) -> None:
     given.world.versions.down = True
     text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]")

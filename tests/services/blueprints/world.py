@@ -71,15 +71,15 @@ class Files:
         assert not again.differs, again.objects
         assert not again.faults
 
-    def refused(self, code: str, *documents: str, by: Actor | None = None, **options: Any) -> Refusal:
-        """Why applying is refused; nothing was written."""
+    def refused(self, code: str, *documents: str, by: Actor | None = None, recorded: int = 0, **options: Any) -> Refusal:
+        """Why applying is refused; nothing was written but what somebody else did meanwhile."""
         before = len(self.world.ledger("team"))
         with pytest.raises(Refusal) as caught:
             self.apply(*documents, by=by, **options)
         refusal = caught.value
         codes = [one.code for one in refusal.faults] if isinstance(refusal, Faulty) else []
         assert code in (refusal.code, *codes), (refusal.code, codes, str(refusal))
-        assert len(self.world.ledger("team")) == before
+        assert len(self.world.ledger("team")) == before + recorded
         return refusal
 
 
