@@ -72,8 +72,8 @@ class Plan:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many objects there are of each action."""
-        return {action: sum(one.action == action for one in self.objects) for action in Action.__args__}  # type: ignore[attr-defined]
+        """How many objects there are of each action, without those that are refused."""
+        return {action: sum(one.action == action and one.refused is None for one in self.objects) for action in Action.__args__}  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

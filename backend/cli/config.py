@@ -72,9 +72,9 @@ def apply(
     try:
         told = _told(opened, sources, title, reason, renew, dry_run)
         found = opened.backend.blueprints.plan(opened.actor, sources, prune=prune, told=told)
-        _show(found, as_json)
         if dry_run:
             _end_dry(found, as_json)
+        _show(found, as_json)
         if found.faults:
             raise Faulty(found.faults, "plan-refused")
         if named is None and not yes and found.differs:
@@ -178,7 +178,7 @@ def _show(plan: Plan, as_json: bool) -> None:
 
 
 def _end_dry(plan: Plan, as_json: bool) -> None:
-    emit(as_json, _plan_told(plan), [plan.digest])
+    emit(as_json, _plan_told(plan), [*_plan_lines(plan), f"The plan is {plan.digest}"])
     sys.exit(REFUSED if plan.faults else DIFFERS if plan.differs else 0)
 
 
@@ -207,11 +207,11 @@ def _object_lines(one: ObjectPlan) -> Iterator[str]:
     sign = "!" if one.refused is not None else _SIGNS[one.action]
     yield printable(f"{sign} {one.kind} {one.name}" + (f" ({says})" if says else ""))
     for change in one.fields:
-        yield printable(f"    {_field_line(change)}")
+        yield "    " + printable(_field_line(change))
     for text in one.notes:
-        yield printable(f"    {text}")
+        yield "    " + printable(text)
     if one.refused is not None:
-        yield printable(f"    refused: {one.refused}")
+        yield "    refused: " + printable(str(one.refused))
 
 
 def _field_line(change: FieldChange) -> str:
