@@ -219,6 +219,22 @@ def test_a_named_ramp_of_the_same_files_is_walked(given: Files) -> None:
 
 
 @SQLITE
+def test_a_policy_asks_for_a_ramp_by_name_and_then_its_steps_stay(given: Files) -> None:
+    world, asks = given.world, document("Environment", "production", "policy: {ramp: {named: [careful]}}")
+    given.refused("bad-policy", asks)
+    given.settled(RAMP, asks)
+    given.refused("policy", document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]"), by=world.olga)
+    number = world.propose(2, ramp="careful")
+    assert [one["share"] for one in world.change(number).wanted["ramp"]] == [100, 2_500]
+    assert [one["share"] for one in world.change(world.propose(3, ramp="careful", share=2_000)).wanted["ramp"]] == [100]
+    steeper = document("Ramp", "careful", "steps:\n  - {share: 90, hold: 1s}")
+    given.refused("ramp-asked-for", steeper)
+    given.refused("ramp-asked-for", document("Ramp", "careful", absent="true"), prune=True)
+    freed = given.apply(document("Environment", "production", "policy: {ramp: {named: []}}"))
+    assert freed.done[0].request is not None, "asking for less takes a second person"
+
+
+@SQLITE
 def test_a_change_that_cannot_be_proposed_after_all_is_told_and_the_rest_is_done(given: Files) -> None:
     given.world.versions.down = True
     text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]")
