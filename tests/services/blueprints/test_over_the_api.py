@@ -44,7 +44,9 @@ def test_what_was_planned_is_applied_and_exported(asked: Api) -> None:
 def test_a_file_on_the_server_is_read_for_nobody(asked: Api, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("planted")
     place = tmp_path / "s.json"
-    spec = f"kind: memory\nupstream: 'memory:{place}'\nsettings: {{path: '{place}'}}\ncredential: {{fromFile: {tmp_path}/secret}}"
+    spec = (
+        f"kind: memory\nupstream: 'memory:{place}'\nsettings: {{path: '{place}'}}\ncredential: {{fromFile: {tmp_path}/secret}}"
+    )
     files = sent(document("Server", "s-2", spec))
     plan = asked("POST", "/config/plan", files, by="olga")["digest"]
     asked("POST", "/config/apply", {**files, "plan": plan}, by="olga", status=422)
