@@ -26,6 +26,8 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         "rollout": backend.rollouts.handle,
         "change": backend.changes.handle,
         "evidence": backend.evidence.handle,
+        "notify": backend.outbox.handle,
+        "route": backend.courier.handle,
         **_of_the_registry(backend),
     }
 
