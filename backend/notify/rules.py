@@ -236,9 +236,7 @@ def harmless(text: str, longest: int = 120) -> str:
     written so that nothing makes a link of them (`evil[.]com`).
     """
     kept = "".join(" " if unicodedata.category(one) in ("Cc", "Zl", "Zp") else one for one in text)
-    kept = "".join(
-        one for one in unicodedata.normalize("NFKC", kept) if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Co")
-    )
+    kept = "".join(one for one in unicodedata.normalize("NFKC", kept) if one.isprintable())
     kept = " ".join(_EDGE_MARK.sub("", kept.translate(_SWAPPED)).split())
     kept = kept if len(kept) <= longest else kept[: longest - 1].rstrip() + "…"
     return _DOT.sub("[.]", kept.replace(":/", ": /"))
