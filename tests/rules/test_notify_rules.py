@@ -107,7 +107,7 @@ def test_an_hour_that_comes_twice_is_quiet_twice() -> None:
 
 
 @given(
-    st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda one: one.replace(tzinfo=UTC)),
+    st.integers(0, 2 * 366 * 24 * 60).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)),
     st.times().map(lambda one: one.replace(second=0, microsecond=0)),
     st.times().map(lambda one: one.replace(second=0, microsecond=0)),
     st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC", "Africa/Casablanca"]),
@@ -125,8 +125,8 @@ def test_the_end_is_the_first_moment_that_is_not_quiet(moment: datetime, begins:
 
 @pytest.mark.parametrize(
     ("begins", "ends", "name"),
-    [("22:00", "07:00", "Europe/Atlantis"), ("22:00", "07:00", "../../etc/passwd"), ("22:00", None, "UTC"), ("7:00", "22:00", "UTC"),
-     ("25:00", "07:00", "UTC"), ("22:00", "22:00", "UTC"), ("٢٢:٠٠", "07:00", "UTC")],
+    [("22:00", "07:00", "Europe/Atlantis"), ("22:00", "07:00", "../../etc/passwd"), ("22:00", None, "UTC"),
+     ("7:00", "22:00", "UTC"), ("25:00", "07:00", "UTC"), ("22:00", "22:00", "UTC"), ("٢٢:٠٠", "07:00", "UTC")],
 )  # fmt: skip
 def test_quiet_hours_that_are_none_are_refused(begins: str, ends: str | None, name: str) -> None:
     with pytest.raises(Refusal):
