@@ -346,6 +346,13 @@ def test_others_routes_are_not_there(post: Post) -> None:
                 act(world.ben, ref)
     with pytest.raises(Refusal, match="role admin"):
         post.routes.add(world.ben, "all", "http://127.0.0.1:9/x", everybody=True)
+    everybodys = post.hook("http://127.0.0.1:9/x", "freeze.set", actor=world.otto, name="all", everybody=True)
+    for stranger in (world.ben, world.audra, world.ana):
+        with pytest.raises(NotFound):
+            post.routes.pause(stranger, everybodys)
+        with pytest.raises(NotFound):
+            post.routes.subscribe(stranger, ("*",), route=everybodys)
+    post.routes.pause(world.nora, everybodys)
     (subscription,) = _subscriptions(post)
     for stranger in (world.ben, world.otto):
         with pytest.raises(NotFound):
