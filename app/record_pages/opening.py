@@ -13,6 +13,10 @@ def follow(token: str) -> None:
 
     A run of this page is somebody's session, signed in: what fetches the address without one never comes here.
     """
+    if not token:
+        components.empty("No link was followed", "Links in messages about a change that waits lead here.", icon="link")
+        _otherwise(None)
+        return
     with feedback.shown() as outcome:
         opened = wiring.backend().links.open(identity.current(), token)
     if not outcome.ok:

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/notify", tags=["notify"])
 RouteRef = Annotated[str, Path(max_length=80, description="The route's id, or its name.", examples=["release-room"])]
 MessageId = Annotated[str, Path(max_length=60, description="The message's id.", examples=["msg_01jq3v8k2m4n6p8r0t2v4x6z8a"])]
 Events = Annotated[
-    tuple[Annotated[str, StringConstraints(max_length=60)], ...],
+    list[Annotated[str, StringConstraints(max_length=60)]],
     Field(min_length=1, max_length=MOST_SUBSCRIPTIONS, description="Names of events, or `*`.", examples=[["change.waiting"]]),
 ]
 Clock = Annotated[str, StringConstraints(max_length=5), Plain]
@@ -123,7 +123,7 @@ class Preferring(Sent):
     quiet_to: Clock | None = Field(default=None, examples=["07:00"])
     urgent_through: bool = Field(default=True, description="Whether what is urgent comes through quiet hours.")
     mail: bool = True
-    muted: tuple[Annotated[str, StringConstraints(max_length=60)], ...] = Field(default=(), max_length=50)
+    muted: list[Annotated[str, StringConstraints(max_length=60)]] = Field(default=[], max_length=50)
 
 
 class MessageView(Shown):
