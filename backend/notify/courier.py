@@ -84,14 +84,14 @@ class Courier:
     """Looks after one route at a time.
 
     Args:
-        lease_seconds: for how long a claim is renewed before each message.
+        lease_seconds: for how long a claim is renewed before each message; a worker renews it besides while one is sent.
     """
 
     def __init__(self, database: Database, subjects: Subjects, sending: Sending, *, lease_seconds: float = 30.0) -> None:
         self._database = database
         self._subjects = subjects
         self._sending = sending
-        self._lease = max(lease_seconds, 2 * 60.0)
+        self._lease = lease_seconds
 
     def handle(self, claim: Claim) -> None:
         """Sends what is due on the route, as long as it does not fail, and says when to look again."""
