@@ -17,5 +17,5 @@ with main:
     notifications.routes_card(found.routes)
     notifications.messages_card(found.messages, look)
 with side:
-    notifications.preference_card(found.preference)
+    notifications.preference_card(found.preference, found.email)
     notifications.subscriptions_card(found.subscriptions, found.routes)

@@ -20,6 +20,7 @@ _MINE, _EVERYBODYS = "Mine", "Everybody's"
 _ALL_EVENTS, _ANYTHING = "Everything", "anything"
 _KINDS = ("", "model", "endpoint", "environment", "change")
 _SHOWN = 50
+_SECRET = "notifications.secret"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Mine:
     routes: Sequence[RouteLine]
     subscriptions: Sequence[SubscriptionLine]
     messages: Sequence[MessageLine]
+    email: str
 
 
 def mine(look: Reading) -> Mine:
@@ -40,6 +42,7 @@ def mine(look: Reading) -> Mine:
         queries.routes(session, actor, look.now),
         queries.subscriptions(session, actor, look.now),
         queries.messages(session, actor, look.now, limit=_SHOWN),
+        queries.email(session, actor),
     )
 
 
@@ -53,7 +56,7 @@ def summary(found: Mine) -> str:
 # -- how one is told
 
 
-def preference_card(now_so: PreferenceView) -> None:
+def preference_card(now_so: PreferenceView, email: str) -> None:
     """Quiet hours, mail, and what one does not want to hear of."""
     with components.card("How I am told", "what waits for my vote, and what becomes of what I asked for, comes by itself"):
         with st.container(horizontal=True, gap="small"):
@@ -61,7 +64,8 @@ def preference_card(now_so: PreferenceView) -> None:
             begins = st.text_input("Quiet from", now_so.quiet_from or "", key="quiet.from", placeholder="22:00")
             ends = st.text_input("Quiet until", now_so.quiet_to or "", key="quiet.to", placeholder="07:00")
         urgent = st.checkbox("What is urgent comes through quiet hours", now_so.urgent_through, key="urgent")
-        mail = st.checkbox("Mail me", now_so.mail, key="mail")
+        at = f"Mail me at {escape(email, 80)}" if email else "Mail me (no address of mine is known here)"
+        mail = st.checkbox(at, now_so.mail, key="mail")
         with st.expander("What comes by itself"):
             wanted = {one.name: _event_box(one, now_so) for one in queries.events() if one.audience}
         if st.button("Save", type="primary", icon=":material/save:", key="preferences.save"):
@@ -141,6 +145,7 @@ def _ask_subscribe(routes: Sequence[RouteLine]) -> None:
 
 def routes_card(lines: Sequence[RouteLine]) -> None:
     """One's own routes and those that one looks after, and how each does."""
+    _forget_secret()
     with components.card("Where it goes", plural(len(lines), "route")) as head:
         if head.button("Test my mail", icon=":material/send:", key="test.mail"):
             _act(lambda: wiring.backend().routes.test(identity.current(), "mail"), _TESTED)
@@ -161,6 +166,7 @@ def everybodys_card(look: Reading, mine: identity.Rights) -> None:
     """Everybody's routes, for whoever may see them; those of teams and of everybody are set up here."""
     if not mine.may("route.list"):
         return
+    _forget_secret()
     lines = queries.routes(look.session, identity.current(), look.now, everybodys=True)
     failing = sum(one.health == "failing" for one in lines)
     with components.card("Routes for messages", f"{len(lines)}, {failing} failing") as head:
@@ -235,6 +241,8 @@ def _act(command: Callable[[], object], says: str) -> None:
 def _ask_add(owners: dict[str, str]) -> None:
     @dialogs.framed("Add a route")
     def opened() -> None:
+        if _shown_once():
+            return
         st.markdown(
             "`https://…` makes a signed webhook; an address in Apprise's form, such as `slack://…`, a channel. "
             "The address is sealed and shown to nobody again."
@@ -252,7 +260,7 @@ def _ask_add(owners: dict[str, str]) -> None:
                     identity.current(), (name or "").strip(), address or "", team=team, everybody=owner == "*"
                 )
             if outcome.ok:
-                _shown_once(made.secret)
+                _made(made.secret)
 
     opened()
 
@@ -260,24 +268,42 @@ def _ask_add(owners: dict[str, str]) -> None:
 def _ask_rotate(one: RouteLine) -> None:
     @dialogs.framed("Change the secret")
     def opened() -> None:
+        if _shown_once():
+            return
         st.markdown(f"**{escape(one.name)}** is signed with a new secret and, for a day, with the present one as well.")
         if st.button("Change it", type="primary", key="route.rotate"):
             with feedback.shown() as outcome:
                 made = wiring.backend().routes.rotate(identity.current(), one.id)
             if outcome.ok:
-                _shown_once(made.secret)
+                _made(made.secret)
 
     opened()
 
 
-def _shown_once(secret: str | None) -> None:
+def _made(secret: str | None) -> None:
+    """A secret stays in the dialog until it is closed; a route without one is there at once."""
     if secret is None:
         feedback.done("The route is there. Send a test, and subscribe it to something.")
         st.rerun()
+    st.session_state[_SECRET] = secret
+    st.rerun(scope="fragment")
+
+
+def _shown_once() -> bool:
+    """Whether there is a secret to be shown: it is drawn then, and forgotten with the dialog."""
+    secret = st.session_state.get(_SECRET)
+    if secret is None:
+        return False
     st.success("It is there. This is what it is signed with, shown now and never again:", icon=":material/key:")
     st.code(secret, language=None)
-    if st.button("I have it", key="route.seen"):
+    if st.button("I have it", key="route.seen", type="primary"):
         st.rerun()
+    return True
+
+
+def _forget_secret() -> None:
+    """A page that is drawn anew has closed its dialog."""
+    st.session_state.pop(_SECRET, None)
 
 
 # -- what became of it

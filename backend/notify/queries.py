@@ -136,6 +136,12 @@ def preference(session: Session, actor: Actor) -> PreferenceView:
     return PreferenceView(row.zone, row.quiet_from, row.quiet_to, row.urgent_through, row.mail, tuple(row.muted))
 
 
+def email(session: Session, actor: Actor) -> str:
+    """One's own mail address; "" where none is known."""
+    row = session.get(Identity, actor.id)
+    return (row.email or "") if row is not None else ""
+
+
 def routes(session: Session, actor: Actor, now: datetime, *, everybodys: bool = False) -> tuple[RouteLine, ...]:
     """One's own routes, and those that one looks after; on request everybody's, for whoever may see them."""
     held = access.grants(session, actor.id)
