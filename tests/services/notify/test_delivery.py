@@ -18,7 +18,7 @@ from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
-from backend.notify import queries
+from backend.notify import keeping, queries
 from backend.notify.rows import Attempt, Link, Message, Route
 from backend.notify.services import Services
 from tests.databases import Clock
@@ -334,6 +334,35 @@ def test_no_secret_is_in_the_database_the_ledger_or_what_is_shown(post: Post, cl
         row = session.get(Route, made.id)
         assert row is not None
         assert (row.sealed_address, row.sealed_secret) == ("", None)
+
+
+@on_sqlite
+def test_the_log_is_kept_for_ninety_days_and_what_waits_for_as_long_as_it_waits(post: Post, clock: Clock) -> None:
+    with web() as receiver:
+        post.hook(receiver.url, "freeze.set")
+        post.world.policies.freeze(post.world.olga, "dev", "Stop.")
+        post.run()
+        post.world.policies.freeze(post.world.olga, "dev", "Stop.")
+        post.fan_out()
+    clock.tick(days=90)
+    keeping.prune(post.database)
+    assert [one.state for one in post.messages()] == ["sent", "waiting"]
+    clock.tick(seconds=1)
+    keeping.prune(post.database)
+    assert [one.state for one in post.messages()] == ["waiting"]
+
+
+@on_sqlite
+def test_everything_that_is_sealed_of_a_route_can_be_sealed_anew(post: Post) -> None:
+    route = post.hook("http://127.0.0.1:9/x", "*")
+    post.routes.rotate(post.world.ana, route)
+    with post.database.read() as session:
+        row = session.get(Route, route)
+        assert row is not None
+        sealed = {name for name in Route.model_fields if name.startswith("sealed_")}
+        assert len(keeping.sealed_texts(row)) == len(sealed) == 3
+        keeping.renew_sealed(row, lambda _text: "again")
+        assert {getattr(row, name) for name in sealed} == {"again"}
 
 
 @on_sqlite
