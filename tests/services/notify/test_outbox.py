@@ -12,6 +12,7 @@ from backend.access.rows import RoleGrant
 from backend.access.teams import Teams
 from backend.core import work
 from backend.core.context import SYSTEM
+from backend.core.ledger import LedgerHead
 from backend.delivery.rows import Endpoint
 from backend.notify.outbox import BATCH
 from backend.notify.rows import Cursor, Message, Route
@@ -61,6 +62,22 @@ def test_each_row_is_told_once_however_often_and_by_whomever_the_ledger_is_read(
         mailed.outbox.handle(claim)
     mailed.fan_out()
     assert len(mailed.messages(event="change.approved")) == 1
+
+
+def test_rows_that_another_has_told_meanwhile_are_not_told_again(mailed: Post) -> None:
+    """The lease alone keeps two readers apart; the cursor does so where it was not held."""
+    mailed.world.reviewed()
+    told = mailed.outbox._told
+
+    def overtaken(*args):
+        with mailed.database.unit(SYSTEM) as tx:
+            tx.get(Cursor, "ledger").seq = tx.get(LedgerHead, 1).seq
+        mailed.outbox._told = told
+        return told(*args)
+
+    mailed.outbox._told = overtaken
+    mailed.fan_out()
+    assert mailed.messages() == []
 
 
 def test_the_messages_and_the_cursor_are_written_together_or_not_at_all(mailed: Post, monkeypatch: pytest.MonkeyPatch) -> None:
