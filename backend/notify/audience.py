@@ -14,7 +14,7 @@ from backend.access import rules as rights
 from backend.access import visible
 from backend.access.queries import Person
 from backend.access.rows import Identity, Request, Team
-from backend.access.rules import Grant, Sight
+from backend.access.rules import Sight
 from backend.notify import rules
 from backend.notify.port import About, Subjects
 from backend.notify.rows import Preference, Route, Subscription
@@ -50,7 +50,8 @@ class Readers:
     now: datetime
     mails: bool
     _people: dict[tuple[str | None, ...], tuple[Person, ...]] = field(default_factory=dict)
-    _grants: dict[str, tuple[Grant, ...]] = field(default_factory=dict)
+    _allowed: dict[tuple[str, str, About], bool] = field(default_factory=dict)
+    """Kept for a batch, which is one snapshot: what is told is asked again when it is sent."""
 
     def __post_init__(self) -> None:
         self._asked = self._subscriptions()
@@ -76,7 +77,12 @@ class Readers:
         return way.identity_id in self._mailable and not muted and way.identity_id != facts.get("actor")
 
     def _may(self, way: Way, event: Event, about: About) -> bool:
-        return way.identity_id is None or why_not_person(self.session, way.identity_id, event, about, self.now) is None
+        if way.identity_id is None:
+            return True
+        asked = (way.identity_id, event.needs, about)
+        if asked not in self._allowed:
+            self._allowed[asked] = why_not_person(self.session, way.identity_id, event, about, self.now) is None
+        return self._allowed[asked]
 
     def _told_anyway(self, event: Event, about: About, facts: Mapping[str, Any]) -> set[str]:
         return {one for audience in event.audience for one in self._audience(audience, about, facts)}
