@@ -22,7 +22,7 @@ MAX_ANSWER_BYTES = 16 << 20
 LIST_BYTES = 64 << 20
 _PATHS = re.compile(r"(?<![\w./])/(?:[\w.@+~-]+/)*([\w.@+~-]+)")
 _INNER = re.compile(r"(?i)[\w./-]*shm[\w./-]*|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{6,}\b")
-"""Names of shared memory, random ids and addresses: what Triton told of its inside was the first step into it (CVE-2025-23319)."""
+"""Shared memory, random ids and addresses: what Triton told of its inside was the first step into it (CVE-2025-23319)."""
 _MAX_REASON = 240
 
 
