@@ -113,7 +113,7 @@ MATRIX: tuple[Line, ...] = (
     Line("session.revoke", "end other people's sessions", _ADMIN, "whole"),
     Line("token.list", "list other people's tokens", _ADMIN, "whole"),
     Line("token.revoke", "revoke other people's tokens", _ADMIN, "whole"),
-    Line("sealing_key.read", "see which keys secrets are sealed to", _roles("auditor", "admin"), "whole"),
+    Line("sealing_key.list", "see which keys secrets are sealed to", _roles("auditor", "admin"), "whole"),
     Line("sealing_key.rotate", "put another key in the place of the one that secrets are sealed to", _ADMIN, "whole"),
     Line("ledger_key.rotate", "put another key in the place of the one that signs the ledger's heads", _ADMIN, "whole"),
     Line("audit.read", "read the ledger", _roles("auditor", "admin"), "look"),

@@ -19,7 +19,7 @@ def secrets() -> None:
 @guarded
 def status(opened: Session, as_json: bool) -> None:
     """List the sealing keys, newest first, with how many secrets are sealed to each."""
-    with opened.reading("sealing_key.read") as look:
+    with opened.reading("sealing_key.list") as look:
         found = opened.backend.sealing_keys.status(look.session)
     rows = [(one.id, one.state, one.secrets, "yes" if one.is_here else "", one.made_at, one.destroyed_at) for one in found]
     emit(as_json, {"keys": found}, table(("key", "state", "secrets", "here", "made", "destroyed"), rows))

@@ -102,7 +102,7 @@ class SealingKeys:
         self._database, self._folder, self._places = database, folder, tuple(places)
 
     def status(self, session: Session) -> list[KeyLine]:
-        """Every key, the present one first, with what is sealed to it. The caller asked for `sealing_key.read`."""
+        """Every key, the present one first, with what is sealed to it. The caller asked for `sealing_key.list`."""
         rows = sorted(session.exec(select(SealingKey)), key=lambda one: (one.state != "current", -one.made_at.timestamp()))
         counted = self._counted(session)
         here, present = sealed.readable_keys(self._folder), sealed.public_id(self._folder)
