@@ -199,23 +199,28 @@ class SealingKeys:
         return 1
 
     def _destroy_unneeded(self, actor: Actor) -> tuple[str, ...]:
-        destroyed: list[str] = []
+        """A look first: a key is gone for good, and no round needs the database's write lock for it again."""
         with self._database.read() as session:
-            old = session.exec(select(SealingKey.id).where(col(SealingKey.state) != "current")).all()
-        for name in old:
-            with self._database.unit(actor) as tx:
-                exclude(tx, shared=False)
-                row = tx.get(SealingKey, name, lock=True)
-                if row.state == "old" and self._is_needed(tx.session, name):
-                    continue
-                if row.state == "old":
-                    row.state, row.destroyed_at = "destroyed", tx.now
-                    tx.record("sealing_key.destroy", row, after={"key": name})
-                    destroyed.append(name)
-            failpoints.reach("rotate-destroyed")
-            if (path := sealed.readable_keys(self._folder).get(name)) is not None:
-                path.unlink(missing_ok=True)
-        return tuple(destroyed)
+            known = dict(session.exec(select(SealingKey.id, SealingKey.state).where(col(SealingKey.state) != "current")).all())
+            unneeded = [name for name, state in known.items() if state == "old" and not self._is_needed(session, name)]
+        destroyed = tuple(name for name in unneeded if self._destroy(actor, name))
+        here = sealed.readable_keys(self._folder)
+        for name, state in known.items():
+            if name in here and (state == "destroyed" or name in destroyed):
+                here[name].unlink(missing_ok=True)
+        return destroyed
+
+    def _destroy(self, actor: Actor, name: str) -> bool:
+        """Asked once more while nothing can be sealed; from then on nothing is sealed to it."""
+        with self._database.unit(actor) as tx:
+            exclude(tx, shared=False)
+            row = tx.get(SealingKey, name, lock=True)
+            if row.state != "old" or self._is_needed(tx.session, name):
+                return False
+            row.state, row.destroyed_at = "destroyed", tx.now
+            tx.record("sealing_key.destroy", row, after={"key": name})
+        failpoints.reach("rotate-destroyed")
+        return True
 
     def _is_needed(self, session: Session, name: str) -> bool:
         counted = self._counted(session)
