@@ -44,6 +44,7 @@ SHORTEST_COOKIE_SECRET = 32
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _RESERVED = frozenset({"default", "roles", "session"})
+_IMPLIED = frozenset({("https", 443), ("http", 80)})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -152,6 +153,9 @@ class SignIn(_Part):
             raise ValueError(f"it ends with {CALLBACK}")
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise ValueError("it begins with https://, except on this machine")
+        if (parts.scheme, parts.port) in _IMPLIED or parts.netloc != parts.netloc.lower():
+            # Streamlit reads its cookie only under this very text as a browser's Origin (auth_util.py of 1.67).
+            raise ValueError("write host and port as browsers do: in small letters, without :443 of https or :80 of http")
         return url
 
     @field_validator("cookie_secret")

@@ -73,6 +73,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "identities.refuse_grant": ("role.grant", lambda b, a, at: b.identities.refuse_grant(a, at.grant_request, "x")),
     "identities.take_back": ("role.take_back", lambda b, a, at: b.identities.take_back(a, "ana", "contributor")),
     "identities.deactivate": ("identity.deactivate", lambda b, a, at: b.identities.deactivate(a, "ana")),
+    "identities.activate": ("identity.activate", lambda b, a, at: b.identities.activate(a, "ana")),
     "group_mappings.map": ("role.grant", lambda b, a, at: b.group_mappings.map(a, "corp", "ml", "viewer")),
     "group_mappings.confirm": ("role.grant", lambda b, a, at: b.group_mappings.confirm(a, "map_x")),
     "group_mappings.unmap": ("role.take_back", lambda b, a, at: b.group_mappings.unmap(a, "map_x")),
