@@ -25,6 +25,9 @@ from backend.core.errors import ExternalFailure
 
 __all__ = ["choose", "current", "recall"]
 
+ACCOUNT = str(wiring.ROOT / "pages" / "account.py")
+"""The page of whoever looks: roles, sessions and tokens of one's own."""
+
 DOES: dict[Role, str] = {
     "viewer": "Looks at everything that is not the ledger.",
     "contributor": "Registers versions and proposes changes.",
@@ -172,6 +175,7 @@ def switcher(actor: Actor) -> None:
     found = acting.session()
     with st.sidebar, st.container(gap="xsmall"):
         st.markdown(f":small[**{escape(actor.name)}**  \n:gray[{escape(found.provider) if found else 'Demo identity'}]]")
+        st.page_link(ACCOUNT, label="My access", icon=":material/badge:")
         if found is None:
             _act_as(actor)
         else:

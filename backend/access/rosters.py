@@ -334,3 +334,9 @@ def _tokens(session: Session, ids: Sequence[str], now: datetime) -> tuple[dict[s
     used = select(Token.identity_id, func.max(TokenUse.used_at)).join(TokenUse, col(TokenUse.token_id) == Token.id)
     used = used.where(col(Token.identity_id).in_(ids)).group_by(col(Token.identity_id))
     return dict(session.exec(good).all()), dict(session.exec(used).all())
+
+
+def services_of(session: Session, owner_id: str, *, now: datetime) -> tuple[PersonLine, ...]:
+    """Active services that somebody owns, by their short names."""
+    query = select(Identity).where(Identity.owner_id == owner_id, col(Identity.active)).order_by(Identity.name)
+    return _lines(session, session.exec(query).all(), now)

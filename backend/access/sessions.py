@@ -140,15 +140,15 @@ class Sessions:
             if row is not None:
                 _end(tx, row, "signed-out")
 
-    def revoke(self, actor: Actor, session_id: str) -> None:
-        """Ends one session: one's own, or anybody's for whoever may."""
+    def revoke(self, actor: Actor, session_id: str, reason: str = "") -> None:
+        """Ends one session: one's own, or anybody's for whoever may, with a reason for the ledger."""
         with self._database.unit(actor) as tx:
             active_identity(tx.session, actor)
             row = tx.session.get(SignInSession, session_id, with_for_update=True)
             own = row is not None and row.identity_id == actor.id
             if row is None or not (own or _may(tx.session, actor, "session.revoke", tx.now)):
                 raise NotFound("session", session_id[:40], "Look at the list of sessions.")
-            _end(tx, row, "signed-out" if own else "revoked")
+            _end(tx, row, "signed-out" if own else "revoked", reason)
 
     def end_everywhere(self, actor: Actor, identity: str | None = None) -> int:
         """Ends every session of oneself, or of somebody else for whoever may. Returns how many were running."""

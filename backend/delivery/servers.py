@@ -251,6 +251,12 @@ class Servers:
             advisories=advisories.concerning(facts.product, facts.version),
         )
 
+    def check_address(self, actor: Actor, url: str) -> str:
+        """The numeric address that would be called for a URL. Nothing is called. Refusal where that is not allowed."""
+        self._demand(actor, "server.test")
+        parsed = self._guard.check(url)
+        return self._guard.address(parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80))
+
     def unmanaged(self, actor: Actor, name: str) -> tuple[Unmanaged, ...]:
         """What runs on a server now under names of no endpoint, by asking the server. It is never touched."""
         row = self._known(actor, "server.test", Server, name)

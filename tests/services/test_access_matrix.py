@@ -131,6 +131,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "servers.remove_router": ("server.remove", lambda b, a, at: b.servers.remove_router(a, ROUTER)),
     "servers.test": ("server.test", lambda b, a, at: b.servers.test(a, SERVERS[0])),
     "servers.test_router": ("server.test", lambda b, a, at: b.servers.test_router(a, ROUTER)),
+    "servers.check_address": ("server.test", lambda b, a, at: b.servers.check_address(a, "https://192.0.2.1")),
     "servers.unmanaged": ("server.test", lambda b, a, at: b.servers.unmanaged(a, SERVERS[0])),
     "endpoints.create": (
         "endpoint.create",
