@@ -153,9 +153,9 @@ SHOTS: tuple[Shot, ...] = (
     Shot("server", "/server?server=serving-a", "serving-a", "olga", press("Test the connection"), "full"),
     Shot("server-down", "/server?server=serving-down", "serving-down", "olga", press("Test the connection"), "full"),
     Shot("server-adopt", "/server?server=serving-a", "serving-a", "olga", press("Adopt an endpoint"), "full"),
-    Shot("admin-servers", "/admin?section=Servers", "Admin", "olga", installation="full"),
-    Shot("admin-register", "/admin?section=Servers", "Admin", "olga", press("Register a server"), "full"),
-    Shot("admin-people", "/admin?section=People", "Admin", "otto", installation="full"),
+    Shot("admin-servers", "/admin?part=Servers", "Admin", "olga", installation="full"),
+    Shot("admin-register", "/admin?part=Servers", "Admin", "olga", press("Register a server"), "full"),
+    Shot("admin-people", "/admin?part=Sign-in", "Admin", "otto", installation="full"),
 )
 
 

@@ -80,13 +80,13 @@ def _preview(found: Sequence[Touched]) -> None:
     names = [escape(one.shown, 60) + ("" if one.active else " (deactivated)") for one in getting[:_NAMES]]
     more = [f"{len(getting) - _NAMES} more"] if len(getting) > _NAMES else []
     if getting:
-        st.markdown(
-            f"**{plural(len(getting), 'known person')} would get it** at the next sign-in: {', '.join([*names, *more])}."
-        )
+        st.markdown(f"**{_known(len(getting))} would get it** at the next sign-in: {', '.join([*names, *more])}.")
     if having:
-        st.markdown(
-            f":small[:gray[{plural(having, 'known person')} in the group hold{'s' if having == 1 else ''} it already.]]"
-        )
+        st.markdown(f":small[:gray[{_known(having)} in the group hold{'s' if having == 1 else ''} it already.]]")
+
+
+def _known(count: int) -> str:
+    return "1 known person" if count == 1 else f"{count:,} known people"
 
 
 def _show_touched(one: MappingLine) -> None:
@@ -171,7 +171,7 @@ def _chosen_group(told: dict[str, int]) -> str:
         [*told, _OTHER],
         key="map.group",
         format_func=lambda name: (
-            f"{name} ({plural(told[name], 'person') if told[name] == 1 else f'{told[name]} people'})" if name in told else name
+            f"{name} ({'1 person' if told[name] == 1 else f'{told[name]} people'})" if name in told else name
         ),
     )
     if chosen != _OTHER:

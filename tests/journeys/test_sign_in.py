@@ -156,9 +156,9 @@ def administrator(place: Place, chromium: Browser) -> Actor:
 def test_the_page_that_was_wanted_is_there_after_signing_in_with_the_roles_of_the_groups(
     place: Place, browser: BrowserContext
 ) -> None:
-    page = sign_in(place, browser, "rita", "/admin?section=People")
+    page = sign_in(place, browser, "rita", "/admin?part=Sign-in")
     heading(page, "Admin")
-    assert page.url == place.origin + "/admin?section=People"
+    assert page.url == place.origin + "/admin?part=Sign-in"
     sidebar = page.get_by_test_id("stSidebar")
     expect(sidebar.get_by_text("Rita Reviewer")).to_be_visible()
     expect(sidebar.get_by_text("Example Corp")).to_be_visible()
@@ -406,7 +406,7 @@ def test_axe_finds_nothing_on_the_pages_of_sign_in(place: Place, chromium: Brows
         seen = Visit(page, place.origin)
         assert seen.drawn().axe() == [], "signing in"
         page.close()
-        seen = Visit(sign_in(place, context, "ada", "/admin?section=People"), place.origin)
+        seen = Visit(sign_in(place, context, "ada", "/admin?part=Sign-in"), place.origin)
         expect(seen.page.get_by_role("heading", name="Sign-in settings")).to_be_visible()
         assert seen.drawn().axe() == [], "sessions, groups and settings"
         seen.page.get_by_role("button", name="Map a group").click()
