@@ -14,6 +14,7 @@ from app.access_pages import data_set_list, grants_list, outgoing, people_list, 
 from app.endpoint_pages import admin_cards
 from app.kit import components
 from app.record_pages import people, policies
+from backend.access import rosters
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
 
@@ -22,14 +23,14 @@ with wiring.reading() as look:
     identity.require(look, "policy.read")
     mine = identity.rights(look)
     environments = queries.environments(look.session, look.now)
-    everybody = people.everybody(look)
-    freezes = policies.frozen(queries.freezes(look.session), people.names(everybody), look.now)
+    freezes = policies.frozen(queries.freezes(look.session), {}, look.now)
+    known = rosters.people(look.session, now=look.now, limit=1).total
     runtimes, edges = servers(look.session), routers(look.session)
 
 names = [one.name for one in environments]
 in_force = [one for one in freezes if one.in_force]
 badges = [policies.frozen_badge(one.where) for one in in_force]
-counts = f"{len(names)} environments · {len(runtimes)} servers · {len(edges)} routers · {len(everybody):,} identities"
+counts = f"{len(names)} environments · {len(runtimes)} servers · {len(edges)} routers · {known:,} identities"
 with components.header("Admin", *badges, meta=counts):
     if st.button(
         "Freeze starts",
@@ -45,12 +46,14 @@ def rules() -> None:
     chosen = st.session_state.get("environment") or st.query_params.get("environment", names[-1])
     with wiring.reading() as look:
         versions = queries.versions(look.session, chosen if chosen in names else names[-1])
+        everybody = people.names(people.everybody(look))
+        told = policies.frozen(queries.freezes(look.session), everybody, look.now)
     main, side = components.main_and_side()
     with main:
         policies.environments_card(environments)
-        policies.policy_card(names, versions, people.names(everybody), look.now)
+        policies.policy_card(names, versions, everybody, look.now)
     with side:
-        policies.freezes_card(freezes, in_force, lifts=mine.may("freeze.lift"))
+        policies.freezes_card(told, in_force, lifts=mine.may("freeze.lift"))
 
 
 def hosts() -> None:
