@@ -14,6 +14,7 @@ from app import acting, wiring
 from app.acting import choose, current, recall
 from app.deep_links import TOLD
 from app.kit import components, feedback
+from app.kit.live import live
 from app.kit.plain import escape
 from backend.access import queries, rules
 from backend.access.claims import SignedOut
@@ -179,6 +180,7 @@ def switcher(actor: Actor) -> None:
         if found is None:
             _act_as(actor)
         else:
+            live(_still_here, every=STILL_HERE_EVERY)()
             st.menu_button("Sign out", [_HERE, _EVERYWHERE], key="sign-out", icon=":material/logout:", on_click=_leave)
 
 
@@ -193,6 +195,14 @@ def _act_as(actor: Actor) -> None:
         format_func=lambda name: names.get(name, "Sign out"),
         on_click=_switch,
     )
+
+
+STILL_HERE_EVERY = 10.0
+"""Seconds after which a page that is only looked at notices that whoever looks was signed out or deactivated."""
+
+
+def _still_here() -> None:
+    """Draws nothing: `live` asks before it draws. Pages that refresh themselves ask more often."""
 
 
 _HERE, _EVERYWHERE = "Sign out here", "Sign out everywhere"

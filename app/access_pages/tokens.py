@@ -20,6 +20,7 @@ _LASTS = {
     "366 days": timedelta(days=366),
 }
 _MOST_OVER = 5
+_MADE = "tokens.made"
 
 
 def card(
@@ -31,6 +32,7 @@ def card(
         makes_for: short name -> shown name of whom whoever looks may make a token for: himself and his services.
         shows_whose: whether tokens of several identities stand in the list.
     """
+    st.session_state.pop(_MADE, None)  # a dialog that was only dismissed: its token is not kept any longer
     good = [one for one in found if one.state == "active"]
     over = [one for one in found if one.state != "active"][:_MOST_OVER]
     with components.card("Tokens", f"{len(good)} good; programs act with them through the API and the command line") as head:
@@ -71,18 +73,19 @@ def _over(one: TokenLine, now: datetime) -> str:
 def _ask_make(makes_for: Mapping[str, str]) -> None:
     @dialogs.framed("Make a token", width="large")
     def opened() -> None:
-        place, made = st.empty(), list[NewToken]()
-        with place.container(), feedback.shown():
-            made += _made(makes_for)
-        if made:
+        place = st.empty()
+        if _MADE not in st.session_state:
+            with place.container(), feedback.shown():
+                _make(makes_for)
+        if _MADE in st.session_state:
             place.empty()
-            _shown_once(made[0])
+            _shown_once(st.session_state[_MADE])
 
     opened()
 
 
-def _made(makes_for: Mapping[str, str]) -> list[NewToken]:
-    """The form; the token once it was made."""
+def _make(makes_for: Mapping[str, str]) -> None:
+    """The form. What was made is kept for as long as its dialog is open."""
     name = st.text_input(
         "Where is it used?", key="token.name", max_chars=MAX_NAME, placeholder="nightly training, laptop", required=True
     )
@@ -93,13 +96,11 @@ def _made(makes_for: Mapping[str, str]) -> list[NewToken]:
         ":small[:gray[It may do what its identity may do at that moment, no more, and nothing once that is deactivated. It is "
         "shown once, and kept here only as a digest.]]"
     )
-    if not st.button("Make the token", type="primary", key="token.confirm", icon=":material/key:"):
-        return []
-    return [
-        wiring.backend().tokens.create(
-            identity.current(), name or "", identity=str(whose), lifetime=_LASTS.get(str(lasts), timedelta(days=90))
+    if st.button("Make the token", type="primary", key="token.confirm", icon=":material/key:"):
+        lifetime = _LASTS.get(str(lasts), timedelta(days=90))
+        st.session_state[_MADE] = wiring.backend().tokens.create(
+            identity.current(), name or "", identity=str(whose), lifetime=lifetime
         )
-    ]
 
 
 def _shown_once(made: NewToken) -> None:

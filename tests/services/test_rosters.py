@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from backend.access import rosters, touched
 from backend.access.devices import device
@@ -94,8 +95,8 @@ def test_who_was_deactivated_comes_back_with_his_roles_and_a_row_each_in_the_led
     identities.activate(otto, "carla", "Found it.")
     identities.activate(otto, "carla")
     with database.read() as session:
-        rows = session.exec(select(LedgerRow).where(LedgerRow.action.startswith("identity.")).order_by(LedgerRow.seq)).all()  # type: ignore[attr-defined]
-        told = [(one.action, (one.after or {}).get("reason")) for one in rows if one.action.endswith("activate")]
+        rows = session.exec(select(LedgerRow).where(col(LedgerRow.action).endswith("activate")).order_by(col(LedgerRow.seq)))
+        told = [(one.action, json.loads(one.after_json).get("reason")) for one in rows]
         line = rosters.person(session, "carla", now=database.now(session))
     assert told == [("identity.deactivate", "Lost a laptop."), ("identity.activate", "Found it.")]
     assert line is not None
