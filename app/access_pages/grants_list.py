@@ -56,7 +56,7 @@ def part(mine: Rights) -> None:
             )
         return
     count = f"{plural(found.total, 'grant')}, the next to end first · {soon} of all in force end within 14 days"
-    listing.walk(place, count, found.after, words=("Back", "On"))
+    listing.walk(place, count, found.after, words=("Previous", "Next"))
     records = [record(one, look.now) for one in found.rows]
     chosen = listing.rows(records, _COLUMNS, key="grants.rows", alt="Grants with their scopes and ends")
     if chosen is not None:

@@ -44,7 +44,7 @@ def part(mine: Rights) -> None:
     shown = (
         f"{plural(found.total, 'person') if found.total == 1 else f'{found.total:,} people'}, by short name; a row opens one"
     )
-    listing.walk(place, shown, found.after, words=("Back", "On"))
+    listing.walk(place, shown, found.after, words=("Previous", "Next"))
     columns = _columns(signs_in=wiring.backend().sign_in is not None)
     chosen = listing.rows(
         [_record(one, look.now) for one in found.rows], columns, key="people.rows", alt="People with their roles and sign-ins"

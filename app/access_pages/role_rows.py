@@ -36,15 +36,16 @@ def card(lines: Sequence[GrantLine], mine: Rights, now: datetime, *, own: bool, 
 
 def _row(one: GrantLine, now: datetime, *, gives: bool, takes: bool) -> None:
     end = f"until {times.both(one.until, now)}" if one.until is not None else "no end"
+    where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
     does = DOES[one.role] if one.role in ROLES else ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(
-            f"**{one.role.capitalize()}** {escape(one.where, 80)} {badge('grant', state(one, now))}  \n"
+            f"**{one.role.capitalize()}** {where} {badge('grant', state(one, now))}  \n"
             f":small[{escape(does)}]  \n"
             f":small[:gray[{end} · given by {escape(one.by, 80)}, {times.age(one.granted_at, now)}]]",
             width="stretch",
         )
-        if gives and st.button("Move the end", key=f"renew.{one.id}"):
+        if gives and one.by_hand and st.button("Move the end", key=f"renew.{one.id}"):
             granting.ask_renew(one)
         if takes and one.is_in_force and st.button("Take back", key=f"take.{one.id}"):
             granting.ask_take_back(one)

@@ -37,7 +37,9 @@ def part(mine: Rights) -> None:
     with wiring.reading() as look:
         found = rosters.people(look.session, now=look.now, text=text or "", kind="service", after=place.key)
     if found.rows:
-        listing.walk(place, f"{plural(found.total, 'service')}, by name; a row opens one", found.after, words=("Back", "On"))
+        listing.walk(
+            place, f"{plural(found.total, 'service')}, by name; a row opens one", found.after, words=("Previous", "Next")
+        )
         records = [_record(one, look.now) for one in found.rows]
         chosen = listing.rows(records, _COLUMNS, key="services.rows", alt="Services with owners, tokens and roles")
         if chosen is not None:
