@@ -181,7 +181,7 @@ SHOTS: tuple[Shot, ...] = (
     Shot("person-unknown", "/person?person=nobody", "Person", "Ada Admin", installation="house"),
     Shot("account-own", "/account", "My access", "Ada Admin", installation="house"),
     Shot("account-token", "/account", "My access", "Rita Reviewer", press("Make a token"), "house"),
-    Shot("signed-out", "/models", "You are signed out", "Mei Chen", installation="house"),
+    Shot("signed-out", "/models", "You are signed out", "Jonas Keller", installation="house"),
 )
 
 

@@ -67,9 +67,9 @@ _COLUMNS: dict[str, Any] = {
     "Who": st.column_config.TextColumn(width=190),
     "Role": st.column_config.TextColumn(width=92),
     "Where": st.column_config.TextColumn(width=190),
-    "Ends": st.column_config.TextColumn("Ends (UTC)", width=150),
+    "Ends": st.column_config.TextColumn("Ends (UTC)", width=178),
     "State": column("grant", "State", width=110),
-    "By": st.column_config.TextColumn("Given by", width=200),
+    "By": st.column_config.TextColumn("Given by", width=172),
     "Given": st.column_config.TextColumn("Given", width=92),
 }
 

@@ -43,7 +43,7 @@ def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights) -> None:
 
 
 def _row(one: MappingLine, *, changes: bool, takes: bool) -> None:
-    where = "everywhere" if one.scope == "*" else escape(one.scope, 80)
+    where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
     kept = "in the settings file" if one.id is None else "made here"
     state = f" {tag('Waits for a second admin', 'hourglass_empty', 'orange')}" if one.waits else ""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -55,7 +55,9 @@ def _row(one: MappingLine, *, changes: bool, takes: bool) -> None:
         key = f"{one.provider}.{one.value}.{one.role}.{one.scope}"
         if st.button("Whom it touches", key=f"touched.{key}"):
             _show_touched(one)
-        if changes and one.waits and st.button("Confirm", key=f"confirm.{one.id}"):
+        own = one.made_by == identity.current().id
+        why = "You made it; another admin confirms it." if own else None
+        if changes and one.waits and st.button("Confirm", key=f"confirm.{one.id}", disabled=own, help=why):
             _ask_confirm(one)
         if takes and one.id is not None and st.button("Take back", key=f"unmap.{one.id}"):
             _ask_take_back(one)

@@ -11,7 +11,7 @@ from app import wiring
 from app.access_pages import groups
 from app.identity import Rights
 from app.kit import components, times
-from app.kit.plain import escape
+from app.kit.plain import escape, plural
 from app.kit.states import badge
 from backend.access.providers import Examined
 from backend.access.sign_in_file import Provider, SignIn
@@ -92,10 +92,10 @@ def _provider(one: Provider, answer: _Answer | None, now: datetime) -> None:
             st.warning(escape(problem, 600), icon=":material/warning:")
         out = "it can be signed out at" if answer.found.ends_sessions else "it has no address to sign out at"
         back = "says that it tells of logouts" if answer.found.tells_of_logout else "does not say that it tells of logouts"
-        keys = f"{answer.found.keys} keys"
+        keys = plural(answer.found.keys, "key")
         st.markdown(
             f":small[:gray[Calls itself {escape(answer.found.issuer, 200)} · {keys} · {out} · {back} · "
-            f"asked {times.age(answer.at, now)}]]"
+            f"asked {times.age(min(answer.at, now), now)}]]"
         )
 
 

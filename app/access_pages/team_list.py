@@ -52,9 +52,15 @@ def _is_meant(one: TeamLine, wanted: str) -> bool:
 
 def _card(one: TeamLine, mine: Rights) -> None:
     with components.card(escape(one.name), escape(one.title, MAX_TITLE), key=f"team-{one.name}") as head:
-        if mine.may("team.add_member") and head.button("Add a member", key=f"add.{one.id}", icon=":material/person_add:"):
+        if mine.may("team.add_member") and head.button(
+            "Add", help="Add a member", key=f"add.{one.id}", icon=":material/person_add:"
+        ):
             _ask_member(one)
-        if mine.may("team.remove_member") and one.members and head.button("Remove a member", key=f"remove.{one.id}"):
+        if (
+            mine.may("team.remove_member")
+            and one.members
+            and head.button("Remove", help="Remove a member", key=f"remove.{one.id}")
+        ):
             _ask_remove(one)
         if mine.may("team.rename") and head.button("Rename", key=f"rename.{one.id}"):
             _ask_rename(one)

@@ -232,6 +232,17 @@ def read(path: Path, environment: Mapping[str, str] = os.environ) -> SignIn:
         raise _bad(f"{path}: {where} is wrong: {first['msg']}.", "Correct it as docs/sign-in.md says.") from None
 
 
+def variables(path: Path) -> tuple[str, ...]:
+    """Names of the environment variables that hold its secrets, for whoever starts a process that reads it; () of a bad file."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("auth")
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError):
+        return ()
+    tables = [table, *(table.values() if isinstance(table, dict) else ())]
+    found = [one.get(name) for one in tables if isinstance(one, dict) for name in ("cookie_secret_env", "client_secret_env")]
+    return tuple(one for one in found if isinstance(one, str))
+
+
 def _plain(table: Mapping[str, Any], folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """The table with its providers as a list, and every secret in its place."""
     settings = {key: value for key, value in table.items() if not isinstance(value, dict)}
