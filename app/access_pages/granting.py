@@ -38,13 +38,15 @@ def ask_give(name: str = "") -> None:
 
 def _give(preset: str) -> None:
     with wiring.reading() as look:
+        me = rosters.person_by_id(look.session, identity.current().id, now=look.now)
         known = rosters.names(look.session)
         places = {
             _ENVIRONMENT: [one.name for one in queries.environments(look.session, look.now)],
             _TEAM: [one.name for one in team_lines(look.session)],
         }
         careful = protected(look.session)
-    name = preset or st.selectbox("To whom", list(known), key="give.name", format_func=lambda key: known.get(key, key))
+    others = [key for key in known if me is None or key != me.name]  # nobody gives a role to himself
+    name = preset or st.selectbox("To whom", others, key="give.name", format_func=lambda key: known.get(key, key))
     role = st.selectbox("Role", ROLES, key="give.role", format_func=str.capitalize)
     st.markdown(f":small[:gray[{escape(identity.DOES[role])}]]")
     scope = _scope(places)

@@ -158,9 +158,8 @@ def _about(page: Page) -> None:
         rows.append(("Data sets", "  \n".join(_data_set(one) for one in page.data_sets) or "none"))
         components.facts(rows)
         if page.mine.may("audit.read"):
-            st.page_link(
-                ways.path("audit"), label="What they did", icon=":material/receipt_long:", query_params={"who": line.id}
-            )
+            label = "What I did" if page.own else "What they did"
+            st.page_link(ways.path("audit"), label=label, icon=":material/receipt_long:", query_params={"who": line.id})
 
 
 def _data_set(one: DataSetLine) -> str:

@@ -233,7 +233,7 @@ def read(path: Path, environment: Mapping[str, str] = os.environ) -> SignIn:
 
 
 def variables(path: Path) -> tuple[str, ...]:
-    """Names of the environment variables that hold its secrets, for whoever starts a process that reads it; () of a bad file."""
+    """Names of the environment variables that hold its secrets, for whoever starts a process that reads it."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("auth")
     except (OSError, UnicodeError, tomllib.TOMLDecodeError):
