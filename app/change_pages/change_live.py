@@ -289,9 +289,8 @@ def moved_rows(before: Mapping[str, object], now: Mapping[str, object]) -> Seque
     rows = [(f"Version {one}", _share(was.get(one)), _share(have.get(one))) for one in sorted({*was, *have})]
     unknown, loaded = _by_hand(before), _by_hand(now)
     rows += [
-        (f"Version {version} of {escape(name, 60)}, which no approval names", _is(one in unknown), _is(one in loaded))
+        (f"Version {one[1]} of {escape(one[0], 60)}, which no approval names", _is(one in unknown), _is(one in loaded))
         for one in sorted({*unknown, *loaded})
-        for name, version in (one,)
     ]
     return [*rows, ("Generation", str(before.get("generation", "none")), str(now.get("generation", "none")))]
 

@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.endpoint_pages import endpoint_words, fleet
+from backend.access.rows import Request
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
 from backend.core.errors import ExternalFailure, Refusal
@@ -275,7 +276,9 @@ def test_an_adoption_says_which_step_is_next_and_a_second_person_signs(full_page
 def test_who_said_where_its_server_is_is_not_offered_to_sign(full_page: Open, full: Backend) -> None:
     """The service refuses them, so neither the page nor the overview offers it."""
     assert "Sign off legacy-scores" in words(full_page("overview", "ben"))
-    full.identities.grant(full.identities.act_as("otto"), "ben", "operator")
+    asked = full.identities.grant(full.identities.act_as("otto"), "ben", "operator")
+    assert isinstance(asked, Request), "it reaches production, so another admin confirms it"
+    full.identities.confirm_grant(full.identities.act_as("nora"), asked.id)
     with full.database.read() as session:
         server = next(one for one in servers(session) if one.name == "serving-a")
     full.servers.edit(full.identities.act_as("ben"), "serving-a", revision=server.revision, credential=None)

@@ -90,7 +90,8 @@ def test_exported_files_hold_the_one_model_wherever_they_are_made(narrow: Backen
     made = {
         "models": catalog.exporter(ana, catalog.Asked()),
         "changes": approvals.exporter(ana, changes.Filters()),
-        "endpoints": fleet.exporter(ana, Filters()),
+        "endpoints": fleet.exporter(ana, Filters(), None),
+        "endpoints then": fleet.exporter(ana, Filters(), narrow.database.now()),
     }
     for name, make in made.items():
         said = make().decode("utf-8-sig")

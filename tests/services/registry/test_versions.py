@@ -113,7 +113,7 @@ def test_a_role_on_one_model_reaches_no_other(world: World) -> None:
     world.log("delay")
     world.log("other")
     world.versions.register(world.act_as("ana"), "delay", 1)
-    refused("not-allowed", world.versions.register, world.act_as("ana"), "other", 1)
+    refused("not-found", world.versions.register, world.act_as("ana"), "other", 1)
 
 
 @SQLITE
