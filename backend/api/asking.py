@@ -70,7 +70,7 @@ def _caller(request: Request) -> Caller:
 
 
 def _refuse_other_query(request: Request) -> None:
-    """What an operation does not take is refused, and so is what it takes once and is sent twice: nobody knows which is meant."""
+    """What an operation does not take is refused, and so is what it takes once and is sent twice: which one would be meant?"""
     takes: dict[str, dict[str, bool]] = request.app.state.takes()
     known = takes.get(getattr(request.scope.get("route"), "name", ""))
     if known is None:
