@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlmodel import Session, select
 
 from backend.access.service import require_to_read
@@ -24,7 +25,17 @@ from backend.registry.keys import read_key, write_key
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
-Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+_WRITTEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*")
+
+
+def _written(value: Any) -> Any:
+    """A moment is written out: a bare number would be taken for seconds since 1970."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _WRITTEN.fullmatch(value)):
+        raise ValueError("write a moment as 2026-03-01T06:00:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(in_utc)]
 """A moment that was sent, in UTC."""
 _BEARER = HTTPBearer(
     scheme_name="token",

@@ -6,18 +6,18 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, Field, Strict
+from pydantic import Field, Strict
 
 from backend.access import data_sets
 from backend.access.rows import DataSetGrant
-from backend.api.asking import Asks, EndpointName, ModelName, Name, Number, Page, Paged, Sent, Shown
+from backend.api.asking import Asks, EndpointName, Instant, ModelName, Name, Number, Page, Paged, Sent, Shown
 from backend.api.once import Making
 from backend.delivery.recorded import MOST
 
 router = APIRouter(tags=["data-sets"])
 GrantId = Annotated[str, Path(pattern=r"^dsg_[0-9a-z]{26}$", description="The grant's id.")]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
-Moment = Annotated[AwareDatetime, Query(description="With its zone.", examples=["2026-03-01T06:00:00Z"])]
+Moment = Annotated[Instant, Query(description="With its zone.", examples=["2026-03-01T06:00:00Z"])]
 
 
 class DataSetGrantView(Shown):
@@ -39,7 +39,7 @@ class DataSetGranting(Sent):
     data_set: Name = Field(description="`probes/MODEL` or `requests/ENDPOINT`.", examples=["requests/flight-delay"])
     identity: Name | None = Field(default=None, examples=["ana"])
     team: Name | None = None
-    until: Annotated[AwareDatetime, Strict(False)] = Field(description="When it ends, within 366 days.")
+    until: Annotated[Instant, Strict(False)] = Field(description="When it ends, within 366 days.")
 
 
 class GrantMade(Shown):

@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field, Strict
+from pydantic import Field, Strict
 
 from backend.access import queries
 from backend.access.rows import Request, RoleGrant
 from backend.access.rules import Role
-from backend.api.asking import Asks, Name, Page, Paged, Sent, Shown
+from backend.api.asking import Asks, Instant, Name, Page, Paged, Sent, Shown
 from backend.api.once import Making
 
 router = APIRouter(tags=["grants"])
-Moment = Annotated[AwareDatetime, Strict(False)]
+Moment = Annotated[Instant, Strict(False)]
 Scope = Annotated[
     Name, Field(description="`*`, `environment:NAME`, `model:NAME` or `team:NAME`.", examples=["environment:dev"])
 ]

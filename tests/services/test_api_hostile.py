@@ -241,7 +241,8 @@ def test_two_authorizations_are_none(asked: Api) -> None:
 
 @SQLITE
 @pytest.mark.parametrize(
-    "address", ["/me?modle=x", "/servers/s?x=1", "/me?model=a&model=b", "/endpoints?state=paused&state=stale"]
+    "address",
+    ["/me?modle=x", "/servers/s?x=1", "/me?model=a&model=b", "/endpoints?state=paused&state=stale", "/intakes?since=1"],
 )
 def test_what_is_not_taken_or_taken_once_is_refused_and_not_passed_over(asked: Api, address: str) -> None:
     asked.refused("bad-request", "GET", address, status=422)

@@ -272,7 +272,7 @@ def _asked(client: TestClient, token: str, method: str, path: str, names: dict[s
     sent, address = json.dumps(BODIES.get(path, {"reason": "x"})), path
     for place, name in names.items():
         sent, address = sent.replace(place, name), address.replace(place, name)
-    query = QUERIES.get(path, "?reason=x" if method == "delete" else "")
+    query = "?reason=x" if (method, path) == ("delete", "/v1/endpoints/{endpoint}") else QUERIES.get(path, "")
     address = address.replace("{number}", "1") + query
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "x-request-id": "walking-along"}
     answer = client.request(method, address, content=sent, headers=headers)
