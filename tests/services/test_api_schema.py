@@ -66,7 +66,8 @@ def known(asked: Api) -> dict[str, list[Any]]:
     mapping = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
     token = asked.backend.tokens.create(world.ana, "another")
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
-    asked.backend.identities.create(admin, "vera")
+    vera = asked.backend.identities.create(admin, "vera")
+    asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
     asked.backend.identities.grant(admin, "vera", "viewer", "environment:dev")
     with asked.backend.database.unit(SYSTEM) as tx:
         model = tx.session.get_one(Model, "mod_1")
