@@ -19,7 +19,7 @@ from backend.access.claims import PROVISIONED, Person, handle_of
 from backend.access.names import free_name
 from backend.access.rows import Identity
 from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
-from backend.access.service import require, require_to_read
+from backend.access.service import create_identity, require, require_to_read
 from backend.access.session_rows import ExternalLogin, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import Actor
@@ -86,7 +86,11 @@ class Provisioning:
         with self._database.unit(actor) as tx:
             require(tx, actor, ACTION)
             _refuse_taken(tx.session, known, told.user_name)
-            identity = _signed_in_before(tx.session, known, told) or _new_identity(tx, told)
+            identity = _signed_in_before(tx.session, known, told) or create_identity(
+                tx,
+                name=free_name(tx.session, handle_of(told.user_name)),
+                display_name=told.display_name or told.user_name,
+            )
             row = ProvisionedUser(
                 id=tx.new_id("scu"),
                 provider=known.name,
@@ -268,18 +272,6 @@ def _signed_in_before(session: Session, provider: Provider, told: scim.User) -> 
     )
     found = session.exec(query.limit(1)).first()
     return session.get_one(Identity, found) if found is not None else None
-
-
-def _new_identity(tx: Unit, told: scim.User) -> Identity:
-    row = Identity(
-        id=tx.new_id("idn"),
-        name=free_name(tx.session, handle_of(told.user_name)),
-        display_name=told.display_name or told.user_name,
-        created_at=tx.now,
-    )
-    tx.record("identity.create", tx.add(row), after=row.facts("kind", "owner_id", "is_demo"))
-    tx.session.flush()
-    return row
 
 
 def _write(tx: Unit, row: ProvisionedUser, identity: Identity, told: scim.User) -> None:

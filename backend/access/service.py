@@ -163,7 +163,7 @@ class Identities:
             seed_system(tx)
             for name, display_name, role in DEMO if self._settings.demo_identities else ():
                 if _by_name(tx.session, name) is None:
-                    row = _create(tx, name=name, display_name=display_name, is_demo=True)
+                    row = create_identity(tx, name=name, display_name=display_name, is_demo=True)
                     _grant(tx, row.id, role, "*", None, action="identity.bootstrap")
 
     def act_as(self, name: str) -> Actor:
@@ -205,7 +205,9 @@ class Identities:
             if _by_name(tx.session, name) is not None:
                 raise Refusal(f"There is already an identity {name}.", "Choose another name.", code="name-taken")
             owner_id = named_identity(tx.session, owner).id if owner is not None else None
-            return actor_of(_create(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id))
+            return actor_of(
+                create_identity(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id)
+            )
 
     def grant(
         self, actor: Actor, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None
@@ -255,9 +257,9 @@ class Identities:
             row = _by_name(tx.session, name)
             if row is not None and (row.kind != "person" or not row.active):
                 raise Refusal(f"{name} is not an active person.", "Name one.", code="bad-identity")
-            if len(_admins(tx, self._settings) - {row.id if row is not None else ""}) >= 2:
+            if len(admins(tx, demo=self._settings.demo_identities) - {row.id if row is not None else ""}) >= 2:
                 raise Refusal("There are two admins already.", "One of them grants what is needed.", code="bootstrapped")
-            row = row or _create(tx, name=name, display_name=display_name, email=email)
+            row = row or create_identity(tx, name=name, display_name=display_name, email=email)
             if _held(tx, row.id, "admin", "*") is None:
                 _grant(tx, row.id, "admin", "*", None, action="identity.bootstrap")
             return actor_of(row)
@@ -308,9 +310,14 @@ def named_identity(session: Session, name: str) -> Identity:
     return row
 
 
+def team_of_name(session: Session, name: str) -> Team | None:
+    """A team that is not retired, by its name."""
+    return session.exec(select(Team).where(Team.name == name, col(Team.retired_at).is_(None))).one_or_none()
+
+
 def named_team(session: Session, name: str) -> Team:
-    """A team that is not retired, by its name. NotFound."""
-    row = session.exec(select(Team).where(Team.name == name, col(Team.retired_at).is_(None))).one_or_none()
+    """The same. NotFound."""
+    row = team_of_name(session, name)
     if row is None:
         raise NotFound("team", name[:80])
     return row
@@ -322,7 +329,7 @@ def stored_scope(session: Session, scope: str) -> str:
     return f"team:{named_team(session, name).id}" if kind == "team" else scope
 
 
-def _create(
+def create_identity(
     tx: Unit,
     *,
     name: str,
@@ -332,6 +339,7 @@ def _create(
     owner_id: str | None = None,
     is_demo: bool = False,
 ) -> Identity:
+    """Joins: a new identity without any role, under a name that is free, flushed so that other rows may name it."""
     row = Identity(
         id=tx.new_id("idn"),
         name=name,
@@ -362,14 +370,14 @@ def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None)
     return {"identity_id": identity_id, "role": role, "scope": scope, "expires_at": until}
 
 
-def _admins(tx: Unit, settings: Settings) -> set[str]:
-    """Active people who hold admin everywhere; the demo's only where those are allowed."""
+def admins(tx: Unit, *, demo: bool) -> set[str]:
+    """Ids of active people who hold admin everywhere; with those of the demo, where they count."""
     query = select(RoleGrant, Identity).join(Identity, col(Identity.id) == RoleGrant.identity_id)
     query = query.where(RoleGrant.role == "admin", RoleGrant.scope == "*", Identity.kind == "person", col(Identity.active))
     return {
         one.id
         for held, one in tx.session.exec(query)
-        if (held.expires_at is None or tx.now < held.expires_at) and (settings.demo_identities or not one.is_demo)
+        if (held.expires_at is None or tx.now < held.expires_at) and (demo or not one.is_demo)
     }
 
 

@@ -27,7 +27,7 @@ from backend.access.names import free_name
 from backend.access.providers import Providers
 from backend.access.provisioning import identity_provisioned, roles_of_directory
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import active_identity, actor_of, named_identity
+from backend.access.service import active_identity, actor_of, admins, create_identity, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import SYSTEM, Actor
@@ -295,7 +295,9 @@ def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
     """Whoever signed in, as it is known here; created at the first sign-in, with its name brought up to date later."""
     login = tx.session.get(ExternalLogin, (who.issuer, who.subject))
     if login is None:
-        row = identity_provisioned(tx.session, provider, who) or _new_identity(tx, who)
+        row = identity_provisioned(tx.session, provider, who) or create_identity(
+            tx, name=free_name(tx.session, who.handle), display_name=who.name, email=who.email
+        )
         login = tx.add(ExternalLogin(issuer=who.issuer, external_subject=who.subject, identity_id=row.id, first_at=tx.now))
         tx.record("identity.link", login, after={"provider": provider.name})
     row = tx.session.get_one(Identity, login.identity_id)
@@ -306,29 +308,11 @@ def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
     return row
 
 
-def _new_identity(tx: Unit, who: Person) -> Identity:
-    row = Identity(
-        id=tx.new_id("idn"),
-        name=free_name(tx.session, who.handle),
-        display_name=who.name,
-        email=who.email,
-        created_at=tx.now,
-    )
-    tx.record("identity.create", tx.add(row), after=row.facts("kind", "owner_id", "is_demo"))
-    tx.session.flush()
-    return row
-
-
 def _appoint_first(tx: Unit, settings: SignIn, provider: Provider, who: Person, identity: Identity) -> None:
     """Whom the settings name is an admin, as long as nobody else is one: no one would be there to appoint anybody."""
     if not claims.is_first_administrator(settings.first_administrator, provider.name, who):
         return
-    query = select(RoleGrant, Identity).join(Identity, col(Identity.id) == RoleGrant.identity_id)
-    query = query.where(RoleGrant.role == claims.FIRST_ROLE, RoleGrant.scope == "*", col(Identity.active))
-    admins = [
-        one for one, held in tx.session.exec(query) if not held.is_demo and (one.expires_at is None or tx.now < one.expires_at)
-    ]
-    if not admins:
+    if not admins(tx, demo=False):
         old = tx.session.exec(
             select(RoleGrant).where(
                 RoleGrant.identity_id == identity.id, RoleGrant.role == claims.FIRST_ROLE, RoleGrant.scope == "*"

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries, requests
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team, TeamMember
-from backend.access.service import Protected, named_identity, named_team, require
+from backend.access.service import Protected, named_identity, named_team, require, team_of_name
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -193,7 +193,7 @@ def owner_name(session: Session, *, endpoint: str | None = None, model: str | No
 
 
 def _allowed(tx: Unit, actor: Actor, name: str, action: str) -> Team:
-    row = tx.session.exec(select(Team).where(Team.name == name, col(Team.retired_at).is_(None))).one_or_none()
+    row = team_of_name(tx.session, name)
     require(tx, actor, action, team=row.id if row is not None else None)
     return row or named_team(tx.session, name)
 

@@ -634,6 +634,17 @@ def test_the_first_administrator_is_appointed_once_and_it_is_recorded_as_such(wo
 
 
 @SQLITE
+def test_a_service_that_is_an_admin_keeps_nobody_from_being_the_first(world: World) -> None:
+    """A program appoints nobody, so that a person is still needed who does."""
+    identities = Identities(world.database, Settings(demo_identities=True))
+    otto = identities.act_as("otto")
+    identities.create(otto, "builds", kind="service", owner="ana")
+    identities.grant(otto, "builds", "admin")
+    boss, _ = world.arrive(sub="u-first", groups=[])
+    assert world.roles(boss.actor) == {("admin", "*", BOOTSTRAP)}
+
+
+@SQLITE
 def test_the_first_administrator_by_address_needs_a_verified_one(world: World) -> None:
     world.sign_in = signs_in(world.provider.settings(), first_administrator="corp:Boss@corp.test")
     eve, _ = world.arrive(sub="u-eve", email="boss@corp.test")
