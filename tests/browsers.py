@@ -162,16 +162,28 @@ class Visit:
         return self.page.locator("[data-testid=stMain]").inner_text().replace("\u2060", "")
 
     def axe(self) -> list[Any]:
-        """What axe-core finds wrong, in every rule set that matters; the policy of the page would not let it in by itself."""
+        """What axe-core finds wrong in light and in dark, in every rule set that matters.
+
+        The policy of the page would not let it in by itself. A page that does not follow the browser's scheme fails.
+        """
         session = self.page.context.new_cdp_session(self.page)
         session.send("Runtime.evaluate", {"expression": f"{AXE};0"})
-        return list(self.page.evaluate(_AXE_RUN, RULES))
+        found = []
+        for scheme in ("dark", "light"):
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.wait_for_function(_IN_SCHEME, arg=scheme)
+            found += [[scheme, *one] for one in self.drawn().page.evaluate(_AXE_RUN, RULES)]
+        return found
 
 
 _SETTLED = """() => document.querySelector('[data-testid=stApp]')
     && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
     && document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'running'
     && document.fonts.status === 'loaded'"""
+_IN_SCHEME = """(scheme) => {
+    const [red, green, blue] = getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor.match(/\\d+/g);
+    return (0.3 * red + 0.6 * green + 0.1 * blue < 128) === (scheme === 'dark');
+}"""
 _AXE_RUN = """async (rules) => (await axe.run(document, {runOnly: rules})).violations.map(one => [one.id, one.help,
     one.nodes.slice(0, 3).map(node => node.html.slice(0, 200))])"""
 

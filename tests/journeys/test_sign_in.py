@@ -397,9 +397,8 @@ def upgraded(place: Place, origin: str, cookies: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_the_pages_of_sign_in(place: Place, chromium: Browser, scheme: Any) -> None:
-    with chromium.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme, bypass_csp=True) as context:
+def test_axe_finds_nothing_on_the_pages_of_sign_in(place: Place, chromium: Browser) -> None:
+    with chromium.new_context(viewport={"width": 1440, "height": 900}, bypass_csp=True) as context:
         page = context.new_page()
         page.goto(place.origin + "/models")
         heading(page, "Sign in")
@@ -418,7 +417,7 @@ def test_axe_finds_nothing_on_the_pages_of_sign_in(place: Place, chromium: Brows
         seen.page.goto(place.origin + "/models")
         signed_out(seen.page, "You signed out.")
         assert seen.drawn().axe() == [], "signed out"
-    with chromium.new_context(viewport={"width": 1440, "height": 900}, color_scheme=scheme, bypass_csp=True) as context:
+    with chromium.new_context(viewport={"width": 1440, "height": 900}, bypass_csp=True) as context:
         seen = Visit(sign_in(place, context, "nils"), place.origin)
         heading(seen.page, "You have no role here yet")
         assert seen.drawn().axe() == [], "no role"

@@ -40,10 +40,9 @@ def server(data: Path) -> Iterator[Server]:
         yield running
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_clean(chromium: Browser, server: Server, scheme: str) -> None:
+def test_every_page_is_clean(chromium: Browser, server: Server) -> None:
     """No error in the console, no request to anybody else, nothing that axe-core finds, and the bundled fonts are in use."""
-    with visit(chromium, server.url, scheme=scheme) as seen:
+    with visit(chromium, server.url) as seen:
         seen.open("/", title="Whom do you act as?")
         assert seen.axe() == []
         seen.act_as("otto", title="Overview")
