@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 AXE = (ROOT / "tests/pages/vendor/axe.min.js").read_text()
@@ -27,6 +27,8 @@ FLAGS = [
 ]  # fmt: skip
 KNOWN = re.compile(r"/_stcore/(health|host-config)$")
 """What Streamlit's page asks for below a deep link before it finds the root, and gets a 404 for (measured; harmless)."""
+
+expect.set_options(timeout=30_000)  # milliseconds, 5 s by default: a busy machine is no failure
 
 UNWATCHED = {"COUNTERSIGN_OBSERVE_SECONDS": "3600"}
 """No worker runs beside these pages: what was seen while the installation was made stays fresh while they are looked at."""
