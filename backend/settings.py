@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     observe_seconds: float = Field(10.0, description="Interval between two looks at a server that is in sync.")
     lease_seconds: float = Field(30.0, description="How long a worker may hold a server without renewing.")
     worker_threads: int = Field(8, description="Servers that one worker looks after at the same time.")
+    api_requests_per_minute: int = Field(
+        6_000, ge=0, description="Requests to the REST API that one identity may send in a minute; 0: any number."
+    )
+    api_burst: int = Field(600, ge=1, description="How many of them it may send at once.")
     metrics_port: int | None = Field(None, description="Port of the worker's Prometheus metrics on loopback.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     production_alias: str = Field(

@@ -7,8 +7,10 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jsonschema
+from httpx import Response
 from starlette.testclient import TestClient
 
 from backend import bootstrap
@@ -16,7 +18,10 @@ from backend.api import app as api
 from backend.audit import heads
 from backend.bootstrap import Backend
 from backend.core import sealed
+from backend.registry.memory import MemoryRegistry
 from backend.settings import Settings
+from tests.databases import Clock
+from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
 from tests.services.changes.world import World
 
 V1 = "/v1"
@@ -40,9 +45,13 @@ class Api:
             demo_identities=True,
             allowed_networks="127.0.0.0/8",
             observe_seconds=3600,
+            api_requests_per_minute=0,
+            sign_in_file=_sign_in_file(folder),
         )
         self.world = world
-        self.backend: Backend = replace(bootstrap.build(settings), **{"changes": world.changes, **services})
+        with mock.patch.object(bootstrap, "_registry", return_value=MemoryRegistry(Clock())):
+            built = bootstrap.build(settings)
+        self.backend: Backend = replace(built, **{"changes": world.changes, **services})
         self.application = api.build(lambda: self.backend)
         self.client = TestClient(self.application, raise_server_exceptions=False)
         self.tokens: dict[str, str] = {}
@@ -70,27 +79,46 @@ class Api:
         **headers: str,
     ) -> Any:
         """One request; its answer's content, which has that status and the form that the document promises."""
+        answer = self.asked(method, path, sent, by=by, token=token, **headers)
+        assert answer.status_code == status, (method, path, answer.status_code, answer.text[:600])
+        return answer.json() if answer.content else None
+
+    def asked(
+        self, method: str, path: str, sent: Any = None, *, by: str | None = "ana", token: str | None = None, **headers: str
+    ) -> Response:
+        """The whole answer, which has the form that the document promises."""
         text = token or (self.token(by) if by is not None else None)
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         told |= {"authorization": f"Bearer {text}"} if text is not None else {}
         answer = self.client.request(method, V1 + path, json=sent, headers=told)
-        assert answer.status_code == status, (method, path, answer.status_code, answer.text[:600])
-        content = answer.json()
-        self.check(method, path, answer.status_code, content)
-        return content
+        self.check(method, path, answer)
+        return answer
+
+    def tag(self, path: str, *, by: str = "ana") -> str:
+        """The tag of what there is now."""
+        return str(self.asked("GET", path, by=by).headers["etag"])
 
     def refused(self, code: str, method: str, path: str, sent: Any = None, *, status: int, **options: Any) -> dict[str, Any]:
         """The error that a request gets."""
-        error: dict[str, Any] = self(method, path, sent, status=status, **options)["error"]
-        assert error["code"] == code, error
-        assert error["message"]
+        error: dict[str, Any] = self(method, path, sent, status=status, **options)
+        assert (error["code"], error["status"]) == (code, status), error
+        assert error["type"] == f"urn:countersign:problem:{code}"
+        assert error["detail"]
         assert error["remedy"]
         return error
 
-    def check(self, method: str, path: str, status: int, content: Any) -> None:
+    def check(self, method: str, path: str, answer: Response) -> None:
         """That the document describes this answer, whole: nothing more is in it and nothing less."""
-        operation = self.operation(method, path)
-        schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+        told = self.operation(method, path)["responses"]
+        assert str(answer.status_code) in told, (method, path, answer.status_code, answer.text[:600])
+        if "content" not in told[str(answer.status_code)]:
+            assert not answer.content, (method, path)
+            return
+        media = answer.headers["content-type"].partition(";")[0]
+        self.fits(told[str(answer.status_code)]["content"][media]["schema"], answer.json())
+
+    def fits(self, schema: Any, content: Any) -> None:
+        """That a schema of the document describes a content."""
         closed = {**_closed(schema), "components": _closed(self.document["components"])}
         jsonschema.Draft202012Validator(closed).validate(content)
 
@@ -105,6 +133,17 @@ class Api:
     def close(self) -> None:
         self.client.close()
         self.backend.close()
+
+
+def _sign_in_file(folder: Path) -> Path:
+    """With one provider, whom nobody calls."""
+    file = folder / "sign-in.toml"
+    file.write_text(
+        f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
+        f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+        'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
+    )
+    return file
 
 
 def _closed(schema: Any) -> Any:

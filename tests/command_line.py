@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,9 @@ class Answer:
 class CommandLine:
     """Commands under these settings. A traceback is a failure of the test."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *, tokens: Callable[[str], str] | None = None, **settings: str) -> None:
+        """`tokens`: gives the token that each name acts by, where the commands act at a server (`url`)."""
+        self._tokens = tokens
         self._environment = {f"COUNTERSIGN_{name.upper()}": value for name, value in settings.items()}
 
     def __call__(self, *arguments: str, by: str | None = None, given: str | None = None) -> Answer:
@@ -46,10 +49,17 @@ class CommandLine:
         assert result.stdout.replace("\n", "").isprintable()
         return str(result.stdout)
 
+    def text_with_tabs(self, *arguments: str) -> str:
+        """The lines of a command that writes for another program."""
+        result = self._run(list(arguments), None, None)
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
+
     def _run(self, arguments: list[str], by: str | None, given: str | None) -> Any:
         before = structlog.get_config()
         others = {name: None for name in os.environ if name.startswith("COUNTERSIGN_")}
-        environment = {**others, **self._environment, "COUNTERSIGN_AS": by}
+        whom = {"COUNTERSIGN_AS": by} if self._tokens is None or by is None else {"COUNTERSIGN_TOKEN": self._tokens(by)}
+        environment = {**others, **self._environment, **whom}
         try:
             result = CliRunner(env=environment).invoke(main, arguments, input=given)
         finally:

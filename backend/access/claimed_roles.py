@@ -52,7 +52,7 @@ class GroupMappings:
         self._database = database
         self._sign_in = sign_in
 
-    def map(self, actor: Actor, provider: str, value: str, role: str, scope: str = "*") -> None:
+    def map(self, actor: Actor, provider: str, value: str, role: str, scope: str = "*") -> GroupMapping:
         """This group shall give this role: from the next sign-in on after another admin confirmed it.
 
         It would else be a way to give roles alone, to oneself too.
@@ -83,6 +83,7 @@ class GroupMappings:
                 made_at=tx.now,
             )
             tx.record("group_mapping.make", tx.add(row), after=row.facts("provider", "role", "scope"))
+            return row
 
     def confirm(self, actor: Actor, mapping_id: str) -> None:
         """Another admin's word for a mapping; not of whoever made it, nor of a service of theirs."""

@@ -197,6 +197,14 @@ def _lines(session: Session, owner: str | None, now: datetime) -> tuple[TokenLin
     return tuple(_line(token, identity, use, now) for token, identity, use in rows)
 
 
+def line(session: Session, token_id: str, now: datetime) -> TokenLine | None:
+    """One token, for whoever was let near it; None where there is none of that id."""
+    query = select(Token, Identity, TokenUse).join(Identity, col(Identity.id) == Token.identity_id)
+    query = query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id).where(Token.id == token_id)
+    found = session.exec(query).one_or_none()
+    return _line(*found, now) if found is not None else None
+
+
 def _line(token: Token, identity: Identity, use: TokenUse | None, now: datetime) -> TokenLine:
     return TokenLine(
         id=token.id,

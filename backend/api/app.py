@@ -5,24 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from backend.api import (
     audit,
+    cards,
     changes,
     data_sets,
+    document,
     endpoints,
     errors,
+    fleet,
+    freezes,
     grants,
+    group_mappings,
+    identities,
+    intakes,
+    lineage,
     me,
     models,
+    policies,
     proposals,
     public,
+    registry,
     requests,
+    rights,
+    rollouts,
+    routers,
     scim,
     servers,
+    sessions,
     sign_in,
     starts,
     teams,
+    tokens,
     versions,
     votes,
 )
@@ -32,15 +48,29 @@ from backend.bootstrap import Backend
 
 ROUTERS: tuple[APIRouter, ...] = (
     models.router,
+    cards.router,
     versions.router,
+    lineage.router,
+    intakes.router,
+    registry.router,
     proposals.router,
     changes.router,
     votes.router,
     starts.router,
     endpoints.router,
+    rollouts.router,
+    fleet.router,
     servers.router,
+    routers.router,
+    policies.router,
+    freezes.router,
+    identities.router,
+    tokens.router,
+    sessions.router,
+    group_mappings.router,
     teams.router,
     grants.router,
+    rights.router,
     requests.router,
     data_sets.router,
     audit.router,
@@ -55,8 +85,19 @@ TAGS = {
     "votes": "Approvals and rejections, each bound to one plan and one base.",
     "starts": "Starting, revoking and rolling back what was approved.",
     "endpoints": "What shall run, what was seen to run, and since when.",
+    "rollouts": "How a version goes live step by step, and the ways to hold it or go back.",
+    "fleet": "All endpoints together, now and at any moment.",
     "servers": "Where models run.",
-    "grants": "Who holds which role where, and what environments ask for.",
+    "routers": "What sends callers to servers.",
+    "intakes": "Versions being taken in, from the registry or as an upload.",
+    "registry": "How old the lists of models are, and having them read again.",
+    "policies": "What each environment asks for.",
+    "freezes": "Stops of all starts.",
+    "identities": "People and services.",
+    "tokens": "What programs act by.",
+    "sessions": "Who is signed in where.",
+    "sign-in": "Which group of a provider gives which role.",
+    "grants": "Who holds which role where, and the table of rights.",
     "data-sets": "Who may read recorded requests row by row, and reading them.",
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",
@@ -68,11 +109,17 @@ TAGS = {
 ABOUT = """The same services as the pages and the command line, for programs.
 
 Every operation acts as the identity of its token, with the roles that identity has at that moment. Reading is safe to repeat;
-every command says what sending it again does. An error is one JSON object, `{"error": {"code", "message", "remedy"}}`."""
+every command says what sending it again does. An error is `application/problem+json` (RFC 9457) with a stable `code`, a
+`remedy`, and the `request_id` of the answer."""
 
 
-def build(backend: Callable[[], Backend]) -> FastAPI:
-    """The application; `backend` is called on the first request that needs it, never at construction."""
+def build(backend: Callable[[], Backend], door: Callable[[ASGIApp], ASGIApp] | None = None) -> FastAPI:
+    """The application; `backend` is called on the first request that needs it, never at construction.
+
+    Args:
+        door: what stands before every operation and says who acts, for callers in this process; by default the guard, which
+            asks for a token.
+    """
     api = FastAPI(
         title="Countersign",
         version="1",
@@ -82,14 +129,19 @@ def build(backend: Callable[[], Backend]) -> FastAPI:
         openapi_url="/v1/openapi.json",
         openapi_tags=[{"name": name, "description": says} for name, says in TAGS.items()],
         root_path_in_servers=True,
+        generate_unique_id_function=lambda route: route.name,
     )
     asked = public.Asked(backend)
     api.state.backend, api.state.asked = backend, asked
-    api.add_middleware(Guard, backend=backend, ready=asked)
+    if door is not None:
+        api.add_middleware(door)
+    else:
+        api.add_middleware(Guard, backend=backend, ready=asked)
     api.include_router(public.router, prefix="/v1")
     api.include_router(sign_in.router, prefix="/v1")
     for router in ROUTERS:
-        api.include_router(router, prefix="/v1", dependencies=TOKEN, responses=errors.ERRORS)
+        api.include_router(router, prefix="/v1", dependencies=TOKEN)
     api.mount(scim.PATH, scim.build(backend))
     errors.add_handlers(api)
+    document.complete(api)
     return api

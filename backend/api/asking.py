@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,16 +12,30 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPBearer
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
-from sqlmodel import Session
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from sqlmodel import Session, select
 
 from backend.access.service import require_to_read
 from backend.bootstrap import Backend
+from backend.core.columns import Row
 from backend.core.context import Actor
+from backend.core.errors import NotFound, Refusal
 from backend.core.moments import in_utc
+from backend.registry.keys import read_key, write_key
 
 T = TypeVar("T")
-Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+I = TypeVar("I")  # noqa: E741 - an item
+_WRITTEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*")
+
+
+def _written(value: Any) -> Any:
+    """A moment is written out: a bare number would be taken for seconds since 1970."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _WRITTEN.fullmatch(value)):
+        raise ValueError("write a moment as 2026-03-01T06:00:00Z")
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(in_utc)]
 """A moment that was sent, in UTC."""
 _BEARER = HTTPBearer(
     scheme_name="token",
@@ -53,9 +69,37 @@ class Caller:
             require_to_read(session, self.actor, action, now=now)
             yield Reading(session, now)
 
+    def long_reading(self, action: str) -> Iterator[Session]:
+        """The same look, held until the iterator is asked once more: for an answer that is sent while it is read."""
+        with self.reading(action) as look:
+            yield look.session
+
 
 def _caller(request: Request) -> Caller:
+    _refuse_other_query(request)
     return Caller(request.app.state.backend(), request.state.actor)
+
+
+def _refuse_other_query(request: Request) -> None:
+    """What an operation does not take is refused, and so is what it takes once and is sent twice: which one would be meant?"""
+    takes: dict[str, dict[str, bool]] = request.app.state.takes()
+    known = takes.get(getattr(request.scope.get("route"), "name", ""))
+    if known is None:
+        return
+    sent = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in sent.items():
+        if name not in known:
+            raise _bad_query(name, "is not taken here")
+        if times > 1 and not known[name]:
+            raise _bad_query(name, "is taken once")
+
+
+def _bad_query(name: str, says: str) -> Refusal:
+    return Refusal(
+        f"query.{name[:60]}: {says}.",
+        "Correct this field; the OpenAPI document says what each operation takes.",
+        code="bad-request",
+    )
 
 
 Asks = Annotated[Caller, Depends(_caller)]
@@ -82,6 +126,10 @@ class Shown(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+After = Annotated[str | None, Field(max_length=2_000, description="The next page: `next` of the page before.", examples=[None])]
+Limit = Annotated[int, Field(ge=1, le=200, description="How many at most.")]
+
+
 class Page(BaseModel, Generic[T]):
     """Some of a list, and how to ask for what follows."""
 
@@ -92,6 +140,35 @@ class Page(BaseModel, Generic[T]):
 def page_of(items: Sequence[Any], limit: int, key: Any) -> tuple[Sequence[Any], str | None]:
     """Of one more than a page: the page, and the key of its last line where more follows."""
     return (items[:limit], str(key(items[limit - 1]))) if len(items) > limit else (items, None)
+
+
+def name_of(look: Reading, table: type[Row], identifier: str) -> str:
+    """What the row of an id is called now. NotFound, also for what the look does not show."""
+    row = look.session.exec(select(table).where(table.id == identifier)).one_or_none()  # type: ignore[attr-defined]
+    if row is None:
+        raise NotFound(table.__subject__, identifier[:60], "It is not there any more.")
+    return str(row.name)  # type: ignore[attr-defined]
+
+
+class Paged(Narrow):
+    """Which page of a list."""
+
+    after: After = None
+    limit: Limit = 100
+
+    def cut(
+        self, items: Iterable[I], key: Callable[[I], tuple[str | int | datetime, ...]], *, newest_first: bool = False
+    ) -> tuple[tuple[I, ...], str | None]:
+        """This page of a list that was read whole, in the order of `key`, and what the next one is asked with."""
+        ordered = sorted(items, key=key, reverse=newest_first)
+        if self.after is not None:
+            ordered = [one for one in ordered if _follows(key(one), self.after, backwards=newest_first)]
+        return tuple(ordered[: self.limit]), write_key(*key(ordered[self.limit - 1])) if len(ordered) > self.limit else None
+
+
+def _follows(key: tuple[str | int | datetime, ...], after: str, *, backwards: bool) -> bool:
+    last = read_key(after, *(type(part) for part in key))
+    return key < last if backwards else key > last
 
 
 def _without_nul(text: str) -> str:
@@ -117,4 +194,3 @@ Ref = Annotated[
 ModelName = Annotated[str, Path(max_length=256, description="The registered model's name.", examples=["flight-delay"])]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1, description="The version's number.", examples=[2])]
 EndpointName = Annotated[str, Path(max_length=256, description="The endpoint's name.", examples=["flight-delay"])]
-After = Annotated[str | None, Field(max_length=2_000, description="The next page: `next` of the page before.", examples=[None])]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field, StringConstraints
+from sqlmodel import col, select
 
-from backend.api.asking import After, Asks, Narrow, Page, Plain, Reason, Ref, Sent, Shown
+from backend.api.asking import After, Asks, Narrow, Page, Paged, Plain, Reading, Reason, Ref, Sent, Shown
+from backend.api.once import Making
+from backend.api.tags import Held, Tagged
 from backend.changes import course, queries, timeline, view
 from backend.changes.difference import Line, Move
 from backend.changes.proposing import MAX_TEXT
 from backend.changes.queries import ChangeLine
+from backend.changes.rows import Change, Comment
 from backend.changes.rules import CHANGE
 from backend.changes.view import CommentView, Impact, VoteView
+from backend.core.context import Actor
 from backend.evidence.queries import EvidenceView
 from backend.rollouts.queries import RolloutView
 
@@ -114,54 +121,76 @@ def list_changes(asks: Asks, narrow: Annotated[ChangesNarrow, Query()]) -> Page[
 
 
 @router.get("/waiting")
-def list_waiting(asks: Asks) -> Page[ChangeLine]:
-    """Changes that the caller may vote on and has not voted on as they are."""
+def list_waiting_changes(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[ChangeLine]:
+    """Changes that the caller may vote on and has not voted on as they are, the oldest first."""
     with asks.reading("change.read") as look:
-        return Page(items=queries.queue(look.session, asks.actor, look.now), next=None)
+        items, following = narrow.cut(queries.queue(look.session, asks.actor, look.now), _by_deadline)
+    return Page(items=items, next=following)
 
 
 @router.get("/{change}")
-def show_change(asks: Asks, change: Ref) -> ChangeView:
+def show_change(asks: Asks, change: Ref, tagged: Tagged) -> ChangeView:
     """One change whole: what it changes, its digests, checks and votes, what is missing, and what the caller may do."""
-    return whole(asks, change)
+    return tagged(whole(asks, change))
 
 
 @router.get("/{change}/timeline")
-def show_timeline(asks: Asks, change: Ref) -> tuple[MomentView, ...]:
+def list_change_timeline(asks: Asks, change: Ref, narrow: Annotated[Paged, Query()]) -> Page[MomentView]:
     """What happened to a change, the first first."""
     with asks.reading("change.read") as look:
         found = timeline.timeline(look.session, course.find(look.session, change))
-    return tuple(MomentView.model_validate(one) for one in found)
+    items, following = narrow.cut(found, lambda one: (one.seq,))
+    return Page(items=tuple(map(MomentView.model_validate, items)), next=following)
 
 
 @router.post("/{change}/withdraw")
-def withdraw(asks: Asks, change: Ref, sent: Why) -> ChangeView:
+def withdraw_change(asks: Asks, held: Held, change: Ref, sent: Why) -> ChangeView:
     """Takes a change back before it starts. Sending it again changes nothing."""
-    asks.backend.changes.withdraw(asks.actor, change, sent.reason)
-    return whole(asks, change)
+    with seen(held, change):
+        asks.backend.changes.withdraw(asks.actor, change, sent.reason)
+    return held.answer(whole(asks, change))
 
 
 @router.post("/{change}/recheck")
-def recheck(asks: Asks, change: Ref) -> ChangeView:
+def recheck_change(asks: Asks, held: Held, change: Ref) -> ChangeView:
     """Runs every check again."""
-    asks.backend.changes.recheck(asks.actor, change)
-    return whole(asks, change)
+    with seen(held, change):
+        asks.backend.changes.recheck(asks.actor, change)
+    return held.answer(whole(asks, change))
 
 
 @router.post("/{change}/rebase")
-def rebase(asks: Asks, change: Ref) -> ChangeView:
+def rebase_change(asks: Asks, held: Held, change: Ref) -> ChangeView:
     """Draws a suspended change anew on what is live now; it goes back to review without votes."""
-    asks.backend.changes.rebase(asks.actor, change)
-    return whole(asks, change)
+    with seen(held, change):
+        asks.backend.changes.rebase(asks.actor, change)
+    return held.answer(whole(asks, change))
 
 
 @router.post("/{change}/comments", status_code=201)
-def comment(asks: Asks, change: Ref, sent: Remark) -> RemarkView:
-    """Adds a remark to the discussion."""
-    return RemarkView.model_validate(asks.backend.changes.comment(asks.actor, change, sent.text))
+def comment_on_change(asks: Asks, once: Making, change: Ref, sent: Remark) -> RemarkView:
+    """Adds a remark to the discussion; each time another one, unless it brings an `Idempotency-Key`."""
+    made = once.make(Comment, lambda: asks.backend.changes.comment(asks.actor, change, sent.text).id)
+    with asks.reading("change.read") as look:
+        row = look.session.exec(select(Comment).where(Comment.id == made.id)).one()
+        return RemarkView.model_validate(row)
+
+
+def _by_deadline(line: ChangeLine) -> tuple[datetime, int]:
+    return line.decide_by or datetime.max.replace(tzinfo=UTC), line.number
 
 
 def whole(asks: Asks, ref: str | int) -> ChangeView:
     """A change as the caller sees it now."""
     with asks.reading("change.read") as look:
-        return ChangeView.model_validate(view.view(look.session, asks.actor, ref, look.now))
+        return _shown(ref)(look, asks.actor)
+
+
+def seen(held: Held, ref: str, *, needed: bool = False) -> AbstractContextManager[None]:
+    """Whatever is done to the change meanwhile is done only if it is as the caller saw it."""
+    row = select(Change.id).where(col(Change.number) == int(ref) if ref.isdecimal() else col(Change.id) == ref)
+    return held.held("change.read", _shown(ref), row, needed=needed)
+
+
+def _shown(ref: str | int) -> Callable[[Reading, Actor], ChangeView]:
+    return lambda look, actor: ChangeView.model_validate(view.view(look.session, actor, ref, look.now))

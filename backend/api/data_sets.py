@@ -6,16 +6,18 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, Field, Strict
+from pydantic import Field, Strict
 
 from backend.access import data_sets
-from backend.api.asking import Asks, EndpointName, ModelName, Name, Number, Sent, Shown
+from backend.access.rows import DataSetGrant
+from backend.api.asking import Asks, EndpointName, Instant, ModelName, Name, Number, Page, Paged, Sent, Shown
+from backend.api.once import Making
 from backend.delivery.recorded import MOST
 
 router = APIRouter(tags=["data-sets"])
 GrantId = Annotated[str, Path(pattern=r"^dsg_[0-9a-z]{26}$", description="The grant's id.")]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
-Moment = Annotated[AwareDatetime, Query(description="With its zone.", examples=["2026-03-01T06:00:00Z"])]
+Moment = Annotated[Instant, Query(description="With its zone.", examples=["2026-03-01T06:00:00Z"])]
 
 
 class DataSetGrantView(Shown):
@@ -37,7 +39,7 @@ class DataSetGranting(Sent):
     data_set: Name = Field(description="`probes/MODEL` or `requests/ENDPOINT`.", examples=["requests/flight-delay"])
     identity: Name | None = Field(default=None, examples=["ana"])
     team: Name | None = None
-    until: Annotated[AwareDatetime, Strict(False)] = Field(description="When it ends, within 366 days.")
+    until: Annotated[Instant, Strict(False)] = Field(description="When it ends, within 366 days.")
 
 
 class GrantMade(Shown):
@@ -53,33 +55,36 @@ class RecordedRows(Shown):
 
 
 @router.get("/data-sets/grants")
-def list_data_set_grants(asks: Asks) -> tuple[DataSetGrantView, ...]:
+def list_data_set_grants(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[DataSetGrantView]:
     """Who may read which data set until when, ended grants included."""
     with asks.reading("data_set.list") as look:
-        return tuple(map(DataSetGrantView.model_validate, data_sets.lines(look.session, now=look.now)))
+        found = data_sets.lines(look.session, now=look.now)
+    items, following = narrow.cut(found, lambda one: (one.data_set, one.given_at, one.id))
+    return Page(items=tuple(map(DataSetGrantView.model_validate, items)), next=following)
 
 
 @router.post("/data-sets/grants", status_code=201)
-def give_data_set(asks: Asks, sent: DataSetGranting) -> GrantMade:
+def grant_data_set(asks: Asks, once: Making, sent: DataSetGranting) -> GrantMade:
     """Lets an identity, or a team's members, read a data set row by row. Giving it again moves its end."""
-    given = asks.backend.data_sets.grant(asks.actor, sent.data_set, until=sent.until, identity=sent.identity, team=sent.team)
-    return GrantMade(id=given.id)
+    asked = sent.model_dump(exclude={"data_set"})
+    made = once.make(DataSetGrant, lambda: asks.backend.data_sets.grant(asks.actor, sent.data_set, **asked).id)
+    return GrantMade(id=made.id)
 
 
 @router.delete("/data-sets/grants/{grant}")
-def take_data_set_back(asks: Asks, grant: GrantId) -> GrantMade:
+def take_back_data_set(asks: Asks, grant: GrantId) -> GrantMade:
     """Ends a grant at once."""
     asks.backend.data_sets.take_back(asks.actor, grant)
     return GrantMade(id=grant)
 
 
 @router.get("/models/{model}/versions/{number}/recorded")
-def read_probes(asks: Asks, model: ModelName, number: Number, limit: Limit = 100) -> RecordedRows:
+def list_recorded_probes(asks: Asks, model: ModelName, number: Number, limit: Limit = 100) -> RecordedRows:
     """Recorded requests inside a version's package. 403 `data-set` without a grant; the read is in the ledger."""
     return RecordedRows(rows=asks.backend.recorded.probes(asks.actor, model, number, limit=limit))
 
 
 @router.get("/endpoints/{endpoint}/requests")
-def read_requests(asks: Asks, endpoint: EndpointName, start: Moment, end: Moment, limit: Limit = 100) -> RecordedRows:
+def list_recorded_requests(asks: Asks, endpoint: EndpointName, start: Moment, end: Moment, limit: Limit = 100) -> RecordedRows:
     """Requests that an endpoint was asked. 403 `data-set` without a grant; the read is in the ledger."""
     return RecordedRows(rows=asks.backend.recorded.requests(asks.actor, endpoint, start, end, limit=limit))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError, OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from backend.api.tags import NotModified
+from backend.core import context
 from backend.core.columns import new_id
 from backend.core.errors import ExternalFailure, Refusal
 
@@ -36,6 +41,20 @@ STATUS = {
     "own-identity": 403,
     "data-set": 403,
     "frozen": 409,
+    "already-managed": 409,
+    "bad-request": 422,
+    "bad-tag": 400,
+    "busy": 409,
+    "condition-needed": 428,
+    "in-use": 409,
+    "managed": 409,
+    "moved-on": 409,
+    "name-taken": 409,
+    "no-rollout": 409,
+    "not-asked": 409,
+    "not-failed": 409,
+    "own-adoption": 403,
+    "stale": 412,
     "too-large": 413,
     "no-database": 503,
     "schema": 503,
@@ -43,36 +62,53 @@ STATUS = {
 """A refusal's code -> HTTP status; every other refusal is a 422, because it says what to correct."""
 
 
-class Problem(BaseModel):
-    """What went wrong, for a program and for a person."""
+class FieldProblem(BaseModel):
+    """One field that is wrong."""
 
-    code: str = Field(description="A stable word for programs.", examples=["stale-vote"])
-    message: str = Field(
+    field: str = Field(
+        description="Where it stands: `body.version`, `query.limit`, `header.If-Match`.", examples=["body.version"]
+    )
+    detail: str = Field(description="What is wrong with it.", examples=["Field required"])
+
+
+class Problem(BaseModel):
+    """What went wrong, for a program and for a person: RFC 9457, with `code`, `remedy`, `request_id` and `errors` besides."""
+
+    type: str = Field(description="`urn:countersign:problem:` and the code.", examples=["urn:countersign:problem:stale-vote"])
+    title: str = Field(description="The same for every problem of this type's status.", examples=["Conflict"])
+    status: int = Field(description="The answer's status.", examples=[409])
+    detail: str = Field(
         description="What was refused or failed, and why.", examples=["Change 7 is not what you looked at any more."]
     )
+    code: str = Field(description="A stable word for programs.", examples=["stale-vote"])
     remedy: str = Field(description="What to do next.", examples=["Look at it as it is now, then vote."])
+    request_id: str = Field(
+        description="`X-Request-Id` of the answer, which is in the log too.", examples=["req_01jhq3s0000000000000000000"]
+    )
+    errors: list[FieldProblem] | None = Field(default=None, description="Fields that are wrong; only where there are some.")
 
 
-class Failure(BaseModel):
-    """The body of every answer that is not a success."""
+MEDIA_TYPE = "application/problem+json"
+_TYPE = "urn:countersign:problem:"
+_MOST_FIELDS = 20
 
-    error: Problem
-
-
-_SAYS = {
+SAYS = {
     400: "What was sent cannot be read.",
     401: "No token was sent, or it is malformed, unknown, expired, revoked, or of an identity that is not active.",
     403: "This identity may not do this; the answer names the roles that may.",
-    404: "There is nothing of that name.",
-    409: "It is not as the caller saw it any more, or its state does not allow this.",
-    413: "What was sent is larger than 256 KiB.",
+    404: "There is nothing of that name, or nothing that this identity may see.",
+    408: "The body did not arrive in 30 seconds.",
+    409: "Its state does not allow this, or the key of the request was used for another one.",
+    412: "It is not as the caller saw it any more (`If-Match`).",
+    413: "What was sent is larger than is taken here.",
     422: "It is refused, and the answer says what to correct. Nothing was changed.",
-    429: "Too many tokens from this address were not good. Come back after `Retry-After` seconds.",
+    428: "A blind write could lose somebody else's: `If-Match` is needed.",
+    429: "Too many requests of this identity, or too many bad tokens from this address. Come back after `Retry-After` seconds.",
+    500: "A defect of ours; the answer names the id under which the log has it.",
     502: "Another system refuses what it is asked; somebody has to correct it.",
     503: "Another system, or the database, does not answer; the same request may succeed later.",
 }
-ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": Failure, "description": says} for status, says in _SAYS.items()}
-"""For the OpenAPI document: what any operation may answer besides success."""
+"""Status -> what it means here."""
 
 
 def add_handlers(api: FastAPI) -> None:
@@ -81,18 +117,32 @@ def add_handlers(api: FastAPI) -> None:
     api.add_exception_handler(ExternalFailure, _failed)
     api.add_exception_handler(RequestValidationError, _unreadable)
     api.add_exception_handler(HTTPException, _http)
+    api.add_exception_handler(NotModified, _unmodified)
+    api.add_exception_handler(ClientDisconnect, _cut_off)
     api.add_exception_handler(DBAPIError, _unforeseen)
     api.add_exception_handler(Exception, _unforeseen)
 
 
-def body(code: str, message: str, remedy: str) -> dict[str, Any]:
+def told(
+    status: int, code: str, detail: str, remedy: str, *, request: str = "", fields: Sequence[FieldProblem] = ()
+) -> dict[str, Any]:
     """The one shape."""
-    return {"error": {"code": code, "message": message, "remedy": remedy}}
+    problem = Problem(
+        type=_TYPE + code,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        remedy=remedy,
+        request_id=request or context.request_id.get(),
+        errors=list(fields) or None,
+    )
+    return problem.model_dump(exclude_none=True)
 
 
-def answer(status: int, code: str, message: str, remedy: str) -> JSONResponse:
+def answer(status: int, code: str, detail: str, remedy: str, fields: Sequence[FieldProblem] = ()) -> JSONResponse:
     """An error as an answer."""
-    return JSONResponse(body(code, message, remedy), status_code=status)
+    return JSONResponse(told(status, code, detail, remedy, fields=fields), status_code=status, media_type=MEDIA_TYPE)
 
 
 def unforeseen(error: Exception) -> JSONResponse:
@@ -123,19 +173,38 @@ def _failed(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _unreadable(_request: Request, error: Exception) -> JSONResponse:
-    """The first thing that is wrong, by its place; what was sent is not repeated."""
+    """Everything that is wrong, by its place; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])[:200]
-    says = first["msg"].removeprefix("Value error, ")[:300]
+    fields = [_field(one) for one in error.errors()[:_MOST_FIELDS]]
+    first = fields[0]
     return answer(
-        422, "bad-request", f"{where}: {says}.", "Correct that field; the OpenAPI document says what each operation takes."
+        422,
+        "bad-request",
+        f"{first.field}: {first.detail}.",
+        "Correct these fields; the OpenAPI document says what each operation takes.",
+        fields,
     )
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
-    """What the framework itself answers: no such path, no such method, a body that is no JSON."""
+def _field(error: Mapping[str, Any]) -> FieldProblem:
+    where = ".".join(str(part) for part in error["loc"])[:200]
+    return FieldProblem(field=where, detail=str(error["msg"]).removeprefix("Value error, ")[:300])
+
+
+def _unmodified(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, NotModified)  # noqa: S101 - what it is registered for
+    return Response(status_code=304, headers={"etag": error.tag})
+
+
+def _cut_off(_request: Request, _error: Exception) -> JSONResponse:
+    return answer(400, "cut-off", "The connection ended before the body did.", "Send it again.")
+
+
+def _http(request: Request, error: Exception) -> Response:
+    """What the framework itself answers: no such path, no such method, a body that is no JSON. OPTIONS tells the methods."""
     assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    if request.method == "OPTIONS" and error.status_code == 405:
+        return Response(status_code=204, headers={"allow": ", ".join(_methods(request))})
     told = {
         404: ("no-such-path", "There is no such path.", "Look into /api/v1/openapi.json."),
         405: ("no-such-method", "This path does not take that method.", "Look into /api/v1/openapi.json."),
@@ -153,7 +222,8 @@ def _methods(request: Request) -> list[str]:
     path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
     told: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     fits = (each for each in told if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", each), path))
-    return sorted({method.upper() for each in fits for method in told[each]})
+    taken = {method.upper() for each in fits for method in told[each]}
+    return sorted(taken | {"OPTIONS"} | ({"HEAD"} if "GET" in taken else set()))
 
 
 def _unforeseen(_request: Request, error: Exception) -> JSONResponse:

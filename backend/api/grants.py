@@ -1,21 +1,21 @@
-"""`/grants` and `/policies`: who holds which role where, and what an environment asks for."""
+"""`/grants`: who holds which role where."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path
-from pydantic import AwareDatetime, Field, Strict
+from fastapi import APIRouter, Query
+from pydantic import Field, Strict
 
 from backend.access import queries
-from backend.access.rows import Request
+from backend.access.rows import Request, RoleGrant
 from backend.access.rules import Role
-from backend.api.asking import Asks, Name, Sent, Shown
+from backend.api.asking import Asks, Instant, Name, Page, Paged, Sent, Shown
+from backend.api.once import Making
 
 router = APIRouter(tags=["grants"])
-EnvironmentName = Annotated[str, Path(max_length=63, description="The environment's name.", examples=["staging"])]
-Moment = Annotated[AwareDatetime, Strict(False)]
+Moment = Annotated[Instant, Strict(False)]
 Scope = Annotated[
     Name, Field(description="`*`, `environment:NAME`, `model:NAME` or `team:NAME`.", examples=["environment:dev"])
 ]
@@ -56,38 +56,29 @@ class Settled(Shown):
     request: str | None = Field(description="The request that a second person has to confirm before it is done.")
 
 
-class PolicyView(Shown):
-    """The policy in force, and what is wrong with the one that was sent."""
-
-    policy: str = Field(description="`ENVIRONMENT@VERSION` that is in force.")
-    problems: tuple[str, ...]
-    request: str | None = Field(description="The request that a second person has to confirm before it is in force.")
-
-
 @router.get("/grants")
-def list_grants(asks: Asks) -> tuple[GrantView, ...]:
-    """Every grant, ended ones included."""
+def list_grants(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[GrantView]:
+    """Every grant by identity, ended ones included."""
     with asks.reading("policy.read") as look:
-        return tuple(map(GrantView.model_validate, queries.grant_lines(look.session, now=look.now)))
+        found = queries.grant_lines(look.session, now=look.now)
+    items, following = narrow.cut(found, lambda one: (one.identity, one.role, one.scope))
+    return Page(items=tuple(map(GrantView.model_validate, items)), next=following)
 
 
 @router.post("/grants")
-def give_role(asks: Asks, sent: Granting) -> Settled:
-    """Gives an identity a role. Where changes need approvals, a second admin has to confirm it."""
-    made = asks.backend.identities.grant(asks.actor, sent.identity, sent.role, sent.scope, expires_at=sent.expires_at)
-    return Settled(done=not isinstance(made, Request), request=made.id if isinstance(made, Request) else None)
+def grant_role(asks: Asks, once: Making, sent: Granting) -> Settled:
+    """Gives an identity a role. Where changes need approvals, a second admin has to confirm it. Again only moves its end."""
+
+    def make() -> str:
+        return asks.backend.identities.grant(asks.actor, sent.identity, sent.role, sent.scope, expires_at=sent.expires_at).id
+
+    made = once.make((RoleGrant, Request), make)
+    asked = made.id.startswith("ask_")
+    return Settled(done=not asked, request=made.id if asked else None)
 
 
 @router.post("/grants/take-back")
-def take_role_back(asks: Asks, sent: TakingBack) -> Settled:
+def take_back_role(asks: Asks, sent: TakingBack) -> Settled:
     """Ends a role at once; that takes one person."""
     asks.backend.identities.take_back(asks.actor, sent.identity, sent.role, sent.scope)
     return Settled(done=True, request=None)
-
-
-@router.put("/policies/{environment}")
-def set_policy(asks: Asks, environment: EnvironmentName, sent: dict[str, Any]) -> PolicyView:
-    """Puts a policy in force. One that asks for less, where changes need approvals, waits for a second person."""
-    saved = asks.backend.policies.set_policy(asks.actor, environment, sent)
-    problems = tuple(one.says for one in saved.problems)
-    return PolicyView(policy=saved.id, problems=problems, request=saved.request_id)

@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.access.tokens import is_well_formed
-from backend.api import errors, sign_in
+from backend.api import errors, limits, sign_in
 from backend.api.attempts import Attempts
+from backend.api.limits import Limits
 from backend.bootstrap import Backend
 from backend.core import context
 from backend.core.columns import new_id
@@ -27,6 +28,9 @@ PUBLIC = frozenset({"/v1/health", "/v1/ready", "/v1" + sign_in.PATH})
 MOST_BYTES = 256 << 10
 BODY_SECONDS = 30.0
 
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
+_UPLOAD = re.compile(r"/v1/models/[^/]+/uploads")
+"""Whose body is taken block by block by the operation itself, which bounds it."""
 _BEARER = re.compile(rb"(?i:bearer) +([\x21-\x7e]{1,200})")
 
 
@@ -52,6 +56,7 @@ class Guard:
         self._backend = backend
         self._ready = ready
         self._attempts = Attempts()
+        self._limits: Limits | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers itself, or hands on with a request id and the identity that acts."""
@@ -60,16 +65,17 @@ class Guard:
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            request = new_id("req")
+            request = _request_id(scope)
             token = context.request_id.set(request)
+            told = _Told(send, request, is_head=scope["method"] == "HEAD")
             try:
-                await self._answer(scope, receive, _Told(send, request))
+                await self._answer({**scope, "method": "GET"} if told.is_head else scope, receive, told)
             finally:
                 context.request_id.reset(token)
 
     async def _answer(self, scope: Scope, receive: Receive, send: _Told) -> None:
         try:
-            refused = None if _path(scope) in PUBLIC else await self._admit(scope)
+            refused = None if _path(scope) in PUBLIC else await self._admit(scope, send)
             if refused is None:
                 refused, receive = await _bounded(scope, receive)
             await (refused or self._app)(scope, receive, send)
@@ -78,7 +84,7 @@ class Guard:
                 raise
             await errors.unforeseen(error)(scope, receive, send)
 
-    async def _admit(self, scope: Scope) -> JSONResponse | None:
+    async def _admit(self, scope: Scope, send: _Told) -> JSONResponse | None:
         """The answer for whoever is not let in; None for whoever is, with the identity in the scope's state."""
         text = _token(scope)
         if text is None:
@@ -95,22 +101,47 @@ class Guard:
                 "bad-token", "This token is not good: unknown, expired, revoked, or its identity is not active."
             )
         scope["state"] = {**scope.get("state", {}), "actor": actor}
-        return None
+        return self._limited(actor.id, send)
+
+    def _limited(self, who: str, send: _Told) -> JSONResponse | None:
+        """The answer for an identity that sends too much; None for everybody else, who is told how much is left."""
+        if self._limits is None:
+            settings = self._backend().settings
+            self._limits = Limits(settings.api_requests_per_minute, settings.api_burst)
+        if not self._limits.are_set:
+            return None
+        standing = self._limits.take(who)
+        send.add("ratelimit-policy", self._limits.policy)
+        send.add("ratelimit", limits.told(standing))
+        return _too_many_requests(standing.wait) if standing.wait else None
 
 
 class _Told:
-    """Sends on, with the headers of every answer."""
+    """Sends on, with the headers of every answer; to a HEAD without the body."""
 
-    def __init__(self, send: Send, request: str) -> None:
+    def __init__(self, send: Send, request: str, *, is_head: bool = False) -> None:
         self._send = send
         self._added = [(b"x-request-id", request.encode()), (b"cache-control", b"no-store")]
-        self.started = False
+        self.started, self.is_head = False, is_head
+
+    def add(self, name: str, value: str) -> None:
+        """One more header, while nothing was sent yet."""
+        self._added.append((name.encode(), value.encode()))
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
             message = {**message, "headers": [*message.get("headers", []), *self._added]}
+        elif self.is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         await self._send(message)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own, where it sent one that is well-formed; else a new one."""
+    sent = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    match = _REQUEST_ID.fullmatch(sent[0]) if len(sent) == 1 else None
+    return match[0].decode("ascii") if match is not None else new_id("req")
 
 
 def _path(scope: Scope) -> str:
@@ -140,10 +171,20 @@ def _too_many(seconds: int) -> JSONResponse:
     return found
 
 
+def _too_many_requests(seconds: int) -> JSONResponse:
+    found = errors.answer(
+        429, "too-many-requests", "This identity sends too many requests.", f"Try again in {seconds} seconds."
+    )
+    found.headers["retry-after"] = str(seconds)
+    return found
+
+
 async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None, Receive]:
     """Reads the body up to its bound, so that no operation holds more. Control characters in an address are refused."""
     if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"] or "\x00" in scope["path"]:
         return errors.answer(400, "bad-request", "An address holds no NUL character.", "Leave it out."), receive
+    if scope["method"] == "POST" and _UPLOAD.fullmatch(_path(scope)):
+        return None, _steady(receive)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             body = await _body(receive)
@@ -169,6 +210,19 @@ async def _body(receive: Receive) -> bytes | None:
             return None
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def _steady(receive: Receive) -> Receive:
+    """A sender that says nothing for too long has gone."""
+
+    async def steady() -> Message:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+
+    return steady
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
+from sqlmodel import select
 
-from backend.api.asking import After, Asks, ModelName, Name, Narrow, Page, Sent, Shown, Whole
+from backend.api.asking import After, Asks, ModelName, Name, Narrow, Page, Reading, Sent, Shown, Whole
+from backend.api.tags import Held, Tagged
 from backend.api.versions import VersionLine, line_of
+from backend.core.context import Actor
 from backend.registry import queries
 from backend.registry.queries import AliasLine
+from backend.registry.rows import Model
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -73,13 +78,10 @@ def list_models(asks: Asks, narrow: Annotated[ModelsNarrow, Query()]) -> ModelPa
 
 
 @router.get("/{model}")
-def show_model(asks: Asks, model: ModelName) -> ModelView:
+def show_model(asks: Asks, model: ModelName, tagged: Tagged) -> ModelView:
     """One model with its aliases and the newest of its versions."""
     with asks.reading("model.read") as look:
-        page = queries.versions(look.session, model, limit=100)
-        aliases = queries.aliases(look.session, model)
-    versions = Page[VersionLine](items=tuple(map(line_of, page.items)), next=page.after)
-    return ModelView(name=model, aliases=aliases, versions=versions)
+        return tagged(_shown(model)(look, asks.actor))
 
 
 class Champion(Sent):
@@ -90,13 +92,24 @@ class Champion(Sent):
 
 
 @router.post("/{model}/champion", status_code=202)
-def set_champion(asks: Asks, model: ModelName, sent: Champion) -> Champion:
+def set_champion(asks: Asks, held: Held, model: ModelName, sent: Champion) -> Champion:
     """Points an environment's champion alias at the version that is proved to answer there; a worker writes it.
 
     Sending it again changes nothing. 409 `not-proved` for a version that is not.
     """
-    asks.backend.changes.set_champion(asks.actor, model, sent.environment, sent.version)
+    with held.held("model.read", _shown(model), select(Model.id).where(Model.name == model)):
+        asks.backend.changes.set_champion(asks.actor, model, sent.environment, sent.version)
     return sent
+
+
+def _shown(model: str) -> Callable[[Reading, Actor], ModelView]:
+    def shown(look: Reading, _actor: Actor) -> ModelView:
+        page = queries.versions(look.session, model, limit=100)
+        aliases = queries.aliases(look.session, model)
+        versions = Page[VersionLine](items=tuple(map(line_of, page.items)), next=page.after)
+        return ModelView(name=model, aliases=aliases, versions=versions)
+
+    return shown
 
 
 def _model(line: queries.ModelLine) -> ModelLine:

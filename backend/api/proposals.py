@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from pydantic import Field, StringConstraints
 
 from backend.api.asking import Asks, Instant, Name, Plain, Ref, Sent, Shown, Whole
-from backend.api.changes import ChangeView, DifferenceView, whole
+from backend.api.changes import ChangeView, DifferenceView, seen, whole
+from backend.api.once import Making
+from backend.api.tags import Fresh, Held
 from backend.changes.proposing import MAX_TEXT, MAX_TITLE
+from backend.changes.rows import Change
 from backend.delivery.plan import buckets_from_percent
 
 router = APIRouter(prefix="/changes", tags=["changes"])
@@ -79,20 +82,8 @@ class PreviewView(Shown):
     waits: str = Field(description='What it would wait for before it could start; "" for nothing.')
 
 
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=128,
-        description="Of your own choice, e.g. the build's number. The same request again under it returns the change that it "
-        "made and makes no second one; another request under it is a 409 `key-used`.",
-        examples=["build-1842"],
-    ),
-]
-
-
 @router.post("/preview")
-def preview(asks: Asks, sent: Draft) -> PreviewView:
+def preview_change(asks: Asks, sent: Draft) -> PreviewView:
     """What a proposal would come to, without making it: its plan against what is live, and what it would take."""
     wishes = _wishes(sent, Wishes.model_fields.keys())
     found = asks.backend.changes.preview(asks.actor, endpoint=sent.endpoint, version=sent.version, **wishes)
@@ -109,20 +100,26 @@ def preview(asks: Asks, sent: Draft) -> PreviewView:
 
 
 @router.post("", status_code=201)
-def propose(asks: Asks, sent: Proposal, response: Response, key: Key = None) -> ChangeView:
+def propose_change(asks: Asks, fresh: Fresh, once: Making, sent: Proposal, response: Response) -> ChangeView:
     """Proposes that an endpoint serves a registered version. The plan is drawn on what is live; checks are asked for."""
     named = sent.model_dump(include={"endpoint", "version", "title", "reason"})
-    made = asks.backend.changes.propose(asks.actor, **named, **_wishes(sent, Wishes.model_fields.keys()), key=key)
-    response.headers["location"] = f"/api/v1/changes/{made.number}"
-    return whole(asks, made.number)
+    wishes = _wishes(sent, Wishes.model_fields.keys())
+    made = once.make(Change, lambda: asks.backend.changes.propose(asks.actor, **named, **wishes, key=once.key).id)
+    found = whole(asks, made.id)
+    response.headers["location"] = f"/api/v1/changes/{found.line.number}"
+    return fresh(found)
 
 
 @router.patch("/{change}")
-def edit(asks: Asks, change: Ref, sent: Edit) -> ChangeView:
-    """Changes what is asked for. The plan is drawn anew, votes and checks are void, and reviewers see the difference."""
+def edit_change(asks: Asks, held: Held, change: Ref, sent: Edit) -> ChangeView:
+    """Changes what is asked for. The plan is drawn anew, votes and checks are void, and reviewers see the difference.
+
+    Needs `If-Match`: 428 without it.
+    """
     named = sent.model_dump(include={"version", "title", "reason"}, exclude_none=True)
-    asks.backend.changes.edit(asks.actor, change, **named, **_wishes(sent, sent.model_fields_set))
-    return whole(asks, change)
+    with seen(held, change, needed=True):
+        asks.backend.changes.edit(asks.actor, change, **named, **_wishes(sent, sent.model_fields_set))
+    return held.answer(whole(asks, change))
 
 
 def _wishes(sent: Wishes, named: Collection[str]) -> dict[str, Any]:

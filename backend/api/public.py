@@ -20,14 +20,12 @@ router = APIRouter(tags=["public"])
 
 
 @router.get("/health")
-@router.head("/health", include_in_schema=False)
 def health() -> dict[str, str]:
     """This process answers. Looks at nothing else."""
     return {"status": "alive"}
 
 
 @router.get("/ready")
-@router.head("/ready", include_in_schema=False)
 def ready(request: Request) -> JSONResponse:
     """Whether the database is there and of this program's schema; 503 with a code while it is not."""
     asked: Asked = request.app.state.asked

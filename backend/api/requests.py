@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
+from sqlmodel import col, select
 
 from backend.access import requests
-from backend.api.asking import Asks, Reason, Sent, Shown
+from backend.access.rows import Request
+from backend.api.asking import Asks, Page, Paged, Reading, Reason, Sent, Shown
+from backend.api.tags import Held, Tagged
+from backend.core.context import Actor
 
 router = APIRouter(prefix="/requests", tags=["requests"])
 RequestId = Annotated[str, Path(pattern=r"^ask_[0-9a-z]{26}$", description="The request's id.")]
@@ -39,39 +44,53 @@ class Refusing(Sent):
     reason: Reason
 
 
+class RequestsNarrow(Paged):
+    """Which requests."""
+
+    settled: Annotated[bool, Field(description="With what was settled or ran out, the newest first.")] = False
+
+
 @router.get("")
-def list_requests(
-    asks: Asks,
-    settled: Annotated[bool, Query(description="With what was settled or ran out, the newest first.")] = False,
-) -> tuple[RequestView, ...]:
-    """What waits for a second person, the oldest first."""
+def list_requests(asks: Asks, narrow: Annotated[RequestsNarrow, Query()]) -> Page[RequestView]:
+    """What waits for a second person, the oldest first; with `settled` all of them, the newest first."""
     with asks.reading("request.list") as look:
-        found = requests.lines(look.session, now=look.now, all_of_them=settled)
-    return tuple(map(RequestView.model_validate, found))
+        found = requests.lines(look.session, now=look.now, all_of_them=narrow.settled)
+    items, following = narrow.cut(found, lambda one: (one.asked_at, one.id), newest_first=narrow.settled)
+    return Page(items=tuple(map(RequestView.model_validate, items)), next=following)
 
 
 @router.get("/{request}")
-def show_request(asks: Asks, request: RequestId) -> RequestView:
+def show_request(asks: Asks, request: RequestId, tagged: Tagged) -> RequestView:
     """One request whole."""
-    return _view(asks, request)
+    return tagged(_view(asks, request))
 
 
 @router.post("/{request}/confirm")
-def confirm_request(asks: Asks, request: RequestId) -> RequestView:
+def confirm_request(asks: Asks, held: Held, request: RequestId) -> RequestView:
     """Confirms what somebody else asked for; it is done at once."""
     _view(asks, request)
-    asks.backend.confirm_request(asks.actor, request)
-    return _view(asks, request)
+    with _seen(held, request):
+        asks.backend.confirm_request(asks.actor, request)
+    return held.answer(_view(asks, request))
 
 
 @router.post("/{request}/refuse")
-def refuse_request(asks: Asks, request: RequestId, sent: Refusing) -> RequestView:
+def refuse_request(asks: Asks, held: Held, request: RequestId, sent: Refusing) -> RequestView:
     """Refuses it, or takes back what one asked for."""
     _view(asks, request)
-    asks.backend.refuse_request(asks.actor, request, sent.reason)
-    return _view(asks, request)
+    with _seen(held, request):
+        asks.backend.refuse_request(asks.actor, request, sent.reason)
+    return held.answer(_view(asks, request))
 
 
 def _view(asks: Asks, request: str) -> RequestView:
     with asks.reading("request.list") as look:
-        return RequestView.model_validate(requests.line(look.session, request, now=look.now))
+        return _shown(request)(look, asks.actor)
+
+
+def _shown(request: str) -> Callable[[Reading, Actor], RequestView]:
+    return lambda look, _actor: RequestView.model_validate(requests.line(look.session, request, now=look.now))
+
+
+def _seen(held: Held, request: str) -> AbstractContextManager[None]:
+    return held.held("request.list", _shown(request), select(col(Request.id)).where(Request.id == request))

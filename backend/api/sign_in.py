@@ -20,13 +20,7 @@ PATH = "/sign-in/backchannel-logout"
 router = APIRouter(tags=["public"])
 
 
-@router.post(
-    PATH,
-    responses={
-        400: {"model": errors.Failure, "description": "It is no logout token of a provider here, or it was taken before."},
-        503: {"model": errors.Failure, "description": "The provider's keys cannot be asked for now; send it again."},
-    },
-)
+@router.post(PATH)
 def provider_logout(request: Request, logout_token: Annotated[str, Form(max_length=65536)]) -> JSONResponse:
     """Ends the sessions that a provider's logout token names. Sending the same token again is refused."""
     backend: Backend = request.app.state.backend()

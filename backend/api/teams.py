@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StringConstraints
+from sqlmodel import col, select
 
 from backend.access import teams
-from backend.api.asking import Asks, Name, Plain, Sent, Shown
+from backend.access.rows import Team
+from backend.api.asking import Asks, Name, Page, Paged, Plain, Reading, Sent, Shown, name_of
+from backend.api.identities import IdentityName
+from backend.api.once import Making
+from backend.api.tags import Fresh, Held, Tagged
+from backend.core.context import Actor
 
 router = APIRouter(prefix="/teams", tags=["teams"])
 TeamName = Annotated[str, Path(max_length=63, description="The team's name.", examples=["flights"])]
-IdentityName = Annotated[str, Path(max_length=256, description="The identity's name.", examples=["ana"])]
 Title = Annotated[str, StringConstraints(max_length=teams.MAX_TITLE), Plain]
 
 
@@ -52,18 +59,29 @@ class Owning(Sent):
     team: Name | None = Field(description="Null: no team's.", examples=["flights"])
 
 
+class TeamsNarrow(Paged):
+    """Which teams."""
+
+    retired: Annotated[bool, Field(description="Retired ones too.")] = False
+
+
 @router.get("")
-def list_teams(asks: Asks) -> tuple[TeamView, ...]:
-    """Teams by name, without retired ones."""
+def list_teams(asks: Asks, narrow: Annotated[TeamsNarrow, Query()]) -> Page[TeamView]:
+    """Teams by name."""
     with asks.reading("team.read") as look:
-        return tuple(map(TeamView.model_validate, teams.lines(look.session)))
+        found = teams.lines(look.session, retired=narrow.retired)
+    items, following = narrow.cut(found, lambda one: (one.name,))
+    return Page(items=tuple(map(TeamView.model_validate, items)), next=following)
 
 
 @router.post("", status_code=201)
-def create_team(asks: Asks, sent: NewTeam) -> TeamView:
+def create_team(asks: Asks, fresh: Fresh, once: Making, sent: NewTeam, response: Response) -> TeamView:
     """A new team without members."""
-    asks.backend.teams.create(asks.actor, sent.name, sent.title)
-    return _view(asks, sent.name)
+    made = once.make(Team, lambda: asks.backend.teams.create(asks.actor, sent.name, sent.title).id)
+    with asks.reading("team.read") as look:
+        name = name_of(look, Team, made.id)
+    response.headers["location"] = f"/api/v1/teams/{name}"
+    return fresh(_view(asks, name))
 
 
 class Owned(Shown):
@@ -81,39 +99,51 @@ def set_owner(asks: Asks, sent: Owning) -> Owned:
 
 
 @router.get("/{team}")
-def show_team(asks: Asks, team: TeamName) -> TeamView:
+def show_team(asks: Asks, team: TeamName, tagged: Tagged) -> TeamView:
     """One team, retired or not."""
-    return _view(asks, team)
+    return tagged(_view(asks, team))
 
 
 @router.post("/{team}/rename")
-def rename_team(asks: Asks, team: TeamName, sent: Renaming) -> TeamView:
+def rename_team(asks: Asks, held: Held, team: TeamName, sent: Renaming) -> TeamView:
     """Another name or title; grants and what it owns stay with it."""
-    asks.backend.teams.rename(asks.actor, team, sent.name, sent.title)
-    return _view(asks, sent.name)
+    with _seen(held, team):
+        asks.backend.teams.rename(asks.actor, team, sent.name, sent.title)
+    return held.answer(_view(asks, sent.name))
 
 
 @router.post("/{team}/retire")
-def retire_team(asks: Asks, team: TeamName) -> TeamView:
+def retire_team(asks: Asks, held: Held, team: TeamName) -> TeamView:
     """Ends a team that owns nothing any more."""
-    asks.backend.teams.retire(asks.actor, team)
-    return _view(asks, team)
+    with _seen(held, team):
+        asks.backend.teams.retire(asks.actor, team)
+    return held.answer(_view(asks, team))
 
 
 @router.put("/{team}/members/{identity}")
-def add_member(asks: Asks, team: TeamName, identity: IdentityName) -> TeamView:
+def add_team_member(asks: Asks, held: Held, team: TeamName, identity: IdentityName) -> TeamView:
     """Somebody belongs to the team from now on."""
-    asks.backend.teams.add_member(asks.actor, team, identity)
-    return _view(asks, team)
+    with _seen(held, team):
+        asks.backend.teams.add_member(asks.actor, team, identity)
+    return held.answer(_view(asks, team))
 
 
 @router.delete("/{team}/members/{identity}")
-def remove_member(asks: Asks, team: TeamName, identity: IdentityName) -> TeamView:
+def remove_team_member(asks: Asks, held: Held, team: TeamName, identity: IdentityName) -> TeamView:
     """Somebody does not belong to it any more."""
-    asks.backend.teams.remove_member(asks.actor, team, identity)
-    return _view(asks, team)
+    with _seen(held, team):
+        asks.backend.teams.remove_member(asks.actor, team, identity)
+    return held.answer(_view(asks, team))
 
 
 def _view(asks: Asks, name: str) -> TeamView:
     with asks.reading("team.read") as look:
-        return TeamView.model_validate(teams.line(look.session, name))
+        return _shown(name)(look, asks.actor)
+
+
+def _shown(name: str) -> Callable[[Reading, Actor], TeamView]:
+    return lambda look, _actor: TeamView.model_validate(teams.line(look.session, name))
+
+
+def _seen(held: Held, name: str) -> AbstractContextManager[None]:
+    return held.held("team.read", _shown(name), select(col(Team.id)).where(Team.name == name))

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import Field
+from sqlmodel import select
 
 from backend.api.asking import After, Asks, ModelName, Narrow, Number, Page, Shown
+from backend.api.tags import Held, Tagged
 from backend.registry import compare, queries
-from backend.registry.rows import MirroredVersion, Version
+from backend.registry.rows import MirroredVersion, Model, Version
 
 router = APIRouter(tags=["versions"])
 _PAGE = 100
@@ -132,19 +134,21 @@ def compare_versions(
 
 
 @router.get("/models/{model}/versions/{number}")
-def show_version(asks: Asks, model: ModelName, number: Number) -> VersionView:
+def show_version(asks: Asks, model: ModelName, number: Number, tagged: Tagged) -> VersionView:
     """One version whole."""
     with asks.reading("model.read") as look:
-        return _whole(queries.version(look.session, model, number))
+        return tagged(_whole(queries.version(look.session, model, number)))
 
 
 @router.post("/models/{model}/versions/{number}/register", status_code=201)
-def register_version(asks: Asks, model: ModelName, number: Number) -> Registration:
+def register_version(asks: Asks, held: Held, model: ModelName, number: Number) -> Registration:
     """Takes a version of the registry on: every file is read, hashed and searched for pickled code, which may take minutes.
 
     Sending it again changes nothing. 422 `digest-mismatch` where other bytes were registered under this number.
     """
-    return _registration(asks.backend.versions.register(asks.actor, model, number))
+    row = select(MirroredVersion.id).join(Model).where(Model.name == model, MirroredVersion.number == number)
+    with held.held("model.read", lambda look, _: _whole(queries.version(look.session, model, number)), row):
+        return _registration(asks.backend.versions.register(asks.actor, model, number))
 
 
 def line_of(line: queries.VersionLine) -> VersionLine:

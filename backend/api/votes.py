@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
 from backend.api.asking import Asks, Digest, Plain, Ref, Sent
-from backend.api.changes import ChangeView, whole
+from backend.api.changes import ChangeView, seen, whole
+from backend.api.tags import Held
 from backend.changes.voting import MAX_COMMENT
 
 router = APIRouter(tags=["votes"])
@@ -26,9 +27,10 @@ class Vote(Sent):
 
 
 @router.post("/changes/{change}/votes")
-def vote(asks: Asks, change: Ref, sent: Vote) -> ChangeView:
+def vote_on_change(asks: Asks, held: Held, change: Ref, sent: Vote) -> ChangeView:
     """Votes. 409 `stale-vote` when the change is not what the caller looked at; the same vote again changes nothing."""
     changes = asks.backend.changes
     decide = changes.approve if sent.verdict == "approve" else changes.reject
-    decide(asks.actor, change, sent.plan_digest, sent.base_digest, sent.comment)
-    return whole(asks, change)
+    with seen(held, change):
+        decide(asks.actor, change, sent.plan_digest, sent.base_digest, sent.comment)
+    return held.answer(whole(asks, change))

@@ -62,6 +62,10 @@ class Audit:
             return None
         return self._heads.export(head.seq, head.hash, self._database.now())
 
+    def heads(self) -> list[Head]:
+        """Every exported head, the oldest first, signatures checked. Refusal `head-altered`."""
+        return self._heads.read()
+
     def verify(self) -> Verification:
         """Walks the whole chain in one snapshot and compares it with the head row and with every signed head."""
         try:

@@ -7,8 +7,7 @@ from datetime import datetime
 
 import click
 
-from backend.audit.queries import events
-from backend.cli.output import NO, emit, guarded, json_option, table
+from backend.cli.output import NO, emit, guarded, json_option, plain, table
 from backend.cli.session import Session, acting
 
 
@@ -23,19 +22,9 @@ def audit() -> None:
 @guarded
 def verify(opened: Session, as_json: bool) -> None:
     """Walk the whole hash chain, and compare it with every signed head; exit code 4 when it does not hold."""
-    opened.permit("audit.verify")
-    found = opened.backend.audit.verify()
-    broken = None if found.broken is None else {"row": found.broken.seq, "reason": found.broken.reason}
-    content = {
-        "rows": found.rows,
-        "heads": found.heads,
-        "signed_to": found.signed_to,
-        "intact": found.intact,
-        "first_bad": broken,
-        "warning": found.warning,
-    }
+    found = opened.client.audit.verify()
     whole = [f"Intact: {found.rows} rows, {found.heads} signed heads agree.", *filter(None, [found.warning])]
-    emit(as_json, content, whole if broken is None else [f"NOT intact: {broken['reason']}."])
+    emit(as_json, plain(found), whole if found.first_bad is None else [f"NOT intact: {found.first_bad.reason}."])
     sys.exit(0 if found.intact else NO)
 
 
@@ -58,15 +47,6 @@ def log(
     as_json: bool,
 ) -> None:
     """List ledger rows, newest first."""
-    kind, _, identifier = (subject or "").partition("/")
-    with opened.reading("audit.read") as look:
-        found = events(
-            look.session,
-            subject=(kind, identifier) if subject else None,
-            action=action,
-            until=until,
-            before_seq=before,
-            limit=limit,
-        )
+    found = opened.client.audit.events(subject=subject, action=action, until=until, before=before, limit=limit)
     rows = [(one.seq, one.at, one.actor_id, one.action, f"{one.subject_kind}/{one.subject_id}") for one in found]
     emit(as_json, {"events": found}, table(("row", "at", "by", "action", "subject"), rows))

@@ -5,26 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from backend.changes import course, queries, timeline
-from backend.changes.rules import CHANGE
-from backend.changes.view import ChangeView, view
-from backend.cli import inputs
+from backend.cli import inputs, names
 from backend.cli.change_show import list_lines, plan_lines, whole_lines
-from backend.cli.output import NO, emit, guarded, json_option, note
+from backend.cli.exits import DONE
+from backend.cli.output import emit, guarded, json_option, note, plain
 from backend.cli.session import Session, acting
-from backend.cli.waiting import Look, wait_for, wait_option
+from backend.cli.waiting import exit_of, told, wait_option
+from backend.client.results import Change, Page
+from backend.client.states import CHANGE_STATES
 from backend.core.errors import Refusal
-from backend.delivery.plan import buckets_from_percent
+
+if TYPE_CHECKING:
+    from backend.client.changes import Goal
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
-_REF = click.argument("ref", metavar="CHANGE")
+_REF = click.argument("ref", metavar="CHANGE", shell_complete=names.changes)
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
+_MOST_ROWS = 200
 
 
 @click.group()
@@ -55,7 +58,7 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
 
 @change.command()
 @acting
-@click.argument("endpoint")
+@click.argument("endpoint", shell_complete=names.endpoints)
 @click.argument("version", type=click.IntRange(min=1))
 @click.option("--title", required=True)
 @_reason
@@ -77,10 +80,8 @@ def propose(
     **wishes: Any,
 ) -> None:
     """Propose that ENDPOINT serves registered VERSION of its model; `--wait` waits until its checks have passed."""
-    asked = _asked(**wishes)
-    asked |= {"endpoint": endpoint, "version": version, "title": title, "reason": reason, "key": key}
-    made = opened.backend.changes.propose(opened.actor, **asked)
-    _emit(opened, made.number, as_json, wait, _CHECKED)
+    made = opened.client.changes.propose(endpoint, version, title=title, reason=reason, key=key, **_asked(**wishes))
+    _emit(opened, made, as_json, wait, "checked")
 
 
 @change.command()
@@ -100,35 +101,31 @@ def edit(
     asked = {name: value for name, value in given.items() if value is not None} | _asked(**wishes)
     if not asked:
         raise Refusal("Nothing is to be changed.", "Give what shall be different, e.g. `--share 25`.", code="nothing-asked")
-    opened.backend.changes.edit(opened.actor, ref, **asked)
-    _emit(opened, ref, as_json)
+    seen = opened.client.changes.show(ref)
+    _emit(opened, opened.client.changes.edit(ref, if_match=seen.etag, **asked), as_json)
 
 
 @change.command("list")
 @acting
-@click.option("--state", "states", multiple=True, type=click.Choice(CHANGE.states))
+@click.option("--state", "states", multiple=True, type=click.Choice(CHANGE_STATES))
 @click.option("--environment", default="")
 @click.option("--endpoint", default="")
 @click.option("--model", default="")
 @click.option("--text", default="", help="Part of a title or of an endpoint's name.")
 @click.option("--mine", is_flag=True, help="Those that wait for my vote.")
 @click.option("--after", metavar="TOKEN", help="The next page: `next` of the page before.")
-@click.option("--limit", type=click.IntRange(1, queries.MAX_PAGE), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, _MOST_ROWS), default=50, show_default=True)
 @json_option
 @guarded
 def list_changes(
     opened: Session, /, states: tuple[str, ...], mine: bool, after: str | None, limit: int, as_json: bool, **narrow: str
 ) -> None:
     """List changes, what needs somebody first."""
-    with opened.reading("change.read") as look:
-        filters = queries.Filters(states, narrow["environment"], narrow["endpoint"], narrow["model"], text=narrow["text"])
-        page = (
-            queries.Page(queries.queue(look.session, opened.actor, look.now))
-            if mine
-            else queries.page(look.session, filters, after=after, limit=limit)
-        )
-    content = {"changes": [one.to_json() for one in page.items], "next": page.next}
-    emit(as_json, content, list_lines(page.items))
+    changes = opened.client.changes
+    page: Page[Any] = (
+        changes.queue(after=after, limit=limit) if mine else changes.page(state=states, after=after, limit=limit, **narrow)
+    )
+    emit(as_json, {"changes": page.items, "next": page.next}, list_lines(page.items))
 
 
 @change.command()
@@ -138,10 +135,9 @@ def list_changes(
 @guarded
 def show(opened: Session, ref: str, as_json: bool) -> None:
     """Show one change whole: what it changes, its digests, checks and votes, what is missing, and what happened."""
-    found = _view(opened, ref)
-    with opened.reading("change.read") as look:
-        happened = timeline.timeline(look.session, course.find(look.session, ref))
-    emit(as_json, found.to_json() | {"timeline": [one.to_json() for one in happened]}, whole_lines(found, happened))
+    found = opened.client.changes.show(ref)
+    happened = opened.client.changes.timeline(ref)
+    emit(as_json, plain(found) | {"timeline": plain(happened)}, whole_lines(found, happened))
 
 
 @change.command()
@@ -166,9 +162,8 @@ def approve(
 ) -> None:
     """Approve exactly the plan that is shown, on what it was drawn on."""
     plan_digest, base_digest = _seen(opened, ref, "approve", plan, base, yes)
-    voted = opened.backend.changes.approve(opened.actor, ref, plan_digest, base_digest, comment)
-    goals = ("done",) if voted.start_mode == "at_once" else ("approved", "applying", "done")
-    _emit(opened, voted.number, as_json, wait, goals)
+    voted = opened.client.changes.approve(ref, plan_digest, base_digest, comment)
+    _emit(opened, voted, as_json, wait, "live" if voted.start_mode == "at_once" else "decided")
 
 
 @change.command()
@@ -183,8 +178,7 @@ def approve(
 def reject(opened: Session, ref: str, reason: str, plan: str | None, base: str | None, yes: bool, as_json: bool) -> None:
     """Reject a change, which ends it."""
     plan_digest, base_digest = _seen(opened, ref, "reject", plan, base, yes)
-    opened.backend.changes.reject(opened.actor, ref, plan_digest, base_digest, reason)
-    _emit(opened, ref, as_json)
+    _emit(opened, opened.client.changes.reject(ref, plan_digest, base_digest, reason), as_json)
 
 
 @change.command()
@@ -195,8 +189,7 @@ def reject(opened: Session, ref: str, reason: str, plan: str | None, base: str |
 @guarded
 def comment(opened: Session, ref: str, text: str, as_json: bool) -> None:
     """Add a remark to the discussion of a change."""
-    row = opened.backend.changes.comment(opened.actor, ref, text)
-    emit(as_json, {"comment": {"id": row.id, "change_id": row.change_id, "at": row.at}}, ["Added."])
+    emit(as_json, {"comment": opened.client.changes.comment(ref, text)}, ["Added."])
 
 
 @change.command()
@@ -207,8 +200,7 @@ def comment(opened: Session, ref: str, text: str, as_json: bool) -> None:
 @guarded
 def start(opened: Session, ref: str, wait: float | None, as_json: bool) -> None:
     """Start an approved change that waits for somebody to do so."""
-    opened.backend.changes.start(opened.actor, ref)
-    _emit(opened, ref, as_json, wait)
+    _emit(opened, opened.client.changes.start(ref), as_json, wait)
 
 
 @change.command("roll-back")
@@ -220,8 +212,7 @@ def start(opened: Session, ref: str, wait: float | None, as_json: bool) -> None:
 @guarded
 def roll_back(opened: Session, ref: str, reason: str, wait: float | None, as_json: bool) -> None:
     """Go back to what ran before, as was approved together with the change."""
-    opened.backend.changes.roll_back(opened.actor, ref, reason)
-    _emit(opened, ref, as_json, wait, ("rolled_back",))
+    _emit(opened, opened.client.changes.roll_back(ref, reason), as_json, wait, "rolled_back")
 
 
 @change.command()
@@ -232,8 +223,7 @@ def roll_back(opened: Session, ref: str, reason: str, wait: float | None, as_jso
 @guarded
 def revoke(opened: Session, ref: str, reason: str, as_json: bool) -> None:
     """Take an approval back: nothing more is pushed under it; what runs stays until it is rolled back."""
-    opened.backend.changes.revoke(opened.actor, ref, reason)
-    _emit(opened, ref, as_json)
+    _emit(opened, opened.client.changes.revoke(ref, reason), as_json)
 
 
 @change.command()
@@ -244,8 +234,7 @@ def revoke(opened: Session, ref: str, reason: str, as_json: bool) -> None:
 @guarded
 def withdraw(opened: Session, ref: str, reason: str, as_json: bool) -> None:
     """Take a change back before it starts."""
-    opened.backend.changes.withdraw(opened.actor, ref, reason)
-    _emit(opened, ref, as_json)
+    _emit(opened, opened.client.changes.withdraw(ref, reason), as_json)
 
 
 @change.command()
@@ -256,8 +245,7 @@ def withdraw(opened: Session, ref: str, reason: str, as_json: bool) -> None:
 @guarded
 def recheck(opened: Session, ref: str, wait: float | None, as_json: bool) -> None:
     """Run every check of a change again."""
-    opened.backend.changes.recheck(opened.actor, ref)
-    _emit(opened, ref, as_json, wait, _CHECKED)
+    _emit(opened, opened.client.changes.recheck(ref), as_json, wait, "checked")
 
 
 @change.command()
@@ -267,8 +255,29 @@ def recheck(opened: Session, ref: str, wait: float | None, as_json: bool) -> Non
 @guarded
 def rebase(opened: Session, ref: str, as_json: bool) -> None:
     """Draw a suspended change anew on what is live now; it goes back to review without votes."""
-    opened.backend.changes.rebase(opened.actor, ref)
-    _emit(opened, ref, as_json)
+    _emit(opened, opened.client.changes.rebase(ref), as_json)
+
+
+@change.command("wait")
+@acting
+@_REF
+@click.option(
+    "--for",
+    "goal",
+    type=click.Choice(["checks", "decision", "live"]),
+    default="decision",
+    show_default=True,
+    help="Until its checks passed, it is approved, or it is proved to be live.",
+)
+@click.option("--timeout", default="1h", show_default=True, help="How long, like 90s, 10m, 1h or 2d.")
+@json_option
+@guarded
+def wait_for(opened: Session, ref: str, goal: str, timeout: str, as_json: bool) -> None:
+    """Wait for what others do; the exit code tells 0 reached, 5 rejected, 6 expired, 7 time over and 4 anything else apart.
+
+    A connection that is lost meanwhile is no end. Waiting changes nothing, so that it can be broken off and begun again.
+    """
+    _emit(opened, ref, as_json, inputs.seconds(timeout), _GOALS[goal])
 
 
 def _asked(
@@ -279,12 +288,12 @@ def _asked(
     start_at: datetime | None,
     **others: Any,
 ) -> dict[str, Any]:
-    """The wishes that were given, as `Changes.propose` and `edit` take them."""
+    """The wishes that were given, as the client takes them."""
     if start is not None and start_at is not None:
         raise Refusal("A change starts in one way.", "Give `--start` or `--start-at`.", code="bad-start")
     asked = {name: value for name, value in others.items() if value is not None}
     if share is not None:
-        asked["share"] = buckets_from_percent(share)
+        asked["share_percent"] = inputs.percent(share)
     if ramp is not None:
         asked["ramp"] = inputs.ramp(ramp)
     if bake is not None:
@@ -296,7 +305,7 @@ def _asked(
 
 def _seen(opened: Session, ref: str, verb: str, plan: str | None, base: str | None, yes: bool) -> tuple[str, str]:
     """The digests that a vote is bound to: those that were named, else those that are shown here and agreed to."""
-    found = _view(opened, ref)
+    found = opened.client.changes.show(ref)
     named = inputs.digest(plan) if plan is not None else None, inputs.digest(base) if base is not None else None
     for line in plan_lines(found):
         note(line)
@@ -326,31 +335,15 @@ def _ask(number: int, verb: str) -> None:
         raise Refusal("That is not the number of the change.", "Nothing was decided; look again.", code="not-agreed")
 
 
-def _view(opened: Session, ref: str | int) -> ChangeView:
-    with opened.reading("change.read") as look:
-        return view(look.session, opened.actor, ref, look.now)
+def _emit(opened: Session, change: Change | str, as_json: bool, wait: float | None = None, goal: Goal = "live") -> None:
+    """Prints the change as it stands; after waiting also whether it was reached, which the exit code tells too."""
+    ref, code, reached = change if isinstance(change, str) else change.line.number, DONE, {}
+    if wait is not None:
+        outcome = opened.client.changes.wait(ref, goal, seconds=wait, told=told, clock=opened.pace)
+        code, reached = exit_of(outcome), {"reached": outcome.reached, "outcome": outcome.end}
+    found = change if isinstance(change, Change) and wait is None else opened.client.changes.show(ref)
+    emit(as_json, plain(found) | reached, whole_lines(found))
+    sys.exit(code)
 
 
-def _emit(
-    opened: Session, ref: str | int, as_json: bool, wait: float | None = None, goals: tuple[str, ...] = ("done",)
-) -> None:
-    """Prints the change as it stands; after waiting also whether a goal was reached, which the exit code tells too."""
-    reached = None if wait is None else wait_for(lambda: _look(opened, ref, goals), wait)
-    found = _view(opened, ref)
-    emit(as_json, found.to_json() | ({} if reached is None else {"reached": reached}), whole_lines(found))
-    if reached is False:
-        sys.exit(NO)
-
-
-def _look(opened: Session, ref: str | int, goals: tuple[str, ...]) -> Look:
-    with opened.backend.database.read() as session:
-        row = course.find(session, ref)
-    says = f"{row.state}: {row.state_reason}" if row.state_reason else row.state
-    lost = () if goals == ("rolled_back",) else _LOST
-    return ("reached" if row.state in goals else "over" if row.state in lost else "not yet"), says
-
-
-_CHECKED = ("review", "approved", "applying", "done")
-"""States in which every check has passed."""
-_LOST = ("rejected", "withdrawn", "expired", "suspended", "revoked", "failed", "blocked", "superseded", "rolled_back")
-"""States from which a change does not become live without somebody's further act."""
+_GOALS: dict[str, Goal] = {"checks": "checked", "decision": "decided", "live": "live"}

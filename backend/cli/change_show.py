@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from backend.changes.queries import ChangeLine
-from backend.changes.timeline import Moment
-from backend.changes.view import ChangeView
-from backend.cli.output import facts, printable, table
-from backend.delivery.plan import percent
-from backend.rollouts.queries import RolloutView
+from backend.cli.output import facts, percent, printable, table
+from backend.client.results import Change, ChangeLine, Moment, Rollout
 
 
 def list_lines(items: Sequence[ChangeLine]) -> list[str]:
@@ -18,7 +14,7 @@ def list_lines(items: Sequence[ChangeLine]) -> list[str]:
     return table(("change", "state", "endpoint", "version", "title", "by", "updated"), rows)
 
 
-def plan_lines(view: ChangeView) -> list[str]:
+def plan_lines(view: Change) -> list[str]:
     """What a vote is about, and to what it is bound."""
     line = view.line
     return [
@@ -41,7 +37,7 @@ def plan_lines(view: ChangeView) -> list[str]:
     ]
 
 
-def whole_lines(view: ChangeView, happened: Sequence[Moment] = ()) -> list[str]:
+def whole_lines(view: Change, happened: Sequence[Moment] = ()) -> list[str]:
     """Everything about a change."""
     line = view.line
     votes = (f"{one.voter}: {one.verdict}{'' if one.counts else ' (does not count)'} {one.comment}" for one in view.votes)
@@ -56,7 +52,7 @@ def whole_lines(view: ChangeView, happened: Sequence[Moment] = ()) -> list[str]:
     ]
 
 
-def rollout_lines(view: RolloutView) -> list[str]:
+def rollout_lines(view: Rollout) -> list[str]:
     """A rollout and the steps of its ramp."""
     rows = [
         (number, one.standing, shares_say(one.shares), f"{one.hold_seconds} s", "yes" if one.person else "")
@@ -74,7 +70,7 @@ def shares_say(shares: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {percent(share)}" for name, share in sorted(shares.items()) if share)
 
 
-def _start(view: ChangeView) -> str:
+def _start(view: Change) -> str:
     return f"at {view.start_at:%Y-%m-%d %H:%M} UTC" if view.start_at else view.start_mode.replace("_", " ")
 
 

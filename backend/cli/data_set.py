@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import click
 
-from backend.access import data_sets
 from backend.cli.output import emit, guarded, json_option, table
 from backend.cli.session import Session, acting
 
@@ -25,8 +24,7 @@ def data_set() -> None:
 @guarded
 def list_grants(opened: Session, as_json: bool) -> None:
     """List who may read which data set until when."""
-    with opened.reading("data_set.list") as look:
-        found = data_sets.lines(look.session, now=look.now)
+    found = opened.client.data_sets.grants()
     rows = [(one.id, one.data_set, one.identity or f"team {one.team}", one.until, one.is_in_force) for one in found]
     emit(as_json, {"grants": found}, table(("grant", "data set", "who", "until", "in force"), rows))
 
@@ -41,8 +39,8 @@ def list_grants(opened: Session, as_json: bool) -> None:
 @guarded
 def grant(opened: Session, name: str, identity: str | None, team: str | None, until: datetime, as_json: bool) -> None:
     """Let an identity, or a team's members, read a data set."""
-    made = opened.backend.data_sets.grant(opened.actor, name, until=until, identity=identity, team=team)
-    told = {"id": made.id, "data_set": name, "identity": identity, "team": team, "until": made.until}
+    made = opened.client.data_sets.grant(name, until=until, identity=identity, team=team)
+    told = {"id": made, "data_set": name, "identity": identity, "team": team, "until": until.astimezone(UTC)}
     emit(as_json, {"granted": told}, ["Granted."])
 
 
@@ -53,7 +51,7 @@ def grant(opened: Session, name: str, identity: str | None, team: str | None, un
 @guarded
 def take_back(opened: Session, grant_id: str, as_json: bool) -> None:
     """End a grant at once."""
-    opened.backend.data_sets.take_back(opened.actor, grant_id)
+    opened.client.data_sets.take_back(grant_id)
     emit(as_json, {"taken_back": grant_id}, ["Taken back."])
 
 
@@ -66,7 +64,7 @@ def take_back(opened: Session, grant_id: str, as_json: bool) -> None:
 @guarded
 def probes(opened: Session, model: str, number: int, limit: int, as_json: bool) -> None:
     """Show the recorded requests inside the package of a version."""
-    found = opened.backend.recorded.probes(opened.actor, model, number, limit=limit)
+    found = opened.client.data_sets.probes(model, number, limit=limit)
     rows = [(one["request"], one["answer"]) for one in found]
     emit(as_json, {"model": model, "version": number, "recorded": found}, table(("request", "answer"), rows))
 
@@ -81,6 +79,6 @@ def probes(opened: Session, model: str, number: int, limit: int, as_json: bool) 
 @guarded
 def requests(opened: Session, endpoint: str, start: datetime, end: datetime, limit: int, as_json: bool) -> None:
     """Show the requests that an endpoint was asked, from its inference log."""
-    found = opened.backend.recorded.requests(opened.actor, endpoint, start, end, limit=limit)
+    found = opened.client.data_sets.requests(endpoint, start, end, limit=limit)
     rows = [(one["event_time"], one["version"], one["status"], one["prediction"]) for one in found]
     emit(as_json, {"endpoint": endpoint, "requests": found}, table(("time", "version", "status", "prediction"), rows))

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from backend.cli.output import NO, emit, guarded, json_option, note
+from backend.cli.session import refuse_elsewhere
 from backend.demo.flights_setup import FlightsSetup
 from backend.demo.promotion import Promotion
 from backend.demo.stack import Stack
@@ -32,6 +33,7 @@ from backend.demo.stack import Stack
 @guarded
 def demo(headless: bool, data: Path | None, keep: bool, scenario: str, as_json: bool) -> None:
     """Promote a model to production under real traffic, prove it, and take it back; exit code 4 if anything did not hold."""
+    refuse_elsewhere(data)
     with _folder(data, keep) as folder, Stack.start(folder, note) as stack:
         setup = FlightsSetup(stack, note)
         report = Promotion(stack, setup, setup.run(), note).run()

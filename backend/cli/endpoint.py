@@ -7,25 +7,24 @@ from datetime import datetime
 
 import click
 
-from backend.cli import inputs
+from backend.cli import inputs, names
 from backend.cli.endpoint_show import (
     detail_lines,
     endpoint_lines,
     generation_lines,
     moment_lines,
-    proposal_json,
     proposal_lines,
     push_lines,
 )
-from backend.cli.output import NO, emit, guarded, json_option, note
+from backend.cli.exits import DONE
+from backend.cli.output import emit, guarded, json_option, note, plain
 from backend.cli.session import Session, acting
-from backend.cli.waiting import Look, wait_for, wait_option
+from backend.cli.waiting import exit_of, told, wait_option
+from backend.client.results import Endpoint
+from backend.client.states import ENDPOINT_STATES
 from backend.core.errors import Refusal
-from backend.delivery import queries
-from backend.delivery.queries import EndpointDetail
-from backend.delivery.rows import ENDPOINT_STATES
 
-_NAME = click.argument("name", metavar="ENDPOINT")
+_NAME = click.argument("name", metavar="ENDPOINT", shell_complete=names.endpoints)
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
 _MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 
@@ -44,7 +43,7 @@ def endpoint() -> None:
 @click.option("--state", type=click.Choice(ENDPOINT_STATES))
 @click.option("--text", default="", help="Part of an endpoint's or its model's name.")
 @click.option("--after", metavar="NAME", help="The next page: `next` of the page before.")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 199), default=50, show_default=True)
 @json_option
 @guarded
 def list_endpoints(
@@ -60,21 +59,9 @@ def list_endpoints(
     as_json: bool,
 ) -> None:
     """List endpoints by name, each with its state and whether it is healthy."""
-    with opened.reading("endpoint.read") as look:
-        page = queries.endpoints(
-            look.session,
-            now=look.now,
-            interval=opened.interval,
-            environment=environment,
-            model=model,
-            server=server,
-            mode=mode,
-            state=state,
-            text=text,
-            after=after,
-            limit=limit,
-        )
-    emit(as_json, {"endpoints": page.rows, "next": page.after}, endpoint_lines(page.rows))
+    narrow = {"environment": environment, "model": model, "server": server, "mode": mode, "state": state, "text": text}
+    page = opened.client.endpoints.page(after=after, limit=limit, **narrow)
+    emit(as_json, {"endpoints": page.items, "next": page.next}, endpoint_lines(page.items))
 
 
 @endpoint.command()
@@ -88,8 +75,7 @@ def show(opened: Session, name: str, moment: datetime | None, as_json: bool) -> 
     if moment is None:
         _emit(opened, name, as_json)
         return
-    with opened.reading("endpoint.read") as look:
-        found = queries.at(look.session, name, moment)
+    found = opened.client.endpoints.at(name, moment)
     emit(as_json, {"moment": found}, moment_lines(found))
 
 
@@ -98,17 +84,16 @@ def show(opened: Session, name: str, moment: datetime | None, as_json: bool) -> 
 @_NAME
 @click.option("--pushes", is_flag=True, help="Attempts to make generations true, instead of the generations.")
 @click.option("--before", type=click.IntRange(min=1), help="Only generations before this one, for the next page.")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 199), default=50, show_default=True)
 @json_option
 @guarded
 def history(opened: Session, name: str, pushes: bool, before: int | None, limit: int, as_json: bool) -> None:
     """List what was admitted for an endpoint, newest first."""
-    with opened.reading("endpoint.read") as look:
-        if pushes:
-            log = queries.push_log(look.session, name=name, limit=limit)
-            emit(as_json, {"pushes": log}, push_lines(log))
-            return
-        found = queries.history(look.session, name, before=before, limit=limit)
+    if pushes:
+        log = opened.client.endpoints.pushes(name, limit=limit).items
+        emit(as_json, {"pushes": log}, push_lines(log))
+        return
+    found = opened.client.endpoints.history(name, after=before, limit=limit).items
     emit(as_json, {"generations": found}, generation_lines(found))
 
 
@@ -133,16 +118,10 @@ def create(
     as_json: bool,
 ) -> None:
     """Take an endpoint on in observe mode: it is looked at, and nothing is ever written to it."""
-    opened.backend.endpoints.create(
-        opened.actor,
-        name=name,
-        environment=environment,
-        model=model,
-        server=server,
-        router=router,
-        served_name=served_name,
+    made = opened.client.endpoints.create(
+        name, environment=environment, model=model, server=server, router=router, served_name=served_name
     )
-    _emit(opened, name, as_json)
+    _emit(opened, made, as_json)
 
 
 @endpoint.command()
@@ -152,8 +131,8 @@ def create(
 @guarded
 def adopt(opened: Session, name: str, as_json: bool) -> None:
     """Ask an observed endpoint's server what runs there now, and show what signing it off would mean."""
-    proposal = opened.backend.endpoints.proposal(opened.actor, name)
-    emit(as_json, proposal_json(proposal), proposal_lines(proposal))
+    proposal = opened.client.endpoints.baseline(name)
+    emit(as_json, plain(proposal), proposal_lines(proposal))
 
 
 @endpoint.command("sign-off")
@@ -181,8 +160,7 @@ def sign_off(
     """Sign that what runs is right: from then on the endpoint is managed, and anything else is found and repaired."""
     versions, first = inputs.places(runs), inputs.place(champion) if champion is not None else None
     base_digest = inputs.digest(base) if base is not None else _agreed(opened, name, yes)
-    opened.backend.endpoints.sign_off(opened.actor, name, base_digest=base_digest, versions=versions, champion=first)
-    _emit(opened, name, as_json, wait)
+    _emit(opened, opened.client.endpoints.sign_off(name, base_digest, versions=versions, champion=first), as_json, wait)
 
 
 @endpoint.command()
@@ -193,8 +171,7 @@ def sign_off(
 @guarded
 def pause(opened: Session, name: str, reason: str, as_json: bool) -> None:
     """Push and repair nothing there any more; it is still looked at, and a rollback stays possible."""
-    opened.backend.endpoints.pause(opened.actor, name, reason=reason)
-    _emit(opened, name, as_json)
+    _emit(opened, opened.client.endpoints.pause(name, reason), as_json)
 
 
 @endpoint.command()
@@ -205,8 +182,7 @@ def pause(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @guarded
 def resume(opened: Session, name: str, reason: str, as_json: bool) -> None:
     """Make what was admitted true again."""
-    opened.backend.endpoints.resume(opened.actor, name, reason=reason)
-    _emit(opened, name, as_json)
+    _emit(opened, opened.client.endpoints.resume(name, reason), as_json)
 
 
 @endpoint.command()
@@ -217,8 +193,7 @@ def resume(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @guarded
 def repair(opened: Session, name: str, reason: str, as_json: bool) -> None:
     """Repair it now: without waiting for the next attempt, and also after a fight or where it is only reported."""
-    opened.backend.endpoints.repair_now(opened.actor, name, reason=reason)
-    _emit(opened, name, as_json)
+    _emit(opened, opened.client.endpoints.repair(name, reason), as_json)
 
 
 @endpoint.command("set-repair")
@@ -230,8 +205,8 @@ def repair(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @guarded
 def set_repair(opened: Session, name: str, choice: str, reason: str, as_json: bool) -> None:
     """Have changes made by hand repaired, or only reported."""
-    opened.backend.endpoints.set_repair(opened.actor, name, "repair" if choice == "repair" else "report", reason=reason)
-    _emit(opened, name, as_json)
+    seen = opened.client.endpoints.show(name)
+    _emit(opened, opened.client.endpoints.set_repair(name, choice, reason, if_match=seen.etag), as_json)
 
 
 @endpoint.command()
@@ -241,8 +216,7 @@ def set_repair(opened: Session, name: str, choice: str, reason: str, as_json: bo
 @guarded
 def look(opened: Session, name: str, as_json: bool) -> None:
     """Ask for a look at an endpoint's server without waiting for the next one."""
-    opened.backend.endpoints.look_now(opened.actor, name)
-    _emit(opened, name, as_json)
+    _emit(opened, opened.client.endpoints.look(name), as_json)
 
 
 @endpoint.command()
@@ -253,13 +227,13 @@ def look(opened: Session, name: str, as_json: bool) -> None:
 @guarded
 def remove(opened: Session, name: str, reason: str, as_json: bool) -> None:
     """Forget an endpoint that is only observed; what runs goes on running."""
-    opened.backend.endpoints.remove(opened.actor, name, reason)
+    opened.client.endpoints.remove(name, reason)
     emit(as_json, {"removed": name}, [f"{name} is forgotten."])
 
 
 def _agreed(opened: Session, name: str, yes: bool) -> str:
     """The digest of what runs now, shown here and agreed to."""
-    proposal = opened.backend.endpoints.proposal(opened.actor, name)
+    proposal = opened.client.endpoints.baseline(name)
     for line in proposal_lines(proposal):
         note(line)
     if yes:
@@ -275,21 +249,12 @@ def _agreed(opened: Session, name: str, yes: bool) -> str:
     return proposal.digest
 
 
-def _detail(opened: Session, name: str) -> EndpointDetail:
-    with opened.reading("endpoint.read") as seen:
-        return queries.endpoint(seen.session, name, now=seen.now, interval=opened.interval)
-
-
-def _emit(opened: Session, name: str, as_json: bool, wait: float | None = None) -> None:
+def _emit(opened: Session, endpoint: Endpoint | str, as_json: bool, wait: float | None = None) -> None:
     """Prints the endpoint as it stands; after waiting also whether it was proved, which the exit code tells too."""
-    reached = None if wait is None else wait_for(lambda: _look(opened, name), wait)
-    found = _detail(opened, name)
-    emit(as_json, {"endpoint": found} | ({} if reached is None else {"reached": reached}), detail_lines(found))
-    if reached is False:
-        sys.exit(NO)
-
-
-def _look(opened: Session, name: str) -> Look:
-    line = _detail(opened, name).line
-    says = f"{line.state}: {line.reason}" if line.reason else line.state
-    return ("reached" if line.healthy else "over" if line.state in ("fight", "paused") else "not yet"), says
+    name, code, reached = endpoint if isinstance(endpoint, str) else endpoint.line.name, DONE, {}
+    if wait is not None:
+        outcome = opened.client.endpoints.wait(name, seconds=wait, told=told, clock=opened.pace)
+        code, reached = exit_of(outcome), {"reached": outcome.reached, "outcome": outcome.end}
+    found = endpoint if isinstance(endpoint, Endpoint) and wait is None else opened.client.endpoints.show(name)
+    emit(as_json, {"endpoint": found} | reached, detail_lines(found))
+    sys.exit(code)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from backend.cli.change_show import shares_say
-from backend.cli.output import facts, printable, table
-from backend.delivery.baselines import BaselineProposal
-from backend.delivery.plan import percent
-from backend.delivery.queries import EndpointDetail, EndpointLine, GenerationView, Moment, PushView
+from backend.cli.output import facts, percent, printable, table
+from backend.client.results import Baseline, Endpoint, EndpointLine, EndpointMoment, Generation, Push
 
 
 def endpoint_lines(rows: Sequence[EndpointLine]) -> list[str]:
@@ -25,7 +22,7 @@ def endpoint_lines(rows: Sequence[EndpointLine]) -> list[str]:
     return table(header, cells)
 
 
-def detail_lines(found: EndpointDetail) -> list[str]:
+def detail_lines(found: Endpoint) -> list[str]:
     """One endpoint: wanted against seen."""
     line = found.line
     arms = [
@@ -58,7 +55,7 @@ def detail_lines(found: EndpointDetail) -> list[str]:
     ]
 
 
-def generation_lines(found: Sequence[GenerationView]) -> list[str]:
+def generation_lines(found: Sequence[Generation]) -> list[str]:
     """A table of generations."""
     rows = [
         (
@@ -70,7 +67,7 @@ def generation_lines(found: Sequence[GenerationView]) -> list[str]:
     return table(("generation", "reason", "step", "shares", "admitted", "by", "proved", "revoked"), rows)
 
 
-def push_lines(found: Sequence[PushView]) -> list[str]:
+def push_lines(found: Sequence[Push]) -> list[str]:
     """A table of attempts."""
     rows = [
         (
@@ -82,7 +79,7 @@ def push_lines(found: Sequence[PushView]) -> list[str]:
     return table(("began", "generation", "outcome", "took", "steps", "error"), rows)
 
 
-def moment_lines(found: Moment) -> list[str]:
+def moment_lines(found: EndpointMoment) -> list[str]:
     """How an endpoint stood at a moment."""
     desired = found.desired
     wanted = f"generation {desired.number} ({desired.reason}): {_shares(desired)}" if desired else "nothing"
@@ -101,12 +98,7 @@ def moment_lines(found: Moment) -> list[str]:
     )
 
 
-def proposal_json(proposal: BaselineProposal) -> dict[str, Any]:
-    """JSON-able form of what would be signed off."""
-    return {**vars(proposal), "running": [vars(one) for one in proposal.running], "says": proposal.says}
-
-
-def proposal_lines(proposal: BaselineProposal) -> list[str]:
+def proposal_lines(proposal: Baseline) -> list[str]:
     """What runs, what signing it would mean, and to what a signature is bound."""
     rows = [
         (
@@ -130,5 +122,5 @@ def proposal_lines(proposal: BaselineProposal) -> list[str]:
     ]
 
 
-def _shares(one: GenerationView) -> str:
+def _shares(one: Generation) -> str:
     return shares_say({share.arm: share.buckets for share in one.shares})

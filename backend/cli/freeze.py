@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from backend.cli.output import emit, guarded, json_option, table
 from backend.cli.session import Session, acting
-from backend.policy import queries
-from backend.policy.rows import Freeze
 
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
 
@@ -27,8 +23,8 @@ def freeze() -> None:
 @guarded
 def set_freeze(opened: Session, scope: str, reason: str, as_json: bool) -> None:
     """Stop all starts in ENVIRONMENT, or everywhere (`*`), until it is lifted."""
-    row = opened.backend.policies.freeze(opened.actor, scope, reason)
-    emit(as_json, {"freeze": _told(row)}, [f"Frozen; lift it with `countersign freeze lift {row.id} --reason ...`."])
+    row = opened.client.freezes.set(scope, reason)
+    emit(as_json, {"freeze": row}, [f"Frozen; lift it with `countersign freeze lift {row.id} --reason ...`."])
 
 
 @freeze.command()
@@ -39,7 +35,7 @@ def set_freeze(opened: Session, scope: str, reason: str, as_json: bool) -> None:
 @guarded
 def lift(opened: Session, freeze_id: str, reason: str, as_json: bool) -> None:
     """Lift a freeze; what waited for it may start."""
-    opened.backend.policies.lift(opened.actor, freeze_id, reason)
+    opened.client.freezes.lift(freeze_id, reason)
     emit(as_json, {"lifted": freeze_id}, ["Lifted."])
 
 
@@ -49,11 +45,6 @@ def lift(opened: Session, freeze_id: str, reason: str, as_json: bool) -> None:
 @guarded
 def list_freezes(opened: Session, as_json: bool) -> None:
     """List freezes, those in force first."""
-    with opened.reading("policy.read") as look:
-        found = queries.freezes(look.session)
+    found = opened.client.freezes.list()
     rows = [(one.id, one.scope, one.reason, one.set_at, one.lifted_at) for one in found]
-    emit(as_json, {"freezes": [_told(one) for one in found]}, table(("freeze", "scope", "reason", "set", "lifted"), rows))
-
-
-def _told(row: Freeze) -> dict[str, Any]:
-    return row.facts("id", "scope", "reason", "set_by", "set_at", "lifted_by", "lifted_at")
+    emit(as_json, {"freezes": found}, table(("freeze", "scope", "reason", "set", "lifted"), rows))

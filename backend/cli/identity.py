@@ -6,12 +6,9 @@ from datetime import datetime
 
 import click
 
-from backend.access import queries
-from backend.access.rows import Request
-from backend.access.rules import ROLES
 from backend.cli.output import emit, guarded, json_option, note, table
 from backend.cli.session import Session, acting, data_option
-from backend.core.context import ActorKind
+from backend.client.states import ROLES
 
 _NAME = click.argument("name")
 _ROLE = click.argument("role", type=click.Choice(ROLES))
@@ -32,10 +29,8 @@ def identity() -> None:
 @guarded
 def create(opened: Session, name: str, owner: str | None, display_name: str, as_json: bool) -> None:
     """Create a person, or a service with its owner; without any role yet."""
-    kind: ActorKind = "service" if owner is not None else "person"
-    made = opened.backend.identities.create(opened.actor, name, kind=kind, owner=owner, display_name=display_name)
-    told = {"id": made.id, "name": name, "kind": made.kind, "owner_id": made.owner_id}
-    emit(as_json, {"identity": told}, [f"{name} is a {made.kind} now."])
+    made = opened.client.identities.create(name, owner=owner, display_name=display_name)
+    emit(as_json, {"identity": made}, [f"{name} is a {made.kind} now."])
 
 
 @identity.command("list")
@@ -44,8 +39,7 @@ def create(opened: Session, name: str, owner: str | None, display_name: str, as_
 @guarded
 def list_identities(opened: Session, as_json: bool) -> None:
     """List people and services with the roles that they hold everywhere."""
-    with opened.reading("policy.read") as look:
-        found = queries.people(look.session, now=look.now)
+    found = opened.client.identities.list()
     rows = [(one.name, one.kind, "" if one.active else "deactivated", ", ".join(sorted(one.roles))) for one in found]
     emit(as_json, {"identities": found}, table(("identity", "kind", "", "roles"), rows))
 
@@ -60,8 +54,7 @@ def list_identities(opened: Session, as_json: bool) -> None:
 @guarded
 def grant(opened: Session, name: str, role: str, scope: str, until: datetime | None, as_json: bool) -> None:
     """Give an identity a role. Where changes need approvals, a second admin has to confirm it: see `countersign request`."""
-    made = opened.backend.identities.grant(opened.actor, name, role, scope, expires_at=until)
-    request = made.id if isinstance(made, Request) else None
+    request = opened.client.identities.grant(name, role, scope, expires_at=until).request
     told = {"identity": name, "role": role, "scope": scope, "until": until}
     if request is not None and not as_json:
         note("It reaches where changes need approvals, so that a second admin has to confirm this request:")
@@ -74,8 +67,7 @@ def grant(opened: Session, name: str, role: str, scope: str, until: datetime | N
 @guarded
 def grants(opened: Session, as_json: bool) -> None:
     """List every grant with its scope and its end."""
-    with opened.reading("policy.read") as look:
-        found = queries.grant_lines(look.session, now=look.now)
+    found = opened.client.identities.grants()
     rows = [(one.identity, one.role, one.scope, one.expires_at, "" if one.is_in_force else "over") for one in found]
     emit(as_json, {"grants": found}, table(("identity", "role", "scope", "until", ""), rows))
 
@@ -102,7 +94,7 @@ def bootstrap(opened: Session, name: str, display_name: str, as_json: bool) -> N
 @guarded
 def take_back(opened: Session, name: str, role: str, scope: str, as_json: bool) -> None:
     """Take a role back at once."""
-    opened.backend.identities.take_back(opened.actor, name, role, scope)
+    opened.client.identities.take_back(name, role, scope)
     emit(as_json, {"taken_back": {"identity": name, "role": role, "scope": scope}}, ["Taken back."])
 
 
@@ -113,5 +105,5 @@ def take_back(opened: Session, name: str, role: str, scope: str, as_json: bool) 
 @guarded
 def deactivate(opened: Session, name: str, as_json: bool) -> None:
     """Refuse every command of an identity, and every token of its, from now on."""
-    opened.backend.identities.deactivate(opened.actor, name)
+    opened.client.identities.deactivate(name)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])

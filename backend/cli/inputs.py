@@ -16,7 +16,6 @@ import click
 
 from backend.core.canonical import DIGEST, loads
 from backend.core.errors import Refusal
-from backend.delivery.plan import buckets_from_percent
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MOST_BYTES = 1 << 20
@@ -30,8 +29,20 @@ def seconds(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def percent(text: str) -> float:
+    """`25`, `0.5` or `12.25 %` -> percent, in hundredths at most."""
+    match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,2})?)\s*%?\s*", text)
+    if match is None or not 0 <= float(match[1]) <= 100:
+        raise Refusal(
+            f"{text[:80]!r} is not a share of traffic.",
+            "Give a percentage from 0 to 100 with two decimals at most.",
+            code="bad-share",
+        )
+    return float(match[1])
+
+
 def ramp(text: str) -> list[dict[str, Any]]:
-    """`1:10m,25:1h,50:1h:person` -> steps, each {"share": buckets, "hold_seconds", "person"}. Empty text is no ramp.
+    """`1:10m,25:1h,50:1h:person` -> steps, each {"share_percent", "hold_seconds", "person"}. Empty text is no ramp.
 
     A step is a share in percent, how long it is held, and `person` where somebody has to let the rollout on after it.
     """
@@ -44,7 +55,7 @@ def _step(text: str) -> dict[str, Any]:
     held = rest[:-1] if person else rest
     if len(held) > 1:
         raise Refusal(f"{text[:80]!r} is not a step of a ramp.", "Write steps like 1:10m,25:1h,50:1h:person.", code="bad-ramp")
-    return {"share": buckets_from_percent(share), "hold_seconds": seconds(held[0]) if held else 0, "person": person}
+    return {"share_percent": percent(share), "hold_seconds": seconds(held[0]) if held else 0, "person": person}
 
 
 def place(text: str) -> tuple[str, int]:

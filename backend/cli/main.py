@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from backend.cli.exits import in_short
 from backend.cli.lazy import Lazy, LazyGroup
 from backend.cli.output import quiet_logs
 
 COMMANDS = {
     "audit": Lazy("backend.cli.audit:audit", "Read the ledger, and check that nobody rewrote it."),
+    "completion": Lazy("backend.cli.completion:completion", "Print what bash, zsh or fish needs to complete commands."),
     "change": Lazy("backend.cli.change:change", "Propose, review, start, revoke and take back changes."),
     "data-set": Lazy("backend.cli.data_set:data_set", "Who may read recorded requests row by row, and reading them."),
     "demo": Lazy("backend.cli.demo:demo", "Promote a model under real traffic, prove it, and take it back."),
@@ -16,6 +18,8 @@ COMMANDS = {
     "endpoint": Lazy("backend.cli.endpoint:endpoint", "Look at endpoints, adopt them, and stop or repair them by hand."),
     "freeze": Lazy("backend.cli.freeze:freeze", "Stop all starts in an environment, or everywhere."),
     "identity": Lazy("backend.cli.identity:identity", "People and services, and which roles they hold."),
+    "login": Lazy("backend.cli.login:login", "Keep a token for a server, and act there from now on."),
+    "logout": Lazy("backend.cli.login:logout", "Forget the token of a server."),
     "migrate": Lazy("backend.cli.installation:migrate", "Make keys, and bring the database to this program's schema."),
     "model": Lazy("backend.cli.model:model", "Register versions, and look at models."),
     "policy": Lazy("backend.cli.policy:policy", "See and set what an environment asks of a change."),
@@ -27,16 +31,25 @@ COMMANDS = {
     "token": Lazy("backend.cli.token:token", "Make, list and revoke tokens for the API."),
     "ui": Lazy("backend.cli.ui:ui", "Serve the pages and the API in the foreground until it is told to stop."),
     "up": Lazy("backend.cli.up:up", "Start everything, with or without the flights demo, until it is told to stop."),
+    "whoami": Lazy("backend.cli.login:whoami", "Say where commands act, as whom, and with which roles."),
     "worker": Lazy("backend.cli.worker:worker", "Run a worker in the foreground until it is told to stop."),
 }
 
 
-@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    epilog=in_short(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(package_name="countersign")
 def main() -> None:
-    """Countersign pushes only what was approved, finds whatever else runs, and can prove both."""
+    """Countersign pushes only what was approved, finds whatever else runs, and can prove both.
+
+    Commands act on this machine's data folder, or with `--url` (COUNTERSIGN_URL, or after `countersign login`) at a server.
+    """
     quiet_logs()
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="countersign")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from backend.cli.output import emit, facts, guarded, json_option, note, printable, table
+from backend.cli import names
+from backend.cli.output import emit, facts, guarded, json_option, note, plain, printable, table
 from backend.cli.session import Session, acting
-from backend.registry import queries
-from backend.registry.queries import AliasLine, VersionLine, VersionPage
-from backend.registry.rows import Version
+from backend.client.results import Alias, AliasedVersion, Registration, Version, VersionLine
 
-_MODEL = click.argument("model_name", metavar="MODEL")
+_MOST_ROWS = 200
+_MODEL = click.argument("model_name", metavar="MODEL", shell_complete=names.models)
 _AFTER = click.option("--after", metavar="TOKEN", help="The next page: `next` of the page before.")
-_LIMIT = click.option("--limit", type=click.IntRange(1, queries.MAX_PAGE), default=100, show_default=True)
+_LIMIT = click.option("--limit", type=click.IntRange(1, _MOST_ROWS), default=100, show_default=True)
 
 
 @click.group()
@@ -30,7 +31,8 @@ def model() -> None:
 @guarded
 def register(opened: Session, model_name: str, number: int, as_json: bool) -> None:
     """Take version NUMBER of MODEL on: every file is read, hashed and searched for pickled code."""
-    row = opened.backend.versions.register(opened.actor, model_name, number, progress=_Told())
+    note("Every file is read, hashed and searched; a large version takes minutes.")
+    row = opened.client.models.register(model_name, number)
     emit(as_json, {"version": _told(model_name, row)}, _registered(model_name, row))
 
 
@@ -43,7 +45,7 @@ def register(opened: Session, model_name: str, number: int, as_json: bool) -> No
 @guarded
 def upload(opened: Session, model_name: str, archive: Path, description: str, as_json: bool) -> None:
     """Make an ARCHIVE (zip, tar, tar.gz) of an artifact a new version of MODEL, and register it."""
-    row = opened.backend.versions.upload(opened.actor, model_name, archive, description=description, progress=_Told())
+    row = opened.client.models.upload(model_name, archive, description=description, told=_Told(), clock=opened.pace)
     emit(as_json, {"version": _told(model_name, row)}, _registered(model_name, row))
 
 
@@ -60,12 +62,10 @@ def list_models(
     opened: Session, words: str, owner: str | None, by_name: bool, after: str | None, limit: int, as_json: bool
 ) -> None:
     """List models as the registry was last seen."""
-    order: queries.Order = "name" if by_name else "newest"
-    with opened.reading("model.read") as look:
-        page = queries.models(look.session, words=words, owner=owner, order=order, after=after, limit=limit)
-        fresh = queries.freshness(look.session)
+    order = "name" if by_name else "newest"
+    page = opened.client.models.page(words=words, owner=owner, order=order, after=after, limit=limit)
     rows = [(one.name, one.latest_version, one.owner, _aliases(one.aliases), one.updated_at) for one in page.items]
-    content = {"models": page.items, "next": page.after, "read_at": fresh.completed_at}
+    content = {"models": page.items, "next": page.next, "read_at": page.read_at}
     emit(as_json, content, table(("model", "latest", "owner", "aliases", "updated"), rows))
 
 
@@ -79,14 +79,13 @@ def list_models(
 @guarded
 def show(opened: Session, model_name: str, number: int | None, after: str | None, limit: int, as_json: bool) -> None:
     """Show a model's versions and aliases, or one version whole."""
-    with opened.reading("model.read") as look:
-        if number is not None:
-            found = queries.version(look.session, model_name, number)
-            emit(as_json, {"version": found}, _version_lines(found))
-            return
-        page = queries.versions(look.session, model_name, after=after, limit=limit)
-        aliases = queries.aliases(look.session, model_name)
-    content = {"model": model_name, "versions": page.items, "next": page.after, "aliases": aliases}
+    if number is not None:
+        found = opened.client.models.version(model_name, number)
+        emit(as_json, {"version": found}, _version_lines(found))
+        return
+    page = opened.client.models.versions(model_name, after=after, limit=limit)
+    aliases = opened.client.models.aliases(model_name)
+    content = {"model": model_name, "versions": page.items, "next": page.next, "aliases": aliases}
     emit(as_json, content, [*_versions(page.items), *_alias_lines(aliases)])
 
 
@@ -99,7 +98,7 @@ def show(opened: Session, model_name: str, number: int | None, after: str | None
 @guarded
 def set_champion(opened: Session, model_name: str, number: int, environment: str, as_json: bool) -> None:
     """Point an environment's champion alias at the version that is proved to answer there."""
-    opened.backend.changes.set_champion(opened.actor, model_name, environment, number)
+    opened.client.models.set_champion(model_name, environment, number)
     told = {"model": model_name, "environment": environment, "version": number}
     emit(as_json, {"champion": told}, [f"A worker points the alias at version {number} now."])
 
@@ -116,21 +115,18 @@ class _Told:
             self._last = words
 
 
-def _told(name: str, row: Version) -> dict[str, object]:
-    return {
-        "model": name,
-        **row.facts("id", "number", "artifact_digest", "registered_by", "registered_at", "author_identity_id", "pickled"),
-    }
+def _told(name: str, row: Registration) -> dict[str, object]:
+    return {"model": name, **plain(row)}
 
 
-def _registered(name: str, row: Version) -> list[str]:
+def _registered(name: str, row: Registration) -> list[str]:
     return [
         f"Version {row.number} of {printable(name)} is registered.",
-        *facts((("digest", row.artifact_digest), ("files", len(row.artifact_files)), ("pickled code", ", ".join(row.pickled)))),
+        *facts((("digest", row.artifact_digest), ("pickled code", ", ".join(row.pickled)))),
     ]
 
 
-def _versions(items: tuple[VersionLine, ...]) -> list[str]:
+def _versions(items: Sequence[VersionLine]) -> list[str]:
     rows = [
         (one.number, one.status, one.author, one.is_verified, one.registered_at, ", ".join(one.aliases), one.created_at)
         for one in items
@@ -138,31 +134,30 @@ def _versions(items: tuple[VersionLine, ...]) -> list[str]:
     return table(("version", "status", "author", "verified", "registered", "aliases", "created"), rows)
 
 
-def _alias_lines(found: tuple[AliasLine, ...]) -> list[str]:
+def _alias_lines(found: tuple[Alias, ...]) -> list[str]:
     rows = [(one.alias, one.number, one.wanted if one.is_ours else "", one.wanted_since) for one in found]
     return table(("alias", "version", "wanted", "since"), rows) if rows else []
 
 
-def _version_lines(found: VersionPage) -> list[str]:
-    told, kept = found.told, found.registered
+def _version_lines(found: Version) -> list[str]:
+    kept = found.registered
     return facts(
         (
             ("model", found.model),
-            ("version", told.number),
-            ("status", told.status),
-            ("author", told.author),
-            ("run", told.run_id),
-            ("description", told.description),
+            ("version", found.number),
+            ("status", found.status),
+            ("author", found.author),
+            ("run", found.run_id),
+            ("description", found.description),
             ("aliases", ", ".join(found.aliases)),
             ("digest", kept.artifact_digest if kept else "not registered"),
             ("registered", kept.registered_at if kept else None),
             ("pickled code", ", ".join(kept.pickled) if kept else None),
-            ("files", len(kept.artifact_files) if kept else None),
             ("changed since", ", ".join(found.changed_since)),
-            *((f"metric {name}", value) for name, value in sorted(told.metrics.items())),
+            *((f"metric {name}", value) for name, value in sorted(found.metrics.items())),
         )
     )
 
 
-def _aliases(pairs: tuple[tuple[str, int], ...]) -> str:
-    return ", ".join(f"{alias}={number}" for alias, number in pairs)
+def _aliases(pairs: tuple[AliasedVersion, ...]) -> str:
+    return ", ".join(f"{one.alias}={one.version}" for one in pairs)

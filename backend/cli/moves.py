@@ -10,12 +10,9 @@ from backend.cli import inputs
 from backend.cli.adapter import adapter
 from backend.cli.output import emit, guarded, json_option
 from backend.cli.session import Session, acting
-from backend.core.errors import NotFound
-from backend.delivery import queries
-from backend.delivery.places import RouterLine, ServerLine
-from backend.delivery.rows import RouterRow, Server
-
-Line = ServerLine | RouterLine
+from backend.client.results import Router, Server
+from backend.client.servers import Routers, Servers
+from backend.core.errors import StaleWrite
 
 
 def add_moves(group: click.Group, noun: str) -> None:
@@ -42,23 +39,15 @@ def add_moves(group: click.Group, noun: str) -> None:
         credential_stdin: bool,
         as_json: bool,
     ) -> None:
-        known = _known(opened, noun, name)
+        places = _places(opened, noun)
+        known = places.show(name)
         given = inputs.settings(pairs, file)
         settings = {**known.settings, **given} if given else None
         secret = inputs.credential(credential_env, credential_stdin)
-        servers = opened.backend.servers
-        row: Server | RouterRow
-        if is_server:
-            row = servers.edit(
-                opened.actor, name, revision=known.revision, settings=settings, upstream=place, credential=secret,
-                forget_credential=forget,
-            )  # fmt: skip
-        else:
-            row = servers.edit_router(
-                opened.actor, name, revision=known.revision, settings=settings, public_url=place, credential=secret,
-                forget_credential=forget,
-            )  # fmt: skip
-        _tell(opened, noun, name, as_json, _after_edit(noun, name, waits=row.move is not None))
+        row = places.edit(
+            name, if_match=known.etag, place=place, settings=settings, credential=secret, forget_credential=forget
+        )
+        _tell(noun, row, as_json, _after_edit(noun, name, waits=row.move is not None))
 
     @group.command("confirm-move", help=f"Confirm a move of a {noun} that somebody else asked for.")
     @acting
@@ -67,10 +56,12 @@ def add_moves(group: click.Group, noun: str) -> None:
     @json_option
     @guarded
     def confirm_move(opened: Session, name: str, revision: int, as_json: bool) -> None:
-        servers = opened.backend.servers
-        confirm = servers.confirm_move if is_server else servers.confirm_router_move
-        confirm(opened.actor, name, revision=revision)
-        _tell(opened, noun, name, as_json, f"The {noun} {name} moved; what stands there is looked at again now.")
+        places = _places(opened, noun)
+        known = places.show(name)
+        if known.revision != revision:
+            raise StaleWrite(noun, name)
+        row = places.confirm_move(name, if_match=known.etag)
+        _tell(noun, row, as_json, f"The {noun} {name} moved; what stands there is looked at again now.")
 
     @group.command("drop-move", help=f"Give up a move of a {noun} that waits.")
     @acting
@@ -78,19 +69,13 @@ def add_moves(group: click.Group, noun: str) -> None:
     @json_option
     @guarded
     def drop_move(opened: Session, name: str, as_json: bool) -> None:
-        known, servers = _known(opened, noun, name), opened.backend.servers
-        drop = servers.drop_move if is_server else servers.drop_router_move
-        drop(opened.actor, name, revision=known.revision)
-        _tell(opened, noun, name, as_json, f"The {noun} {name} stays where it is.")
+        places = _places(opened, noun)
+        row = places.drop_move(name, if_match=places.show(name).etag)
+        _tell(noun, row, as_json, f"The {noun} {name} stays where it is.")
 
 
-def _known(opened: Session, noun: str, name: str) -> Line:
-    with opened.reading("endpoint.read") as look:
-        lines: tuple[Line, ...] = queries.servers(look.session) if noun == "server" else queries.routers(look.session)
-    found = next((one for one in lines if one.name == name), None)
-    if found is None:
-        raise NotFound(noun, name)
-    return found
+def _places(opened: Session, noun: str) -> Servers | Routers:
+    return opened.client.servers if noun == "server" else opened.client.routers
 
 
 def _after_edit(noun: str, name: str, *, waits: bool) -> str:
@@ -102,5 +87,5 @@ def _after_edit(noun: str, name: str, *, waits: bool) -> str:
     )
 
 
-def _tell(opened: Session, noun: str, name: str, as_json: bool, says: str) -> None:
-    emit(as_json, {noun: _known(opened, noun, name)}, [says])
+def _tell(noun: str, row: Server | Router, as_json: bool, says: str) -> None:
+    emit(as_json, {noun: row}, [says])

@@ -1,7 +1,6 @@
 """What every command prints: one JSON object on one line with `--json`, else lines for people; errors with what to do next.
 
-Exit codes: 0 done; 1 a defect of ours; 2 refused (nothing was changed); 3 another system failed; 4 the answer is "no"
-(a ledger that is not intact, a demo that did not hold).
+Exit codes are those of `exits.py`.
 """
 
 from __future__ import annotations
@@ -17,12 +16,14 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import click
 import structlog
 
+from backend.cli.exits import DEFECT, EXTERNAL, NO, REFUSED
+from backend.client.errors import ClientError, Defect, OtherSystemFailed, StrangeAnswer, Unreachable
 from backend.core.errors import ExternalFailure, Refusal
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-REFUSED, EXTERNAL, NO = 2, 3, 4
+__all__ = ["EXTERNAL", "NO", "REFUSED"]
 
 
 def json_option(command: Callable[P, T]) -> Callable[P, T]:
@@ -33,7 +34,7 @@ def json_option(command: Callable[P, T]) -> Callable[P, T]:
 def emit(as_json: bool, content: Mapping[str, Any], lines: Iterable[str]) -> None:
     """Prints the object on one line, or the lines."""
     if as_json:
-        click.echo(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False))
+        click.echo(json.dumps(plain(content), ensure_ascii=False, allow_nan=False))
         return
     for line in lines:
         click.echo(line)
@@ -52,7 +53,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:
-    """Turns the two readable errors into a message, what to do next, and an exit code."""
+    """Turns every readable error into a message, what to do next, and an exit code."""
 
     @wraps(command)
     def run(*args: P.args, **options: P.kwargs) -> T:
@@ -64,14 +65,26 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
         except ExternalFailure as failure:
             remedy = "Try again; nothing needs to be changed." if failure.retryable else "Correct that system, then try again."
             _fail(as_json, EXTERNAL, "external-failure", str(failure), remedy)
+        except ClientError as failure:
+            _fail(as_json, _status(failure), failure.code, failure.message, failure.remedy, getattr(failure, "request_id", ""))
 
     return run
 
 
-def _fail(as_json: bool, status: int, code: str, message: str, remedy: str) -> NoReturn:
+def _status(failure: ClientError) -> int:
+    """Of a server's answer, or of none."""
+    if isinstance(failure, Defect):
+        return DEFECT
+    return EXTERNAL if isinstance(failure, OtherSystemFailed | Unreachable | StrangeAnswer) else REFUSED
+
+
+def _fail(as_json: bool, status: int, code: str, message: str, remedy: str, request: str = "") -> NoReturn:
+    error = {"code": code, "message": message, "remedy": remedy} | ({"request_id": request} if request else {})
     if as_json:
-        click.echo(json.dumps({"error": {"code": code, "message": message, "remedy": remedy}}, ensure_ascii=False))
+        click.echo(json.dumps({"error": error}, ensure_ascii=False))
     note(printable(f"{message} {remedy}".strip()))
+    if request and status != REFUSED:
+        note(printable(f"The server has it under {request}."))
     sys.exit(status)
 
 
@@ -88,22 +101,28 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in " ".join(text.split()))
 
 
-def _plain(value: Any) -> Any:
+def percent(buckets: int) -> str:
+    """`2500` -> `25 %`; two decimals at most."""
+    return f"{buckets / 100:g} %"
+
+
+def plain(value: Any) -> Any:
     """JSON-able form, however deep: records by the names of their fields, times as ISO 8601, sets sorted."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if hasattr(value, "_fields"):  # a named tuple
-        return {name: _plain(getattr(value, name)) for name in value._fields}
+        return {name: plain(getattr(value, name)) for name in value._fields}
     if isinstance(value, Sequence):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, frozenset | set):
-        return sorted(_plain(one) for one in value)
+        return sorted(plain(one) for one in value)
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        told = (field.name for field in fields(value) if field.metadata.get("told", True))
+        return {name: plain(getattr(value, name)) for name in told}
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
 from backend.cli import inputs
-from backend.cli.output import emit, guarded, json_option, note, printable
+from backend.cli.output import emit, guarded, json_option, note, plain, printable
 from backend.cli.session import Session, acting
+from backend.client.results import EnvironmentLine, Policy
 from backend.core.errors import NotFound
-from backend.policy import queries
-from backend.policy.queries import EnvironmentView
 
 
 @click.group()
@@ -28,11 +26,16 @@ def policy() -> None:
 @guarded
 def show(opened: Session, environment: str | None, as_json: bool) -> None:
     """Show the policies in force, with what is wrong with each, and the freeze if there is one."""
-    with opened.reading("policy.read") as look:
-        found = [one for one in queries.environments(look.session, look.now) if environment in (None, one.name)]
-    if not found:
+    client = opened.client.policies
+    lines = [one for one in client.environments() if environment in (None, one.name)]
+    if not lines:
         raise NotFound("environment", str(environment))
-    emit(as_json, {"environments": [_told(one) for one in found]}, [line for one in found for line in _lines(one)])
+    found = [(one, client.show(one.name)) for one in lines]
+    told = [
+        {"name": one.name, "policy_id": one.policy, "policy": held.rules, "problems": held.problems, "frozen": one.frozen}
+        for one, held in found
+    ]
+    emit(as_json, {"environments": told}, [line for one, held in found for line in _lines(one, held)])
 
 
 @policy.command("set")
@@ -46,19 +49,15 @@ def set_policy(opened: Session, environment: str, file: Path, as_json: bool) -> 
 
     One that asks for less, where changes need approvals, waits for a second person: see `countersign request`.
     """
-    saved = opened.backend.policies.set_policy(opened.actor, environment, inputs.json_object(file))
-    problems = [printable(one.says) for one in saved.problems]
-    told = {"policy": saved.id, "problems": saved.problems, "request": saved.request_id}
-    if saved.request_id is not None and not as_json:
+    client = opened.client.policies
+    saved = client.set(environment, inputs.json_object(file), if_match=client.show(environment).etag)
+    problems = [printable(one) for one in saved.problems]
+    if saved.request is not None and not as_json:
         note("It asks for less where changes need approvals, so that a second person has to confirm this request:")
-    emit(as_json, told, [saved.request_id or f"{saved.id} is in force.", *problems])
+    emit(as_json, plain(saved), [saved.request or f"{saved.policy} is in force.", *problems])
 
 
-def _told(one: EnvironmentView) -> dict[str, Any]:
-    return {**vars(one), "policy": one.policy.to_json()}
-
-
-def _lines(one: EnvironmentView) -> list[str]:
+def _lines(one: EnvironmentLine, held: Policy) -> list[str]:
     frozen = [f"  Frozen: {printable(one.frozen)}"] if one.frozen else []
-    problems = [f"  {printable(problem.says)}" for problem in one.problems]
-    return [f"{one.name} ({one.policy_id})", *frozen, *problems, f"  {json.dumps(one.policy.to_json())}"]
+    problems = [f"  {printable(problem)}" for problem in held.problems]
+    return [f"{one.name} ({one.policy})", *frozen, *problems, f"  {json.dumps(plain(held.rules))}"]

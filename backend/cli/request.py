@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from backend.access import requests
-from backend.access.requests import RequestLine
 from backend.cli.output import emit, facts, guarded, json_option, table
 from backend.cli.session import Session, acting
 
@@ -24,8 +22,7 @@ def request() -> None:
 @guarded
 def list_requests(opened: Session, all_of_them: bool, as_json: bool) -> None:
     """List what waits, the oldest first."""
-    with opened.reading("request.list") as look:
-        found = requests.lines(look.session, now=look.now, all_of_them=all_of_them)
+    found = opened.client.requests.list(settled=all_of_them)
     rows = [(one.id, one.state, one.asked_by_name, one.expires_at, one.says) for one in found]
     emit(as_json, {"requests": found}, table(("request", "state", "asked by", "until", "for"), rows))
 
@@ -37,7 +34,7 @@ def list_requests(opened: Session, all_of_them: bool, as_json: bool) -> None:
 @guarded
 def show(opened: Session, request_id: str, as_json: bool) -> None:
     """Show what exactly is asked for."""
-    found = _line(opened, request_id)
+    found = opened.client.requests.show(request_id)
     settled = (("settled by", found.settled_by_name), ("at", found.settled_at), ("reason", found.reason))
     said = (("request", found.id), ("for", found.says), ("state", found.state), ("asked by", found.asked_by_name))
     emit(as_json, {"request": found}, facts((*said, ("until", found.expires_at), *settled)))
@@ -50,8 +47,7 @@ def show(opened: Session, request_id: str, as_json: bool) -> None:
 @guarded
 def confirm(opened: Session, request_id: str, as_json: bool) -> None:
     """Confirm what another admin asked for; it is done at once."""
-    opened.permit("request.list")
-    opened.backend.confirm_request(opened.actor, request_id)
+    opened.client.requests.confirm(request_id)
     emit(as_json, {"confirmed": request_id}, ["Confirmed, and done."])
 
 
@@ -63,11 +59,5 @@ def confirm(opened: Session, request_id: str, as_json: bool) -> None:
 @guarded
 def refuse(opened: Session, request_id: str, reason: str, as_json: bool) -> None:
     """Refuse what was asked for, or take back what you asked for."""
-    opened.permit("request.list")
-    opened.backend.refuse_request(opened.actor, request_id, reason)
+    opened.client.requests.refuse(request_id, reason)
     emit(as_json, {"refused": request_id}, ["Refused."])
-
-
-def _line(opened: Session, request_id: str) -> RequestLine:
-    with opened.reading("request.list") as look:
-        return requests.line(look.session, request_id, now=look.now)

@@ -11,10 +11,8 @@ from backend.cli.adapter import adapter
 from backend.cli.moves import add_moves
 from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
-from backend.delivery import queries
-from backend.delivery.routers.names import ROUTERS
-from backend.delivery.servers import InspectedRouter, InspectedServer
-from backend.delivery.targets.names import TARGETS
+from backend.client.results import Inspected, Router, Server
+from backend.client.states import ROUTER_KINDS, SERVER_KINDS
 
 
 @click.group()
@@ -25,7 +23,7 @@ def server() -> None:
 @server.command()
 @acting
 @click.argument("name")
-@click.option("--kind", required=True, type=click.Choice(sorted(TARGETS)))
+@click.option("--kind", required=True, type=click.Choice(SERVER_KINDS))
 @click.option("--upstream", required=True, metavar="HOST:PORT", help="Where routers reach its inference interface.")
 @adapter
 @json_option
@@ -42,16 +40,9 @@ def register(
     as_json: bool,
 ) -> None:
     """Add a server. Nothing is called yet: `server test` does that."""
-    row = opened.backend.servers.register(
-        opened.actor,
-        name=name,
-        kind=kind,
-        settings=inputs.settings(pairs, file),
-        upstream=upstream,
-        credential=inputs.credential(credential_env, credential_stdin),
-    )
-    told = {"id": row.id, "name": row.name, "kind": row.kind, "has_credential": row.sealed_credential is not None}
-    emit(as_json, {"server": told}, [f"Server {row.name} is registered; try `countersign server test {row.name}`."])
+    given, secret = inputs.settings(pairs, file), inputs.credential(credential_env, credential_stdin)
+    row = opened.client.servers.register(name, kind, upstream, given, secret)
+    emit(as_json, {"server": _told(row)}, [f"Server {row.name} is registered; try `countersign server test {row.name}`."])
 
 
 @server.command("list")
@@ -60,8 +51,7 @@ def register(
 @guarded
 def list_servers(opened: Session, as_json: bool) -> None:
     """List servers by name, with how many endpoints stand on each and when it last answered."""
-    with opened.reading("endpoint.read") as look:
-        found = queries.servers(look.session)
+    found = opened.client.servers.list()
     rows = [(one.name, one.kind, one.upstream, one.endpoints, one.managed, one.seen_at, one.last_error) for one in found]
     header = ("server", "kind", "upstream", "endpoints", "managed", "answered", "last error")
     emit(as_json, {"servers": found}, table(header, rows))
@@ -74,7 +64,7 @@ def list_servers(opened: Session, as_json: bool) -> None:
 @guarded
 def check_server(opened: Session, name: str, as_json: bool) -> None:
     """Ask a server what it is."""
-    _tell(as_json, "server", opened.backend.servers.test(opened.actor, name))
+    _tell(as_json, "server", opened.client.servers.test(name))
 
 
 @click.group()
@@ -85,7 +75,7 @@ def router() -> None:
 @router.command("register")
 @acting
 @click.argument("name")
-@click.option("--kind", required=True, type=click.Choice(sorted(ROUTERS)))
+@click.option("--kind", required=True, type=click.Choice(ROUTER_KINDS))
 @click.option("--public-url", required=True, metavar="URL", help="Where callers reach its endpoints.")
 @adapter
 @json_option
@@ -102,16 +92,9 @@ def register_router(
     as_json: bool,
 ) -> None:
     """Add a router. Nothing is called yet: `router test` does that."""
-    row = opened.backend.servers.register_router(
-        opened.actor,
-        name=name,
-        kind=kind,
-        settings=inputs.settings(pairs, file),
-        public_url=public_url,
-        credential=inputs.credential(credential_env, credential_stdin),
-    )
-    told = {"id": row.id, "name": row.name, "kind": row.kind, "has_credential": row.sealed_credential is not None}
-    emit(as_json, {"router": told}, [f"Router {row.name} is registered; try `countersign router test {row.name}`."])
+    given, secret = inputs.settings(pairs, file), inputs.credential(credential_env, credential_stdin)
+    row = opened.client.routers.register(name, kind, public_url, given, secret)
+    emit(as_json, {"router": _told(row)}, [f"Router {row.name} is registered; try `countersign router test {row.name}`."])
 
 
 @router.command("list")
@@ -120,8 +103,7 @@ def register_router(
 @guarded
 def list_routers(opened: Session, as_json: bool) -> None:
     """List routers by name, with how many endpoints stand behind each."""
-    with opened.reading("endpoint.read") as look:
-        found = queries.routers(look.session)
+    found = opened.client.routers.list()
     rows = [(one.name, one.kind, one.public_url, one.endpoints) for one in found]
     emit(as_json, {"routers": found}, table(("router", "kind", "public URL", "endpoints"), rows))
 
@@ -133,13 +115,17 @@ def list_routers(opened: Session, as_json: bool) -> None:
 @guarded
 def check_router(opened: Session, name: str, as_json: bool) -> None:
     """Ask a router what it is."""
-    _tell(as_json, "router", opened.backend.servers.test_router(opened.actor, name))
+    _tell(as_json, "router", opened.client.routers.test(name))
 
 
-def _tell(as_json: bool, noun: str, found: InspectedServer | InspectedRouter) -> None:
+def _told(row: Server | Router) -> dict[str, object]:
+    return {"id": row.id, "name": row.name, "kind": row.kind, "has_credential": row.has_credential}
+
+
+def _tell(as_json: bool, noun: str, found: Inspected) -> None:
     for warning in found.warnings:
         note(warning)
-    able = sorted(name for name, value in vars(found.abilities).items() if value)
+    able = sorted(name for name, value in found.abilities.items() if value)
     said = facts((("product", f"{found.product} {found.version}"), ("live", found.live), ("able to", ", ".join(able))))
     emit(as_json, {noun: found}, said)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from backend.access import teams
 from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
 
@@ -25,8 +24,7 @@ def team() -> None:
 @guarded
 def list_teams(opened: Session, as_json: bool) -> None:
     """List teams by name."""
-    with opened.reading("team.read") as look:
-        found = teams.lines(look.session)
+    found = opened.client.teams.list()
     rows = [(one.name, one.title, len(one.members), len(one.models), len(one.endpoints)) for one in found]
     emit(as_json, {"teams": found}, table(("team", "", "members", "models", "endpoints"), rows))
 
@@ -38,8 +36,7 @@ def list_teams(opened: Session, as_json: bool) -> None:
 @guarded
 def show(opened: Session, name: str, as_json: bool) -> None:
     """Show a team: who belongs to it, and what it owns."""
-    with opened.reading("team.read") as look:
-        found = teams.line(look.session, name)
+    found = opened.client.teams.show(name)
     owned = (("models", ", ".join(found.models)), ("endpoints", ", ".join(found.endpoints)))
     said = (("team", found.name), ("title", found.title), ("members", ", ".join(found.members)), *owned)
     emit(as_json, {"team": found}, facts((*said, ("retired", found.retired_at))))
@@ -53,7 +50,7 @@ def show(opened: Session, name: str, as_json: bool) -> None:
 @guarded
 def create(opened: Session, name: str, title: str, as_json: bool) -> None:
     """Create a team; without members yet."""
-    made = opened.backend.teams.create(opened.actor, name, title)
+    made = opened.client.teams.create(name, title)
     emit(as_json, {"team": {"id": made.id, "name": made.name, "title": made.title}}, [f"{name} is a team now."])
 
 
@@ -66,7 +63,7 @@ def create(opened: Session, name: str, title: str, as_json: bool) -> None:
 @guarded
 def rename(opened: Session, name: str, to: str, title: str | None, as_json: bool) -> None:
     """Rename a team; its grants and what it owns stay with it."""
-    made = opened.backend.teams.rename(opened.actor, name, to, title)
+    made = opened.client.teams.rename(name, to, title)
     emit(as_json, {"team": {"id": made.id, "name": made.name, "title": made.title}}, [f"{name} is {to} now."])
 
 
@@ -77,7 +74,7 @@ def rename(opened: Session, name: str, to: str, title: str | None, as_json: bool
 @guarded
 def retire(opened: Session, name: str, as_json: bool) -> None:
     """End a team that owns nothing any more."""
-    opened.backend.teams.retire(opened.actor, name)
+    opened.client.teams.retire(name)
     emit(as_json, {"retired": name}, [f"{name} is retired."])
 
 
@@ -89,7 +86,7 @@ def retire(opened: Session, name: str, as_json: bool) -> None:
 @guarded
 def add(opened: Session, name: str, identity: str, as_json: bool) -> None:
     """Make an identity a member of a team."""
-    opened.backend.teams.add_member(opened.actor, name, identity)
+    opened.client.teams.add_member(name, identity)
     emit(as_json, {"added": {"team": name, "identity": identity}}, [f"{identity} belongs to {name} now."])
 
 
@@ -101,7 +98,7 @@ def add(opened: Session, name: str, identity: str, as_json: bool) -> None:
 @guarded
 def remove(opened: Session, name: str, identity: str, as_json: bool) -> None:
     """End an identity's membership."""
-    opened.backend.teams.remove_member(opened.actor, name, identity)
+    opened.client.teams.remove_member(name, identity)
     emit(as_json, {"removed": {"team": name, "identity": identity}}, [f"{identity} does not belong to {name} any more."])
 
 
@@ -137,7 +134,7 @@ def _set(opened: Session, team: str | None, model: str | None, endpoint: str | N
     if (model is None) == (endpoint is None):
         raise click.UsageError("Name a model or an endpoint.")
     kind, name = ("model", model) if model is not None else ("endpoint", endpoint)
-    made = opened.backend.teams.set_owner(opened.actor, kind, str(name), team)
-    if made is not None:
+    request = opened.client.teams.set_owner(kind, str(name), team).request
+    if request is not None:
         note("Somebody holds a role in the scope of a team, so that a second admin has to confirm this request:")
-    return made.id if made is not None else None
+    return request

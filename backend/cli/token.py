@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import click
 
 from backend.cli import inputs
-from backend.cli.output import emit, facts, guarded, json_option, note, table
+from backend.cli.output import emit, facts, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
+from backend.core.errors import Refusal
 
 
 @click.group()
@@ -25,12 +24,15 @@ def token() -> None:
 @guarded
 def create(opened: Session, name: str, identity: str | None, lifetime: str, as_json: bool) -> None:
     """Make a token called NAME. It is printed once and kept nowhere; whoever has it acts as its identity."""
-    good_for = timedelta(seconds=inputs.seconds(lifetime))
-    made = opened.backend.tokens.create(opened.actor, name, identity=identity, lifetime=good_for)
+    seconds = inputs.seconds(lifetime)
+    if not 60 <= seconds <= 366 * 86_400:
+        raise Refusal(f"{lifetime} is no lifetime of a token.", "Choose between 1m and 366d.", code="bad-lifetime")
+    made = opened.client.tokens.create(name, identity=identity, lifetime_seconds=seconds)
     if not as_json:
         note("Keep it as a secret: it is shown only now.")
         note("\n".join(facts((("token", made.id), ("acts as", made.identity), ("good until", made.expires_at)))))
-    emit(as_json, {"token": made}, [made.text])
+    told = {"text": made.token, **{name: one for name, one in plain(made).items() if name != "token"}}
+    emit(as_json, {"token": told}, [made.token or ""])
 
 
 @token.command("list")
@@ -40,7 +42,7 @@ def create(opened: Session, name: str, identity: str | None, lifetime: str, as_j
 @guarded
 def list_tokens(opened: Session, everybody: bool, as_json: bool) -> None:
     """List your tokens and those of services that you own, the newest first."""
-    found = opened.backend.tokens.list(opened.actor, everybody=everybody)
+    found = opened.client.tokens.list(everybody=everybody)
     rows = [(one.id, one.identity, one.name, one.state, one.expires_at, one.last_used_at) for one in found]
     emit(as_json, {"tokens": found}, table(("token", "acts as", "name", "state", "until", "last used"), rows))
 
@@ -52,5 +54,5 @@ def list_tokens(opened: Session, everybody: bool, as_json: bool) -> None:
 @guarded
 def revoke(opened: Session, token_id: str, as_json: bool) -> None:
     """End TOKEN (its id, as `token list` shows it) at once."""
-    opened.backend.tokens.revoke(opened.actor, token_id)
+    opened.client.tokens.revoke(token_id)
     emit(as_json, {"revoked": token_id}, ["Revoked."])

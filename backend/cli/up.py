@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from backend.cli.output import guarded, json_option
+from backend.cli.session import refuse_elsewhere
 from backend.cli.stopping import until_told
 
 
@@ -25,6 +26,7 @@ from backend.cli.stopping import until_told
 @guarded
 def up(demo: bool, data: Path | None, port: int, rate: float, as_json: bool) -> None:
     """Start the pages, the API and a worker on this machine; with --demo also real servers, models and traffic."""
+    refuse_elsewhere(data)
     with until_told() as stop:
         if demo:
             import_module("backend.cli.up_demo").run(data or Path("data"), port, rate, stop, as_json=as_json)

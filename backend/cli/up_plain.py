@@ -11,8 +11,8 @@ from pathlib import Path
 
 from backend import bootstrap
 from backend.cli.output import emit
-from backend.cli.session import TOKEN
 from backend.cli.stopping import Stop
+from backend.client.credentials import TOKEN
 from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded.mlflow import start_mlflow
 from backend.embedded.own import WEB, start_web, web_port, worker_spec

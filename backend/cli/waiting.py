@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Literal, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
+from backend.cli.exits import DONE, EXPIRED, NO, REJECTED, TIME_OVER
 from backend.cli.output import note, printable
+
+if TYPE_CHECKING:
+    from backend.client.waiting import End, Outcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Look = tuple[Literal["reached", "over", "not yet"], str]
-"""What a look came to, and what is going on, in a few words."""
-_SHORTEST, _LONGEST = 0.2, 1.0
+_ENDS: Mapping[End, int] = {
+    "reached": DONE,
+    "rejected": REJECTED,
+    "expired": EXPIRED,
+    "over": NO,
+    "time over": TIME_OVER,
+}
 
 
 def wait_option(command: Callable[P, T]) -> Callable[P, T]:
     """Adds `--wait`."""
     return click.option(
         "--wait",
-        type=click.FloatRange(min=0, max=86_400),
+        type=click.FloatRange(min=0, max=30 * 86_400),
         metavar="SECONDS",
-        help="Wait until that is reached; exit code 4 if it is not by then.",
+        help="Wait until that is reached; exit code 4 to 7 says why it is not.",
     )(command)
 
 
-def wait_for(look: Callable[[], Look], seconds: float) -> bool:
-    """Whether it was reached within `seconds`. What is going on is told on standard error whenever it changes."""
-    deadline, pause, told = time.monotonic() + seconds, _SHORTEST, ""
-    while True:
-        found, says = look()
-        if says != told:
-            note(printable(says))
-            told = says
-        left = deadline - time.monotonic()
-        if found != "not yet" or left <= 0:
-            return found == "reached"
-        time.sleep(min(pause, left))
-        pause = min(_LONGEST, pause * 1.2)
+def told(says: str) -> None:
+    """What is going on, on standard error, whenever it changes."""
+    note(printable(says))
+
+
+def exit_of(outcome: Outcome) -> int:
+    """The exit code that tells how waiting ended."""
+    return _ENDS[outcome.end]

@@ -74,6 +74,7 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session, writing():
             unit = Unit(session, actor, now=self.now(session), ids=self._ids)
             try:
+                unit.open()
                 yield unit
                 unit.seal()
                 session.commit()

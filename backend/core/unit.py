@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -47,6 +47,34 @@ def assert_outside_unit(what: str) -> None:
         raise RuntimeError(f"{what} inside a unit of work")
 
 
+class Joiner(Protocol):
+    """What a door has done inside the unit of whichever command it calls: a condition, or a row about the request.
+
+    It belongs to one context, so that commands need not know of it. A command may open several units; each one is joined.
+    """
+
+    def opened(self, tx: Unit) -> None:
+        """Called before the command does anything; what it raises ends the unit."""
+        ...
+
+    def sealing(self, tx: Unit) -> None:
+        """Called when the command has done everything, before its ledger rows are written; what it raises rolls all back."""
+        ...
+
+
+_joining: ContextVar[tuple[Joiner, ...]] = ContextVar("countersign_joining", default=())
+
+
+@contextmanager
+def joined(one: Joiner) -> Iterator[None]:
+    """Every unit that this context opens meanwhile is joined by `one`."""
+    token = _joining.set((*_joining.get(), one))
+    try:
+        yield
+    finally:
+        _joining.reset(token)
+
+
 class Unit:
     """What a command works in.
 
@@ -54,6 +82,7 @@ class Unit:
         session: the SQLModel session, for queries and `add`.
         actor: on whose behalf.
         now: one time for the whole unit, aware UTC, from the database's clock.
+        added: the rows that this unit added, in the order of their flushes.
     """
 
     def __init__(self, session: Session, actor: Actor, *, now: datetime, ids: Callable[[str], str]) -> None:
@@ -63,6 +92,8 @@ class Unit:
         self.new_id = ids
         self._entries: list[ledger.Entry] = []
         self._touched: set[tuple[str, str]] = set()
+        self._joiners = _joining.get()
+        self.added: list[Row] = []
         event.listen(session, "before_flush", self._note_changes)
         event.listen(session, "do_orm_execute", _refuse_bulk_writes)
 
@@ -97,6 +128,11 @@ class Unit:
         self.session.add(row)
         return row
 
+    def open(self) -> None:
+        """Lets whoever joined look first."""
+        for one in self._joiners:
+            one.opened(self)
+
     def seal(self) -> None:
         """Flushes, checks that every governed change is recorded, and appends the ledger rows, the head locked last."""
         try:
@@ -105,9 +141,11 @@ class Unit:
             raise StaleWrite("row", "that you edited") from error
         if missing := self._touched - {(entry.subject_kind, entry.subject_id) for entry in self._entries}:
             raise UnrecordedChange(f"changed without a ledger row: {sorted(missing)}")
+        for one in self._joiners:
+            one.sealing(self)
         if self._entries:
             self._append()
-            self.session.flush()
+        self.session.flush()
 
     def _append(self) -> None:
         head = self._locked_head()
@@ -132,6 +170,7 @@ class Unit:
 
     def _note_changes(self, session: Session, _context: Any, _instances: Any) -> None:
         changed = [row for row in session.dirty if session.is_modified(row)]
+        self.added += [row for row in session.new if isinstance(row, Row)]
         for row in [*session.new, *changed, *session.deleted]:
             if isinstance(row, Row) and row.__governed__:
                 self._touched.add(row.subject())

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
 from backend.access.service import require, require_now
+from backend.core import context
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
@@ -44,6 +45,7 @@ class _Work:
     actor: Actor
     archive: Path | None
     description: str = ""
+    request: str = field(default_factory=context.request_id.get)
     fraction: float = 0.0
     doing: str = "starting"
     number: int | None = None
@@ -161,6 +163,7 @@ class Intake:
                 )  # fmt: skip
 
     def _work(self, work: _Work) -> None:
+        context.request_id.set(work.request)  # the thread's own: what it writes belongs to the request that began it
         try:
             work.number = self._do(work).number
         except Exception as error:  # a thread's end is nobody's to catch: the keeper says what came of it

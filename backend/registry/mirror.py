@@ -63,9 +63,9 @@ class Mirror:
 
     def ask(self, actor: Actor, model: str | None = None) -> None:
         """Makes the next look at everything, or at one model, due now. A worker takes it; what it finds is in the lists."""
-        self._registry()
         with self._database.unit(actor) as tx:
             require(tx, actor, "registry.refresh", model=model)
+            self._registry()
             wake(tx, KIND, model or EVERYTHING)
 
     def mirror_all(self, go_on: GoOn = lambda: None) -> Done:

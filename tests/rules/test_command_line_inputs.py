@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from backend.cli import inputs
-from backend.cli.output import _plain, facts, printable, table
+from backend.cli.output import facts, plain, printable, table
 from backend.core.errors import Refusal
 
 
@@ -29,10 +29,10 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 
 def test_a_ramp_is_read_step_by_step() -> None:
     assert inputs.ramp("1:10m, 25%:1h:person,12.5,50:person") == [
-        {"share": 100, "hold_seconds": 600, "person": False},
-        {"share": 2500, "hold_seconds": 3600, "person": True},
-        {"share": 1250, "hold_seconds": 0, "person": False},
-        {"share": 5000, "hold_seconds": 0, "person": True},
+        {"share_percent": 1.0, "hold_seconds": 600, "person": False},
+        {"share_percent": 25.0, "hold_seconds": 3600, "person": True},
+        {"share_percent": 12.5, "hold_seconds": 0, "person": False},
+        {"share_percent": 50.0, "hold_seconds": 0, "person": True},
     ]
     assert inputs.ramp("") == []
 
@@ -108,5 +108,5 @@ def test_records_become_json_by_their_fields() -> None:
         name: str
         at: datetime
 
-    told = _plain({"lines": (Line("a", datetime(2026, 1, 2, tzinfo=UTC)),), "set": {2, 1}, 3: None})
+    told = plain({"lines": (Line("a", datetime(2026, 1, 2, tzinfo=UTC)),), "set": {2, 1}, 3: None})
     assert told == {"lines": [{"name": "a", "at": "2026-01-02T00:00:00+00:00"}], "set": [1, 2], "3": None}

@@ -37,8 +37,8 @@ def send(asked: Api, method: str, path: str, content: bytes | str, **headers: st
 
 def is_refused(answer: Any) -> None:
     assert 400 <= answer.status_code < 500, (answer.status_code, answer.text[:500])
-    error = answer.json()["error"]
-    assert error.keys() == {"code", "message", "remedy"}
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json().keys() - {"errors"} == {"type", "title", "status", "detail", "code", "remedy", "request_id"}
     assert "Traceback" not in answer.text
 
 
@@ -110,7 +110,7 @@ def test_what_is_no_json_object_is_refused(asked: Api, content: bytes) -> None:
 def test_a_body_is_bounded_whether_or_not_its_length_was_told(asked: Api) -> None:
     large = b" " * (MOST_BYTES + 1)
     answer = send(asked, "POST", "/changes", large)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too-large")
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
 
     def parts() -> Iterator[bytes]:
         for _ in range(MOST_BYTES // 1024 + 1):
@@ -118,7 +118,7 @@ def test_a_body_is_bounded_whether_or_not_its_length_was_told(asked: Api) -> Non
 
     headers = {"authorization": f"Bearer {asked.token('ana')}"}
     answer = asked.client.post("/v1/changes", content=parts(), headers=headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too-large")
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
 
 
 @SQLITE
@@ -182,14 +182,14 @@ def test_a_moment_that_utc_has_no_year_for_is_refused_to_whoever_may_read(asked:
     headers = {"authorization": f"Bearer {asked.token('audra')}"}
     assert asked.client.get("/v1/audit/events?until=2026-03-01T06:00:00Z", headers=headers).status_code == 200
     answer = asked.client.get(f"/v1/audit/events?until={until}", headers=headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bad-time")
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad-time")
 
 
 @SQLITE
 def test_a_method_that_a_path_does_not_take_is_told(asked: Api) -> None:
     answer = send(asked, "DELETE", "/changes/1", b"")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "no-such-method")
-    assert answer.headers["allow"] == "GET, PATCH"
+    assert (answer.status_code, answer.json()["code"]) == (405, "no-such-method")
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, PATCH"
 
 
 @SQLITE
@@ -230,10 +230,24 @@ def test_names_that_are_markup_come_back_as_they_are_and_as_json(asked: Api) -> 
 )
 def test_no_wrong_authorization_is_more_than_a_401(asked: Api, header: str) -> None:
     answer = asked.client.get("/v1/me", headers={"authorization": header})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no-token")
+    assert (answer.status_code, answer.json()["code"]) == (401, "no-token")
 
 
 @SQLITE
 def test_two_authorizations_are_none(asked: Api) -> None:
     headers = [("authorization", f"Bearer {asked.token('ana')}"), ("authorization", f"Bearer {asked.token('ben')}")]
     assert asked.client.get("/v1/me", headers=headers).status_code == 401
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    "address",
+    ["/me?modle=x", "/servers/s?x=1", "/me?model=a&model=b", "/endpoints?state=paused&state=stale", "/intakes?since=1"],
+)
+def test_what_is_not_taken_or_taken_once_is_refused_and_not_passed_over(asked: Api, address: str) -> None:
+    asked.refused("bad-request", "GET", address, status=422)
+
+
+@SQLITE
+def test_what_may_be_sent_several_times_is_taken(asked: Api) -> None:
+    assert asked("GET", "/changes?state=review&state=done")["items"] == []

@@ -196,7 +196,7 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "environment", "policy_version", "freeze", "identity", "role_grant", "token", "token_use", "team", "team_member",
         "external_login", "sign_in_session", "session_use", "provider_logout", "group_mapping", "provisioned_user",
         "provisioned_group", "provisioned_member", "request", "data_set_grant", "package", "mirror_state", "ledger_head",
-        "work_item", "job_run", "heartbeat",
+        "request_key", "work_item", "job_run", "heartbeat",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 
@@ -229,10 +229,19 @@ BODIES: dict[str, Any] = {
     "/v1/changes/{change}": {"title": "x"},
     "/v1/models/{model}/champion": {"environment": "production", "version": 1},
     "/v1/teams/owner": {"kind": "endpoint", "name": "{endpoint}", "team": None},
+    "/v1/models/{model}/card": {"text": "x"},
+    "/v1/intakes": {"model": "{model}", "version": 1},
+    "/v1/registry/refresh": {"model": "{model}"},
+    "/v1/endpoints": {"name": "x", "environment": "production", "model": CHURN, "server": "{server}"},
+    "/v1/endpoints/{endpoint}": {"repair": "report", "reason": "x"},
+    "/v1/endpoints/{endpoint}/sign-off": {"digest": NUL, "versions": []},
+    "/v1/endpoints/{endpoint}/rollout/let-on": {"reason": "x", "rollout": f"rol_{'0' * 26}", "step": 0},
+    "/v1/servers/{server}": {"upstream": "memory:x"},
 }
 QUERIES = {
     "/v1/models/{model}/compare": "?version=1&version=2",
     "/v1/endpoints/{endpoint}/at": "?moment=2026-03-01T00:00:00Z",
+    "/v1/models/{model}/uploads": "?file=model.zip",
     "/v1/endpoints/{endpoint}/requests": "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z",
 }
 PLACES = ("{endpoint}", "{change}", "{model}", "{server}")
@@ -256,15 +265,16 @@ def test_every_address_of_the_api_with_a_foreign_name_answers_as_one_with_a_name
                 assert told == _asked(client, token, method, path, {**missing, "{change}": other}), (method, path)
                 assert told[0] in (403, 404), (method, path, told)
                 walked.add((method, path))
-    assert len(walked) > 25
+    assert len(walked) > 50
 
 
 def _asked(client: TestClient, token: str, method: str, path: str, names: dict[str, str]) -> tuple[int, str]:
     sent, address = json.dumps(BODIES.get(path, {"reason": "x"})), path
     for place, name in names.items():
         sent, address = sent.replace(place, name), address.replace(place, name)
-    address = address.replace("{number}", "1") + QUERIES.get(path, "")
-    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    query = "?reason=x" if (method, path) == ("delete", "/v1/endpoints/{endpoint}") else QUERIES.get(path, "")
+    address = address.replace("{number}", "1") + query
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "x-request-id": "walking-along"}
     answer = client.request(method, address, content=sent, headers=headers)
     said = answer.text
     for name in sorted(names.values(), key=len, reverse=True):

@@ -148,10 +148,10 @@ def _meanwhile(step: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def test_waiting_ends_with_4_when_the_time_is_over(world: World, countersign: CommandLine) -> None:
+def test_waiting_ends_with_7_when_the_time_is_over(world: World, countersign: CommandLine) -> None:
     number = str(world.approved())
     answer = countersign("change", "start", number, "--wait", "0.2", by="olga")
-    assert (answer.code, answer.content["reached"], answer.content["line"]["state"]) == (4, False, "approved")
+    assert (answer.code, answer.content["reached"], answer.content["line"]["state"]) == (7, False, "approved")
 
 
 def test_waiting_ends_with_0_when_the_change_is_proved(world: World, countersign: CommandLine) -> None:
@@ -178,7 +178,7 @@ def test_waiting_ends_at_once_when_it_cannot_be_reached_any_more(world: World, c
 
     with _meanwhile(change_of_mind):
         answer = countersign("change", "start", str(number), "--wait", "200", by="olga")
-    assert (answer.code, answer.content["reached"], answer.content["line"]["state"]) == (4, False, "revoked")
+    assert (answer.code, answer.content["reached"], answer.content["line"]["state"]) == (5, False, "revoked")
 
 
 # -- changes

@@ -1,0 +1,64 @@
+"""`/sessions`: who is signed in where, and ending it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
+
+from backend.api.asking import Asks, Name, Page, Paged, Sent, Shown
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+SessionId = Annotated[str, Path(pattern=r"^[a-z]{2,4}_[0-9a-z]{26}$", description="The session's id.")]
+
+
+class SessionView(Shown):
+    """One sign-in of one person in one browser, without anything that could be used."""
+
+    id: str
+    identity_id: str
+    provider: str
+    state: str = Field(description="active, idle, expired or ended.")
+    opened_at: datetime
+    used_at: datetime
+    ended_why: str | None
+
+
+class SessionsNarrow(Paged):
+    """Whose sessions."""
+
+    everybody: Annotated[bool, Field(description="Those of everybody, for whoever may list them.")] = False
+
+
+class Whose(Sent):
+    """Whose sessions shall end."""
+
+    identity: Name | None = Field(default=None, description="Null: one's own.", examples=["ana"])
+
+
+class SessionsEnded(Shown):
+    """What came of it."""
+
+    ended: int = Field(description="How many were running.")
+
+
+@router.get("")
+def list_sessions(asks: Asks, narrow: Annotated[SessionsNarrow, Query()]) -> Page[SessionView]:
+    """Sessions of oneself, newest first; the latest 500."""
+    found = asks.backend.sessions.lines(asks.actor, everybody=narrow.everybody)
+    items, following = narrow.cut(found, lambda one: (one.opened_at, one.id), newest_first=True)
+    return Page(items=tuple(map(SessionView.model_validate, items)), next=following)
+
+
+@router.delete("/{session}", status_code=204)
+def revoke_session(asks: Asks, session: SessionId) -> None:
+    """Ends one session: one's own, or anybody's for whoever may. Sending it again changes nothing."""
+    asks.backend.sessions.revoke(asks.actor, session)
+
+
+@router.post("/end")
+def end_sessions(asks: Asks, sent: Whose) -> SessionsEnded:
+    """Ends every session of oneself, or of somebody else for whoever may. Sending it again changes nothing."""
+    return SessionsEnded(ended=asks.backend.sessions.end_everywhere(asks.actor, sent.identity))

@@ -1,0 +1,15 @@
+"""States by name, for whoever narrows a list by them; importing this costs nothing."""
+
+CHANGE_STATES = (
+    "draft", "checking", "review", "approved", "applying", "done", "blocked", "rejected", "withdrawn", "expired", "suspended",
+    "revoked", "failed", "rolled_back", "superseded",
+)  # fmt: skip
+"""Every state of a change."""
+ENDPOINT_STATES = ("observed", "in_sync", "pushing", "partial", "out_of_sync", "unreachable", "stale", "fight", "paused")
+"""Every state of an endpoint."""
+ROLES = ("viewer", "contributor", "reviewer", "operator", "auditor", "admin")
+"""Every role."""
+SERVER_KINDS = ("memory", "triton")
+"""Every kind of server."""
+ROUTER_KINDS = ("envoy", "memory")
+"""Every kind of router."""

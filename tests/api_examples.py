@@ -1,0 +1,192 @@
+"""Writes `backend/api/examples.json` from what the API really answers: `python -m tests.api_examples --write`.
+
+What needs another system is written by hand below. Lists are cut to one item, and secrets to zeros.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from backend import migrate
+from backend.api.document import EXAMPLES
+from backend.core.database import Database
+from tests.api_world import Api
+from tests.services.changes.world import ENDPOINT, MODEL, World
+from tests.services.test_api_schema import known
+
+WHY = {"reason": "Worse at night"}
+PROPOSAL = {
+    "endpoint": ENDPOINT, "version": 2, "title": "Build 1842", "reason": "All tests passed.",
+    "ramp": [{"share_percent": 10, "hold_seconds": 3600}], "start_mode": "by_hand",
+}  # fmt: skip
+MEMORY = {"kind": "memory", "settings": {"path": "/tmp/countersign-example.json"}}
+Step = tuple[str, str, Any, str]
+
+
+def steps(there: dict[str, list[Any]]) -> list[Step]:
+    """(method, address, what is sent, by whom), in an order in which each comes through."""
+    review, approved, checking = there["change"]
+    team, freeze, mapping = (there[name][0] for name in ("team", "freeze", "mapping"))
+    at = f"/endpoints/{ENDPOINT}"
+    return [
+        *(("GET", path, None, "otto") for path in (
+            "/health", "/models", f"/models/{MODEL}", f"/models/{MODEL}/card", f"/models/{MODEL}/card/history", "/versions",
+            f"/models/{MODEL}/versions", f"/models/{MODEL}/versions/1", f"/models/{MODEL}/versions/1/lineage",
+            f"/models/{MODEL}/compare?version=1&version=2", f"/models/{MODEL}/endpoints", "/intakes",
+            f"/intakes/{there['intake'][0]}", "/registry", "/changes", f"/changes/{review}", f"/changes/{review}/timeline",
+            "/endpoints", at, f"{at}/history", f"{at}/pushes", f"{at}/timeline", f"{at}/at?moment=2026-03-01T06:00:00Z",
+            f"{at}/rollouts", "/fleet", "/fleet/endpoints", "/fleet/at?moment=2126-03-01T06:00:00Z", "/servers", "/servers/s",
+            "/routers", "/routers/r", "/environments", "/policies/dev", "/policies/dev/versions", "/freezes",
+            f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings", "/teams",
+            f"/teams/{team}", "/grants", "/rights", "/requests", f"/requests/{there['request'][0]}", "/data-sets/grants",
+            "/audit/events", "/audit/events/1", "/audit/heads", "/me",
+        )),
+        ("GET", "/changes/waiting", None, "ben"),
+        ("POST", "/registry/refresh", {"model": MODEL}, "olga"),
+        ("PUT", f"/models/{MODEL}/card", {"text": "# Flight delay\n\nFor planning.", "summary": "First words"}, "ana"),
+        ("POST", "/changes/preview", {"endpoint": ENDPOINT, "version": 2, "share_percent": 25}, "ana"),
+        ("POST", "/changes", PROPOSAL, "ana"),
+        ("PATCH", f"/changes/{checking}", {"share_percent": 12.5}, "ana"),
+        ("POST", f"/changes/{checking}/recheck", None, "ana"),
+        ("POST", f"/changes/{review}/comments", {"text": "Tonight, please."}, "ben"),
+        ("POST", f"/changes/{approved}/start", None, "olga"),
+        ("POST", f"/changes/{checking}/withdraw", WHY, "ana"),
+        ("POST", f"{at}/pause", WHY, "olga"), ("POST", f"{at}/resume", WHY, "olga"), ("POST", f"{at}/repair", WHY, "olga"),
+        ("POST", f"{at}/look", None, "olga"), ("PATCH", at, {"repair": "report", **WHY}, "olga"),
+        ("POST", "/servers", {"name": "t", **MEMORY, "upstream": "memory:t"}, "olga"),
+        ("PATCH", "/servers/t", {"settings": {"path": "/tmp/countersign-moved.json"}}, "olga"),
+        ("POST", "/routers", {"name": "u", **MEMORY, "public_url": "memory:u"}, "olga"),
+        ("PATCH", "/routers/u", {"public_url": "memory:moved"}, "olga"),
+        ("POST", "/endpoints", {"name": "next", "environment": "dev", "model": MODEL, "server": "t"}, "olga"),
+        ("PUT", "/policies/dev", {"schema": 1, "approvals_needed": 1, "approver_roles": ["reviewer"]}, "otto"),
+        ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),
+        ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),
+        ("POST", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}, "otto"),
+        ("POST", "/identities/builds/deactivate", None, "otto"),
+        ("POST", "/tokens", {"name": "ci", "lifetime_seconds": 7_776_000}, "ana"),
+        ("DELETE", f"/tokens/{there['token'][0]}", None, "ana"),
+        ("POST", "/sessions/end", {"identity": "ana"}, "otto"),
+        ("POST", "/group-mappings", {"provider": "corp", "value": "ml-reviewers", "role": "reviewer"}, "otto"),
+        ("POST", f"/group-mappings/{mapping}/confirm", None, "nora"),
+        ("POST", "/teams", {"name": "delays", "title": "Delays"}, "otto"),
+        ("POST", "/teams/owner", {"kind": "endpoint", "name": ENDPOINT, "team": team}, "otto"),
+        ("PUT", f"/teams/{team}/members/ana", None, "otto"), ("DELETE", f"/teams/{team}/members/ana", None, "otto"),
+        ("POST", "/teams/delays/rename", {"name": "late", "title": "Late"}, "otto"),
+        ("POST", "/teams/late/retire", None, "otto"),
+        ("POST", "/grants", {"identity": "carla", "role": "viewer", "scope": "environment:dev"}, "otto"),
+        ("POST", "/grants/take-back", {"identity": "vera", "role": "viewer", "scope": "environment:dev"}, "otto"),
+        ("POST", f"/requests/{there['request'][0]}/confirm", None, "nora"),
+        ("POST", "/audit/verify", None, "audra"),
+        ("POST", "/data-sets/grants",
+         {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"}, "otto"),
+    ]  # fmt: skip
+
+
+def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
+    """What follows from what was made: votes, rollouts, and what is asked for a second time."""
+    world, at = asked.world, f"/endpoints/{ENDPOINT}/rollout"
+    world.run()
+    world.prove()
+    world.run()
+    record(asked, found, ("POST", f"/models/{MODEL}/champion", {"environment": "production", "version": 2}, "olga"))
+    change = world.reviewed(3, ramp=({"share": 1000, "hold_seconds": 3600, "person": True},))
+    seen = asked("GET", f"/changes/{change}", by="ben")
+    vote = {"verdict": "approve", "plan_digest": seen["plan_digest"], "base_digest": seen["base_digest"], "comment": "Sound"}
+    record(asked, found, ("POST", f"/changes/{change}/votes", vote, "ben"))
+    for _ in range(2):
+        world.run()
+        world.prove()
+    world.run()
+    stands = asked("GET", at)
+    on = {**WHY, "rollout": stands["id"], "step": stands["step"]}
+    for step in (("GET", at, None, "ana"), ("GET", f"{at}s", None, "ana"), ("POST", f"{at}/pause", WHY, "olga"),
+                 ("POST", f"{at}/resume", WHY, "olga"), ("POST", f"{at}/let-on", on, "olga"),
+                 ("POST", f"{at}/abort", WHY, "olga")):  # fmt: skip
+        record(asked, found, step)
+    world.prove()
+    world.run()
+    done = world.done(4)
+    record(asked, found, ("POST", f"/changes/{done}/roll-back", WHY, "olga"))
+    record(asked, found, ("POST", f"{at}/roll-back", WHY, "olga"))
+    record(asked, found, ("POST", f"/changes/{world.approved(2)}/revoke", WHY, "ben"))
+    for path in ("/servers/t/test", "/servers/t/unmanaged", "/routers/u/test", "/endpoints/next/baseline"):
+        record(asked, found, ("POST", path, None, "olga"))
+    if "propose_baseline" in found:
+        digest = asked("POST", "/endpoints/next/baseline", by="olga")["digest"]
+        record(asked, found, ("POST", "/endpoints/next/sign-off", {"digest": digest, "versions": []}, "ben"))
+    weaker = asked.backend.identities.grant(asked.world.otto, "ben", "operator")
+    record(asked, found, ("POST", f"/requests/{weaker.id}/refuse", {"reason": "Not needed"}, "nora"))
+    grant = asked("GET", "/data-sets/grants", by="otto")["items"][0]["id"]
+    record(asked, found, ("DELETE", f"/data-sets/grants/{grant}", None, "otto"))
+
+
+def by_hand(found: dict[str, dict[str, Any]]) -> None:
+    """What needs another system, a second state or a file: in the form of what was recorded."""
+    intake = {"response": found["show_intake"]["response"]}
+    registered = found["show_version"]["response"]["registered"]
+    found |= {
+        "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},
+        "retry_intake": intake,
+        "upload_version": intake,
+        "register_version": {"response": registered},
+        "rebase_change": {"response": found["show_change"]["response"]},
+        "ready": {"response": {"ready": True, "lacks": None}},
+        "provider_logout": {"request": {"logout_token": "eyJ..."}, "response": {}},
+        "list_recorded_probes": {"response": {"rows": [{"request": {"distance": [[120.0]]}, "answer": {"delay": [[4.2]]}}]}},
+        "list_recorded_requests": {"response": {"rows": [{"request_id": "r-1", "arm": "champion", "distance": 120.0}]}},
+        **{name: {"response": found["show_server"]["response"]} for name in ("confirm_server_move", "drop_server_move")},
+        **{name: {"response": found["show_router"]["response"]} for name in ("confirm_router_move", "drop_router_move")},
+    }
+
+
+def record(asked: Api, found: dict[str, dict[str, Any]], step: Step) -> int:
+    """Asks, and keeps what was sent and answered where it came through. Returns the status."""
+    method, path, sent, by = step
+    headers = {"authorization": f"Bearer {asked.token(by)}"}
+    if method in ("PATCH", "PUT"):
+        headers["if-match"] = "*"
+    answer = asked.client.request(method, f"/v1{path}", json=sent, headers=headers)
+    if answer.status_code >= 300:
+        print(step[:2], answer.status_code, answer.text[:200])
+        return answer.status_code
+    told = {"request": sent} if sent is not None else {}
+    if answer.content:
+        told["response"] = shortened(answer.json())
+    found[asked.operation(method, path)["operationId"]] = told
+    return answer.status_code
+
+
+def shortened(content: Any) -> Any:
+    """Lists of one item, and no secret."""
+    if isinstance(content, list):
+        return [shortened(one) for one in (content[:1] if content and isinstance(content[0], dict) else content)]
+    if not isinstance(content, dict):
+        return f"cst_{'0' * 26}_{'0' * 52}" if str(content).startswith("cst_") else content
+    return {name: "bmV4dA" if name == "next" and one else shortened(one) for name, one in content.items()}
+
+
+def main() -> None:
+    """Records, and writes where that is asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/countersign.db")
+        migrate.upgrade(database)
+        asked = Api(World(database), Path(folder) / "data")
+        found: dict[str, dict[str, Any]] = {}
+        for step in steps(known(asked)):
+            record(asked, found, step)
+        more(asked, found)
+        by_hand(found)
+        names = [one["operationId"] for each in asked.document["paths"].values() for one in each.values()]
+        print("without:", sorted(set(names) - found.keys()))
+        asked.close()
+    if "--write" in sys.argv:
+        kept = json.loads(EXAMPLES.read_text())
+        EXAMPLES.write_text(json.dumps({**kept, **found}, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""The same commands on a data folder of this machine and at a server: the same answer, exit code and effect."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import col, select
+
+from backend import bootstrap
+from backend.cli import session
+from backend.cli.here import Here
+from backend.core.database import Database
+from backend.core.errors import Refusal
+from backend.core.ledger import LedgerRow
+from tests.api_world import Api
+from tests.command_line import CommandLine
+from tests.live_api import serving
+from tests.services.changes.world import ENDPOINT, MODEL, World
+from tests.services.registry.worlds import archive
+
+SOON = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%S+0000")
+WHY = ("--reason", "Have a look")
+SAID = ("--title", "Newer", "--reason", "It is better")
+POLICY = json.dumps({"schema": 1, "approvals_needed": 0})
+DIGEST = "sha256:" + "0" * 64
+SERVER = ("--kind", "memory", "--upstream", "127.0.0.1:8001", "--setting", "path={folder}/world.json")
+ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting", "path={folder}/door.json")
+
+Step = tuple[str, tuple[str, ...], str | None]
+"""Who, which command, and what standard input holds."""
+
+
+def by(name: str, *command: str, given: str | None = None) -> Step:
+    return name, command, given
+
+
+STEPS: tuple[Step, ...] = (
+    by("ana", "whoami"),
+    # models
+    by("ana", "model", "list"), by("ana", "model", "list", "--words", "flight", "--by-name", "--limit", "1"),
+    by("ana", "model", "show", MODEL), by("ana", "model", "show", MODEL, "--limit", "2"), by("ana", "model", "show", "absent"),
+    by("ana", "model", "show", MODEL, "99"), by("ben", "model", "register", MODEL, "1"),
+    by("ana", "model", "register", MODEL, "1"),
+    by("olga", "model", "set-champion", MODEL, "3", "--environment", "production"),
+    # changes
+    by("ana", "change", "propose", ENDPOINT, "2", *SAID, "--ramp", "10:0s:person,50:1h", "--key", "build-1"),
+    by("ana", "change", "propose", ENDPOINT, "2", *SAID, "--ramp", "10:0s:person,50:1h", "--key", "build-1"),
+    by("ana", "change", "propose", ENDPOINT, "3", *SAID, "--key", "build-1"),
+    by("ana", "change", "propose", ENDPOINT, "99", *SAID), by("audra", "change", "propose", ENDPOINT, "2", *SAID),
+    by("ana", "change", "propose", ENDPOINT, "2", *SAID, "--share", "101"),
+    by("ana", "change", "edit", "1"), by("ana", "change", "edit", "1", "--title", "Newest", "--start", "by-hand"),
+    by("ana", "change", "list"), by("ana", "change", "list", "--state", "review", "--state", "checking", "--limit", "1"),
+    by("ben", "change", "list", "--mine"), by("ana", "change", "show", "1"), by("ana", "change", "show", "77"),
+    by("ana", "change", "show", "nonsense"), by("ben", "change", "comment", "1", "\x1b[31mred"),
+    by("ana", "change", "approve", "1", "--yes"), by("ben", "change", "approve", "1"),
+    by("ben", "change", "approve", "1", "--plan", DIGEST, "--base", DIGEST),
+    by("", "check"),
+    by("ana", "change", "recheck", "1"), by("", "check"),
+    by("ben", "change", "approve", "1", "--yes", "--comment", "Sound"),
+    by("ana", "change", "wait", "1", "--timeout", "1s"), by("ana", "change", "wait", "1", "--for", "live", "--timeout", "0s"),
+    by("ana", "change", "recheck", "1"), by("audra", "change", "start", "1"), by("ana", "change", "start", "1"),
+    by("", "run"),
+    by("audra", "rollout", "show", ENDPOINT), by("ana", "rollout", "pause", ENDPOINT, *WHY),
+    by("ana", "rollout", "resume", ENDPOINT, *WHY), by("olga", "rollout", "resume", ENDPOINT, *WHY),
+    by("", "prove"), by("olga", "rollout", "let-on", ENDPOINT, "--step", "9", *WHY),
+    by("olga", "rollout", "let-on", ENDPOINT, "--step", "1", *WHY), by("olga", "rollout", "abort", ENDPOINT, *WHY),
+    by("olga", "rollout", "pause", ENDPOINT, *WHY), by("audra", "rollout", "show", "absent"),
+    by("ana", "change", "wait", "1", "--for", "live", "--timeout", "0s"),
+    by("ben", "change", "revoke", "1", *WHY), by("olga", "change", "roll-back", "1", *WHY), by("ana", "change", "rebase", "1"),
+    by("", "prove"), by("ana", "change", "wait", "1", "--for", "live", "--timeout", "1s"),
+    by("ana", "change", "propose", ENDPOINT, "3", *SAID), by("", "check"), by("ben", "change", "reject", "2", "--yes", *WHY),
+    by("ana", "change", "wait", "2", "--timeout", "1s"), by("ana", "change", "propose", ENDPOINT, "4", *SAID),
+    by("ana", "change", "withdraw", "3", *WHY), by("ana", "change", "wait", "3"), by("ana", "change", "list", "--limit", "1"),
+    # endpoints
+    by("ana", "endpoint", "list"), by("ana", "endpoint", "list", "--environment", "dev"),
+    by("ana", "endpoint", "show", ENDPOINT), by("ana", "endpoint", "show", "absent"),
+    by("ana", "endpoint", "show", ENDPOINT, "--at", "2020-01-01T00:00+0000"), by("ana", "endpoint", "history", ENDPOINT),
+    by("ana", "endpoint", "history", ENDPOINT, "--pushes"), by("ana", "endpoint", "pause", ENDPOINT, *WHY),
+    by("olga", "endpoint", "pause", ENDPOINT, *WHY), by("olga", "endpoint", "resume", ENDPOINT, *WHY),
+    by("olga", "endpoint", "repair", ENDPOINT, *WHY), by("olga", "endpoint", "set-repair", ENDPOINT, "report", *WHY),
+    by("ana", "endpoint", "look", ENDPOINT), by("olga", "endpoint", "remove", ENDPOINT, *WHY),
+    by("olga", "endpoint", "adopt", ENDPOINT), by("ben", "endpoint", "sign-off", ENDPOINT, "--base", DIGEST),
+    # servers and routers
+    by("ana", "server", "register", "mine", *SERVER), by("olga", "server", "register", "mine", *SERVER),
+    by("olga", "server", "register", "mine", *SERVER),
+    by("olga", "server", "register", "keyed", *SERVER, "--credential-stdin", given="s3cret\n"),
+    by("ana", "server", "list"), by("olga", "server", "test", "mine"), by("olga", "server", "test", "absent"),
+    by("olga", "server", "edit", "mine", "--upstream", "127.0.0.1:9000"),
+    by("olga", "endpoint", "create", "new", "--environment", "dev", "--model", MODEL, "--server", "mine"),
+    by("olga", "endpoint", "adopt", "new"), by("ben", "endpoint", "sign-off", "new"),
+    by("ben", "endpoint", "sign-off", "new", "--yes"),
+    by("olga", "endpoint", "create", "other", "--environment", "dev", "--model", MODEL, "--server", "mine"),
+    by("olga", "endpoint", "remove", "other", *WHY),
+    by("olga", "server", "edit", "s", "--upstream", "127.0.0.1:9001"),
+    by("otto", "server", "confirm-move", "s", "--revision", "77"), by("olga", "server", "confirm-move", "s", "--revision", "2"),
+    by("otto", "server", "confirm-move", "s", "--revision", "2"), by("olga", "server", "drop-move", "s"),
+    by("olga", "server", "edit", "s", "--upstream", "127.0.0.1:9002"), by("olga", "server", "drop-move", "s"),
+    by("olga", "router", "register", "door", *ROUTER), by("ana", "router", "list"), by("olga", "router", "test", "door"),
+    by("olga", "router", "edit", "door", "--public-url", "http://127.0.0.1:10"),
+    by("olga", "router", "edit", "absent", "--public-url", "x"),
+    by("otto", "router", "confirm-move", "door", "--revision", "2"), by("olga", "router", "drop-move", "door"),
+    # policies, freezes
+    by("ana", "policy", "show"), by("ana", "policy", "show", "nowhere"), by("ana", "policy", "set", "dev", "-", given=POLICY),
+    by("otto", "policy", "set", "dev", "-", given=POLICY), by("otto", "policy", "set", "production", "-", given=POLICY),
+    by("otto", "policy", "set", "dev", "-", given='{"odd": 1}'), by("olga", "freeze", "set", "production", *WHY),
+    by("olga", "freeze", "set", "nowhere", *WHY), by("ana", "freeze", "list"),
+    by("otto", "freeze", "lift", "frz_absent", *WHY), by("otto", "freeze", "lift", "{freeze}", *WHY),
+    # people, teams, what takes two
+    by("ana", "identity", "create", "builds"), by("otto", "identity", "create", "builds", "--owner", "ana"),
+    by("ana", "identity", "list"), by("otto", "identity", "grant", "builds", "contributor", "--scope", f"model:{MODEL}"),
+    by("otto", "identity", "grant", "builds", "viewer", "--scope", "environment:dev", "--until", SOON),
+    by("ben", "identity", "grants"),
+    by("otto", "identity", "take-back", "builds", "viewer", "--scope", "environment:dev"),
+    by("otto", "identity", "deactivate", "carla"), by("ana", "request", "list"), by("nora", "request", "list"),
+    by("nora", "request", "list", "--all"), by("nora", "request", "show", "ask_absent"),
+    by("nora", "request", "confirm", "ask_absent"), by("nora", "request", "show", "{request}"),
+    by("otto", "request", "confirm", "{request}"), by("nora", "request", "confirm", "{request}"),
+    by("otto", "identity", "grant", "builds", "operator"), by("nora", "request", "refuse", "{request}", *WHY),
+    by("nora", "request", "refuse", "ask_absent", *WHY),
+    by("otto", "team", "create", "flights", "--title", "Flight delays"), by("otto", "team", "add", "flights", "ana"),
+    by("otto", "team", "add", "flights", "otto"), by("otto", "team", "own", "flights", "--model", "nothing"),
+    by("otto", "team", "own", "flights", "--model", MODEL), by("otto", "team", "disown", "--model", MODEL),
+    by("otto", "team", "rename", "flights", "delays"), by("ben", "team", "list"), by("ben", "team", "show", "delays"),
+    by("otto", "team", "remove", "delays", "ana"), by("otto", "team", "retire", "delays"),
+    by("otto", "team", "retire", "delays"),
+    # tokens, data sets, the ledger
+    by("ana", "token", "create", "ci", "--for", "builds", "--lifetime", "7d"),
+    by("ben", "token", "create", "ci", "--for", "builds"),
+    by("ana", "token", "list"), by("ana", "token", "list", "--all"), by("ana", "token", "revoke", "tok_absent"),
+    by("ana", "token", "revoke", "{token}"),
+    by("otto", "data-set", "grant", f"probes/{MODEL}", "--to", "ana", "--until", SOON), by("audra", "data-set", "list"),
+    by("ana", "data-set", "list"), by("ben", "data-set", "probes", MODEL, "1"),
+    by("ana", "data-set", "take-back", "dsg_absent"), by("otto", "data-set", "take-back", "{granted}"),
+    by("ana", "data-set", "requests", "nothing", "--from", "2026-01-01T00:00:00+0000", "--to", "2026-01-02T00:00:00+0000"),
+    by("audra", "audit", "verify"), by("ana", "audit", "verify"), by("audra", "audit", "log", "--limit", "3"),
+    by("audra", "audit", "log", "--action", "change.propose"), by("audra", "audit", "log", "--limit", "210"),
+    by("audra", "audit", "log", "--subject", "environment/dev"),
+)  # fmt: skip
+
+
+ONLY_REFUSED = {
+    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("model", "register"), ("model", "set-champion"),
+    ("router", "confirm-move"), ("router", "drop-move"),
+}  # fmt: skip
+"""Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""
+
+
+@dataclass
+class Place:
+    """A world, and the commands that act on it."""
+
+    world: World
+    countersign: CommandLine
+    folder: Path
+    last: dict[str, str]
+
+    def take(self, step: Step) -> tuple[int, Any]:
+        """The exit code and the answer of a command; what the world does by itself answers nothing."""
+        name, command, given = step
+        if not name:
+            self.world.run()
+            if command != ("run",):
+                getattr(self.world, command[0])()
+                self.world.run()
+            return 0, None
+        written = [one.format(folder=self.folder, **self.last) if one[:1] == "{" or "={" in one else one for one in command]
+        answer = self.countersign(*written, by=name, given=given)
+        self._keep(answer.content)
+        return answer.code, like(answer.content)
+
+    def _keep(self, told: dict[str, Any]) -> None:
+        """Ids that later commands name, as people copy them."""
+        for noun in ("freeze", "token", "granted"):
+            if isinstance(told.get(noun), dict) and "id" in told[noun]:
+                self.last[noun] = told[noun]["id"]
+        if isinstance(told.get("request"), str):
+            self.last["request"] = told["request"]
+
+    def ledger(self) -> list[tuple[str, str]]:
+        with self.world.database.read() as look:
+            rows = look.exec(select(LedgerRow).order_by(col(LedgerRow.seq))).all()
+            return [(row.action, row.subject_kind) for row in rows if row.action != "token.use"]
+
+
+UNLIKE = re.compile(
+    r"(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
+    r"|(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00)?)|(?P<host>\bthis machine\b|http://127\.0\.0\.1:\d{5}\b)"
+)
+AGES = {"age_seconds", "seen_seconds", "next"}
+UNTOLD = {"request_id", "last_used_at"}
+
+
+def like(told: Any) -> Any:
+    """What was told, without what is another one in each world: ids, times and what is made of them."""
+    if isinstance(told, dict):
+        return {name: one is not None if name in AGES else like(one) for name, one in told.items() if name not in UNTOLD}
+    if isinstance(told, list):
+        return [like(one) for one in told]
+    return UNLIKE.sub(lambda found: f"<{found.lastgroup}>", told) if isinstance(told, str) else told
+
+
+@pytest.fixture
+def places(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Place, Place]]:
+    """Two worlds alike: one whose commands act in this process, and one that is asked over HTTP."""
+    made = []
+    for name in ("here", "there"):
+        shutil.copy(sqlite_template, tmp_path / f"{name}.db")
+        made.append(Api(World(Database(f"sqlite:///{tmp_path / name}.db")), tmp_path / name))
+    here, there = made
+    for name in ("ana", "ben", "olga", "otto", "nora", "audra"):
+        for each in made:
+            each.token(name)
+    settings = {
+        "data_dir": str(tmp_path / "here"), "database_url": f"sqlite:///{tmp_path / 'here'}.db", "demo_identities": "true",
+        "allowed_networks": "127.0.0.0/8", "observe_seconds": "3600", "config_dir": str(tmp_path / "config"),
+    }  # fmt: skip
+    monkeypatch.setattr(bootstrap, "build", lambda _settings: here.backend)  # the world's thin stands-in, as at the server
+    monkeypatch.setattr(Here, "close", lambda _here: None)
+    with serving(there.application) as url:
+        far = CommandLine(url=url, tokens=there.token, config_dir=str(tmp_path / "config"))
+        yield Place(here.world, CommandLine(**settings), tmp_path, {}), Place(there.world, far, tmp_path, {})
+    for each in made:
+        each.close()
+        each.world.database.close()
+
+
+def test_commands_do_and_say_the_same_here_and_at_a_server(places: tuple[Place, Place]) -> None:
+    here, there = places
+    codes, succeeded = set(), set()
+    for step in STEPS:
+        near, far = here.take(step), there.take(step)
+        assert near == far, step
+        assert here.ledger()[-3:] == there.ledger()[-3:], step
+        codes.add(near[0])
+        succeeded |= {step[1][:2]} if near[0] == 0 and step[0] else set()
+    assert here.ledger() == there.ledger()
+    assert codes == {0, 2, 4, 5, 7}
+    assert {command[:2] for name, command, _ in STEPS if name} - succeeded == ONLY_REFUSED
+
+
+def test_the_table_has_every_command_that_acts_at_a_server() -> None:
+    from tests.services.cli.test_every_command import _leaves, main
+
+    taken = {command[:2] for name, command, _ in STEPS if name} | {("whoami",)}
+    acting = {path for path, command in _leaves(main) if any(one.name == "url" for one in command.params)}
+    elsewhere = {("login",), ("logout",), ("model", "upload")}  # tests of their own
+    assert acting - elsewhere == {one[:1] if one[0] == "whoami" else one for one in taken}
+
+
+def test_text_is_the_same_too(places: tuple[Place, Place]) -> None:
+    for place in places:
+        place.take(by("ana", "change", "propose", ENDPOINT, "2", *SAID))
+    for command in (
+        ("change", "list"),
+        ("change", "show", "1"),
+        ("endpoint", "show", ENDPOINT),
+        ("policy", "show"),
+        ("server", "list"),
+    ):
+        near, far = (like(place.countersign.text(*command, by="ana")) for place in places)
+        assert re.sub(r"\d+ s ago", "<age>", near) == re.sub(r"\d+ s ago", "<age>", far)
+
+
+# -- where a command acts
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "place"),
+    [
+        (("https://x.test", None, None), {"COUNTERSIGN_URL": "https://y.test"}, session.Place("https://x.test")),
+        ((None, None, None), {"COUNTERSIGN_URL": "https://y.test", "COUNTERSIGN_AS": "ana"}, session.Place("https://y.test")),
+        ((None, Path("d"), None), {"COUNTERSIGN_URL": "https://y.test"}, session.Place(None, Path("d"), None)),
+        ((None, None, "ana"), {"COUNTERSIGN_URL": "https://y.test"}, session.Place(None, None, "ana")),
+        ((None, None, None), {"COUNTERSIGN_AS": "ben"}, session.Place(None, None, "ben")),
+        ((None, Path("d"), None), {"COUNTERSIGN_AS": "ben"}, session.Place(None, Path("d"), "ben")),
+        ((None, None, None), {}, session.Place("https://kept.test")),
+        ((None, None, None), {"COUNTERSIGN_DATA_DIR": "data"}, session.Place()),
+        ((None, None, None), {"COUNTERSIGN_DATABASE_URL": "sqlite://"}, session.Place()),
+    ],
+)
+def test_what_is_said_nearest_counts(
+    given: tuple[str | None, Path | None, str | None],
+    told: dict[str, str],
+    place: session.Place,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session.saved, "current", lambda _environment: "https://kept.test")
+    assert session.place(*given, told) == place
+
+
+def test_a_command_acts_in_one_place() -> None:
+    with pytest.raises(Refusal) as refused:
+        session.place("https://x.test", Path("data"), None, {})
+    assert refused.value.code == "two-places"
+
+
+@pytest.mark.parametrize(
+    "command", [("migrate",), ("doctor",), ("demo", "--headless"), ("up",), ("identity", "bootstrap", "ana")]
+)
+def test_what_is_of_the_machine_itself_says_so(command: tuple[str, ...], tmp_path: Path) -> None:
+    answer = CommandLine(url="https://x.test", config_dir=str(tmp_path))(*command)
+    assert (answer.code, answer.error) == (2, "only-here")
+    assert "--data" in answer.content["error"]["remedy"]
+
+
+def test_nobody_there_is_another_system_s_failure(tmp_path: Path) -> None:
+    far = CommandLine(url="http://127.0.0.1:9", tokens=lambda _name: "some-token", config_dir=str(tmp_path))
+    answer = far("token", "create", "ci", by="ana")
+    assert (answer.code, answer.error) == (3, "unreachable")
+    assert CommandLine(url="http://10.0.0.1", tokens=lambda _name: "some-token")("whoami", by="ana").error == "bad-address"
+    assert CommandLine(url="http://127.0.0.1:9", config_dir=str(tmp_path))("whoami").error == "no-identity"
+
+
+def test_an_archive_is_uploaded_to_a_server(places: tuple[Place, Place], tmp_path: Path) -> None:
+    path, broken = archive(tmp_path / "model.zip"), tmp_path / "broken.zip"
+    broken.write_bytes(b"PK no archive")
+    for place in places:
+        answer = place.countersign("model", "upload", "fresh", str(path), "--description", "Retrained", by="ana")
+        assert (answer.code, answer.content["version"]["number"]) == (0, 1), answer
+        assert answer.content["version"]["artifact_digest"].startswith("sha256:")
+        assert "100%" in answer.said
+        refused = place.countersign("model", "upload", "fresh", str(broken), by="ana")
+        assert (refused.code, refused.error) == (2, "intake-refused")
+        assert place.countersign("model", "upload", "fresh", str(path), by="audra").error == "not-allowed"
