@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from backend.api import (
     audit,
+    bindings,
     changes,
     data_sets,
     endpoints,
@@ -41,6 +42,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     servers.router,
     teams.router,
     grants.router,
+    bindings.router,
     requests.router,
     data_sets.router,
     audit.router,
@@ -57,6 +59,7 @@ TAGS = {
     "endpoints": "What shall run, what was seen to run, and since when.",
     "servers": "Where models run.",
     "grants": "Who holds which role where, and what environments ask for.",
+    "bindings": "Which builds and machine clients act as which service.",
     "data-sets": "Who may read recorded requests row by row, and reading them.",
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",

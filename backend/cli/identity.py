@@ -9,6 +9,7 @@ import click
 from backend.access import queries
 from backend.access.rows import Request
 from backend.access.rules import ROLES
+from backend.cli import binding
 from backend.cli.output import emit, guarded, json_option, note, table
 from backend.cli.session import Session, acting, data_option
 from backend.core.context import ActorKind
@@ -115,3 +116,7 @@ def deactivate(opened: Session, name: str, as_json: bool) -> None:
     """Refuse every command of an identity, and every token of its, from now on."""
     opened.backend.identities.deactivate(opened.actor, name)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])
+
+
+for each in (binding.bind, binding.bindings, binding.show, binding.unbind, binding.issuers):
+    identity.add_command(each)
