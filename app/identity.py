@@ -50,7 +50,7 @@ class Rights:
 
 def rights(look: wiring.Reading) -> Rights:
     """The rights of whoever looks. `recall` has found the identity active in this run; a command asks again."""
-    return Rights(queries.grants(look.session, current().id), look.now)
+    return Rights(queries.held(look.session, current()), look.now)
 
 
 def require(look: wiring.Reading, action: str) -> None:

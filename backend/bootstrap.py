@@ -16,7 +16,10 @@ from sqlalchemy.engine import make_url
 from sqlmodel import Session, col, select
 
 from backend import migrate
-from backend.access import requests, sign_in_file
+from backend.access import bearer_file, requests, sign_in_file
+from backend.access.bearer_file import Profile
+from backend.access.bearers import Bearers
+from backend.access.bindings import Bindings
 from backend.access.claimed_roles import GroupMappings
 from backend.access.data_sets import DataSets
 from backend.access.providers import Providers
@@ -30,6 +33,7 @@ from backend.audit import heads
 from backend.audit.service import Audit
 from backend.changes.service import Changes, settled
 from backend.core import sealed
+from backend.core.behind import Behind
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
@@ -74,6 +78,8 @@ class Backend:
     packages: PackageStore
     identities: Identities
     tokens: Tokens
+    bearers: Bearers
+    bindings: Bindings
     sign_in: SignIn | None
     providers: Providers
     sessions: Sessions
@@ -96,6 +102,7 @@ class Backend:
     changes: Changes
     evidence: EvidenceRunner
     inference_log: InferenceLog
+    behind: Behind
 
     def confirm_request(self, actor: Actor, request_id: str, reason: str = "") -> None:
         """Does what somebody else asked for; see `access.requests`."""
@@ -103,6 +110,7 @@ class Backend:
             "role.grant": self.identities.confirm_grant,
             "policy.set": self.policies.confirm_policy,
             "owner.set": self.teams.confirm_owner,
+            "binding.make": self.bindings.confirm,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -112,6 +120,7 @@ class Backend:
             "role.grant": self.identities.refuse_grant,
             "policy.set": self.policies.refuse_policy,
             "owner.set": self.teams.refuse_owner,
+            "binding.make": self.bindings.refuse,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -121,6 +130,7 @@ class Backend:
 
     def close(self) -> None:
         """Writes what is buffered, and returns every connection."""
+        self.behind.close()
         self.inference_log.close()
         self.guard.close()
         self.database.close()
@@ -138,6 +148,9 @@ def build(settings: Settings) -> Backend:
     sign_in = read_sign_in(settings)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
+    behind = Behind()
+    tokens = Tokens(database, settings, behind.do)
+    profiles = read_profiles(settings)
     return Backend(
         settings=settings,
         database=database,
@@ -145,7 +158,9 @@ def build(settings: Settings) -> Backend:
         connections=connections,
         packages=packages,
         identities=Identities(database, settings, policy.protected),
-        tokens=Tokens(database, settings),
+        tokens=tokens,
+        bearers=Bearers(database, tokens, providers, profiles, sign_in, behind.do),
+        bindings=Bindings(database, profiles, policy.protected),
         sign_in=sign_in,
         providers=providers,
         sessions=Sessions(database, providers, sign_in),
@@ -182,6 +197,7 @@ def build(settings: Settings) -> Backend:
         ),
         evidence=EvidenceRunner(database, settings),
         inference_log=log,
+        behind=behind,
     )
 
 
@@ -299,6 +315,11 @@ def read_settings(data: Path | None = None) -> Settings:
 def read_sign_in(settings: Settings) -> SignIn | None:
     """How people sign in here; None where the settings name no file. Refusal for one that is wrong."""
     return sign_in_file.read(settings.sign_in_file) if settings.sign_in_file is not None else None
+
+
+def read_profiles(settings: Settings) -> tuple[Profile, ...]:
+    """Whose bearer tokens count besides Countersign's own. Refusal for settings that are wrong."""
+    return bearer_file.read(settings.bearer_file) if settings.bearer_file is not None else ()
 
 
 def missing_database(settings: Settings) -> Refusal | None:

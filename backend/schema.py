@@ -1,5 +1,6 @@
 """Imports every table once, so that SQLModel.metadata is complete for migrations and tests. Nothing else lives here."""
 
+from backend.access import binding_rows as bound
 from backend.access import rows as access
 from backend.access import scim_rows as provisioned
 from backend.access import session_rows as sign_in
@@ -13,6 +14,7 @@ from backend.rollouts import rows as rollouts
 
 __all__ = [
     "access",
+    "bound",
     "changes",
     "delivery",
     "evidence",

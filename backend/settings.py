@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     sign_in_file: Path | None = Field(
         None, description="TOML file with the OpenID providers that people sign in at (docs/sign-in.md)."
     )
+    bearer_file: Path | None = Field(
+        None, description="TOML file with the issuers whose bearer tokens the API takes: builds, clients (docs/machines.md)."
+    )
     runtimes_dir: Path | None = Field(None, description="Folder of the embedded runtimes' environments. Default: `.runtimes/`.")
     allow_pickle: str = Field(
         "flag",

@@ -1,8 +1,9 @@
 """What OpenID providers publish of themselves, and whether a token carries their signature.
 
 Everything is asked for through the outgoing guard and kept for a while. A key that is not known yet is asked for anew, at most
-every few seconds: whoever sends tokens with invented key numbers makes no more calls than that. Which algorithms count is said
-by the settings and never by a token.
+every few seconds, and the less often the more often that found nothing new: whoever sends tokens with invented key numbers
+makes a call a minute, whatever he sends. Which algorithms count is said by the settings and never by a token, and where keys
+are found by what a provider publishes: `jku`, `x5u` and `jwk` of a token are not read (RFC 8725, 3.10).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,10 +26,13 @@ from backend.core.errors import ExternalFailure, Refusal
 from backend.core.outbound import Guard, bounds
 
 KEPT_SECONDS = 600.0
-ASKED_EVERY = 2.0
+ASKED_EVERY, ASKED_SELDOM = 2.0, 60.0
+"""How soon an unknown key lets the keys be asked for anew, and how soon once that found nothing new again and again."""
 FAILED_SECONDS = 3.0
 """How long a failure stands for the next attempts: many who wait must not each wait for a provider that is away."""
 _LONGEST_TOKEN = 64 << 10
+_FORBIDDEN = frozenset({"crit", "b64", "enc", "zip"})
+"""What no header of ours holds: it would change what is signed."""
 _MOST_KEYS = 100
 _TIMEOUT = 5.0
 _PLAIN = {"accept": "application/json", "accept-encoding": "identity"}
@@ -45,6 +49,42 @@ class Published:
     issuer: str
     keys: tuple[Key, ...]
     read_at: float
+    in_vain: int = 0
+    """How many times in a row it was asked anew because of an unknown key and had no other keys than before."""
+
+
+class Publisher(Protocol):
+    """Whoever publishes keys, by its settings: a provider of sign-in, or a profile of bearer tokens."""
+
+    @property
+    def name(self) -> str:
+        """What its keys are kept under."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        ...
+
+    @property
+    def server_metadata_url(self) -> str:
+        """Where it publishes."""
+        ...
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Who may stand in its metadata as the issuer; empty: whoever its address says."""
+        ...
+
+    @property
+    def expected_issuer(self) -> str:
+        """Whom its address says, without a slash at the end."""
+        ...
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """How it may sign."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,9 +109,9 @@ class Providers:
         self._clock = clock
         self._published: dict[str, Published] = {}
         self._failed: dict[str, tuple[float, ExternalFailure]] = {}
-        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
-    def ask(self, provider: Provider) -> None:
+    def ask(self, provider: Publisher) -> None:
         """Asks a provider whether it is there. ExternalFailure while it does not answer, Refusal for an address that may not
         be called.
         """
@@ -80,41 +120,64 @@ class Providers:
     def signed(self, provider: Provider, token: str) -> Signed:
         """What a token says, if this provider signed it. Refusal (`bad-signature`), ExternalFailure."""
         header = _header(token, provider.algorithms)
-        published = self._current(provider)
-        if not _candidates(published.keys, header):
-            published = self._renewed(provider, published)
+        published = self._known_for(provider, header)
         claims = _claims(token, _candidates(published.keys, header), provider.algorithms)
         issuers = provider.issuers or (published.issuer,)
         return Signed(provider.model_copy(update={"issuers": issuers}), claims, header)
 
-    def _current(self, provider: Provider) -> Published:
+    def payload(self, publisher: Publisher, token: str) -> bytes:
+        """What a token carries, if this publisher signed it, to be read by the caller. Refusal, ExternalFailure."""
+        header = _header(token, publisher.algorithms)
+        published = self._known_for(publisher, header)
+        return _payload(token, _candidates(published.keys, header), publisher.algorithms)
+
+    def _known_for(self, provider: Publisher, header: Mapping[str, Any]) -> Published:
+        published = self._current(provider)
+        return published if _candidates(published.keys, header) else self._renewed(provider, published)
+
+    def _current(self, provider: Publisher) -> Published:
         known = self._published.get(provider.name)
         if known is not None and self._clock() < known.read_at + KEPT_SECONDS:
             return known
-        return self._read(provider)
+        with self._lock_of(provider):
+            return self._read(provider, -1.0 if known is None else known.read_at)
 
-    def _renewed(self, provider: Provider, known: Published) -> Published:
-        return known if self._clock() < known.read_at + ASKED_EVERY else self._read(provider)
-
-    def _read(self, provider: Provider) -> Published:
-        """Asked by one thread at a time; whoever waited takes what the first one got, or meets the same failure."""
-        asked_at = self._clock()
-        with self._lock:
-            known = self._published.get(provider.name)
-            if known is not None and known.read_at > asked_at:
-                return known
-            failed_at, failure = self._failed.get(provider.name, (0.0, None))
-            if failure is not None and self._clock() < failed_at + FAILED_SECONDS:
-                raise failure
-            try:
-                found = self._asked(provider)
-            except ExternalFailure as error:
-                self._failed[provider.name] = (self._clock(), error)
-                raise
-            self._published[provider.name] = found
+    def _renewed(self, provider: Publisher, known: Published) -> Published:
+        """The keys anew, if it is time. Nobody waits for somebody else's question: a flood would hold every thread with it."""
+        if self._clock() < known.read_at + min(ASKED_EVERY * 2**known.in_vain, ASKED_SELDOM):
+            return known
+        lock = self._lock_of(provider)
+        if not lock.acquire(blocking=False):
+            raise ExternalFailure(provider.title, "is being asked for its keys", retryable=True)
+        try:
+            found = self._read(provider, known.read_at)
+            if {one.thumbprint() for one in found.keys} == {one.thumbprint() for one in known.keys}:
+                found = replace(found, in_vain=known.in_vain + 1)
+                self._published[provider.name] = found
             return found
+        finally:
+            lock.release()
 
-    def _asked(self, provider: Provider) -> Published:
+    def _lock_of(self, provider: Publisher) -> threading.Lock:
+        return self._locks.setdefault(provider.name, threading.Lock())
+
+    def _read(self, provider: Publisher, known_at: float) -> Published:
+        """Asked by one thread at a time; whoever waited takes what the first one got, or meets the same failure."""
+        known = self._published.get(provider.name)
+        if known is not None and known.read_at > known_at:
+            return known
+        failed_at, failure = self._failed.get(provider.name, (0.0, None))
+        if failure is not None and self._clock() < failed_at + FAILED_SECONDS:
+            raise failure
+        try:
+            found = self._asked(provider)
+        except ExternalFailure as error:
+            self._failed[provider.name] = (self._clock(), error)
+            raise
+        self._published[provider.name] = found
+        return found
+
+    def _asked(self, provider: Publisher) -> Published:
         metadata = self._get(provider, provider.server_metadata_url)
         issuer, keys = metadata.get("issuer"), metadata.get("jwks_uri")
         if not isinstance(issuer, str) or not isinstance(keys, str):
@@ -125,7 +188,7 @@ class Providers:
             )
         return Published(issuer, _keys(self._get(provider, keys)), self._clock())
 
-    def _get(self, provider: Provider, url: str) -> dict[str, Any]:
+    def _get(self, provider: Publisher, url: str) -> dict[str, Any]:
         parts = urlsplit(url)
         if parts.scheme == "http" and urlsplit(provider.server_metadata_url).scheme == "https":
             raise ExternalFailure(provider.title, "publishes an address without TLS", retryable=False)
@@ -153,7 +216,7 @@ def _header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:
         header = jws.extract_compact(token.encode("ascii")).headers()
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise _not_good() from error
-    if header.get("alg") not in algorithms or "crit" in header:
+    if header.get("alg") not in algorithms or not _FORBIDDEN.isdisjoint(header):
         raise _not_good()
     return dict(header)
 
@@ -163,6 +226,16 @@ def _candidates(keys: Sequence[Key], header: Mapping[str, Any]) -> list[Key]:
     kind = _FAMILIES.get(str(header["alg"])[:2])
     fitting = [one for one in keys if one.key_type == kind and one.get("alg") in (None, header["alg"])]
     return fitting if header.get("kid") is None else [one for one in fitting if one.get("kid") == header["kid"]]
+
+
+def _payload(token: str, keys: Sequence[Key], algorithms: Sequence[str]) -> bytes:
+    registry = JWSRegistry(algorithms=list(algorithms), strict_check_header=False)
+    for key in keys:
+        try:
+            return bytes(jws.deserialize_compact(token, key, registry=registry).payload)
+        except (JoseError, ValueError, TypeError, RecursionError):
+            continue
+    raise _not_good()
 
 
 def _claims(token: str, keys: Sequence[Key], algorithms: Sequence[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from backend.core.canonical import digest
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
-Kind = Literal["role.grant", "policy.set", "owner.set"]
+Kind = Literal["role.grant", "policy.set", "owner.set", "binding.make"]
 GOOD_FOR = timedelta(days=7)
 MAX_REASON = 2_000
 
@@ -154,6 +154,11 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
         team = row.what["team_id"]
         whom = shown[f"team:{team}"].replace("team:", "the team ") if team else "no team"
         return f"Give the {row.what['kind']} {row.what['name']} to {whom}; roles in the scopes of teams reach what they own."
+    if row.kind == "binding.make":
+        asked = ", ".join(f"{name}={value}" for name, value in sorted(row.what["claims"].items()))
+        scope, role = shown.get(row.what["scope"], row.what["scope"]), row.what["role"] or "whatever it may do"
+        whom = _name(people[row.what["identity_id"]])
+        return f"Let tokens of {row.what['profile']} with {asked} act as {whom} ({role}, in {scope})."
     scope = shown.get(row.what["scope"], row.what["scope"])
     where = "everywhere" if scope == "*" else f"in {scope}"
     until = f" until {row.what['expires_at']}" if row.what["expires_at"] else ""

@@ -46,7 +46,10 @@ class RoleGrant(Row, table=True):
 
 
 class Token(Row, table=True):
-    """A token of an identity, as the SHA-256 of its text; the text itself is kept nowhere."""
+    """A token of an identity, as the SHA-256 of its text; the text itself is kept nowhere.
+
+    `role` and `scope` are what it is good for at most, whatever its identity may do.
+    """
 
     __tablename__ = "token"
     __subject__: ClassVar[str] = "token"
@@ -55,6 +58,8 @@ class Token(Row, table=True):
     identity_id: str = Field(foreign_key="identity.id", index=True)
     name: str
     digest: str
+    role: str | None = None
+    scope: str = Field(default="*", sa_column_kwargs={"server_default": "*"})
     created_by: str
     created_at: datetime = Field(sa_column=utc())
     expires_at: datetime = Field(sa_column=utc())
@@ -134,7 +139,7 @@ class Request(Row, table=True):
     __tablename__ = "request"
     __subject__: ClassVar[str] = "request"
     __table_args__ = (
-        sa.CheckConstraint("kind IN ('role.grant', 'policy.set', 'owner.set')", name="request_kind"),
+        sa.CheckConstraint("kind IN ('role.grant', 'policy.set', 'owner.set', 'binding.make')", name="request_kind"),
         sa.CheckConstraint("state IN ('waiting', 'confirmed', 'refused')", name="request_state"),
         sa.Index("request_state_at", "state", "asked_at"),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
+from backend.core.context import Limits
 from backend.core.errors import Refusal
 
 Role = Literal["viewer", "contributor", "reviewer", "operator", "auditor", "admin"]
@@ -113,6 +114,9 @@ MATRIX: tuple[Line, ...] = (
     Line("session.revoke", "end other people's sessions", _ADMIN, "whole"),
     Line("token.list", "list other people's tokens", _ADMIN, "whole"),
     Line("token.revoke", "revoke other people's tokens", _ADMIN, "whole"),
+    Line("binding.list", "see which builds and clients act as which service", _roles("auditor", "admin"), "whole"),
+    Line("binding.make", "bind a build or a client to a service; where changes need approvals it takes two", _ADMIN, "whole"),
+    Line("binding.end", "end such a binding", _ADMIN, "whole"),
     Line("audit.read", "read the ledger", _roles("auditor", "admin"), "look"),
     Line("audit.verify", "check the ledger's chain", _roles("auditor", "admin"), "whole"),
     Line("audit.export", "export the ledger", _roles("auditor"), "look"),
@@ -145,11 +149,46 @@ class Grant:
         if self.scope == "*":
             return True
         kind, _, name = self.scope.partition(":")
-        return name == {"environment": environment, "model": model, "team": team}.get(kind)
+        return name == (
+            environment if kind == "environment" else model if kind == "model" else team if kind == "team" else None
+        )
 
     def in_force(self, now: datetime) -> bool:
         """Whether it has not expired; the moment of expiry itself is outside."""
         return self.expires_at is None or now < self.expires_at
+
+
+_ALLOWS: dict[str, frozenset[str]] = {role: frozenset(line.action for line in MATRIX if role in line.roles) for role in ROLES}
+"""Role -> what it may do."""
+
+
+def narrowed(grants: Iterable[Grant], limits: Limits | None) -> tuple[Grant, ...]:
+    """What of these grants counts for a token of these limits. It is never more than the grants, nor more than the limits.
+
+    A limit's role counts where the identity holds it, or one that may do all of the same: everybody's token may be narrowed to
+    `viewer`. A limit's scope counts where the identity's role is everywhere or in this very scope; two different scopes have
+    nothing in common here, although a model may be served in an environment, so that nothing is guessed.
+    """
+    if limits is None:
+        return tuple(grants)
+    found = dict[Grant, None]()
+    for one in grants:
+        role, scope = _role_within(one.role, limits.role), _scope_within(one.scope, limits.scope)
+        if role is not None and scope is not None:
+            found[Grant(role, scope, one.expires_at)] = None
+    return tuple(found)
+
+
+def _role_within(held: str, limit: str | None) -> str | None:
+    if limit is None or limit == held:
+        return held
+    return limit if _ALLOWS.get(limit, frozenset((limit,))) <= _ALLOWS.get(held, frozenset()) else None
+
+
+def _scope_within(held: str, limit: str) -> str | None:
+    if limit in ("*", held):
+        return held
+    return limit if held == "*" else None
 
 
 def check_action(action: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access import queries, requests, rules, visible
+from backend.access.queries import Standing
 from backend.access.rows import Identity, Request, RoleGrant, Team
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
@@ -38,8 +38,8 @@ def require(
     endpoint: str | None = None,
     team: str | None = None,
     missing: NotFound | None = None,
-) -> Identity:
-    """The actor's identity, if it is active and holds a role that allows the action here and now; else Refusal.
+) -> Standing:
+    """The actor as it stands, if it is active and holds a role that allows the action here and now; else Refusal.
 
     Args:
         environment, model, endpoint: what the action is done to; `endpoint` brings the team that owns it.
@@ -61,74 +61,79 @@ def require_now(
     endpoint: str | None = None,
     team: str | None = None,
     missing: NotFound | None = None,
-) -> Identity:
+) -> Standing:
     """The same where no unit of work is open, so that the time is passed in."""
-    identity, held = _standing(session, actor)
-    owner = team or queries.owner_among(session, held, endpoint=endpoint, model=model)
-    if rules.may(held, action, now=now, environment=environment, model=model, team=owner):
-        return identity
-    sight = rules.sight(held, now=now)
+    who = standing(session, actor)
+    owner = team or queries.owner_among(session, who.held, endpoint=endpoint, model=model)
+    if rules.may(who.held, action, now=now, environment=environment, model=model, team=owner):
+        return who
+    sight = rules.sight(who.held, now=now)
     if endpoint is not None and not visible.shows_endpoint(session, sight, endpoint):
         raise missing or NotFound("endpoint", endpoint[:80])
     if endpoint is None and environment is None and model is not None and not visible.shows_model(session, sight, model):
         raise missing or NotFound("model", model)
-    raise rules.refusal(identity.display_name or identity.name, action, environment, model)
+    raise rules.refusal(who.shown, action, environment, model)
 
 
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
     """The same for a look, which from here on shows only what the actor may see."""
-    identity, held = _standing(session, actor)
-    if not rules.may_read(held, action, now=now):
-        raise rules.refusal(identity.display_name or identity.name, action, None, None)
-    visible.narrow(session, rules.sight(held, now=now))
+    who = standing(session, actor)
+    if not rules.may_read(who.held, action, now=now):
+        raise rules.refusal(who.shown, action, None, None)
+    visible.narrow(session, rules.sight(who.held, now=now))
 
 
 def see_as(session: Session, actor: Actor | None, *, now: datetime) -> None:
     """Narrows a look to what this actor may see, without asking for an action. Nobody, and nobody active, sees nothing."""
-    identity = session.get(Identity, actor.id) if actor is not None else None
-    held = queries.grants(session, identity.id) if identity is not None and identity.active else ()
-    visible.narrow(session, rules.sight(held, now=now))
+    visible.narrow(session, rules.sight(queries.held(session, actor) if actor is not None else (), now=now))
 
 
 def require_server(tx: Unit, actor: Actor, name: str, table: str = "server") -> None:
     """NotFound for a server or router on which the actor may see nothing: who has a role everywhere begins there."""
-    sight = rules.sight(queries.grants(tx.session, actor.id), now=tx.now)
+    sight = rules.sight(queries.held(tx.session, actor), now=tx.now)
     if not visible.shows_server(tx.session, sight, name, table):
         raise NotFound(table, name[:80])
 
 
-_STANDING = (
-    select(Identity, RoleGrant.role, RoleGrant.scope, RoleGrant.expires_at)
-    .outerjoin(RoleGrant, col(RoleGrant.identity_id) == Identity.id)
-    .where(col(Identity.id) == sa.bindparam("actor"))
-    .execution_options(populate_existing=True)
-)
-
-
-def _standing(session: Session, actor: Actor) -> tuple[Identity, tuple[rules.Grant, ...]]:
-    """An active identity and every grant of its, in one query: it stands before everything. Refusal as `active_identity`."""
-    rows = session.exec(_STANDING, params={"actor": actor.id}).all()
-    identity = _active(rows[0][0] if rows else None, actor)
-    return identity, tuple(rules.Grant(role, scope, until) for _, role, scope, until in rows if role is not None)
+def standing(session: Session, actor: Actor) -> Standing:
+    """The actor as it stands, whatever it may do. Refusal for one that is unknown or was deactivated since it signed in."""
+    found = queries.standing(session, actor)
+    if found is None or not found.active:
+        raise _nobody(actor, known=found is not None)
+    return found
 
 
 def sees_endpoint(tx: Unit, actor: Actor, name: str) -> bool:
     """Whether a refusal may name this endpoint to the actor."""
-    sight = rules.sight(queries.grants(tx.session, actor.id), now=tx.now)
+    sight = rules.sight(queries.held(tx.session, actor), now=tx.now)
     return visible.shows_endpoint(tx.session, sight, name)
 
 
 def active_identity(session: Session, actor: Actor) -> Identity:
-    """The actor's row. Refusal for one that is unknown or was deactivated since it signed in."""
-    return _active(session.get(Identity, actor.id, populate_existing=True), actor)
-
-
-def _active(identity: Identity | None, actor: Actor) -> Identity:
-    if identity is None:
-        raise Refusal(f"{actor.name} is not known here.", "Sign in, or name an identity with `--as`.", code="unknown-identity")
-    if not identity.active:
-        raise Refusal(f"{actor.name} was deactivated.", "Ask an admin to activate the identity again.", code="deactivated")
+    """The actor's row. Refusal as `standing`."""
+    identity = session.get(Identity, actor.id, populate_existing=True)
+    if identity is None or not identity.active:
+        raise _nobody(actor, known=identity is not None)
     return identity
+
+
+def _nobody(actor: Actor, *, known: bool) -> Refusal:
+    if not known:
+        return Refusal(f"{actor.name} is not known here.", "Sign in, or name an identity with `--as`.", code="unknown-identity")
+    return Refusal(f"{actor.name} was deactivated.", "Ask an admin to activate the identity again.", code="deactivated")
+
+
+def refuse_narrow(actor: Actor) -> None:
+    """Refusal for a token that is narrower than its identity, or another system's, where no role is asked for.
+
+    It would else make itself a token without those limits, or one that outlives it.
+    """
+    if actor.limits is not None or actor.from_outside:
+        raise Refusal(
+            "This token is narrower than its identity, or comes from another system.",
+            "Use a token of Countersign that is not narrowed, or sign in.",
+            code="narrow-token",
+        )
 
 
 def seed_system(tx: Unit) -> None:

@@ -27,7 +27,7 @@ from backend.access.names import free_name
 from backend.access.providers import Providers
 from backend.access.provisioning import identity_provisioned, roles_of_directory
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import active_identity, actor_of, admins, create_identity, named_identity
+from backend.access.service import active_identity, actor_of, admins, create_identity, named_identity, refuse_narrow
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import SYSTEM, Actor
@@ -143,6 +143,8 @@ class Sessions:
             active_identity(tx.session, actor)
             row = tx.session.get(SignInSession, session_id, with_for_update=True)
             own = row is not None and row.identity_id == actor.id
+            if own:
+                refuse_narrow(actor)
             if row is None or not (own or _may(tx.session, actor, "session.revoke", tx.now)):
                 raise NotFound("session", session_id[:40], "Look at the list of sessions.")
             _end(tx, row, "signed-out" if own else "revoked")
@@ -257,7 +259,7 @@ class Sessions:
 
 
 def _may(session: Session, actor: Actor, action: str, now: datetime) -> bool:
-    return rules.may(queries.grants(session, actor.id), action, now=now)
+    return rules.may(queries.held(session, actor), action, now=now)
 
 
 def _require_active(identity: Identity) -> None:
@@ -276,6 +278,8 @@ def _running(session: Session, *where: Any) -> list[SignInSession]:
 
 def _end_all(tx: Unit, whose: Identity, reason: str = "") -> int:
     own = whose.id == tx.actor.id
+    if own:
+        refuse_narrow(tx.actor)
     if not own and not _may(tx.session, tx.actor, "session.revoke", tx.now):
         raise rules.refusal(tx.actor.name, "session.revoke", None, None)
     running = _running(tx.session, SignInSession.identity_id == whose.id)

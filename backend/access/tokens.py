@@ -2,8 +2,8 @@
 
 A token is `cst_<id>_<secret>`. The database holds the SHA-256 of the whole text and never the text: it has 260 random bits, so
 that a slow hash would protect nothing. It carries no right of its own: whoever brings it acts as its identity, with the state
-and the roles of that moment. Only the identity itself, or the owner of a service, makes one; who sets the rules may not thereby
-act as somebody else.
+and the roles of that moment, and never with more than the role and the scope that the token was narrowed to. Only the identity
+itself, or the owner of a service, makes one; who sets the rules may not thereby act as somebody else.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -21,10 +22,12 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries, rules
 from backend.access.rows import Identity, Token, TokenUse
-from backend.access.service import active_identity, actor_of, named_identity
-from backend.core.context import Actor
+from backend.access.service import active_identity, named_identity, refuse_narrow, stored_scope
+from backend.core.behind import at_once
+from backend.core.context import Actor, ActorKind, Limits
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
+from backend.core.fixed import Fixed
 from backend.core.unit import Unit
 from backend.settings import Settings
 
@@ -39,6 +42,16 @@ USED_EVERY = timedelta(minutes=5)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TEXT = re.compile(rf"cst_([{_ALPHABET}]{{26}})_([{_ALPHABET}]{{52}})")
 _uses: sa.Table = TokenUse.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+_T: sa.Table = Token.__table__  # type: ignore[attr-defined]
+_I: sa.Table = Identity.__table__  # type: ignore[attr-defined]
+_FOUND = Fixed(
+    sa.select(
+        _T.c.digest, _T.c.revoked_at, _T.c.expires_at, _T.c.role, _T.c.scope, _uses.c.used_at,
+        _I.c.active, _I.c.is_demo, _I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id,
+    )
+    .select_from(_T.join(_I, _I.c.id == _T.c.identity_id).outerjoin(_uses, _uses.c.token_id == _T.c.id))
+    .where(_T.c.id == sa.bindparam("token"))
+)  # fmt: skip
 _NOBODY = sha256(b"nobody").hexdigest()
 
 
@@ -51,11 +64,16 @@ class NewToken:
     identity: str
     name: str
     expires_at: datetime
+    role: str | None = None
+    scope: str = "*"
 
 
 @dataclass(frozen=True)
 class TokenLine:
-    """One token in a list, without anything that could be used. `state` is active, expired or revoked."""
+    """One token in a list, without anything that could be used. `state` is active, expired or revoked.
+
+    `role` and `scope` are what it was narrowed to: None and `*` for all that its identity may do.
+    """
 
     id: str
     identity: str
@@ -66,6 +84,8 @@ class TokenLine:
     expires_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None
+    role: str | None = None
+    scope: str = "*"
 
 
 def is_well_formed(text: str) -> bool:
@@ -79,19 +99,43 @@ class Tokens:
     Args:
         database: where they are kept.
         settings: tokens of the demo identities are good for as long as `demo_identities` allows those.
+        later: what notes a token's last use, so that no request waits for that.
     """
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, later: Callable[[str, Callable[[], None]], None] = at_once
+    ) -> None:
         self._database = database
         self._settings = settings
+        self._later = later
 
-    def create(self, actor: Actor, name: str, *, identity: str | None = None, lifetime: timedelta = USUAL) -> NewToken:
-        """A new token of the actor itself, or of a service that it owns. Refusal codes: not-yours, bad-name, bad-lifetime."""
+    def create(
+        self,
+        actor: Actor,
+        name: str,
+        *,
+        identity: str | None = None,
+        lifetime: timedelta = USUAL,
+        role: str | None = None,
+        scope: str = "*",
+    ) -> NewToken:
+        """A new token of the actor itself, or of a service that it owns.
+
+        Args:
+            role, scope: what it is good for at most; by default for all that its identity may do, at any moment.
+
+        Refusal codes: not-yours, bad-name, bad-lifetime, narrow-token, and good-for-nothing where none of the identity's roles
+        counts within these limits.
+        """
         label = _checked_name(name)
         _check_lifetime(lifetime)
+        rules.check_grant(role or "viewer", scope)
+        refuse_narrow(actor)
         with self._database.unit(actor) as tx:
             whose = _whose(tx, actor, identity)
             _refuse_too_many(tx, whose)
+            limits = Limits(role, stored_scope(tx.session, scope))
+            _refuse_useless(tx, whose, limits, scope)
             row_id, secret = tx.new_id("tok"), _secret()
             text = f"cst_{row_id.removeprefix('tok_')}_{secret}"
             row = Token(
@@ -99,27 +143,34 @@ class Tokens:
                 identity_id=whose.id,
                 name=label,
                 digest=_digest(text),
+                role=limits.role,
+                scope=limits.scope,
                 created_by=actor.id,
                 created_at=tx.now,
                 expires_at=tx.now + lifetime,
             )
-            tx.record("token.create", tx.add(row), after=row.facts("identity_id", "expires_at"))
-            return NewToken(text, row.id, whose.name, label, row.expires_at)
+            tx.record("token.create", tx.add(row), after=row.facts("identity_id", "expires_at", "role", "scope"))
+            return NewToken(text, row.id, whose.name, label, row.expires_at, role, scope)
 
     def list(self, actor: Actor, *, everybody: bool = False) -> tuple[TokenLine, ...]:
         """Tokens of the actor and of its services, the newest first; those of everybody for whoever may list them."""
         with self._database.read() as session:
             identity, now = active_identity(session, actor), self._database.now(session)
-            if everybody and not rules.may(queries.grants(session, actor.id), "token.list", now=now):
+            if everybody and not rules.may(queries.held(session, actor), "token.list", now=now):
                 raise rules.refusal(identity.display_name or identity.name, "token.list", None, None)
             return _lines(session, None if everybody else actor.id, now)
 
     def revoke(self, actor: Actor, token_id: str) -> None:
-        """Ends a token at once. One's own, a service's that one owns, or anybody's for whoever may revoke them."""
+        """Ends a token at once. One's own, a service's that one owns, or anybody's for whoever may revoke them.
+
+        A token of limits revokes itself and no other: whoever found it must not end the others.
+        """
         with self._database.unit(actor) as tx:
             active_identity(tx.session, actor)
             row = tx.session.get(Token, token_id, with_for_update=True)
-            allowed = rules.may(queries.grants(tx.session, actor.id), "token.revoke", now=tx.now)
+            allowed = rules.may(queries.held(tx.session, actor), "token.revoke", now=tx.now)
+            if row is not None and row.id != actor.means and not allowed:
+                refuse_narrow(actor)
             if row is None or not (allowed or _is_own(tx.session.get_one(Identity, row.identity_id), actor)):
                 raise NotFound("token", token_id[:40], "Look at the list of your tokens.")
             if row.revoked_at is None:
@@ -129,30 +180,27 @@ class Tokens:
     def actor_of(self, text: str) -> Actor | None:
         """Whom a token acts as now; None for one that is malformed, unknown, expired, revoked, or of nobody who is active.
 
-        Reads one row, and at most every few minutes notes that the token was used.
+        Reads one row, and at most every few minutes has it noted that the token was used.
         """
         match = _TEXT.fullmatch(text)
         if match is None:
             return None
-        with self._database.read() as session:
-            now = self._database.now(session)
-            query = select(Token, Identity, TokenUse).join(Identity, col(Identity.id) == Token.identity_id)
-            query = query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id).where(Token.id == f"tok_{match[1]}")
-            found = session.exec(query).one_or_none()
-        if found is None:
+        token_id = f"tok_{match[1]}"
+        with self._database.glance() as connection:
+            now = self._database.now(connection)
+            rows = _FOUND.on(connection, token=token_id)
+        if not rows:
             hmac.compare_digest(_digest(text), _NOBODY)  # an unknown id takes as long as a wrong secret
             return None
-        token, identity, use = found
-        good = hmac.compare_digest(_digest(text), token.digest)
-        if not (good and _state(token, now) == "active" and self._counts(identity)):
+        digest, revoked_at, expires_at, role, scope, used_at, active, is_demo, *who = rows[0]
+        good = hmac.compare_digest(_digest(text), digest) and revoked_at is None and now < expires_at
+        if not (good and active and (self._settings.demo_identities or not is_demo)):
             return None
-        actor = actor_of(identity)
-        if use is None or use.used_at < now - USED_EVERY:
-            self._note_use(actor, token.id)
+        limits = None if role is None and scope == "*" else Limits(role, scope)
+        actor = _actor(*who, limits=limits, means=token_id)
+        if used_at is None or used_at < now - USED_EVERY:
+            self._later(token_id, lambda: self._note_use(actor, token_id))
         return actor
-
-    def _counts(self, identity: Identity) -> bool:
-        return identity.active and (self._settings.demo_identities or not identity.is_demo)
 
     def _note_use(self, actor: Actor, token_id: str) -> None:
         """Two requests that come at once may both note it."""
@@ -162,6 +210,26 @@ class Tokens:
             tx.session.connection().execute(
                 note.on_conflict_do_update(index_elements=["token_id"], set_={"used_at": note.excluded.used_at})
             )
+
+
+def _actor(
+    identity_id: str, name: str, display_name: str, kind: ActorKind, owner_id: str | None, *, limits: Limits | None, means: str
+) -> Actor:
+    return Actor(identity_id, display_name or name, kind, owner_id, limits, means)
+
+
+def _refuse_useless(tx: Unit, whose: Identity, limits: Limits, scope: str) -> None:
+    """A token that could do nothing would be found out only where it is used."""
+    if limits == Limits():
+        return
+    held = [one for one in queries.grants(tx.session, whose.id) if one.in_force(tx.now)]
+    if not rules.narrowed(held, limits):
+        what = f"the role {limits.role}" if limits.role else "a role"
+        raise Refusal(
+            f"{whose.name} holds nothing that counts for a token of {what} in {scope}.",
+            "Narrow it to a role that the identity holds, in `*` or in the very scope in which it holds it.",
+            code="good-for-nothing",
+        )
 
 
 def _whose(tx: Unit, actor: Actor, name: str | None) -> Identity:
@@ -194,7 +262,8 @@ def _lines(session: Session, owner: str | None, now: datetime) -> tuple[TokenLin
     if owner is not None:
         query = query.where((col(Identity.id) == owner) | (col(Identity.owner_id) == owner))
     rows = session.exec(query.order_by(col(Token.created_at).desc(), col(Token.id).desc()).limit(1000)).all()
-    return tuple(_line(token, identity, use, now) for token, identity, use in rows)
+    shown = queries.scope_names(session)
+    return tuple(_line(token, identity, use, now, shown) for token, identity, use in rows)
 
 
 def line(session: Session, token_id: str, now: datetime) -> TokenLine | None:
@@ -202,10 +271,12 @@ def line(session: Session, token_id: str, now: datetime) -> TokenLine | None:
     query = select(Token, Identity, TokenUse).join(Identity, col(Identity.id) == Token.identity_id)
     query = query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id).where(Token.id == token_id)
     found = session.exec(query).one_or_none()
-    return _line(*found, now) if found is not None else None
+    return _line(*found, now, queries.scope_names(session)) if found is not None else None
 
 
-def _line(token: Token, identity: Identity, use: TokenUse | None, now: datetime) -> TokenLine:
+def _line(
+    token: Token, identity: Identity, use: TokenUse | None, now: datetime, shown: Mapping[str, str] | None = None
+) -> TokenLine:
     return TokenLine(
         id=token.id,
         identity=identity.name,
@@ -216,6 +287,8 @@ def _line(token: Token, identity: Identity, use: TokenUse | None, now: datetime)
         expires_at=token.expires_at,
         last_used_at=use.used_at if use is not None else None,
         revoked_at=token.revoked_at,
+        role=token.role,
+        scope=(shown or {}).get(token.scope, token.scope),
     )
 
 

@@ -32,11 +32,15 @@ class UnseenQuery(RuntimeError):
 
 
 def narrow(session: Session, sight: Sight) -> None:
-    """From now on this session shows only what the sight reaches. A session is narrowed once; doing it again only narrows."""
-    if sight.everything or session.info.get(_SIGHT) == sight:
-        return
-    session.info[_SIGHT] = sight
-    event.listen(session, "do_orm_execute", lambda state: _filter(state, sight))
+    """From now on this session shows only what the sight reaches. Doing it again with another one only narrows."""
+    sights = _sights(session)
+    if not sight.everything and sight not in sights:
+        session.info[_SIGHT] = (*sights, sight)
+
+
+def _sights(session: Session) -> tuple[Sight, ...]:
+    found: tuple[Sight, ...] = session.info.get(_SIGHT, ())
+    return found
 
 
 def clause(table: type[Row], sight: Sight) -> Clause | None:
@@ -52,10 +56,13 @@ def is_narrow(session: Session) -> bool:
 
 def also(session: Session, table: type[Row]) -> tuple[Clause, ...]:
     """What a query of plain columns, which no criteria reach, has to ask for besides; nothing where everything is seen."""
-    sight: Sight | None = session.info.get(_SIGHT)
-    if sight is None or not table.__seen_through__:
-        return ()
-    return (_THROUGH[table.__seen_through__](_table(str(table.__tablename__)).c, sight),)
+    return tuple(_of_columns(table, sight) for sight in _sights(session)) if table.__seen_through__ else ()
+
+
+@lru_cache(maxsize=1024)
+def _of_columns(table: type[Row], sight: Sight) -> Clause:
+    """Made once: drawing it anew for each query takes longer than the query."""
+    return _THROUGH[table.__seen_through__](_table(str(table.__tablename__)).c, sight)
 
 
 def shows_endpoint(session: Session, sight: Sight, name: str) -> bool:
@@ -88,9 +95,14 @@ def _is_there(session: Session, query: sa.Select[Any]) -> bool:
     return session.connection().execute(query.limit(1)).first() is not None
 
 
-def _filter(state: ORMExecuteState, sight: Sight) -> None:
-    """Criteria only for the tables that a statement meets, however deep: each costs time in every statement's cache key."""
-    if not state.is_select:
+@event.listens_for(Session, "do_orm_execute")
+def _filter(state: ORMExecuteState) -> None:
+    """Criteria only for the tables that a statement meets, however deep: each costs time in every statement's cache key.
+
+    Listened for once for every session: a listener of each narrowed look would cost that look more than its queries.
+    """
+    sights: tuple[Sight, ...] = state.session.info.get(_SIGHT, ())
+    if not sights or not state.is_select:
         return
     statement: Any = state.statement
     met = {one.name for one in visitors.iterate(statement) if isinstance(one, sa.Table)}
@@ -98,7 +110,7 @@ def _filter(state: ORMExecuteState, sight: Sight) -> None:
     if somebodys and not state.is_orm_statement:
         raise UnseenQuery(f"a narrowed look read {sorted(met)} past the ORM")
     if somebodys:
-        state.statement = statement.options(*_criteria(sight, somebodys))
+        state.statement = statement.options(*(one for sight in sights for one in _criteria(sight, somebodys)))
 
 
 @lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from backend.api import (
     audit,
+    bindings,
     cards,
     changes,
     data_sets,
@@ -71,6 +72,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     teams.router,
     grants.router,
     rights.router,
+    bindings.router,
     requests.router,
     data_sets.router,
     audit.router,
@@ -98,6 +100,7 @@ TAGS = {
     "sessions": "Who is signed in where.",
     "sign-in": "Which group of a provider gives which role.",
     "grants": "Who holds which role where, and the table of rights.",
+    "bindings": "Which builds and machine clients act as which service.",
     "data-sets": "Who may read recorded requests row by row, and reading them.",
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.access.bearer_claims import LONGEST, NotAdmitted, is_jws
 from backend.access.tokens import is_well_formed
 from backend.api import errors, limits, sign_in
 from backend.api.attempts import Attempts
@@ -22,6 +23,8 @@ from backend.api.limits import Limits
 from backend.bootstrap import Backend
 from backend.core import context
 from backend.core.columns import new_id
+from backend.core.context import Actor
+from backend.core.errors import ExternalFailure
 
 PUBLIC = frozenset({"/v1/health", "/v1/ready", "/v1" + sign_in.PATH})
 """The only paths that are answered without a token of ours. The last one is judged by a token that a provider signed."""
@@ -31,7 +34,7 @@ BODY_SECONDS = 30.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
 _UPLOAD = re.compile(r"/v1/models/[^/]+/uploads")
 """Whose body is taken block by block by the operation itself, which bounds it."""
-_BEARER = re.compile(rb"(?i:bearer) +([\x21-\x7e]{1,200})")
+_BEARER = re.compile(rb"(?i:bearer) +([\x21-\x7e]{1,%d})" % LONGEST)
 
 
 class Readiness(Protocol):
@@ -86,15 +89,21 @@ class Guard:
 
     async def _admit(self, scope: Scope, send: _Told) -> JSONResponse | None:
         """The answer for whoever is not let in; None for whoever is, with the identity in the scope's state."""
-        text = _token(scope)
-        if text is None:
+        text = _sent(scope)
+        if not is_well_formed(text) and not (is_jws(text) and self._backend().bearers.could_be(text)):
             return _unauthorized("no-token", "This API answers only to a bearer token.")
         address = str((scope.get("client") or ("",))[0])
         if (seconds := self._attempts.blocked(address, text)) is not None:
             return _too_many(seconds)
-        if (lacking := await run_in_threadpool(self._ready.code)) is not None:
+        try:
+            lacking, actor = await run_in_threadpool(self._look_up, text)
+        except NotAdmitted as error:
+            self._attempts.note(address, text, good=False)
+            return _unauthorized(error.code, error.message, error.remedy)
+        except ExternalFailure as error:  # it says nothing about the token
+            return errors.answer(503, "external-failure", str(error), "Try again; nothing needs to be changed.")
+        if lacking is not None:
             return errors.answer(503, lacking, "Countersign is not ready.", "Ask `/api/v1/ready` until it is, then try again.")
-        actor = await run_in_threadpool(lambda: self._backend().tokens.actor_of(text))
         self._attempts.note(address, text, good=actor is not None)
         if actor is None:
             return _unauthorized(
@@ -114,6 +123,11 @@ class Guard:
         send.add("ratelimit-policy", self._limits.policy)
         send.add("ratelimit", limits.told(standing))
         return _too_many_requests(standing.wait) if standing.wait else None
+
+    def _look_up(self, text: str) -> tuple[str | None, Actor | None]:
+        """What is lacking, or whom the token acts as; in one turn of a thread, as each turn costs a request's time."""
+        lacking = self._ready.code()
+        return lacking, self._backend().bearers.actor_of(text) if lacking is None else None
 
 
 class _Told:
@@ -148,18 +162,19 @@ def _path(scope: Scope) -> str:
     return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
-def _token(scope: Scope) -> str | None:
-    """The one well-formed token that was sent."""
+def _sent(scope: Scope) -> str:
+    """The one token that was sent, or ""."""
     sent = [value for name, value in scope["headers"] if name == b"authorization"]
     match = _BEARER.fullmatch(sent[0]) if len(sent) == 1 else None
-    text = match[1].decode("ascii") if match is not None else ""
-    return text if is_well_formed(text) else None
+    return match[1].decode("ascii") if match is not None else ""
 
 
-def _unauthorized(code: str, message: str) -> JSONResponse:
-    remedy = "Send `Authorization: Bearer cst_...`; `countersign token create` makes a token."
+_REMEDY = "Send `Authorization: Bearer cst_...`; `countersign token create` makes a token."
+
+
+def _unauthorized(code: str, message: str, remedy: str = _REMEDY) -> JSONResponse:
     found = errors.answer(401, code, message, remedy)
-    found.headers["www-authenticate"] = "Bearer"
+    found.headers["www-authenticate"] = "Bearer" if code == "no-token" else 'Bearer error="invalid_token"'
     return found
 
 

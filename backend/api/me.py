@@ -33,7 +33,7 @@ def show_me(
     """Whom this token acts as, with which roles."""
     database = asks.backend.database
     with database.read() as session:
-        held, now = queries.grants(session, asks.actor.id), database.now(session)
+        held, now = queries.held(session, asks.actor), database.now(session)
         team = queries.owner(session, model=model)
     roles = rules.roles_in_force(held, now=now, environment=environment, model=model, team=team)
     may = tuple(sorted(action for action, needed in rules.ACTIONS.items() if needed & roles))

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from backend.access.rows import Token
+from backend.access.rules import Role
 from backend.access.tokens import LONGEST, SHORTEST, USUAL, line
 from backend.api.asking import Asks, Name, Page, Paged, Sent, Shown
+from backend.api.grants import Scope
 from backend.api.once import Making
 from backend.core.errors import NotFound
 
@@ -31,6 +33,8 @@ class TokenView(Shown):
     expires_at: datetime
     last_used_at: datetime | None = Field(description="To within five minutes.")
     revoked_at: datetime | None
+    role: str | None = Field(description="At most this role; null for every role of the identity.")
+    scope: str = Field(description="Nowhere but here, by its name; `*` for everywhere.", examples=["environment:staging"])
 
 
 class TokenMade(TokenView):
@@ -45,6 +49,8 @@ class NewToken(Sent):
     name: Name = Field(description="Where it is used.", examples=["ci"])
     identity: Name | None = Field(default=None, description="A service that one owns; null for oneself.", examples=["builds"])
     lifetime_seconds: Lifetime = Field(default=int(USUAL.total_seconds()), examples=[7_776_000])
+    role: Role | None = Field(default=None, description="At most this role; null for every role of the identity.")
+    scope: Scope = Field(default="*", examples=["environment:staging"])
 
 
 class TokensNarrow(Paged):
@@ -67,8 +73,9 @@ def create_token(asks: Asks, once: Making, sent: NewToken) -> TokenMade:
     told: list[str] = []
 
     def make() -> str:
+        good_for = timedelta(seconds=sent.lifetime_seconds)
         new = asks.backend.tokens.create(
-            asks.actor, sent.name, identity=sent.identity, lifetime=timedelta(seconds=sent.lifetime_seconds)
+            asks.actor, sent.name, identity=sent.identity, lifetime=good_for, role=sent.role, scope=sent.scope
         )
         told.append(new.text)
         return new.id

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import click
 
+from backend.cli import binding
 from backend.cli.output import emit, guarded, json_option, note, table
 from backend.cli.session import Session, acting, data_option
 from backend.client.states import ROLES
@@ -107,3 +108,7 @@ def deactivate(opened: Session, name: str, as_json: bool) -> None:
     """Refuse every command of an identity, and every token of its, from now on."""
     opened.client.identities.deactivate(name)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])
+
+
+for each in (binding.bind, binding.bindings, binding.show, binding.unbind, binding.issuers):
+    identity.add_command(each)

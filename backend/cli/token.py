@@ -7,7 +7,13 @@ import click
 from backend.cli import inputs
 from backend.cli.output import emit, facts, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
+from backend.client.states import ROLES
 from backend.core.errors import Refusal
+
+
+def limits(role: str | None, scope: str) -> str:
+    """What a token or a binding is narrowed to, in words."""
+    return f"{role or 'every role'} in {scope}" if role is not None or scope != "*" else "all that it may"
 
 
 @click.group()
@@ -20,19 +26,26 @@ def token() -> None:
 @click.argument("name")
 @click.option("--for", "identity", metavar="SERVICE", help="A service that you own; by default yourself.")
 @click.option("--lifetime", default="90d", show_default=True, help="How long it is good for, up to 366d.")
+@click.option("--role", type=click.Choice(ROLES), help="At most this role; by default every role of the identity.")
+@click.option(
+    "--scope", default="*", show_default=True, help="Nowhere but here: `environment:NAME`, `model:NAME`, `team:NAME`."
+)
 @json_option
 @guarded
-def create(opened: Session, name: str, identity: str | None, lifetime: str, as_json: bool) -> None:
-    """Make a token called NAME. It is printed once and kept nowhere; whoever has it acts as its identity."""
+def create(
+    opened: Session, name: str, identity: str | None, lifetime: str, role: str | None, scope: str, as_json: bool
+) -> None:
+    """Make a token called NAME. It is printed once and kept nowhere; whoever has it acts as its identity, within its limits."""
     seconds = inputs.seconds(lifetime)
     if not 60 <= seconds <= 366 * 86_400:
         raise Refusal(f"{lifetime} is no lifetime of a token.", "Choose between 1m and 366d.", code="bad-lifetime")
-    made = opened.client.tokens.create(name, identity=identity, lifetime_seconds=seconds)
+    made = opened.client.tokens.create(name, identity=identity, lifetime_seconds=seconds, role=role, scope=scope)
     if not as_json:
         note("Keep it as a secret: it is shown only now.")
-        note("\n".join(facts((("token", made.id), ("acts as", made.identity), ("good until", made.expires_at)))))
-    told = {"text": made.token, **{name: one for name, one in plain(made).items() if name != "token"}}
-    emit(as_json, {"token": told}, [made.token or ""])
+        told = (("token", made.id), ("acts as", made.identity), ("good until", made.expires_at))
+        note("\n".join(facts((*told, ("at most", limits(made.role, made.scope))))))
+    shown = {"text": made.token, **{name: one for name, one in plain(made).items() if name != "token"}}
+    emit(as_json, {"token": shown}, [made.token or ""])
 
 
 @token.command("list")
@@ -43,8 +56,11 @@ def create(opened: Session, name: str, identity: str | None, lifetime: str, as_j
 def list_tokens(opened: Session, everybody: bool, as_json: bool) -> None:
     """List your tokens and those of services that you own, the newest first."""
     found = opened.client.tokens.list(everybody=everybody)
-    rows = [(one.id, one.identity, one.name, one.state, one.expires_at, one.last_used_at) for one in found]
-    emit(as_json, {"tokens": found}, table(("token", "acts as", "name", "state", "until", "last used"), rows))
+    rows = [
+        (one.id, one.identity, limits(one.role, one.scope), one.name, one.state, one.expires_at, one.last_used_at)
+        for one in found
+    ]
+    emit(as_json, {"tokens": found}, table(("token", "acts as", "at most", "name", "state", "until", "last used"), rows))
 
 
 @token.command()

@@ -120,9 +120,11 @@ class Tokens:
         """One's own and those of services that one owns, the newest first; everybody's, for an admin."""
         return tuple(Pages(self._wire, Token, "tokens").all(everybody=everybody or None, limit=MOST))
 
-    def create(self, name: str, *, identity: str | None = None, lifetime_seconds: int) -> NewToken:
-        """A new token. It is not sent again by itself: one whose answer was lost is to be revoked."""
-        sent: dict[str, Any] = {"name": name, "lifetime_seconds": lifetime_seconds}
+    def create(
+        self, name: str, *, identity: str | None = None, lifetime_seconds: int, role: str | None = None, scope: str = "*"
+    ) -> NewToken:
+        """A new token, for at most `role` in `scope`; never sent again by itself: one whose answer was lost is to be revoked."""
+        sent: dict[str, Any] = {"name": name, "lifetime_seconds": lifetime_seconds, "role": role, "scope": scope}
         sent |= {} if identity is None else {"identity": identity}
         return read(NewToken, self._wire.send("POST", ("tokens",), sent=sent).content)
 

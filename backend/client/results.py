@@ -731,6 +731,8 @@ class Token:
     expires_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None
+    role: str | None
+    scope: str
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 ActorKind = Literal["person", "service", "system"]
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 change_id: ContextVar[str] = ContextVar("change_id", default="")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a token is good for at most, whatever its identity may do.
+
+    Args:
+        role: no more than this role; None for every role that the identity holds.
+        scope: nowhere but here.
+    """
+
+    role: str | None = None
+    scope: str = "*"
 
 
 @dataclass(frozen=True)
@@ -21,12 +34,18 @@ class Actor:
         name: what pages show; never written to the ledger.
         kind: person, service (a bot, CI) or system (the worker itself).
         owner_id: for a service, the person who owns it; both count as one interest.
+        limits: what the token by which it acts is narrowed to; every check counts them.
+        means: the id of what it acts by, where that is a token or a binding; for the logs, and decides nothing.
+        from_outside: whether another system's token speaks for it, which must not make itself one that outlives it.
     """
 
     id: str
     name: str
     kind: ActorKind = "person"
     owner_id: str | None = None
+    limits: Limits | None = None
+    means: str = field(default="", compare=False)
+    from_outside: bool = field(default=False, compare=False)
 
     @property
     def interests(self) -> frozenset[str]:

@@ -88,7 +88,14 @@ class Database:
         with Session(self.reader, expire_on_commit=False) as session:
             yield session
 
-    def now(self, session: Session | None = None) -> datetime:
+    @contextmanager
+    def glance(self) -> Iterator[sa.Connection]:
+        """A read-only connection on one consistent snapshot, without a session: for `core.fixed`, before every request."""
+        with self.reader.connect() as connection:
+            connection.begin()
+            yield connection
+
+    def now(self, session: Session | sa.Connection | None = None) -> datetime:
         """The time in force: the test clock, else the database's (aware, UTC)."""
         if self._clock is not None:
             return self._clock()
@@ -132,8 +139,9 @@ def _limit_idle_units(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
-def _database_time(session: Session) -> datetime:
-    value: datetime = session.connection().execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+def _database_time(asked: Session | sa.Connection) -> datetime:
+    connection = asked.connection() if isinstance(asked, Session) else asked
+    value: datetime = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
     return value.astimezone(UTC)
 
 
@@ -158,6 +166,7 @@ def _sqlite_engine(url: sa.URL, *, begin: str, query_only: bool) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+        driver: Any = connection.connection.dbapi_connection  # past SQLAlchemy's own way, which takes 50 us longer
+        driver.execute(begin)
 
     return engine

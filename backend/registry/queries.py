@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 from backend.access.rows import Identity
 from backend.access.visible import also
 from backend.core.errors import NotFound, Refusal
+from backend.core.fixed import Fixed
 from backend.registry.catalog import ModelLine, Order, aliases_of, models
 from backend.registry.keys import read_key, write_key
 from backend.registry.pages import MAX_PAGE, Lines, before, bounded, cut, is_removed
@@ -46,6 +47,10 @@ _M: Any = Model.__table__.c  # type: ignore[attr-defined]  # SQLModel adds it; l
 _V: Any = MirroredVersion.__table__.c  # type: ignore[attr-defined]
 _I: Any = Identity.__table__.c  # type: ignore[attr-defined]
 _R: Any = Version.__table__.c  # type: ignore[attr-defined]
+_S: Any = MirrorState.__table__.c  # type: ignore[attr-defined]
+_FRESHNESS = Fixed(
+    sa.select(_S.completed_at, _S.seconds, _S.models, _S.versions, _S.runs_left).where(_S.id == sa.bindparam("state"))
+)
 
 
 class VersionLine(NamedTuple):
@@ -192,10 +197,8 @@ def registered(session: Session, model: str, number: int) -> Version:
 
 def freshness(session: Session) -> Freshness:
     """How old the lists are."""
-    row = session.get(MirrorState, "*")
-    if row is None:
-        return Freshness(None)
-    return Freshness(row.completed_at, row.seconds, row.models, row.versions, row.runs_left)
+    rows = _FRESHNESS.of(session, state="*")
+    return Freshness(*rows[0]) if rows else Freshness(None)
 
 
 def _version_lines(*, registered: bool = False) -> sa.Select[Any]:

@@ -19,7 +19,7 @@ import pytest
 from sqlmodel import select
 
 from backend import bootstrap
-from backend.access import provisioning, scim, service
+from backend.access import bindings, provisioning, scim, service
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team
 from backend.access.rules import ACTIONS, MATRIX, ROLES, SCOPES, Line, may
 from backend.access.rules import Grant as RuleGrant
@@ -92,6 +92,13 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     ),
     "provisioning.patch_group": ("identity.provision", lambda b, a, at: b.provisioning.patch_group(a, "corp", "scg_x", {})),
     "provisioning.delete_group": ("identity.provision", lambda b, a, at: b.provisioning.delete_group(a, "corp", "scg_x")),
+    "bindings.bind": ("binding.make", lambda b, a, at: b.bindings.bind(a, "x", "github", {})),
+    "bindings.confirm": ("binding.make", lambda b, a, at: b.bindings.confirm(a, "ask_x")),
+    "bindings.refuse": ("binding.make", lambda b, a, at: b.bindings.refuse(a, "ask_x", "x")),
+    "bindings.unbind": ("binding.end", lambda b, a, at: b.bindings.unbind(a, "bnd_x")),
+    "bindings.lines": ("binding.list", lambda b, a, at: b.bindings.lines(a)),
+    "bindings.line": ("binding.list", lambda b, a, at: b.bindings.line(a, "bnd_x")),
+    "bindings.profiles": ("binding.list", lambda b, a, at: b.bindings.profiles(a)),
     "teams.create": ("team.create", lambda b, a, at: b.teams.create(a, "x")),
     "teams.rename": ("team.rename", lambda b, a, at: b.teams.rename(a, "europe", "x")),
     "teams.retire": ("team.retire", lambda b, a, at: b.teams.retire(a, "europe")),
@@ -308,7 +315,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for module in (service, desk, intake):
         monkeypatch.setattr(module, "require_now", require_now)
-    monkeypatch.setattr(provisioning, "require_to_read", require_to_read)
+    for one in (bindings, provisioning):
+        monkeypatch.setattr(one, "require_to_read", require_to_read)
     return asked
 
 

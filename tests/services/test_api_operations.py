@@ -97,6 +97,11 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/grants/take-back"): (
         "role.take_back", "/grants/take-back", {"identity": "carla", "role": "viewer", "scope": "environment:dev"},
     ),
+    ("GET", "/v1/bindings"): ("binding.list", "/bindings", None),
+    ("GET", "/v1/bindings/issuers"): ("binding.list", "/bindings/issuers", None),
+    ("GET", "/v1/bindings/{binding}"): ("binding.list", f"/bindings/bnd_{'0' * 26}", None),
+    ("POST", "/v1/bindings"): ("binding.make", "/bindings", {"service": "ci", "profile": "github", "claims": {"ref": "x"}}),
+    ("DELETE", "/v1/bindings/{binding}"): ("binding.end", f"/bindings/bnd_{'0' * 26}", None),
     ("PUT", "/v1/policies/{environment}"): ("policy.set", "/policies/dev", {"schema": 1, "approvals_needed": 0}),
     ("GET", "/v1/data-sets/grants"): ("data_set.list", "/data-sets/grants", None),
     ("POST", "/v1/data-sets/grants"): (

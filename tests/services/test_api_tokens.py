@@ -11,12 +11,14 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import select
 
-from backend.access.rows import Token, TokenUse
-from backend.access.service import Identities
+from backend.access import visible
+from backend.access.rows import Identity, RoleGrant, Token, TokenUse
+from backend.access.service import Identities, require, require_now, require_to_read, see_as
 from backend.access.tokens import MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
 from backend.api import guard
 from backend.api.attempts import MOST_FAILURES, WINDOW_SECONDS, Attempts
-from backend.core.context import Actor
+from backend.core.behind import Behind
+from backend.core.context import Actor, Limits
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
@@ -102,6 +104,23 @@ def test_it_ends_at_its_time_when_it_is_revoked_and_with_its_identity(people: Pe
     assert people.tokens.actor_of(another.text) is None
 
 
+def test_what_is_taken_back_counts_at_the_next_check_of_a_look_that_is_open(people: People) -> None:
+    """Nothing is kept from one check to the next, in this process or another: not even inside one unit."""
+    with people.database.unit(people.otto) as tx:
+        require_now(tx.session, people.ana, "change.propose", now=tx.now, environment="dev")
+        for row in tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == people.ana.id)).all():
+            tx.session.delete(row)
+            tx.record("role.take_back", row)
+        people.refused("not-allowed", require_now, tx.session, people.ana, "change.propose", now=tx.now, environment="dev")
+        tx.session.get_one(Identity, people.ana.id).active = False
+        tx.record("identity.deactivate", ("identity", people.ana.id))
+        people.refused("deactivated", require_now, tx.session, people.ana, "model.read", now=tx.now)
+    another = Database(people.database.url.render_as_string(hide_password=False))
+    with another.read() as session:
+        people.refused("deactivated", require_now, session, people.ana, "model.read", now=another.now())
+    another.close()
+
+
 def test_tokens_of_demo_identities_end_where_those_are_switched_off(people: People) -> None:
     person, service = people.made().text, people.made(people.olga, identity="ci").text
     without = Tokens(people.database, Settings(demo_identities=False))
@@ -168,6 +187,71 @@ def test_making_and_revoking_are_in_the_ledger_and_using_is_noted_coarsely(peopl
         digests = list(session.exec(select(Token.digest)))
     assert [row.action for row in rows] == ["token.create", "token.create", "token.revoke"]
     assert not any(digest in str(row.after_json) for row in rows for digest in digests)
+
+
+# -- narrower than its identity
+
+
+def test_a_narrow_token_is_no_more_than_its_limits_and_no_more_than_its_identity(people: People) -> None:
+    people.identities.grant(people.otto, "ci", "operator", "*")
+    text = people.made(people.olga, identity="ci", role="contributor", scope="model:flight-delay").text
+    actor = people.tokens.actor_of(text)
+    assert actor is not None
+    assert (actor.id, actor.limits) == (people.ci.id, Limits("contributor", "model:flight-delay"))
+    with people.database.unit(actor) as tx:
+        require(tx, actor, "change.propose", environment="production", model="flight-delay")
+        for action, model in (("change.propose", "churn"), ("rollout.resume", "flight-delay"), ("server.test", None)):
+            with pytest.raises(Refusal):
+                require(tx, actor, action, environment="production", model=model)
+    (line,) = people.tokens.list(people.olga)
+    assert (line.role, line.scope) == ("contributor", "model:flight-delay")
+    people.identities.take_back(people.otto, "ci", "operator", "*")
+    with people.database.read() as session, pytest.raises(Refusal):
+        require_now(session, actor, "change.propose", now=people.database.now(session), model="flight-delay")
+
+
+def test_what_it_sees_is_narrowed_as_well(people: People) -> None:
+    actor = people.tokens.actor_of(people.made(people.otto, role="viewer", scope="environment:dev").text)
+    assert actor is not None
+    with people.database.read() as session:
+        require_to_read(session, actor, "model.read", now=people.database.now(session))
+        assert visible.is_narrow(session)
+        with pytest.raises(Refusal):
+            require_to_read(session, actor, "audit.read", now=people.database.now(session))
+    with people.database.read() as session:
+        see_as(session, actor, now=people.database.now(session))
+        assert visible.is_narrow(session)
+
+
+def test_a_narrow_token_makes_no_other_and_ends_none_but_itself(people: People) -> None:
+    wide, made = people.made(), people.made(role="viewer")
+    actor = people.tokens.actor_of(made.text)
+    assert actor is not None
+    people.refused("narrow-token", people.tokens.create, actor, "wider")
+    people.refused("narrow-token", people.tokens.revoke, actor, wide.id)
+    people.tokens.revoke(actor, made.id)
+    assert people.tokens.actor_of(made.text) is None
+    assert people.tokens.actor_of(wide.text) is not None
+
+
+def test_a_token_that_could_do_nothing_is_refused_when_it_is_made(people: People) -> None:
+    people.refused("good-for-nothing", people.tokens.create, people.ana, "x", role="reviewer")
+    people.refused("good-for-nothing", people.tokens.create, people.olga, "x", identity="ci", scope="model:m")
+    people.refused("bad-role", people.tokens.create, people.ana, "x", role="king")
+    people.refused("bad-scope", people.tokens.create, people.ana, "x", scope="models")
+    people.refused("not-found", people.tokens.create, people.ana, "x", scope="team:nobody")
+
+
+def test_a_last_use_is_noted_behind_the_request_and_a_failure_of_that_harms_nobody(real_time_database: Database) -> None:
+    people, behind = People(real_time_database), Behind()
+    tokens = Tokens(real_time_database, SETTINGS, behind.do)
+    made = people.made()
+    behind.do("fails", lambda: 1 / 0)
+    assert tokens.actor_of(made.text) == people.ana
+    assert behind.settle()
+    assert people.tokens.list(people.ana)[0].last_used_at is not None
+    behind.close()
+    behind.do("late", lambda: pytest.fail("it was closed"))
 
 
 # -- at the door

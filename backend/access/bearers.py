@@ -1,0 +1,241 @@
+"""Whom a bearer token speaks of: one of Countersign's own, a provider's access token, or the ID token of a CI job.
+
+Of the others, who signed is judged by the keys that the issuer publishes, what for by the profile in the settings, and whom it
+speaks of by rows here, read anew at every request: a binding that was ended, an identity that was deactivated and a sign-out
+everywhere count at the next call, however long the token says that it is good. The token itself is kept nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+
+from backend.access import bearer_claims
+from backend.access.bearer_claims import NotAdmitted, Spoken
+from backend.access.bearer_file import Profile
+from backend.access.binding_rows import BearerUse, Binding
+from backend.access.providers import Providers
+from backend.access.rows import Identity
+from backend.access.session_rows import ExternalLogin, SignInSession
+from backend.access.sign_in_file import SignIn
+from backend.access.tokens import Tokens, is_well_formed
+from backend.core.behind import at_once
+from backend.core.context import Actor, ActorKind, Limits
+from backend.core.database import Database
+from backend.core.errors import ExternalFailure, Refusal
+from backend.core.fixed import Fixed
+
+USED_EVERY = timedelta(minutes=5)
+"""How coarsely the last use is kept."""
+_KEPT_AFTER = timedelta(days=30)
+"""How long a use is kept after its token ended; the newest of each binding stays, for the list."""
+
+_B: sa.Table = Binding.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+_I: sa.Table = Identity.__table__  # type: ignore[attr-defined]
+_L: sa.Table = ExternalLogin.__table__  # type: ignore[attr-defined]
+_S: sa.Table = SignInSession.__table__  # type: ignore[attr-defined]
+_U: sa.Table = BearerUse.__table__  # type: ignore[attr-defined]
+_WHO = (_I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active)
+_BOUND = Fixed(
+    sa.select(_B.c.id, _B.c.claims, _B.c.role, _B.c.scope, _B.c.expires_at, *_WHO)
+    .select_from(_B.join(_I, _I.c.id == _B.c.identity_id))
+    .where(_B.c.issuer == sa.bindparam("issuer"), _B.c.anchor == sa.bindparam("anchor"), _B.c.ended_at.is_(None))
+)
+_PERSON = Fixed(
+    sa.select(*_WHO)
+    .select_from(_L.join(_I, _I.c.id == _L.c.identity_id))
+    .where(_L.c.issuer == sa.bindparam("issuer"), _L.c.external_subject == sa.bindparam("subject"))
+)
+_SIGNED_OUT = Fixed(
+    sa.select(sa.func.max(_S.c.ended_at, type_=_S.c.ended_at.type)).where(
+        _S.c.identity_id == sa.bindparam("identity"), _S.c.ended_why != sa.literal_column("'signed-out'")
+    )
+)
+"""When somebody was last signed out by more than a click in one browser: everywhere, by an admin, or by the provider."""
+_USED = Fixed(sa.select(_U.c.used_at).where(_U.c.id == sa.bindparam("mark")))
+
+
+class _Means(NamedTuple):
+    """What a token of another system acts by: a binding, or a person's own login."""
+
+    actor: Actor
+    binding: str | None
+
+
+class Bearers:
+    """The door for every bearer token.
+
+    Args:
+        database: where it is read whom a token speaks of.
+        tokens: those of Countersign's own.
+        providers: who asks for keys.
+        profiles: the settings of tokens that others sign; none where only Countersign's own count.
+        sign_in: the settings of sign-in, whose clients are no audience here.
+        later: what notes a last use, so that no request waits for that.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        tokens: Tokens,
+        providers: Providers,
+        profiles: Sequence[Profile],
+        sign_in: SignIn | None = None,
+        later: Callable[[str, Callable[[], None]], None] = at_once,
+    ) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._providers = providers
+        self._profiles = {one.issuer: one for one in profiles}
+        self._later = later
+        clients = {one.client_id for one in sign_in.providers} if sign_in is not None else set()
+        for profile in profiles:
+            if profile.audience in clients:
+                raise Refusal(
+                    f"The audience of {profile.name} is a client that people sign in by: their ID tokens would be good here.",
+                    "Register this API with an audience of its own.",
+                    code="bad-setting",
+                )
+
+    def could_be(self, text: str) -> bool:
+        """Whether a text could be a token at all; asked before anything is looked up."""
+        return is_well_formed(text) or (bool(self._profiles) and bearer_claims.is_jws(text))
+
+    def actor_of(self, text: str) -> Actor | None:
+        """Whom a token acts as now; None for one of Countersign's own that is not good.
+
+        NotAdmitted says why another one is not good, once its signature is. ExternalFailure where its issuer's keys are not
+        known and cannot be asked for: that says nothing about the token.
+        """
+        if is_well_formed(text):
+            return self._tokens.actor_of(text)
+        if not self.could_be(text):
+            return None
+        profile = self._profiles.get(bearer_claims.told_issuer(text))
+        if profile is None:
+            raise NotAdmitted("Tokens of this issuer are not taken here.", "Ask an admin to add it.", code="bad-token")
+        header = bearer_claims.header_of(text)
+        said = bearer_claims.spoken(profile, header, self._payload(profile, text), now=self._database.now())
+        found = self._means(profile, said)
+        self._note(profile, said, found)
+        return found.actor
+
+    def _payload(self, profile: Profile, text: str) -> bytes:
+        try:
+            return self._providers.payload(profile.publisher, text)
+        except ExternalFailure:
+            raise
+        except Refusal as error:
+            if error.code != "bad-signature":  # the address of its keys may not be called: that is for whoever set it up
+                raise ExternalFailure(
+                    profile.title, "may not be called; look at the allowed networks", retryable=True
+                ) from error
+            raise NotAdmitted(
+                f"This token is not signed by {profile.title}.", "Ask it for another one.", code="bad-token"
+            ) from None
+
+    def _means(self, profile: Profile, said: Spoken) -> _Means:
+        anchor = said.claims.get(bearer_claims.ANCHORS[profile.kind], "")
+        with self._database.glance() as connection:
+            now = self._database.now(connection)
+            bound = [
+                row
+                for row in _BOUND.on(connection, issuer=profile.issuer, anchor=anchor)
+                if (row[4] is None or now < row[4]) and bearer_claims.fits(profile.kind, row[1], said.claims)
+            ]
+            people = [] if bound or profile.is_build else _PERSON.on(connection, issuer=profile.issuer, subject=said.subject)
+            ended = _SIGNED_OUT.on(connection, identity=people[0][0])[0][0] if people else None
+        if bound:
+            return _by_binding(_narrowest(bound))
+        if people:
+            return _by_login(profile, said, people[0], ended)
+        raise NotAdmitted(
+            f"This token is {profile.title}'s, and nothing here is bound to it.",
+            f"Ask an admin to bind it to a service; it says {bearer_claims.needed(profile.kind, said.claims)}.",
+            code="no-binding",
+        )
+
+    def _note(self, profile: Profile, said: Spoken, found: _Means) -> None:
+        """The first use of a token is in the ledger before anything is done with it; later ones move its last use."""
+        with self._database.glance() as connection:
+            now = self._database.now(connection)
+            rows = _USED.on(connection, mark=said.mark)
+        if not rows:
+            self._note_first(profile, said, found)
+        elif rows[0][0] < now - USED_EVERY:
+            self._later(said.mark, lambda: self._note_again(found.actor, said.mark))
+
+    def _note_first(self, profile: Profile, said: Spoken, found: _Means) -> None:
+        told = bearer_claims.told(profile.kind, said.claims)
+        with suppress(IntegrityError), self._database.unit(found.actor) as tx:  # a request at the same time was faster
+            if tx.session.get(BearerUse, said.mark, with_for_update=True) is not None:
+                return
+            tx.add(
+                BearerUse(
+                    id=said.mark,
+                    binding_id=found.binding,
+                    identity_id=found.actor.id,
+                    jti=said.jti,
+                    told=told,
+                    first_at=tx.now,
+                    used_at=tx.now,
+                    expires_at=said.expires_at,
+                )
+            )
+            subject = ("binding", found.binding) if found.binding is not None else ("identity", found.actor.id)
+            tx.record("bearer.use", subject, after={"profile": profile.name, "jti": said.jti, "job": told})
+            _forget_old(tx.session, found, tx.now)
+
+    def _note_again(self, actor: Actor, mark: str) -> None:
+        with self._database.unit(actor) as tx:
+            if (row := tx.session.get(BearerUse, mark)) is not None:
+                row.used_at = tx.now
+
+
+def _by_binding(row: Sequence[Any]) -> _Means:
+    binding, _, role, scope, _, *who = row
+    limits = None if role is None and scope == "*" else Limits(role, scope)
+    return _Means(_actor(who, limits=limits, means=binding), binding)
+
+
+def _by_login(profile: Profile, said: Spoken, row: Sequence[Any], ended: datetime | None) -> _Means:
+    if profile.clients and said.client not in profile.clients:
+        raise NotAdmitted("This client may not act for people here.", "Use one that the settings name.", code="bad-token")
+    if ended is not None and said.issued_at <= ended:
+        raise NotAdmitted("You were signed out since this token was issued.", "Ask for a fresh one.", code="bad-token")
+    return _Means(_actor(row, limits=None, means=f"login:{profile.name}"), None)
+
+
+def _actor(who: Sequence[Any], *, limits: Limits | None, means: str) -> Actor:
+    identity_id, name, display_name, kind, owner_id, active = who
+    if not active:
+        raise NotAdmitted(f"{display_name or name} was deactivated.", "Ask an admin to activate it again.", code="bad-token")
+    known: ActorKind = kind
+    return Actor(identity_id, display_name or name, known, owner_id, limits, means, from_outside=True)
+
+
+def _narrowest(bound: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """The one that asks for most. Two that ask for as much say two things, and neither is guessed."""
+    most = max(len(row[1]) for row in bound)
+    found = [row for row in bound if len(row[1]) == most]
+    if len(found) > 1:
+        raise NotAdmitted(
+            f"This token fits several bindings: {', '.join(sorted(str(row[0]) for row in found))}.",
+            "Ask an admin to end all but one of them, or to have one ask for more.",
+            code="several-bindings",
+        )
+    return found[0]
+
+
+def _forget_old(session: Any, found: _Means, now: datetime) -> None:
+    """Uses of the same binding, or person, whose tokens ended long ago: as many come as there are builds."""
+    same = BearerUse.binding_id == found.binding if found.binding else BearerUse.identity_id == found.actor.id
+    old = select(BearerUse).where(same, col(BearerUse.expires_at) < now - _KEPT_AFTER).limit(100)
+    for row in session.exec(old).all():
+        session.delete(row)

@@ -1,0 +1,248 @@
+"""Bindings: which builds and machine clients act as which service, without a secret that anybody would have to keep.
+
+A binding lets whoever controls a repository act as a service, as a token would. It is therefore an admin's to make, never for a
+service of his own, and where it reaches an environment whose changes need approvals a second admin confirms it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from backend.access import bearer_claims, queries, requests, rules
+from backend.access.bearer_file import Profile
+from backend.access.binding_rows import BearerUse, Binding
+from backend.access.rows import Identity, Request
+from backend.access.service import Protected, named_identity, require, require_to_read, stored_scope
+from backend.access.session_rows import ExternalLogin
+from backend.core.context import Actor, Limits
+from backend.core.database import Database
+from backend.core.errors import NotFound, Refusal
+from backend.core.unit import Unit
+
+MOST_LINES = 1_000
+FACTS = ("profile", "issuer", "claims", "identity_id", "role", "scope", "expires_at")
+
+
+@dataclass(frozen=True)
+class BindingLine:
+    """One binding in a list. `state` is active, expired, ended, or off where the settings do not know its issuer any more."""
+
+    id: str
+    profile: str
+    issuer: str
+    claims: Mapping[str, str]
+    identity: str
+    role: str | None
+    scope: str
+    state: str
+    made_by: str
+    made_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_by: Mapping[str, str]
+    """What the job said of itself that used it last; its token's number is `jti`."""
+
+
+class Bindings:
+    """Commands on bindings.
+
+    Args:
+        database: where they are kept.
+        profiles: the settings of bearer tokens.
+        protected: environments in which a role needs a second person.
+    """
+
+    def __init__(self, database: Database, profiles: Sequence[Profile], protected: Protected = lambda _: frozenset()) -> None:
+        self._database = database
+        self._profiles = {one.name: one for one in profiles}
+        self._protected = protected
+
+    def bind(
+        self,
+        actor: Actor,
+        service: str,
+        profile: str,
+        claims: Mapping[str, str],
+        *,
+        role: str | None = None,
+        scope: str = "*",
+        expires_at: datetime | None = None,
+    ) -> Binding | Request:
+        """Lets tokens of a profile with these claims act as a service, within a role and a scope.
+
+        Refusal codes: bad-binding, bad-role, bad-scope, bad-identity, own-identity, name-taken. A request where it takes two.
+        """
+        rules.check_grant(role or "viewer", scope)
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "binding.make")
+            found = self._profile(profile)
+            bearer_claims.check_binding(found.kind, claims)
+            whose = named_identity(tx.session, service)
+            limits = Limits(role, stored_scope(tx.session, scope))
+            _refuse_unfit(tx, actor, whose, found, claims, expires_at)
+            what = _what(found, claims, whose, limits, expires_at)
+            if rules.reaches(limits.scope, self._protected(tx.session)):
+                return requests.ask(tx, "binding.make", what)
+            return _make(tx, what)
+
+    def confirm(self, actor: Actor, request_id: str, reason: str = "") -> Binding:
+        """Makes the binding that another admin asked for.
+
+        Refusal codes: own-request, own-identity, settled, expired, stale-request.
+        """
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "binding.make")
+            row = requests.waiting(tx, request_id, "binding.make")
+            whose = tx.get(Identity, row.what["identity_id"])
+            found = self._profiles.get(row.what["profile"])
+            if found is None or found.issuer != row.what["issuer"]:
+                raise Refusal("The settings do not know this issuer any more.", "Ask for it anew.", code="stale-request")
+            until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
+            _refuse_unfit(tx, actor, whose, found, row.what["claims"], until)
+            requests.confirm(tx, row, "binding.make", reason)
+            return _make(tx, row.what, request_id=row.id)
+
+    def refuse(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "binding.make")
+            requests.refuse(tx, requests.waiting(tx, request_id, "binding.make"), reason)
+
+    def unbind(self, actor: Actor, binding_id: str, reason: str = "") -> None:
+        """Ends a binding at once: the next request of its tokens is refused."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "binding.end")
+            row = tx.get(Binding, binding_id, lock=True)
+            if row.ended_at is None:
+                row.ended_at, row.ended_by = tx.now, actor.id
+                said = {"reason": reason.strip()[: requests.MAX_REASON]} if reason.strip() else {}
+                tx.record("binding.end", row, before=row.facts(*FACTS), after={**row.facts("ended_at"), **said})
+
+    def lines(self, actor: Actor, *, ended: bool = False) -> tuple[BindingLine, ...]:
+        """Every binding, the newest first; on request the ended ones too."""
+        with self._database.read() as session:
+            now = self._database.now(session)
+            require_to_read(session, actor, "binding.list", now=now)
+            return self._lines(session, now, *([] if ended else [col(Binding.ended_at).is_(None)]))
+
+    def line(self, actor: Actor, binding_id: str) -> BindingLine:
+        """One binding, ended or not. NotFound."""
+        with self._database.read() as session:
+            now = self._database.now(session)
+            require_to_read(session, actor, "binding.list", now=now)
+            found = self._lines(session, now, Binding.id == binding_id)
+        if not found:
+            raise NotFound("binding", binding_id[:40], "Look at the list of bindings.")
+        return found[0]
+
+    def profiles(self, actor: Actor) -> tuple[Profile, ...]:
+        """The settings as loaded."""
+        with self._database.read() as session:
+            require_to_read(session, actor, "binding.list", now=self._database.now(session))
+        return tuple(self._profiles.values())
+
+    def _profile(self, name: str) -> Profile:
+        if (found := self._profiles.get(name)) is None:
+            known = ", ".join(sorted(self._profiles)) or "none; set COUNTERSIGN_BEARER_FILE"
+            raise NotFound("profile of bearer tokens", name[:40], f"There are: {known}.")
+        return found
+
+    def _lines(self, session: Session, now: datetime, *where: Any) -> tuple[BindingLine, ...]:
+        query = select(Binding, Identity).join(Identity, col(Identity.id) == Binding.identity_id).where(*where)
+        rows = session.exec(query.order_by(col(Binding.made_at).desc(), col(Binding.id).desc()).limit(MOST_LINES)).all()
+        uses, shown = _latest(session, [row.id for row, _ in rows]), queries.scope_names(session)
+        return tuple(self._line(row, whose, uses.get(row.id), shown, now) for row, whose in rows)
+
+    def _line(
+        self, row: Binding, whose: Identity, use: BearerUse | None, shown: Mapping[str, str], now: datetime
+    ) -> BindingLine:
+        return BindingLine(
+            id=row.id,
+            profile=row.profile,
+            issuer=row.issuer,
+            claims=row.claims,
+            identity=whose.name,
+            role=row.role,
+            scope=shown.get(row.scope, row.scope),
+            state=self._state(row, now),
+            made_by=row.made_by,
+            made_at=row.made_at,
+            expires_at=row.expires_at,
+            last_used_at=use.used_at if use is not None else None,
+            last_used_by={**use.told, "jti": use.jti} if use is not None else {},
+        )
+
+    def _state(self, row: Binding, now: datetime) -> str:
+        if row.ended_at is not None:
+            return "ended"
+        if row.expires_at is not None and now >= row.expires_at:
+            return "expired"
+        known = self._profiles.get(row.profile)
+        return "active" if known is not None and known.issuer == row.issuer else "off"
+
+
+def _latest(session: Session, ids: Sequence[str]) -> dict[str, BearerUse]:
+    newest = (
+        select(BearerUse.binding_id, sa.func.max(BearerUse.used_at).label("used_at"))
+        .where(col(BearerUse.binding_id).in_(ids))
+        .group_by(col(BearerUse.binding_id))
+        .subquery()
+    )
+    same = sa.and_(newest.c.binding_id == BearerUse.binding_id, newest.c.used_at == BearerUse.used_at)
+    return {str(one.binding_id): one for one in session.exec(select(BearerUse).join(newest, same))}
+
+
+def _refuse_unfit(
+    tx: Unit, actor: Actor, whose: Identity, profile: Profile, claims: Mapping[str, str], expires_at: datetime | None
+) -> None:
+    if whose.kind != "service" or not whose.active:
+        raise Refusal(f"{whose.name} is not an active service.", "Create one that somebody owns.", code="bad-identity")
+    if set(actor.interests) & {one for one in (whose.id, whose.owner_id) if one}:
+        raise Refusal("You cannot bind anything to a service of your own.", "Ask another admin.", code="own-identity")
+    if expires_at is not None and expires_at <= tx.now:
+        raise Refusal("This binding would have ended already.", "Choose a later end.", code="bad-end")
+    anchor = claims[bearer_claims.ANCHORS[profile.kind]]
+    if profile.kind == "access" and tx.session.get(ExternalLogin, (profile.issuer, anchor)) is not None:
+        raise Refusal("This subject is a person's.", "Bind a machine client; people act as themselves.", code="bad-binding")
+    query = select(Binding).where(Binding.issuer == profile.issuer, Binding.anchor == anchor, col(Binding.ended_at).is_(None))
+    if any(one.claims == dict(claims) for one in tx.session.exec(query)):
+        raise Refusal("These claims are bound already.", "End that binding first, or ask for more.", code="name-taken")
+
+
+def _what(
+    profile: Profile, claims: Mapping[str, str], whose: Identity, limits: Limits, expires_at: datetime | None
+) -> dict[str, Any]:
+    return {
+        "profile": profile.name,
+        "issuer": profile.issuer,
+        "claims": dict(sorted(claims.items())),
+        "identity_id": whose.id,
+        "role": limits.role,
+        "scope": limits.scope,
+        "expires_at": expires_at.astimezone(UTC).isoformat() if expires_at is not None else None,
+    }
+
+
+def _make(tx: Unit, what: Mapping[str, Any], *, request_id: str | None = None) -> Binding:
+    row = Binding(
+        id=tx.new_id("bnd"),
+        profile=what["profile"],
+        issuer=what["issuer"],
+        anchor=next(what["claims"][one] for one in bearer_claims.ANCHORS.values() if one in what["claims"]),
+        claims=what["claims"],
+        identity_id=what["identity_id"],
+        role=what["role"],
+        scope=what["scope"],
+        made_by=tx.actor.id,
+        made_at=tx.now,
+        expires_at=datetime.fromisoformat(what["expires_at"]) if what["expires_at"] else None,
+    )
+    asked = {"request_id": request_id} if request_id is not None else {}
+    tx.record("binding.make", tx.add(row), after={**row.facts(*FACTS), **asked})
+    return row
