@@ -14,6 +14,7 @@ import streamlit as st
 
 from app import wiring
 from app.edge import COOKIE
+from backend.access.devices import device
 from backend.access.sessions import SignedIn
 from backend.core.context import Actor
 from backend.core.errors import Refusal
@@ -136,7 +137,11 @@ def _recalled(*, by_click: bool) -> Actor | None:
 
 def _signed_in(*, by_click: bool) -> SignedIn:
     sessions, told = wiring.backend().sessions, st.user.to_dict()
-    return sessions.resume(told, by_click=by_click) or sessions.open(told, str(st.user.tokens.get("id") or ""))
+    found = sessions.resume(told, by_click=by_click)
+    if found is not None:
+        return found
+    on = device(st.context.headers.get("User-Agent"))
+    return sessions.open(told, str(st.user.tokens.get("id") or ""), device=on)
 
 
 def _browser() -> str:

@@ -5,6 +5,8 @@ Who acts is asked in `app/acting.py`. What somebody may do is decided by the ser
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +16,7 @@ from app import acting, wiring
 from app.acting import choose, current, recall
 from app.deep_links import TOLD
 from app.kit import components, feedback
+from app.kit.live import live
 from app.kit.plain import escape
 from backend.access import queries, rules
 from backend.access.claims import SignedOut
@@ -24,6 +27,9 @@ from backend.core.context import Actor
 from backend.core.errors import ExternalFailure
 
 __all__ = ["choose", "current", "recall"]
+
+ACCOUNT = str(wiring.ROOT / "pages" / "account.py")
+"""The page of whoever looks: roles, sessions and tokens of one's own."""
 
 DOES: dict[Role, str] = {
     "viewer": "Looks at everything that is not the ledger.",
@@ -69,19 +75,33 @@ def way_in() -> None:
         nobody()
 
 
-def sign_in(title: str = "Sign in", says: str = "") -> None:
-    """The providers, each a button, with what happened before."""
+def sign_in(title: str = "Sign in", says: str = "", more: Callable[[], None] | None = None) -> None:
+    """The providers, each a button, with what happened before; `more` draws what else can be done."""
     settings = wiring.backend().sign_in
-    st.header(title, anchor=False)
     outcome = _OUTCOMES.get(st.context.cookies.get(TOLD, ""))
-    if says:
-        st.info(says, icon=":material/logout:")
-    elif outcome:
-        st.warning(outcome, icon=":material/front_hand:")
-    with st.container(gap="small", width=360):
+    with _door():
+        st.header(title, anchor=False)
+        if says:
+            st.info(says, icon=":material/logout:")
+        elif outcome:
+            st.warning(outcome, icon=":material/front_hand:")
+        else:
+            st.markdown(":small[:gray[Releases of models: what runs is what was approved, and it can be proved.]]")
         for provider in settings.providers if settings is not None else ():
-            if st.button(f"Sign in with {escape(provider.title)}", key=f"sign-in-{provider.name}", icon=":material/login:"):
+            label, key = f"Sign in with {escape(provider.title)}", f"sign-in-{provider.name}"
+            if st.button(label, key=key, icon=":material/login:", width="stretch"):
                 _leave_for(provider)
+        if more is not None:
+            more()
+
+
+@contextmanager
+def _door() -> Iterator[None]:
+    """The one card in the middle that stands before every page, below the word mark."""
+    with st.container(horizontal_alignment="center"):
+        st.space("large")
+        with st.container(border=True, width=440, gap="small"):
+            yield
 
 
 _OUTCOMES = {
@@ -108,28 +128,31 @@ def _leave_for(provider: Provider) -> None:
 
 def signed_out(why: SignedOut) -> None:
     """That the session does not count any more, why, and the way in again."""
-    sign_in("You are signed out", f"**{escape(why.message)}** {escape(why.remedy)}")
-    if why.code == "deactivated":
-        st.button("Sign out of the provider", icon=":material/logout:", on_click=_forget)
+    out = _out_of_the_provider if why.code == "deactivated" else None
+    sign_in("You are signed out", f"**{escape(why.message)}** {escape(why.remedy)}", out)
+
+
+def _out_of_the_provider() -> None:
+    st.button("Sign out of the provider", icon=":material/logout:", on_click=_forget, width="stretch")
 
 
 def no_role() -> None:
     """That somebody is known and may do nothing yet, and whom to ask."""
-    st.header("You have no role here yet", anchor=False)
-    found = acting.session()
-    actor = current()
-    components.empty(
-        f"{escape(actor.name)}, nothing is open to you",
-        "You are signed in, but none of your groups gives a role here, and nobody has given you one. Ask an admin of "
-        "Countersign for a role, then sign in again.",
-        icon="person_off",
-    )
-    if found is not None and found.overflow:
-        st.warning(
-            f"**{escape(found.provider)} left out your groups**, because you are in too many. An admin can map app roles.",
-            icon=":material/group_off:",
+    found, actor = acting.session(), current()
+    with _door():
+        st.header("You have no role here yet", anchor=False)
+        components.empty(
+            f"{escape(actor.name)}, nothing is open to you",
+            "You are signed in, but none of your groups gives a role here, and nobody has given you one. Ask an admin of "
+            "Countersign for a role, then sign in again.",
+            icon="person_off",
         )
-    st.button("Sign out", key="sign-out", icon=":material/logout:", on_click=acting.sign_out)
+        if found is not None and found.overflow:
+            st.warning(
+                f"**{escape(found.provider)} left out your groups**, because you are in too many. An admin can map app roles.",
+                icon=":material/group_off:",
+            )
+        st.button("Sign out", key="sign-out", icon=":material/logout:", on_click=acting.sign_out, width="stretch")
 
 
 def has_no_role() -> bool:
@@ -172,9 +195,11 @@ def switcher(actor: Actor) -> None:
     found = acting.session()
     with st.sidebar, st.container(gap="xsmall"):
         st.markdown(f":small[**{escape(actor.name)}**  \n:gray[{escape(found.provider) if found else 'Demo identity'}]]")
+        st.page_link(ACCOUNT, label="My access", icon=":material/badge:")
         if found is None:
             _act_as(actor)
         else:
+            live(_still_here, every=STILL_HERE_EVERY)()
             st.menu_button("Sign out", [_HERE, _EVERYWHERE], key="sign-out", icon=":material/logout:", on_click=_leave)
 
 
@@ -189,6 +214,14 @@ def _act_as(actor: Actor) -> None:
         format_func=lambda name: names.get(name, "Sign out"),
         on_click=_switch,
     )
+
+
+STILL_HERE_EVERY = 10.0
+"""Seconds after which a page that is only looked at notices that whoever looks was signed out or deactivated."""
+
+
+def _still_here() -> None:
+    """Draws nothing: `live` asks before it draws. Pages that refresh themselves ask more often."""
 
 
 _HERE, _EVERYWHERE = "Sign out here", "Sign out everywhere"

@@ -51,6 +51,8 @@ PAGES: tuple[Entry, ...] = (
     Entry("audit", "Audit", "receipt_long", action="audit.read"),
     Entry("ledger_row", "Ledger row", "receipt_long", hidden=True),
     Entry("admin", "Admin", "admin_panel_settings"),
+    Entry("person", "Person", "person", hidden=True),
+    Entry("account", "My access", "badge", hidden=True),
 )
 """In the order of the menu. The first is the default page."""
 

@@ -1,32 +1,36 @@
-"""Admin: who may do what, under which policies, and on which servers?"""
+"""Admin: who may do what, under which policies, and on which servers?
+
+Notification routes get their part here, as one more line of `PARTS`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import streamlit as st
 
 from app import identity, ways, wiring
+from app.access_pages import data_set_list, grants_list, outgoing, people_list, services_list, sign_in_part, team_list
 from app.endpoint_pages import admin_cards
 from app.kit import components
-from app.record_pages import grants, people, policies, second_person, sign_ins
+from app.record_pages import people, policies
+from backend.access import rosters
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
 
-ways.returned("server")
+ways.returned("server", "person")
 with wiring.reading() as look:
     identity.require(look, "policy.read")
-    environments = queries.environments(look.session, look.now)
-    everybody = people.everybody(look)
-    freezes = policies.frozen(queries.freezes(look.session), people.names(everybody), look.now)
     mine = identity.rights(look)
-    waiting, held = second_person.waiting(look, mine), grants.held(look, mine)
-    names = [one.name for one in environments]
-    chosen = st.query_params.get("environment", names[-1])
-    versions = queries.versions(look.session, chosen if chosen in names else names[-1])
+    environments = queries.environments(look.session, look.now)
+    freezes = policies.frozen(queries.freezes(look.session), {}, look.now)
+    known = rosters.people(look.session, now=look.now, limit=1).total
     runtimes, edges = servers(look.session), routers(look.session)
 
+names = [one.name for one in environments]
 in_force = [one for one in freezes if one.in_force]
 badges = [policies.frozen_badge(one.where) for one in in_force]
-counts = f"{len(names)} environments · {len(runtimes)} servers · {len(edges)} routers · {len(everybody)} identities"
+counts = f"{len(names)} environments · {len(runtimes)} servers · {len(edges)} routers · {known:,} identities"
 with components.header("Admin", *badges, meta=counts):
     if st.button(
         "Freeze starts",
@@ -36,25 +40,38 @@ with components.header("Admin", *badges, meta=counts):
     ):
         policies.ask_freeze(names)
 
-rules, hosts, who = st.tabs(["Policies", "Servers", "People"], key="section", bind="query-params")
-with rules:
+
+def rules() -> None:
+    """Environments, their policies, and freezes."""
+    chosen = st.session_state.get("environment") or st.query_params.get("environment", names[-1])
+    with wiring.reading() as look:
+        versions = queries.versions(look.session, chosen if chosen in names else names[-1])
+        everybody = people.names(people.everybody(look))
+        told = policies.frozen(queries.freezes(look.session), everybody, look.now)
     main, side = components.main_and_side()
     with main:
         policies.environments_card(environments)
-        policies.policy_card(names, versions, people.names(everybody), look.now)
+        policies.policy_card(names, versions, everybody, look.now)
     with side:
-        policies.freezes_card(freezes, in_force, lifts=mine.may("freeze.lift"))
-with hosts:
+        policies.freezes_card(told, in_force, lifts=mine.may("freeze.lift"))
+
+
+def hosts() -> None:
+    """Servers, routers, and where calls may go."""
     admin_cards.servers(runtimes, mine, look.now)
     admin_cards.routers(edges, mine, look.now)
-with who:
-    main, side = components.main_and_side()
-    with main:
-        with wiring.reading() as look:
-            sign_ins.section(look, everybody, mine)
-        admin_cards.roles_matrix()
-        second_person.card(waiting, mine)
-        grants.cards(held)
-    with side:
-        people.card(everybody)
-        admin_cards.roles_words()
+    outgoing.card(mine)
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "People": lambda: people_list.part(mine),
+    "Services": lambda: services_list.part(mine),
+    "Grants": lambda: grants_list.part(mine),
+    "Teams": lambda: team_list.part(mine),
+    "Data sets": lambda: data_set_list.part(mine),
+    "Roles": admin_cards.roles,
+    "Policies": rules,
+    "Servers": hosts,
+    "Sign-in": lambda: sign_in_part.part(mine),
+}
+components.parts(PARTS, key="part")

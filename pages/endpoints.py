@@ -20,7 +20,7 @@ meta = f"{plural(whole.total, 'endpoint')}, {whole.managed:,} managed · {fleet.
 with components.header("Endpoints", *fleet.trouble(whole.counts), meta=meta):
     tools = st.container(width="content")
     if mine.may("endpoint.create") and st.button("Adopt an endpoint", type="primary", icon=":material/add:"):
-        ways.go("admin", section="Servers")
+        ways.go("admin", part="Servers")
 
 with listing.filters():
     filters, typed = fleet_filters.draw(choices)

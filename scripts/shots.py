@@ -3,7 +3,8 @@
     python scripts/shots.py [WORD ...] [--out shots] [--whole]
 
 Words choose the states whose name holds one of them. To add a state, add a line to `SHOTS`; what it needs in the database is
-put there by its installation (`fresh`: just migrated; `busy`: people have worked in it; `full`: `tests.installations`).
+put there by its installation (`fresh`: just migrated; `busy`: people have worked in it; `full`: `tests.installations`; `house`:
+people sign in at a provider, `tests.sign_in_story`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from playwright.sync_api import sync_playwright
 
 from backend import bootstrap
+from backend.access import rosters
 from backend.bootstrap import Backend
+from backend.core.context import Actor
 from backend.settings import Settings
 from tests.browsers import FLAGS, Visit, serve, visit
 from tests.installations import CHURN, FLIGHTS, populated
 from tests.model_story import BAGS, told
+from tests.sign_in_story import House, house
 
 SIZES = ((1440, 900), (1024, 768))
 SCHEMES = ("light", "dark")
@@ -69,6 +73,9 @@ def choose(label: str, option: str) -> Act:
 
     return act
 
+
+PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in")
+"""Of the Admin page."""
 
 SHOTS: tuple[Shot, ...] = (
     Shot("sign-in", "/", "Whom do you act as?", None),
@@ -153,9 +160,28 @@ SHOTS: tuple[Shot, ...] = (
     Shot("server", "/server?server=serving-a", "serving-a", "olga", press("Test the connection"), "full"),
     Shot("server-down", "/server?server=serving-down", "serving-down", "olga", press("Test the connection"), "full"),
     Shot("server-adopt", "/server?server=serving-a", "serving-a", "olga", press("Adopt an endpoint"), "full"),
-    Shot("admin-servers", "/admin?section=Servers", "Admin", "olga", installation="full"),
-    Shot("admin-register", "/admin?section=Servers", "Admin", "olga", press("Register a server"), "full"),
-    Shot("admin-people", "/admin?section=People", "Admin", "otto", installation="full"),
+    Shot("admin-servers", "/admin?part=Servers", "Admin", "olga", installation="full"),
+    Shot("admin-register", "/admin?part=Servers", "Admin", "olga", press("Register a server"), "full"),
+    Shot("way-in", "/", "Sign in", None, installation="house"),
+    Shot("way-in-away", "/", "Sign in", None, press("Sign in with Partner Org"), "house"),
+    Shot("no-role", "/", "You have no role here yet", "Nils Nobody", installation="house"),
+    *(
+        Shot(
+            f"admin-{part.lower().replace(' ', '-')}", f"/admin?part={quote(part)}", "Admin", "Ada Admin", installation="house"
+        )
+        for part in PARTS
+    ),
+    Shot("admin-ask", "/admin?part=Sign-in", "Admin", "Ada Admin", press("Ask the providers"), "house"),
+    Shot("admin-map", "/admin?part=Sign-in", "Admin", "Ada Admin", press("Map a group"), "house"),
+    Shot("admin-give", "/admin?part=Grants", "Admin", "Ada Admin", press("Give a role"), "house"),
+    Shot("admin-reviewer", "/admin?part=Grants", "Admin", "Rita Reviewer", installation="house"),
+    Shot("person", "/person?person=rita", "Rita Reviewer", "Ada Admin", installation="house"),
+    Shot("person-off", "/person?person=rita", "Rita Reviewer", "Ada Admin", press("Deactivate"), "house"),
+    Shot("person-service", "/person?person=builds", "Build server", "Ada Admin", installation="house"),
+    Shot("person-unknown", "/person?person=nobody", "Person", "Ada Admin", installation="house"),
+    Shot("account-own", "/account", "My access", "Ada Admin", installation="house"),
+    Shot("account-token", "/account", "My access", "Rita Reviewer", press("Make a token"), "house"),
+    Shot("signed-out", "/models", "You are signed out", "Jonas Keller", installation="house"),
 )
 
 
@@ -204,9 +230,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = [one for one in SHOTS if not chosen.words or any(word in one.name for word in chosen.words)]
     chosen.out.mkdir(parents=True, exist_ok=True)
     wrong = [each for name in INSTALLATIONS for each in _photograph(name, wanted, chosen.out, whole=chosen.whole)]
+    wrong += _photograph_house(wanted, chosen.out, whole=chosen.whole)
     for each in wrong:
         print(each, file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _photograph_house(wanted: Sequence[Shot], out: Path, *, whole: bool) -> list[str]:
+    """The states in which people sign in at a provider."""
+    here = [one for one in wanted if one.installation == "house"]
+    if not here:
+        return []
+    found: list[str] = []
+    with tempfile.TemporaryDirectory() as name, house(Path(name)) as running, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        for shot in here:
+            for scheme in SCHEMES:
+                with visit(browser, running.server.url, scheme=scheme) as seen:
+                    _sign_in(seen, running, shot)
+                    _in_every_size(seen, shot, out, scheme, whole=whole)
+                    found += [f"{shot.name}, {scheme}: {one}" for one in seen.wrong if running.provider.issuer not in one]
+        browser.close()
+    return found
+
+
+def _sign_in(seen: Visit, running: House, shot: Shot) -> None:
+    seen.open(shot.path, title="Sign in")
+    if shot.identity is not None:
+        running.comes(shot.identity)
+        seen.page.get_by_role("button", name="Sign in with Example Corp").click()
+        seen.drawn("Models" if shot.name == "signed-out" else shot.title)
+    if shot.name == "signed-out":
+        _end_sessions(running, str(shot.identity))
+        seen.open(shot.path, title=shot.title)
+    if shot.act is not None:
+        shot.act(seen)
+
+
+def _end_sessions(running: House, shown: str) -> None:
+    """What an administrator does to somebody."""
+    with running.behind.database.read() as session:
+        now = running.behind.database.now(session)
+        ada, whose = (rosters.people(session, now=now, text=name).rows[0] for name in ("Ada Admin", shown))
+    running.behind.sessions.end_of(Actor(ada.id, ada.name), whose.id, "A lost laptop.")
 
 
 def _photograph(installation: str, wanted: Sequence[Shot], out: Path, *, whole: bool) -> list[str]:
@@ -243,6 +309,10 @@ def _take(seen: Visit, shot: Shot, out: Path, scheme: str, *, whole: bool) -> No
         seen.open(shot.path, title=shot.title)
     if shot.act is not None:
         shot.act(seen)
+    _in_every_size(seen, shot, out, scheme, whole=whole)
+
+
+def _in_every_size(seen: Visit, shot: Shot, out: Path, scheme: str, *, whole: bool) -> None:
     for width, height in SIZES:
         seen.page.set_viewport_size({"width": width, "height": height})
         seen.drawn().page.wait_for_timeout(400)

@@ -100,18 +100,14 @@ def _router(one: RouterLine, mine: Rights) -> None:
             server_forms.ask_remove(one)
 
 
-def roles_matrix() -> None:
-    """What each role may do, thing by thing: the table of actions that the services decide by."""
+def roles() -> None:
+    """Each role in a sentence, and what each may do, thing by thing: the table of actions that the services decide by."""
+    with components.card("Roles", "one sentence each"):
+        components.table([(f"**{role.capitalize()}**", escape(DOES[role])) for role in ROLES], None, alt="Roles", tight=(0,))
     with components.card("What each role may do", "as the services decide; nothing here is only a menu's doing"):
         rows = [(f"**{_KINDS[noun]}**", *(_cell(noun, role) for role in ROLES), _scopes(noun)) for noun in _KINDS]
         head = ("Thing", *(role.capitalize() for role in ROLES), "Counts in")
         components.table(rows, head, alt="Roles and what they may do", tight=(0,))
-
-
-def roles_words() -> None:
-    """Each role in a sentence."""
-    with components.card("Roles", "one sentence each"):
-        components.table([(f"**{role.capitalize()}**", escape(DOES[role])) for role in ROLES], None, alt="Roles", tight=(0,))
 
 
 def _cell(noun: str, role: str) -> str:

@@ -63,7 +63,7 @@ def _register(what: Kind) -> None:
     feedback.done(f"{escape(name or '')} is registered. Now test the connection.")
     if what == "server":
         ways.go("server", server=(name or "").strip())
-    ways.go("admin", section="Servers")
+    ways.go("admin", part="Servers")
 
 
 def _add(what: Kind, name: str, kind: str, settings: BaseModel, where: str, credential: str | None) -> None:
@@ -142,7 +142,7 @@ def ask_remove(line: ServerLine | RouterLine) -> None:
                 remove(identity.current(), line.name)
             if outcome.ok:
                 feedback.done(f"{escape(line.name)} is forgotten.")
-                ways.go("admin", section="Servers")
+                ways.go("admin", part="Servers")
 
     opened()
 

@@ -14,6 +14,7 @@ from app.kit import components, dialogs, feedback, listing, times
 from app.kit.plain import escape
 from app.kit.states import badge, tag
 from app.wiring import Reading
+from backend.delivery import advisories
 from backend.delivery import fleet as queries
 from backend.delivery.baselines import Unmanaged
 from backend.delivery.fleet import Filters
@@ -134,8 +135,27 @@ def _facts(tested: Tested, now: datetime) -> None:
     )
     for warning in facts.warnings:
         st.warning(escape(warning, 600), icon=":material/warning:")
+    _known(facts)
     if facts.extensions:
         st.markdown(f":small[:gray[It says it can: {escape(', '.join(facts.extensions), 600)}]]")
+
+
+def _known(facts: InspectedServer | InspectedRouter) -> None:
+    """What is published against the version, as of the table's date."""
+    at = f"{advisories.AS_OF:%-d %b %Y}"
+    if not facts.advisories:
+        covered = advisories.covers(facts.product)
+        none = (
+            f"{badge('advisory', 'none')} in the table of {at}" if covered else f":gray[The table of {at} has nothing of it.]"
+        )
+        st.markdown(f":small[{none}]")
+        return
+    with st.container(gap="xsmall"):
+        st.markdown(
+            f"{badge('advisory', 'known', f'{len(facts.advisories)} published against this version')} :gray[as of {at}]"
+        )
+        for one in facts.advisories:
+            st.markdown(f":small[{escape(advisories.says(one), 600)}]")
 
 
 def runs_card(page: Page) -> int | None:
@@ -214,6 +234,7 @@ def _router_facts(facts: InspectedRouter) -> None:
     st.markdown(f"**{escape(facts.product)} {escape(facts.version)}** {state}")
     for warning in facts.warnings:
         st.warning(escape(warning, 600), icon=":material/warning:")
+    _known(facts)
     st.markdown("  \n".join(abilities.lines(abilities.of_router(facts.abilities))))
 
 

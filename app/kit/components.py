@@ -71,6 +71,21 @@ def card(title: str, note: str = "", *, border: bool = True, key: str | None = N
         yield head
 
 
+def parts(draws: Mapping[str, Callable[[], None]], *, key: str) -> None:
+    """A page in parts, each under its name as a tab with an address of its own (`?part=Teams`; small letters serve too).
+
+    Only the open one is drawn, and fails alone.
+    """
+    names = {name.casefold(): name for name in draws}
+    asked = st.query_params.get(key, "")
+    if key not in st.session_state and asked not in draws and asked.casefold() in names:
+        st.session_state[key] = names[asked.casefold()]
+    for tab, draw in zip(st.tabs(list(draws), key=key, bind="query-params"), draws.values(), strict=True):
+        if tab.open:
+            with tab, feedback.shown():
+                draw()
+
+
 def four() -> list[Any]:
     """Four bordered cells: one row on a wide page, two by two on a narrow one (a plain grid would give three and one)."""
     cells: list[Any] = []

@@ -153,6 +153,26 @@ LOOKS: dict[str, dict[str, Look]] = {
         "active": Look("Active", "check_circle", "green"),
         "deactivated": Look("Deactivated", "person_off", "gray"),
     },
+    "grant": {
+        "in_force": Look("In force", "check_circle", "green"),
+        "soon": Look("Ends soon", "timer", "orange"),
+        "over": Look("Over", "timer_off", "gray"),
+        "idle": Look("Deactivated", "person_off", "gray"),
+    },
+    "token": {
+        "active": Look("Good", "check_circle", "green"),
+        "expired": Look("Expired", "schedule", "gray"),
+        "revoked": Look("Revoked", "block", "gray"),
+    },
+    "provider": {
+        "good": Look("Answers", "check_circle", "green"),
+        "odd": Look("Does not fit", "warning", "orange"),
+        "away": Look("Does not answer", "cloud_off", "red"),
+    },
+    "advisory": {
+        "known": Look("Known weakness", "gpp_maybe", "orange"),
+        "none": Look("Nothing known", "check_circle", "green"),
+    },
     "session": {
         "active": Look("Running", "check_circle", "green"),
         "expired": Look("Expired", "schedule", "gray"),

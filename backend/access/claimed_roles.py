@@ -15,7 +15,7 @@ from backend.access import claims, queries, rules
 from backend.access.claims import SOURCE, Person
 from backend.access.rows import Identity, RoleGrant
 from backend.access.service import require, stored_scope
-from backend.access.session_rows import GroupMapping
+from backend.access.session_rows import GroupMapping, ToldGroups
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -25,6 +25,8 @@ from backend.core.unit import Unit
 BOOTSTRAP = "settings:first_administrator"
 """Who gave the first administrator's role."""
 _LONGEST_VALUE = 256
+_MOST_KEPT = 500
+"""Groups of one person that are kept to be looked at; all of them count at the sign-in."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,18 @@ class GroupMappings:
 
 def after_sign_in(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta) -> None:
     """Gives and takes back the roles that follow from what the provider told at this sign-in."""
+    _note(tx, identity_id, provider, who)
     bring_up_to_date(tx, identity_id, provider, who.values, source=SOURCE + provider.name, until=tx.now + lasts)
+
+
+def _note(tx: Unit, identity_id: str, provider: Provider, who: Person) -> None:
+    """Keeps which groups were told, so that a mapping can be looked at before it is made."""
+    row = tx.session.get(ToldGroups, (identity_id, provider.name))
+    told = sorted(who.values)[:_MOST_KEPT]
+    if row is None:
+        tx.add(ToldGroups(identity_id=identity_id, provider=provider.name, groups=told, told_at=tx.now))
+    else:
+        row.groups, row.told_at = told, tx.now
 
 
 def bring_up_to_date(

@@ -217,6 +217,7 @@ ENDED = {
     "everywhere": "You were signed out everywhere.",
     "revoked": "An administrator ended your session.",
     "provider": "Your provider ended your session.",
+    "deactivated": "Your identity was deactivated.",
 }
 """Why a session was ended -> what its person is told."""
 

@@ -88,6 +88,23 @@ class Publisher(Protocol):
 
 
 @dataclass(frozen=True)
+class Examined:
+    """What a provider publishes of itself, for an admin who looks.
+
+    Args:
+        ends_sessions: whether it has an address to sign out at.
+        tells_of_logout: whether it says that it sends back-channel logout tokens.
+        problems: sentences that say what does not fit, and what to do.
+    """
+
+    issuer: str
+    keys: int
+    ends_sessions: bool
+    tells_of_logout: bool
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Signed:
     """A token whose signature is good: its provider, with the issuers that count, and what it says."""
 
@@ -116,6 +133,18 @@ class Providers:
         be called.
         """
         self._get(provider, provider.server_metadata_url)
+
+    def examine(self, provider: Provider) -> Examined:
+        """Reads what a provider publishes and says what of it does not fit the settings. ExternalFailure, Refusal."""
+        metadata = self._get(provider, provider.server_metadata_url)
+        published = self._found(provider, metadata)
+        return Examined(
+            issuer=published.issuer,
+            keys=len(published.keys),
+            ends_sessions=bool(metadata.get("end_session_endpoint")),
+            tells_of_logout=bool(metadata.get("backchannel_logout_supported")),
+            problems=tuple(_misfits(provider, published, metadata)),
+        )
 
     def signed(self, provider: Provider, token: str) -> Signed:
         """What a token says, if this provider signed it. Refusal (`bad-signature`), ExternalFailure."""
@@ -178,7 +207,9 @@ class Providers:
         return found
 
     def _asked(self, provider: Publisher) -> Published:
-        metadata = self._get(provider, provider.server_metadata_url)
+        return self._found(provider, self._get(provider, provider.server_metadata_url))
+
+    def _found(self, provider: Publisher, metadata: Mapping[str, Any]) -> Published:
         issuer, keys = metadata.get("issuer"), metadata.get("jwks_uri")
         if not isinstance(issuer, str) or not isinstance(keys, str):
             raise ExternalFailure(provider.title, "publishes no issuer or no keys", retryable=False)
@@ -206,6 +237,33 @@ class Providers:
         if not isinstance(found, dict):
             raise ExternalFailure(provider.title, "answered something unreadable", retryable=False)
         return found
+
+
+def _misfits(provider: Provider, published: Published, metadata: Mapping[str, Any]) -> list[str]:
+    """What a sign-in would fail by, as far as it can be told without one."""
+    found = list[str]()
+    if not published.keys:
+        found.append("It publishes no key that a signature can be checked with: nobody can sign in. Ask whoever runs it.")
+    if provider.issuers and published.issuer not in provider.issuers:
+        found.append(
+            f"It calls itself {published.issuer[:200]}, which is not among `issuers` in the settings: every token would be "
+            "refused. Add it there."
+        )
+    signs = metadata.get("id_token_signing_alg_values_supported")
+    if isinstance(signs, list) and not set(provider.algorithms) & {str(one) for one in signs}:
+        said = ", ".join(str(one)[:12] for one in signs[:8])
+        found.append(f"It signs with {said}, and the settings take none of these: set `algorithms`, or use RS256 there.")
+    scopes = metadata.get("scopes_supported")
+    missing = set(provider.scope.split()) - {str(one) for one in scopes} if isinstance(scopes, list) else set()
+    if missing:
+        found.append(f"It does not list the scope {', '.join(sorted(missing))}, which is asked for: look at `scope`.")
+    told, claim = metadata.get("claims_supported"), provider.groups_claim.partition(".")[0]
+    if isinstance(told, list) and told and claim not in told and not claim.startswith("http"):
+        found.append(
+            f"It does not list the claim {claim}. Some providers never list such claims; where groups give nobody a role, "
+            "add it to the ID token there."
+        )
+    return found
 
 
 def _header(token: str, algorithms: Sequence[str]) -> dict[str, Any]:

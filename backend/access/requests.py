@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlmodel import Session, col, select
@@ -161,7 +161,8 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
         return f"Let tokens of {row.what['profile']} with {asked} act as {whom} ({role}, in {scope})."
     scope = shown.get(row.what["scope"], row.what["scope"])
     where = "everywhere" if scope == "*" else f"in {scope}"
-    until = f" until {row.what['expires_at']}" if row.what["expires_at"] else ""
+    end = row.what["expires_at"]
+    until = f" until {datetime.fromisoformat(end).astimezone(UTC):%-d %b %Y %H:%M} UTC" if end else ""
     return f"Give {_name(people[row.what['identity_id']])} the role {row.what['role']} {where}{until}."
 
 

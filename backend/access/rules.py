@@ -97,6 +97,7 @@ MATRIX: tuple[Line, ...] = (
     Line("policy.set", "set a policy; a weaker one takes two", _ADMIN, "environment"),
     Line("identity.create", "create an identity", _ADMIN, "whole"),
     Line("identity.deactivate", "deactivate an identity", _ADMIN, "whole"),
+    Line("identity.activate", "activate an identity again", _ADMIN, "whole"),
     Line("role.grant", "give a role; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.take_back", "take a role back", _ADMIN, "whole"),
     Line("request.list", "see what waits for a second person", _roles("admin", "auditor"), "whole"),

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from backend.access import queries, requests, rules, visible
 from backend.access.queries import Standing
 from backend.access.rows import Identity, Request, RoleGrant, Team
+from backend.access.session_rows import SignInSession
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -276,25 +277,46 @@ class Identities:
             return False
         return rules.reaches(scope, self._protected(tx.session))
 
-    def take_back(self, actor: Actor, name: str, role: str, scope: str = "*") -> None:
-        """Ends a role at once."""
+    def take_back(self, actor: Actor, name: str, role: str, scope: str = "*", *, reason: str = "") -> None:
+        """Ends a role at once. Refusal `last-admin` for the role without which nobody could give roles any more."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.take_back")
             row = _held(tx, named_identity(tx.session, name).id, role, stored_scope(tx.session, scope))
             if row is None:
                 raise NotFound("role", f"{role} of {name} in {scope}")
+            if (row.role, row.scope) == ("admin", "*"):
+                _refuse_last(tx, self._settings, row.identity_id)
             tx.session.delete(row)
-            tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope"))
+            said = {"reason": reason} if reason else None
+            tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope"), after=said)
 
-    def deactivate(self, actor: Actor, name: str) -> None:
-        """From now on every command of this identity is refused, and its undecided changes are suspended."""
+    def deactivate(self, actor: Actor, name: str, reason: str = "") -> None:
+        """From now on every command of this identity is refused, its sessions are over for good, and its undecided changes are
+        suspended. Refusal codes: own-identity, last-admin.
+        """
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.deactivate")
             row = named_identity(tx.session, name)
             if row.id == actor.id:
                 raise Refusal("You cannot deactivate yourself.", "Ask another admin.", code="own-identity")
+            if not row.active:
+                return
+            _refuse_last(tx, self._settings, row.id)
             row.active = False
-            tx.record("identity.deactivate", row, before={"active": True}, after={"active": False})
+            said = {"reason": reason} if reason else {}
+            tx.record("identity.deactivate", row, before={"active": True}, after={"active": False, **said})
+            _end_sessions(tx, row)
+
+    def activate(self, actor: Actor, name: str, reason: str = "") -> None:
+        """An identity that was deactivated counts again, with the roles that it still has. It has to sign in anew."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.activate")
+            row = named_identity(tx.session, name)
+            _refuse_own(actor, row)
+            if not row.active:
+                row.active = True
+                said = {"reason": reason} if reason else {}
+                tx.record("identity.activate", row, before={"active": False}, after={"active": True, **said})
 
 
 def actor_of(row: Identity) -> Actor:
@@ -384,6 +406,23 @@ def admins(tx: Unit, *, demo: bool) -> set[str]:
         for held, one in tx.session.exec(query)
         if (held.expires_at is None or tx.now < held.expires_at) and (demo or not one.is_demo)
     }
+
+
+def _refuse_last(tx: Unit, settings: Settings, identity_id: str) -> None:
+    if admins(tx, demo=settings.demo_identities) == {identity_id}:
+        raise Refusal(
+            "Nobody else is an admin everywhere: without this one nobody could give a role any more.",
+            "Make somebody else an admin first.",
+            code="last-admin",
+        )
+
+
+def _end_sessions(tx: Unit, whose: Identity) -> None:
+    """For good: none of them comes to life again when the identity is activated later."""
+    query = select(SignInSession).where(SignInSession.identity_id == whose.id, col(SignInSession.ended_at).is_(None))
+    for row in tx.session.exec(query.with_for_update()):
+        row.ended_at, row.ended_why = tx.now, "deactivated"
+        tx.record("session.end", row, after=row.facts("identity_id", "ended_why"))
 
 
 def _grant(

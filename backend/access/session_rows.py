@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlmodel import Field
 
-from backend.core.columns import Row, utc
+from backend.core.columns import Row, json, utc
 
 
 class ExternalLogin(Row, table=True):
@@ -45,6 +45,7 @@ class SignInSession(Row, table=True):
     external_subject: str
     sid: str = ""
     overflow: bool = False
+    device: str = ""
     issued_at: datetime = Field(sa_column=utc())
     opened_at: datetime = Field(sa_column=utc())
     ended_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
@@ -59,6 +60,21 @@ class SessionUse(Row, table=True):
 
     session_id: str = Field(primary_key=True, foreign_key="sign_in_session.id")
     used_at: datetime = Field(sa_column=utc())
+
+
+class ToldGroups(Row, table=True):
+    """Which groups a provider told of somebody at the newest sign-in: whom a mapping would touch is seen before it is made.
+
+    Not governed, and no right follows from it: roles are given and taken back in the sign-in itself.
+    """
+
+    __tablename__ = "told_groups"
+    __governed__: ClassVar[bool] = False
+
+    identity_id: str = Field(primary_key=True, foreign_key="identity.id")
+    provider: str = Field(primary_key=True)
+    groups: list[Any] = Field(sa_column=json())
+    told_at: datetime = Field(sa_column=utc())
 
 
 class ProviderLogout(Row, table=True):

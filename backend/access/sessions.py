@@ -38,6 +38,7 @@ from backend.core.unit import Unit
 USED_EVERY = timedelta(minutes=1)
 """How coarsely the last click is kept: one small write in so long."""
 MOST_LINES = 500
+MAX_DEVICE = 80
 
 _uses: sa.Table = SessionUse.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 
@@ -68,6 +69,7 @@ class SessionLine:
     opened_at: datetime
     used_at: datetime
     ended_why: str | None
+    device: str = ""
 
 
 class Sessions:
@@ -102,19 +104,20 @@ class Sessions:
         used_at = use.used_at if use is not None else row.opened_at
         if row.provider != provider.name:
             raise SignedOut("This session is of another provider.", "Sign in again.", code="signed-out")
+        _require_active(identity)
         if (why := self._over(row, used_at, now)) is not None:
             raise why
-        _require_active(identity)
         if by_click and used_at < now - USED_EVERY:
             self._note_use(actor_of(identity), row.id)
         return SignedIn(actor_of(identity), row.id, provider.title, row.overflow)
 
-    def open(self, told: Mapping[str, Any], id_token: str) -> SignedIn:
+    def open(self, told: Mapping[str, Any], id_token: str, *, device: str = "") -> SignedIn:
         """Begins a session with a sign-in of the last minutes: finds or creates the person, and brings its roles up to date.
 
         Args:
             told: the claims of the cookie.
             id_token: what they were taken from; it is checked anew. SignedOut, Refusal, ExternalFailure.
+            device: what the browser calls itself, in words; it tells nobody apart and decides nothing.
         """
         provider = self._provider(told.get("provider"))
         signed = self._providers.signed(provider, id_token)
@@ -124,7 +127,7 @@ class Sessions:
         if who.key != claims.key_of(told):
             raise SignedOut("This is the token of another sign-in.", "Sign in again.", code="bad-claims")
         with suppress(IntegrityError):  # another window of the same browser was faster; anything else is met again below
-            self._begin(provider, who)
+            self._begin(provider, who, device[:MAX_DEVICE])
         found = self.resume(told, by_click=False)
         if found is None:
             raise SignedOut("The session could not be opened.", "Sign in again.", code="signed-out")
@@ -137,8 +140,8 @@ class Sessions:
             if row is not None:
                 _end(tx, row, "signed-out")
 
-    def revoke(self, actor: Actor, session_id: str) -> None:
-        """Ends one session: one's own, or anybody's for whoever may."""
+    def revoke(self, actor: Actor, session_id: str, reason: str = "") -> None:
+        """Ends one session: one's own, or anybody's for whoever may, with a reason for the ledger."""
         with self._database.unit(actor) as tx:
             active_identity(tx.session, actor)
             row = tx.session.get(SignInSession, session_id, with_for_update=True)
@@ -147,7 +150,7 @@ class Sessions:
                 refuse_narrow(actor)
             if row is None or not (own or _may(tx.session, actor, "session.revoke", tx.now)):
                 raise NotFound("session", session_id[:40], "Look at the list of sessions.")
-            _end(tx, row, "signed-out" if own else "revoked")
+            _end(tx, row, "signed-out" if own else "revoked", reason)
 
     def end_everywhere(self, actor: Actor, identity: str | None = None) -> int:
         """Ends every session of oneself, or of somebody else for whoever may. Returns how many were running."""
@@ -161,15 +164,16 @@ class Sessions:
             active_identity(tx.session, actor)
             return _end_all(tx, tx.get(Identity, identity_id), reason)
 
-    def lines(self, actor: Actor, *, everybody: bool = False) -> tuple[SessionLine, ...]:
-        """Sessions of the actor, the newest first; those of everybody for whoever may list them."""
+    def lines(self, actor: Actor, *, everybody: bool = False, of: str | None = None) -> tuple[SessionLine, ...]:
+        """Sessions of the actor, the newest first; everybody's, or those `of` one identity, for whoever may list them."""
         with self._database.read() as session:
             identity, now = active_identity(session, actor), self._database.now(session)
-            if everybody and not _may(session, actor, "session.list", now):
+            others = everybody or (of is not None and of != actor.id)
+            if others and not _may(session, actor, "session.list", now):
                 raise rules.refusal(identity.display_name or identity.name, "session.list", None, None)
             query = select(SignInSession, SessionUse).outerjoin(SessionUse, col(SessionUse.session_id) == SignInSession.id)
             if not everybody:
-                query = query.where(SignInSession.identity_id == actor.id)
+                query = query.where(SignInSession.identity_id == (of or actor.id))
             rows = session.exec(query.order_by(col(SignInSession.opened_at).desc()).limit(MOST_LINES)).all()
             return tuple(self._line(row, use, now) for row, use in rows)
 
@@ -184,7 +188,7 @@ class Sessions:
         except IntegrityError:
             raise _taken_before() from None
 
-    def _begin(self, provider: Provider, who: Person) -> None:
+    def _begin(self, provider: Provider, who: Person, device: str) -> None:
         settings = self._required()
         with self._database.unit(SYSTEM) as tx:
             if tx.session.exec(select(SignInSession).where(SignInSession.key == who.key)).one_or_none() is not None:
@@ -204,6 +208,7 @@ class Sessions:
                 external_subject=who.subject,
                 sid=who.sid,
                 overflow=who.overflow,
+                device=device,
                 issued_at=who.issued_at,
                 opened_at=tx.now,
             )
@@ -224,7 +229,7 @@ class Sessions:
         used_at = use.used_at if use is not None else row.opened_at
         over = self._sign_in is None or self._over(row, used_at, now) is not None
         state = "ended" if row.ended_at is not None else "expired" if over else "active"
-        return SessionLine(row.id, row.identity_id, row.provider, state, row.opened_at, used_at, row.ended_why)
+        return SessionLine(row.id, row.identity_id, row.provider, state, row.opened_at, used_at, row.ended_why, row.device)
 
     def _note_use(self, actor: Actor, session_id: str) -> None:
         """Two windows that click at once may both note it."""

@@ -44,6 +44,7 @@ SHORTEST_COOKIE_SECRET = 32
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _RESERVED = frozenset({"default", "roles", "session"})
+_IMPLIED = frozenset({("https", 443), ("http", 80)})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -152,6 +153,9 @@ class SignIn(_Part):
             raise ValueError(f"it ends with {CALLBACK}")
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise ValueError("it begins with https://, except on this machine")
+        if (parts.scheme, parts.port) in _IMPLIED or parts.netloc != parts.netloc.lower():
+            # Streamlit reads its cookie only under this very text as a browser's Origin (auth_util.py of 1.67).
+            raise ValueError("write host and port as browsers do: in small letters, without :443 of https or :80 of http")
         return url
 
     @field_validator("cookie_secret")
@@ -226,6 +230,17 @@ def read(path: Path, environment: Mapping[str, str] = os.environ) -> SignIn:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "[auth]"
         raise _bad(f"{path}: {where} is wrong: {first['msg']}.", "Correct it as docs/sign-in.md says.") from None
+
+
+def variables(path: Path) -> tuple[str, ...]:
+    """Names of the environment variables that hold its secrets, for whoever starts a process that reads it."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("auth")
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError):
+        return ()
+    tables = [table, *(table.values() if isinstance(table, dict) else ())]
+    found = [one.get(name) for one in tables if isinstance(one, dict) for name in ("cookie_secret_env", "client_secret_env")]
+    return tuple(one for one in found if isinstance(one, str))
 
 
 def _plain(table: Mapping[str, Any], folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from backend import bootstrap
+from backend.access import sign_in_file
 from backend.cli.output import emit
 from backend.cli.stopping import Stop
 from backend.client.credentials import TOKEN
@@ -35,9 +36,10 @@ def run(data: Path | None, port: int, stop: Stop, *, as_json: bool) -> None:
         _prepare(settings)
         stop.say("Starting the web app (about 5 s) ...")
         web = start_web(group, folder, chosen, told)
+        seen = _seen_at(settings) or web.url
         if port == 0:
             group.remember(WEB, (chosen,))
-        stop.say(f"Open {web.url}")
+        stop.say(f"Open {seen}")
         if at is not None:
             stop.say("Starting MLflow (about 20 s) ...")
             start_mlflow(group, folder / "mlflow", at=at)
@@ -45,7 +47,7 @@ def run(data: Path | None, port: int, stop: Stop, *, as_json: bool) -> None:
             stop.say(move)
         group.start(worker_spec(folder, told))
         mlflow = told["COUNTERSIGN_MLFLOW_URL"]
-        emit(as_json, {"web": web.url, "data": str(folder), "mlflow": mlflow}, _lines(web.url, mlflow, folder, settings))
+        emit(as_json, {"web": seen, "data": str(folder), "mlflow": mlflow}, _lines(seen, mlflow, folder, settings))
         stop.wait()
 
 
@@ -60,6 +62,10 @@ def _variables(settings: Settings, folder: Path, at: Ports | None) -> dict[str, 
     mine = ("COUNTERSIGN_AS", TOKEN)
     found = {name: value for name, value in os.environ.items() if name.startswith("COUNTERSIGN_") and name not in mine}
     found["COUNTERSIGN_DATA_DIR"] = str(folder)
+    if settings.sign_in_file is not None:  # the children run in another folder, and with no other variable of ours
+        file = settings.sign_in_file.absolute()
+        found["COUNTERSIGN_SIGN_IN_FILE"] = str(file)
+        found |= {name: os.environ[name] for name in sign_in_file.variables(file) if name in os.environ}
     if at is not None:
         networks = [one for one in settings.allowed_networks.split(",") if one.strip()]
         found["COUNTERSIGN_MLFLOW_URL"] = embedded_mlflow.address(at)
@@ -67,11 +73,17 @@ def _variables(settings: Settings, folder: Path, at: Ports | None) -> dict[str, 
     return found
 
 
+def _seen_at(settings: Settings) -> str | None:
+    """Where people sign in, which is the only address at which that works; None where nobody does."""
+    found = bootstrap.read_sign_in(settings)
+    return f"{found.origin}{found.base_path}/" if found is not None else None
+
+
 def _lines(web: str, mlflow: str, folder: Path, settings: Settings) -> list[str]:
     nobody = "Nobody can sign in yet: set COUNTERSIGN_DEMO_IDENTITIES=true to act as a demo identity, on this machine alone."
     return [
         f"Countersign {web}",
         f"MLflow {mlflow}   data {folder}",
-        *([] if settings.demo_identities else [nobody]),
+        *([] if settings.demo_identities or settings.sign_in_file is not None else [nobody]),
         "Ctrl-C stops everything; starting again goes on from here.",
     ]

@@ -123,7 +123,7 @@ class Tokens:
     def create(
         self, name: str, *, identity: str | None = None, lifetime_seconds: int, role: str | None = None, scope: str = "*"
     ) -> NewToken:
-        """A new token, for at most `role` in `scope`; never sent again by itself: one whose answer was lost is to be revoked."""
+        """A new token, at most `role` in `scope`; never sent again by itself: one whose answer was lost is to be revoked."""
         sent: dict[str, Any] = {"name": name, "lifetime_seconds": lifetime_seconds, "role": role, "scope": scope}
         sent |= {} if identity is None else {"identity": identity}
         return read(NewToken, self._wire.send("POST", ("tokens",), sent=sent).content)

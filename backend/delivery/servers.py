@@ -17,8 +17,9 @@ from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.core.sealed import Sealer
 from backend.core.unit import Unit
-from backend.delivery import moves
+from backend.delivery import advisories, moves
 from backend.delivery.addresses import check_upstream, check_url, check_urls, is_in_memory, origins
+from backend.delivery.advisories import Advisory
 from backend.delivery.apart import add_apart, refuse_reserved
 from backend.delivery.baselines import Unmanaged, unmanaged
 from backend.delivery.entered import entered
@@ -48,16 +49,18 @@ class Connect(Protocol):
 
 @dataclass(frozen=True)
 class InspectedServer(ServerFacts):
-    """What a server said of itself when it was tested, and what its kind is able to do."""
+    """What a server said of itself when it was tested, what its kind is able to do, and what is known against its version."""
 
     abilities: Abilities = field(kw_only=True)
+    advisories: tuple[Advisory, ...] = ()
 
 
 @dataclass(frozen=True)
 class InspectedRouter(RouterFacts):
-    """What a router said of itself when it was tested, and what its kind is able to do."""
+    """The same of a router."""
 
     abilities: RouterAbilities = field(kw_only=True)
+    advisories: tuple[Advisory, ...] = ()
 
 
 class Servers:
@@ -225,18 +228,34 @@ class Servers:
         """Asks the server what it is. Raises ExternalFailure when it cannot be reached."""
         row = self._known(actor, "server.test", Server, name)
         facts = self._connect.target(row).inspect()
-        warnings = (*facts.warnings, *_open_credential(row))
         return InspectedServer(
-            facts.product, facts.version, facts.live, facts.extensions, warnings, abilities=target_type(row.kind).abilities
+            facts.product,
+            facts.version,
+            facts.live,
+            facts.extensions,
+            (*facts.warnings, *_open_credential(row)),
+            abilities=target_type(row.kind).abilities,
+            advisories=advisories.concerning(facts.product, facts.version),
         )
 
     def test_router(self, actor: Actor, name: str) -> InspectedRouter:
         """Asks the router what it is. Raises ExternalFailure when it cannot be reached."""
         row = self._known(actor, "server.test", RouterRow, name)
         facts = self._connect.router(row).inspect()
-        warnings = (*facts.warnings, *_open_credential(row))
-        abilities = self._router_type(row.kind).abilities
-        return InspectedRouter(facts.product, facts.version, facts.live, warnings, abilities=abilities)
+        return InspectedRouter(
+            facts.product,
+            facts.version,
+            facts.live,
+            (*facts.warnings, *_open_credential(row)),
+            abilities=self._router_type(row.kind).abilities,
+            advisories=advisories.concerning(facts.product, facts.version),
+        )
+
+    def check_address(self, actor: Actor, url: str) -> str:
+        """The numeric address that would be called for a URL. Nothing is called. Refusal where that is not allowed."""
+        self._demand(actor, "server.test")
+        parsed = self._guard.check(url)
+        return self._guard.address(parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80))
 
     def unmanaged(self, actor: Actor, name: str) -> tuple[Unmanaged, ...]:
         """What runs on a server now under names of no endpoint, by asking the server. It is never touched."""

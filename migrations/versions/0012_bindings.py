@@ -1,6 +1,6 @@
 """What a token is narrowed to, and which tokens of other systems act as which service
 
-Revision: 0012, after: 0010
+Revision: 0012, after: 0011
 """
 
 import sqlalchemy as sa

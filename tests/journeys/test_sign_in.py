@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -156,9 +157,9 @@ def administrator(place: Place, chromium: Browser) -> Actor:
 def test_the_page_that_was_wanted_is_there_after_signing_in_with_the_roles_of_the_groups(
     place: Place, browser: BrowserContext
 ) -> None:
-    page = sign_in(place, browser, "rita", "/admin?section=People")
+    page = sign_in(place, browser, "rita", "/admin?part=Sign-in")
     heading(page, "Admin")
-    assert page.url == place.origin + "/admin?section=People"
+    assert page.url == place.origin + "/admin?part=Sign-in"
     sidebar = page.get_by_test_id("stSidebar")
     expect(sidebar.get_by_text("Rita Reviewer")).to_be_visible()
     expect(sidebar.get_by_text("Example Corp")).to_be_visible()
@@ -176,7 +177,6 @@ def test_the_first_administrator_gets_in_as_an_admin(place: Place, browser: Brow
     heading(page, "Audit")
 
 
-@pytest.mark.slow
 def test_somebody_without_a_role_is_told_so_and_signs_out(place: Place, browser: BrowserContext) -> None:
     page = sign_in(place, browser, "nils", "/endpoints")
     heading(page, "You have no role here yet")
@@ -237,18 +237,45 @@ def test_a_session_that_is_ended_while_a_page_is_open_is_over_without_a_click(
     signed_out(page, "An administrator ended your session.")
 
 
-@pytest.mark.slow
 def test_somebody_who_is_deactivated_is_out_on_open_pages_too(place: Place, browser: BrowserContext, chromium: Browser) -> None:
-    page = sign_in_with_other(place, browser)
-    heading(page, "Overview")
+    page = sign_in_with_other(place, browser, "/admin?part=Roles")
+    heading(page, "Admin")
     who, _ = sessions_of(place, "Una Operator")
-    place.behind.identities.deactivate(administrator(place, chromium), who.name)
-    signed_out(page, "Una Operator was deactivated.")
+    ada = administrator(place, chromium)
+    place.behind.identities.deactivate(ada, who.name, "Left.")
+    signed_out(page, "Una Operator was deactivated.")  # without a click, on a page that does not refresh itself
+    place.behind.identities.activate(ada, who.name, "Came back.")
     page.goto(place.origin + "/models")
-    signed_out(page, "Una Operator was deactivated.")
+    signed_out(page, "Your identity was deactivated.")  # the old session stays dead
+    page.get_by_role("button", name="Sign in with Other Org").click()
+    heading(page, "Models")
 
 
-@pytest.mark.slow
+def test_somebody_makes_a_token_without_the_command_line_and_sees_where_he_is_signed_in(
+    place: Place, browser: BrowserContext
+) -> None:
+    page = sign_in(place, browser, "rita")
+    heading(page, "Overview")
+    page.get_by_test_id("stSidebar").get_by_role("link", name="My access").click()
+    heading(page, "My access")
+    expect(page.get_by_text("groups of corp").first).to_be_visible()
+    expect(page.get_by_text("This one")).to_be_visible()
+    expect(page.get_by_text("Chrome on Linux").first).to_be_visible()
+    page.get_by_role("button", name="Make a token").click()
+    page.get_by_label("Where is it used?").fill("laptop")
+    page.get_by_role("button", name="Make the token").click()
+    expect(page.get_by_text("it is not shown again")).to_be_visible()
+    token = page.get_by_role("dialog").get_by_test_id("stCode").inner_text().strip()
+    with httpx.Client(trust_env=False, headers={"authorization": f"Bearer {token}"}) as client:
+        assert client.get(f"{place.origin}/api/v1/me").json()["name"] == "Rita Reviewer"
+        page.get_by_role("button", name="I have copied it").click()
+        page.get_by_role("button", name="Revoke").click()
+        page.get_by_role("button", name="Revoke it").click()
+        expect(page.get_by_text("Revoked.", exact=True)).to_be_visible()
+        assert client.get(f"{place.origin}/api/v1/me").status_code == 401
+    assert token not in page.content()
+
+
 def test_a_session_ends_when_nothing_was_done_for_a_while(place: Place, browser: BrowserContext) -> None:
     page = sign_in(place, browser, "rita", "/models")
     heading(page, "Models")
@@ -285,7 +312,6 @@ def test_signing_out_everywhere_ends_the_sessions_in_other_browsers(
         signed_out(there, "You were signed out everywhere.")
 
 
-@pytest.mark.slow
 def test_people_of_two_providers_stand_beside_each_other(place: Place, browser: BrowserContext) -> None:
     page = sign_in_with_other(place, browser, "/models")
     heading(page, "Models")
@@ -330,8 +356,11 @@ LIES: dict[str, Forge] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("lie", LIES)
+OFTEN = ("alg-none", "hs256-with-the-public-key", "another-nonce")
+"""In a browser the others are walked with the slow tests; tests/services/test_sign_in.py holds the services to all of them."""
+
+
+@pytest.mark.parametrize("lie", [lie if lie in OFTEN else pytest.param(lie, marks=pytest.mark.slow) for lie in LIES])
 def test_a_token_that_lies_lets_nobody_in(place: Place, browser: BrowserContext, honest: IdentityProvider, lie: str) -> None:
     honest.forge = LIES[lie](honest)
     page = sign_in_with_other(place, browser, "/models")
@@ -405,7 +434,7 @@ def test_axe_finds_nothing_on_the_pages_of_sign_in(place: Place, chromium: Brows
         seen = Visit(page, place.origin)
         assert seen.drawn().axe() == [], "signing in"
         page.close()
-        seen = Visit(sign_in(place, context, "ada", "/admin?section=People"), place.origin)
+        seen = Visit(sign_in(place, context, "ada", "/admin?part=Sign-in"), place.origin)
         expect(seen.page.get_by_role("heading", name="Sign-in settings")).to_be_visible()
         assert seen.drawn().axe() == [], "sessions, groups and settings"
         seen.page.get_by_role("button", name="Map a group").click()

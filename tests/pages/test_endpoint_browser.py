@@ -79,8 +79,8 @@ ADDRESSES = {
     "/endpoint?endpoint=legacy-scores": "legacy-scores",
     "/endpoint?endpoint=nobody": "Endpoint",
     "/server?server=serving-a": "serving-a",
-    "/admin?section=Servers": "Admin",
-    "/admin?section=People": "Admin",
+    "/admin?part=Servers": "Admin",
+    "/admin?part=Sign-in": "Admin",
 }
 
 
@@ -95,7 +95,7 @@ def test_every_page_of_endpoints_is_clean(chromium: Browser, server: Running) ->
             seen.page.set_viewport_size({"width": 1440, "height": 900})
         for address, title, button in (
             (f"/endpoint?endpoint={TAXI_PRODUCTION}", TAXI_PRODUCTION, "Roll back to version 1"),
-            ("/admin?section=Servers", "Admin", "Register a server"),
+            ("/admin?part=Servers", "Admin", "Register a server"),
             ("/server?server=serving-a", "serving-a", "Adopt an endpoint"),
         ):
             seen.open(address, title=title).page.get_by_role("button", name=button).click()
@@ -225,7 +225,7 @@ def test_what_runs_already_is_adopted_by_clicks_and_signed_off_by_a_second_perso
 
 
 def _register(seen: Visit, file: Path) -> None:
-    seen.open("/admin?section=Servers", title="Whom do you act as?").act_as("olga", title="Admin")
+    seen.open("/admin?part=Servers", title="Whom do you act as?").act_as("olga", title="Admin")
     seen.page.get_by_role("button", name="Register a server").click()
     dialog = seen.page.get_by_role("dialog")
     _choose(seen, dialog, "Kind", "In memory (demos and tests)")

@@ -337,7 +337,7 @@ def test_a_move_under_production_waits_for_somebody_else(full_page: Open, full: 
         assert (place in said, "flight-delay" in said) == (True, True)
         assert (offered(test, "Confirm the move"), offered(test, "Give it up")) == (may, True)
     assert "Confirm the move" not in words(full_page("server", "ana", server="serving-a"))
-    assert "A move waits" in words(full_page("admin", "otto"))
+    assert "A move waits" in words(full_page("admin", "otto", part="Servers"))
     press(test, "Give it up")
     with full.database.read() as session:
         after = next(one for one in servers(session) if one.name == "serving-a")
@@ -345,7 +345,7 @@ def test_a_move_under_production_waits_for_somebody_else(full_page: Open, full: 
 
 
 def test_a_server_is_registered_by_the_form_of_its_own_settings(page: Open, backend: Backend) -> None:
-    test = page("admin", "olga", section="Servers")
+    test = page("admin", "olga", part="Servers")
     assert "No server is registered yet" in words(test)
     press(test, "Register a server")
     labels = [one.label for one in test.text_input]
@@ -355,7 +355,7 @@ def test_a_server_is_registered_by_the_form_of_its_own_settings(page: Open, back
 
 
 def test_admin_says_what_each_role_may_do(full_page: Open) -> None:
-    test = full_page("admin", "otto", section="People")
+    test = full_page("admin", "otto", part="Roles")
     matrix = next(one.value for one in test.table if "Operator" in one.value).set_index("Thing")
     assert "repair" in matrix.loc["**Endpoints**"]["Operator"]
     assert "repair" not in matrix.loc["**Endpoints**"]["Reviewer"]

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from app import wiring
 from backend.bootstrap import Backend
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
-from tests.pages.conftest import ROOT, words
+from tests.pages.conftest import ROOT, press, words
 
 
 @pytest.fixture
@@ -114,15 +114,68 @@ def test_a_demo_identity_is_no_way_in(signs_in: Backend) -> None:
     assert headers(test) == ["Sign in"]
 
 
+def admin(test: AppTest, part: str) -> AppTest:
+    """Admin at one of its parts."""
+    test.query_params["part"] = part
+    return test.switch_page("../pages/admin.py").run()
+
+
+def person(test: AppTest, name: str) -> AppTest:
+    """The page of somebody."""
+    test.query_params["person"] = name
+    return test.switch_page("../pages/person.py").run()
+
+
 def test_an_admin_sees_sessions_groups_and_settings_without_any_secret(signs_in: Backend, provider: IdentityProvider) -> None:
-    opened(provider, sub="u-rita", name="Rita [x](http://evil.example)", nonce="n-2", groups=["ml-reviewers"])
-    test = opened(provider).switch_page("../pages/admin.py").run()
+    opened(provider, sub="u-rita", name="Rita [x](http://evil.example)", nonce="n-2", groups=["ml-reviewers", "staff"])
+    test = admin(opened(provider), "Sign-in")
     said = words(test)
-    for wanted in ("Sessions", "Groups to roles", "ml-reviewers", "Sign-in settings", "60 min after the last click", CLIENT):
+    for wanted in (
+        "Groups to roles",
+        "ml-reviewers** gives reviewer",
+        "Sign-in settings",
+        "60 min after the last click",
+        CLIENT,
+    ):
         assert wanted in said, wanted
-    assert "](http://evil" not in "".join(one.value.to_csv() for one in test.table)
+    press(test, "Ask the providers")
+    assert "Answers" in words(test)
+    assert "Calls itself" in words(test)
+    provider.down = True
+    press(test, "Ask the providers")
+    assert "Does not answer" in words(test)
+    assert "Nobody new gets in" in test.error[0].value
     assert CLIENT in str(test)
     assert SECRET not in str(test)
     assert COOKIE_SECRET not in str(test)
-    test = opened(provider, sub="u-rita", nonce="n-3", groups=["ml-reviewers"]).switch_page("../pages/admin.py").run()
-    assert "Sign-in settings" not in words(test), "not for a reviewer"
+    test = admin(opened(provider, sub="u-rita", nonce="n-3", groups=["ml-reviewers"]), "Sign-in")
+    assert "This is for admins" in words(test), "not for a reviewer"
+
+
+def test_a_mapping_says_whom_it_touches_before_it_is_made(signs_in: Backend, provider: IdentityProvider) -> None:
+    opened(provider, sub="u-rita", name="Rita", nonce="n-2", groups=["ml-reviewers", "staff"])
+    test = admin(opened(provider, groups=["staff"]), "Sign-in")
+    press(test, "Map a group")
+    assert [one.split(" (")[0] for one in test.selectbox(key="map.group").options] == ["ml-reviewers", "staff", "Another one …"]
+    assert "**1 known person would get it** at the next sign-in: Rita." in words(test)
+
+
+def test_a_person_has_a_page_with_sessions_and_the_groups_that_were_told(signs_in: Backend, provider: IdentityProvider) -> None:
+    opened(provider, sub="u-rita", name="Rita", nonce="n-2", groups=["ml-reviewers", "staff"])
+    test = admin(opened(provider), "People")
+    names = list(test.dataframe[0].value["Short"])
+    rita = next(name for name in names if name.startswith("rita"))
+    said = words(person(opened(provider), rita))
+    for wanted in ("1 running", "Example *Corp*", "ml-reviewers, staff", "groups of corp"):
+        assert wanted in said, wanted
+    assert any(one.label == "Sign out everywhere" for one in person(opened(provider), rita).button)
+
+
+def test_one_sees_and_ends_ones_own_sessions(signs_in: Backend, provider: IdentityProvider) -> None:
+    test = opened(provider, sub="u-rita", name="Rita", groups=["ml-reviewers"]).switch_page("../pages/account.py").run()
+    said = words(test)
+    assert "This one" in said
+    assert "groups of corp" in said
+    assert "Make a token" in [one.label for one in test.button]
+    press(test, "Sign out everywhere")
+    assert "this one as well" in words(test)

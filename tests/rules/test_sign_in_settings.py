@@ -9,7 +9,7 @@ import pytest
 
 from app.deep_links import encoded, kept, own_path, wanted
 from backend.access.claims import over, person, roles_for, values_of
-from backend.access.sign_in_file import ALGORITHMS, Provider, read
+from backend.access.sign_in_file import ALGORITHMS, Provider, read, variables
 from backend.core.errors import Refusal
 from tests.databases import Clock
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
@@ -59,6 +59,9 @@ def test_secrets_come_from_files_and_from_the_environment(tmp_path: Path) -> Non
     (tmp_path / "cookie").write_text(COOKIE_SECRET + "\n")
     found = read(written(tmp_path, text), {"CORP": SECRET})
     assert found.secrets == (COOKIE_SECRET, SECRET)
+    assert variables(written(tmp_path, text)) == ("CORP",), "whoever starts a process hands these on"
+    assert variables(tmp_path / "none") == ()
+    written(tmp_path, text)
     with pytest.raises(Refusal, match="is not set"):
         read(written(tmp_path, text), {})
     (tmp_path / "cookie").unlink()
@@ -80,6 +83,9 @@ def test_settings_show_no_secret_of_theirs(tmp_path: Path) -> None:
         ('"https://countersign.example.com/release/oauth2callback"', '"https://a.example/oauth2callback?next=/x"'),
         ('"https://countersign.example.com/release/oauth2callback"', '"https://a.example//evil.example/oauth2callback"'),
         ('"https://countersign.example.com/release/oauth2callback"', '"https://user:word@a.example/oauth2callback"'),
+        ('"https://countersign.example.com/release/oauth2callback"', '"https://a.example:443/oauth2callback"'),
+        ('"https://countersign.example.com/release/oauth2callback"', '"http://localhost:80/oauth2callback"'),
+        ('"https://countersign.example.com/release/oauth2callback"', '"https://A.example/oauth2callback"'),
         (f'cookie_secret = "{COOKIE_SECRET}"', 'cookie_secret = "short-planted"'),
         (f'cookie_secret = "{COOKIE_SECRET}"', ""),
         (f'cookie_secret = "{COOKIE_SECRET}"', f'cookie_secret = "{COOKIE_SECRET}"\ncookie_secret_env = "X"'),

@@ -73,6 +73,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "identities.refuse_grant": ("role.grant", lambda b, a, at: b.identities.refuse_grant(a, at.grant_request, "x")),
     "identities.take_back": ("role.take_back", lambda b, a, at: b.identities.take_back(a, "ana", "contributor")),
     "identities.deactivate": ("identity.deactivate", lambda b, a, at: b.identities.deactivate(a, "ana")),
+    "identities.activate": ("identity.activate", lambda b, a, at: b.identities.activate(a, "ana")),
     "group_mappings.map": ("role.grant", lambda b, a, at: b.group_mappings.map(a, "corp", "ml", "viewer")),
     "group_mappings.confirm": ("role.grant", lambda b, a, at: b.group_mappings.confirm(a, "map_x")),
     "group_mappings.unmap": ("role.take_back", lambda b, a, at: b.group_mappings.unmap(a, "map_x")),
@@ -137,6 +138,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "servers.remove_router": ("server.remove", lambda b, a, at: b.servers.remove_router(a, ROUTER)),
     "servers.test": ("server.test", lambda b, a, at: b.servers.test(a, SERVERS[0])),
     "servers.test_router": ("server.test", lambda b, a, at: b.servers.test_router(a, ROUTER)),
+    "servers.check_address": ("server.test", lambda b, a, at: b.servers.check_address(a, "https://192.0.2.1")),
     "servers.unmanaged": ("server.test", lambda b, a, at: b.servers.unmanaged(a, SERVERS[0])),
     "endpoints.create": (
         "endpoint.create",

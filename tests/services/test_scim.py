@@ -171,7 +171,7 @@ def test_a_deactivation_counts_at_once_and_can_be_taken_back(directory: Director
     assert (answer.status_code, answer.json()["active"]) == (200, False)
     with pytest.raises(Refusal) as refused:
         directory.backend.sessions.resume(cookie)
-    assert refused.value.code == "signed-out"
+    assert refused.value.code == "deactivated"
     with pytest.raises(Refusal, match="was deactivated"):
         directory.sign_in(oid="o-1", name="Ada", nonce="n-2")
     assert directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": True}).json()["active"] is True

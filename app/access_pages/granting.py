@@ -1,0 +1,154 @@
+"""Giving a role, moving its end, and taking it back: what will be so is said before it is asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import streamlit as st
+
+from app import identity, wiring
+from app.kit import dialogs, feedback, times
+from app.kit.plain import escape
+from backend.access import rosters, rules
+from backend.access.rosters import GrantLine
+from backend.access.rows import Request
+from backend.access.rules import ROLES
+from backend.access.teams import lines as team_lines
+from backend.policy import queries
+from backend.policy.service import protected
+
+_EVERYWHERE, _ENVIRONMENT, _MODEL, _TEAM = "Everywhere", "In an environment", "On a model", "On what a team owns"
+_NO_END, _AT = "No end", "At a time"
+LASTS: dict[str, timedelta | None] = {
+    "8 hours": timedelta(hours=8), "7 days": timedelta(days=7), "30 days": timedelta(days=30), "90 days": timedelta(days=90),
+    "366 days": timedelta(days=366), _NO_END: None, _AT: None,
+}  # fmt: skip
+
+
+def ask_give(name: str = "") -> None:
+    """The dialog that gives a role; `name` where it is already said whose."""
+
+    @dialogs.framed("Give a role")
+    def opened() -> None:
+        with feedback.shown():
+            _give(name)
+
+    opened()
+
+
+def _give(preset: str) -> None:
+    with wiring.reading() as look:
+        me = rosters.person_by_id(look.session, identity.current().id, now=look.now)
+        known = rosters.names(look.session)
+        places = {
+            _ENVIRONMENT: [one.name for one in queries.environments(look.session, look.now)],
+            _TEAM: [one.name for one in team_lines(look.session)],
+        }
+        careful = protected(look.session)
+    others = [key for key in known if me is None or key != me.name]  # nobody gives a role to himself
+    name = preset or st.selectbox("To whom", others, key="give.name", format_func=lambda key: known.get(key, key))
+    role = st.selectbox("Role", ROLES, key="give.role", format_func=str.capitalize)
+    st.markdown(f":small[:gray[{escape(identity.DOES[role])}]]")
+    scope = _scope(places)
+    lasts = st.selectbox("Until", list(LASTS), index=3, key="give.until")
+    typed = st.text_input("End (UTC)", key="give.at", placeholder="2026-12-24 18:00") if lasts == _AT else ""
+    until = _end(lasts, typed, look.now)
+    if name and scope:
+        st.markdown(_said(known.get(name, name), role, scope, until))
+        if rules.reaches(scope, careful):
+            st.info(
+                "It waits until a second admin confirms it: it reaches where changes need approvals.", icon=":material/group:"
+            )
+    if st.button("Give the role", type="primary", key="give.confirm", disabled=not (name and scope)):
+        _ask_for(str(name), role, scope, until, "Given, and in force.")
+
+
+def _scope(places: dict[str, list[str]]) -> str:
+    """What was chosen as a scope; "" while nothing is."""
+    kind = st.selectbox("Where", [_EVERYWHERE, _ENVIRONMENT, _MODEL, _TEAM], key="give.where")
+    if kind == _EVERYWHERE:
+        return "*"
+    if kind == _MODEL:
+        typed = st.text_input("Model", key="give.model", placeholder="flight-delay", max_chars=256)
+        return f"model:{typed.strip()}" if (typed or "").strip() else ""
+    if not places[kind]:
+        st.markdown(":small[:gray[There is no team yet: create one under Teams.]]")
+        return ""
+    chosen = st.selectbox("Which", places[kind], key=f"give.{kind}")
+    return f"{'environment' if kind == _ENVIRONMENT else 'team'}:{chosen}"
+
+
+def _end(lasts: str, typed: str | None, now: datetime) -> datetime | None:
+    if lasts == _AT:
+        return times.entered(typed or "") or now
+    length = LASTS[lasts]
+    return (now + length).replace(second=0, microsecond=0) if length is not None else None
+
+
+def _said(name: str, role: str, scope: str, until: datetime | None) -> str:
+    where = "everywhere" if scope == "*" else f"in {escape(scope, 80)}"
+    end = f"until {times.stamp(until)}" if until is not None else "until somebody takes it back"
+    return f"**{escape(name, 80)}** holds **{role}** {where}, {end}."
+
+
+def _ask_for(name: str, role: str, scope: str, until: datetime | None, done: str) -> None:
+    """Asks for it, and says whether it counts or waits."""
+    found: list[object] = []
+    with feedback.shown() as outcome:
+        found.append(wiring.backend().identities.grant(identity.current(), name, role, scope, expires_at=until))
+    if outcome.ok:
+        waits = isinstance(found[0], Request)
+        feedback.done("Asked for: another admin confirms it under Grants." if waits else done)
+        st.rerun()
+
+
+def ask_renew(one: GrantLine) -> None:
+    """The dialog that moves the end of a grant."""
+
+    @dialogs.framed("Move the end of a role")
+    def opened() -> None:
+        with wiring.reading() as look:
+            now = look.now
+        was = times.both(one.until, now) if one.until is not None else "nothing: it has no end"
+        st.markdown(f"**{escape(one.shown, 80)}**, {one.role} {escape(one.where, 80)}  \n:small[:gray[It ends with {was}.]]")
+        lasts = st.selectbox("From now on until", list(LASTS), index=3, key="renew.until")
+        typed = st.text_input("End (UTC)", key="renew.at", placeholder="2026-12-24 18:00") if lasts == _AT else ""
+        with feedback.shown():
+            until = _end(lasts, typed, now)
+            st.markdown(_said(one.shown, one.role, one.scope, until))
+            if st.button("Move the end", type="primary", key="renew.confirm"):
+                _ask_for(one.name, one.role, one.scope, until, "The end is moved.")
+
+    opened()
+
+
+def ask_take_back(one: GrantLine) -> None:
+    """The dialog that ends a role at once."""
+    own = one.name == _own_name()
+    more = (
+        () if one.by_hand else (f"It follows from {escape(one.by)}, which gives it again at the next sign-in or change there.",)
+    )
+    wanted = dialogs.Ask(
+        says=(
+            f"**{escape(one.shown, 80)}** is not {one.role} {escape(one.where, 80)} any more, from the next click on, on open "
+            "pages and by tokens too. Votes that count only by this role count no longer.",
+            *more,
+        ),
+        confirm="Take the role back",
+        done="Taken back.",
+        hint="Why is this role not needed any more?",
+        icon="person_remove",
+        warning="This is a role of your own: you may not be able to give it to yourself again." if own else "",
+    )
+    identities = wiring.backend().identities
+    dialogs.ask(
+        "Take a role back",
+        lambda: wanted,
+        lambda reason: identities.take_back(identity.current(), one.name, one.role, one.scope, reason=reason),
+    )
+
+
+def _own_name() -> str:
+    with wiring.reading() as look:
+        found = rosters.person_by_id(look.session, identity.current().id, now=look.now)
+    return found.name if found is not None else ""

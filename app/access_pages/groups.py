@@ -1,0 +1,181 @@
+"""Which group of a provider gives which role, and whom a mapping touches before it is made or confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app import identity, wiring
+from app.access_pages.session_rows import provider_title
+from app.identity import Rights
+from app.kit import components, dialogs, feedback
+from app.kit.plain import escape, plural
+from app.kit.states import tag
+from backend.access import touched
+from backend.access.claimed_roles import MappingLine
+from backend.access.rules import ROLES
+from backend.access.sign_in_file import SignIn
+from backend.access.touched import Touched
+
+_SHOWN, _NAMES = 100, 12
+_OTHER = "Another one …"
+
+
+def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights) -> None:
+    """Those of the settings file first; the others with what can be done about them."""
+    changes, takes = mine.may("role.grant"), mine.may("role.take_back")
+    waiting = sum(one.waits for one in lines)
+    note = f"{plural(len(lines), 'mapping')}, {waiting} waiting for a second admin · they count from the next sign-in on"
+    with components.card("Groups to roles", note) as head:
+        if changes and head.button("Map a group", icon=":material/group_add:"):
+            _ask_map(sign_in)
+        for one in sorted(lines, key=lambda line: not line.waits)[:_SHOWN]:
+            _row(one, changes=changes, takes=takes)
+        if len(lines) > _SHOWN:
+            st.markdown(f":small[:gray[and {len(lines) - _SHOWN} more]]")
+        if not lines:
+            components.empty(
+                "No group gives a role",
+                "Map one here, which a second admin confirms, or in the settings file; until then an admin gives each role.",
+                icon="group_off",
+            )
+
+
+def _row(one: MappingLine, *, changes: bool, takes: bool) -> None:
+    where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
+    kept = "in the settings file" if one.id is None else "made here"
+    state = f" {tag('Waits for a second admin', 'hourglass_empty', 'orange')}" if one.waits else ""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(
+            f"**{escape(one.value, 120)}** gives {one.role} {where}{state}  \n"
+            f":small[:gray[{escape(provider_title(one.provider))} · {kept}]]",
+            width="stretch",
+        )
+        key = f"{one.provider}.{one.value}.{one.role}.{one.scope}"
+        if st.button("Whom it touches", key=f"touched.{key}"):
+            _show_touched(one)
+        own = one.made_by == identity.current().id
+        why = "You made it; another admin confirms it." if own else None
+        if changes and one.waits and st.button("Confirm", key=f"confirm.{one.id}", disabled=own, help=why):
+            _ask_confirm(one)
+        if takes and one.id is not None and st.button("Take back", key=f"unmap.{one.id}"):
+            _ask_take_back(one)
+
+
+def _found(one: MappingLine) -> tuple[Touched, ...]:
+    with wiring.reading() as look:
+        return touched.by_group(look.session, one.provider, one.value, one.role, one.scope)
+
+
+def _preview(found: Sequence[Touched]) -> None:
+    """Whom it touches, in a sentence with names."""
+    getting = [one for one in found if not one.has]
+    having = len(found) - len(getting)
+    if not found:
+        st.info(
+            "Nobody is known in this group yet: nobody signed in with it, and no directory has it. Whoever comes with it gets "
+            "the role then; look at how the provider spells it.",
+            icon=":material/group_off:",
+        )
+        return
+    names = [escape(one.shown, 60) + ("" if one.active else " (deactivated)") for one in getting[:_NAMES]]
+    more = [f"{len(getting) - _NAMES} more"] if len(getting) > _NAMES else []
+    if getting:
+        st.markdown(f"**{_known(len(getting))} would get it** at the next sign-in: {', '.join([*names, *more])}.")
+    if having:
+        st.markdown(f":small[:gray[{_known(having)} in the group hold{'s' if having == 1 else ''} it already.]]")
+
+
+def _known(count: int) -> str:
+    return "1 known person" if count == 1 else f"{count:,} known people"
+
+
+def _show_touched(one: MappingLine) -> None:
+    @dialogs.framed("Whom a mapping touches")
+    def opened() -> None:
+        with feedback.shown():
+            st.markdown(f"**{escape(one.value, 120)}** → {one.role} {escape(one.scope, 80)}")
+            _preview(_found(one))
+
+    opened()
+
+
+def _ask_confirm(one: MappingLine) -> None:
+    @dialogs.framed("Confirm a mapping")
+    def opened() -> None:
+        with feedback.shown():
+            where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
+            st.markdown(f"Whoever is in **{escape(one.value, 120)}** is {one.role} {where} from the next sign-in on.")
+            _preview(_found(one))
+            st.markdown(":small[:gray[It gives nothing to you, nor to whoever made it.]]")
+            if st.button("Confirm it", type="primary", key="mapping.confirm"):
+                feedback.act(lambda: wiring.backend().group_mappings.confirm(identity.current(), str(one.id)), "Confirmed.")
+
+    opened()
+
+
+def _ask_take_back(one: MappingLine) -> None:
+    @dialogs.framed("Take a mapping back")
+    def opened() -> None:
+        with feedback.shown():
+            has = [found for found in _found(one) if found.has]
+            names = ", ".join(escape(found.shown, 60) for found in has[:_NAMES]) or "nobody who is known"
+            st.markdown(
+                f"**{escape(one.value, 120)}** gives {one.role} no longer. Whoever has it by this loses it at the next sign-in "
+                f"({names}); end their sessions to make that now."
+            )
+            if st.button("Take it back", type="primary", key="mapping.unmap"):
+                feedback.act(
+                    lambda: wiring.backend().group_mappings.unmap(identity.current(), str(one.id)),
+                    "The group gives this role no longer.",
+                )
+
+    opened()
+
+
+def _ask_map(sign_in: SignIn) -> None:
+    @dialogs.framed("Map a group to a role")
+    def opened() -> None:
+        with feedback.shown():
+            _map(sign_in)
+
+    opened()
+
+
+def _map(sign_in: SignIn) -> None:
+    provider = str(
+        st.selectbox("Provider", [one.name for one in sign_in.providers], key="map.provider", format_func=provider_title)
+    )
+    with wiring.reading() as look:
+        told = dict(touched.groups_told(look.session, provider))
+    value = _chosen_group(told)
+    role = str(st.selectbox("Role", ROLES, key="map.role", format_func=str.capitalize))
+    scope = st.text_input(
+        "Scope", value="*", key="map.scope", help="`*`, `environment:NAME`, `model:NAME` or `team:NAME`", max_chars=300
+    )
+    place = (scope or "").strip()
+    if value:
+        with wiring.reading() as look:
+            _preview(touched.by_group(look.session, provider, value, role, place))
+    st.markdown(":small[:gray[It counts once another admin confirmed it, and gives nothing to either of you.]]")
+    if st.button("Map it", type="primary", key="map.confirm", disabled=not value):
+        feedback.act(
+            lambda: wiring.backend().group_mappings.map(identity.current(), provider, value, role, place),
+            "Mapped: it waits for another admin.",
+        )
+
+
+def _chosen_group(told: dict[str, int]) -> str:
+    """A group that the provider told of somebody, or one that is typed."""
+    chosen = st.selectbox(
+        "Group",
+        [*told, _OTHER],
+        key="map.group",
+        format_func=lambda name: (
+            f"{name} ({'1 person' if told[name] == 1 else f'{told[name]} people'})" if name in told else name
+        ),
+    )
+    if chosen != _OTHER:
+        return str(chosen)
+    return (st.text_input("Group, as the provider tells it", key="map.value", max_chars=256) or "").strip()

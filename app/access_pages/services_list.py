@@ -1,0 +1,132 @@
+"""Service accounts: which programs act here, who answers for each, and whether their tokens are still used."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from app import identity, ways, wiring
+from app.identity import Rights
+from app.kit import components, dialogs, feedback, listing, times
+from app.kit.plain import escape, plural
+from app.kit.states import column, pill
+from backend.access import rosters
+from backend.access.rosters import PersonLine
+
+_COLUMNS: dict[str, Any] = {
+    "Name": st.column_config.TextColumn("Service", width=190),
+    "Owner": st.column_config.TextColumn(width=110),
+    "State": column("identity", "State", width=104),
+    "Tokens": st.column_config.NumberColumn("Good tokens", width=100),
+    "Used": st.column_config.TextColumn("Last used", width=110),
+    "Roles": st.column_config.TextColumn("Roles now", width=320),
+}
+_SHOWN = 200
+_STATES = {"Good": "active", "Expired": "expired", "Revoked": "revoked"}
+
+
+def part(mine: Rights) -> None:
+    """Services, then every token for whoever may list them."""
+    with listing.filters():
+        text = st.text_input("Name", key="service", bind="query-params", icon=":material/search:", placeholder="part of a name")
+        if mine.may("identity.create") and st.button("Add a service", type="primary", icon=":material/smart_toy:"):
+            _ask_add()
+    place = listing.place("services", text)
+    with wiring.reading() as look:
+        found = rosters.people(look.session, now=look.now, text=text or "", kind="service", after=place.key)
+    if found.rows:
+        listing.walk(
+            place, f"{plural(found.total, 'service')}, by name; a row opens one", found.after, words=("Previous", "Next")
+        )
+        records = [_record(one, look.now) for one in found.rows]
+        chosen = listing.rows(records, _COLUMNS, key="services.rows", alt="Services with owners, tokens and roles")
+        if chosen is not None:
+            ways.open_detail("person", person=found.rows[chosen].name)
+    else:
+        with st.container(border=True):
+            components.empty(
+                "No service is like this",
+                "A build server or a pipeline acts as a service, which a person owns and answers for. Add one, give it a role, "
+                "and its owner makes it a token.",
+                icon="smart_toy",
+            )
+    if mine.may("token.list"):
+        _tokens(mine, look.now)
+
+
+def _record(one: PersonLine, now: datetime) -> dict[str, Any]:
+    return {
+        "Name": one.shown,
+        "Owner": one.owner or "nobody",
+        "State": pill("identity", "active" if one.active else "deactivated"),
+        "Tokens": one.tokens,
+        "Used": times.age(one.token_used_at, now) if one.token_used_at is not None else "never",
+        "Roles": ", ".join(one.roles) or "none",
+    }
+
+
+def _tokens(mine: Rights, now: datetime) -> None:
+    """Everybody's, as a table; a row opens whose it is, where it is revoked."""
+    lines = wiring.backend().tokens.list(identity.current(), everybody=True)
+    with components.card("Tokens of everybody", f"{sum(one.state == 'active' for one in lines):,} good of {len(lines):,}"):
+        with listing.filters():
+            state = st.selectbox("Which tokens", list(_STATES), key="tokens", bind="query-params")
+        shown = [one for one in lines if one.state == _STATES.get(state, "active")]
+        if not shown:
+            components.empty("No token is like this", "Whoever needs one makes it under My access.", icon="key_off")
+            return
+        if len(shown) > _SHOWN:
+            st.markdown(f":small[:gray[The newest {_SHOWN} of {len(shown):,}.]]")
+        records = [
+            {
+                "Token": one.name,
+                "Acts as": one.identity,
+                "Ends": f"{times.short(one.expires_at)}, {times.age(one.expires_at, now)}",
+                "Used": times.age(one.last_used_at, now) if one.last_used_at is not None else "never",
+                "Made": times.age(one.created_at, now),
+            }
+            for one in shown[:_SHOWN]
+        ]
+        columns: dict[str, Any] = {
+            "Token": st.column_config.TextColumn(width=210),
+            "Acts as": st.column_config.TextColumn(width=150),
+            "Ends": st.column_config.TextColumn("Ends (UTC)", width=170),
+            "Used": st.column_config.TextColumn("Last used", width=110),
+            "Made": st.column_config.TextColumn(width=110),
+        }
+        height = listing.HEAD_HEIGHT + listing.ROW_HEIGHT * min(12, len(records))
+        chosen = listing.rows(records, columns, key="tokens.rows", alt="Tokens of everybody", height=height)
+    if chosen is not None:
+        ways.open_detail("person", person=shown[chosen].identity)
+
+
+def _ask_add() -> None:
+    with wiring.reading() as look:
+        people = rosters.names(look.session, kind="person")
+        me = rosters.person_by_id(look.session, identity.current().id, now=look.now)
+
+    @dialogs.framed("Add a service")
+    def opened() -> None:
+        st.markdown(
+            ":small[:gray[A service and its owner count as one person when votes are counted. Only the owner makes it tokens; "
+            "roles are given afterwards.]]"
+        )
+        name = st.text_input("Short name", key="service.name", required=True, max_chars=63, placeholder="builds")
+        shown = st.text_input("Name", key="service.shown", max_chars=120, placeholder="Build server")
+        choices = list(people)
+        begin = choices.index(me.name) if me is not None and me.name in people else 0
+        owner = st.selectbox("Owner", choices, index=begin, key="service.owner", format_func=lambda key: people.get(key, key))
+        if st.button("Add the service", type="primary", key="service.confirm"):
+            _add((name or "").strip(), (shown or "").strip(), str(owner))
+
+    opened()
+
+
+def _add(name: str, shown: str, owner: str) -> None:
+    with feedback.shown() as outcome:
+        wiring.backend().identities.create(identity.current(), name, kind="service", display_name=shown, owner=owner)
+    if outcome.ok:
+        feedback.done(f"{escape(name, 63)} is added, without any role yet.")
+        ways.go("person", person=name)
