@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+import structlog
 from sqlmodel import Session, col, select
 
 from backend.access import queries, requests, rules, visible
@@ -72,14 +73,20 @@ def require_now(
         raise missing or NotFound("endpoint", endpoint[:80])
     if endpoint is None and environment is None and model is not None and not visible.shows_model(session, sight, model):
         raise missing or NotFound("model", model)
-    raise rules.refusal(identity.display_name or identity.name, action, environment, model)
+    raise _refused(identity, action, environment, model)
+
+
+def _refused(identity: Identity, action: str, environment: str | None, model: str | None) -> Refusal:
+    """The refusal, which the log keeps: somebody tried what he may not."""
+    structlog.get_logger().warning("access.refused", identity=identity.id, action=action)
+    return rules.refusal(identity.display_name or identity.name, action, environment, model)
 
 
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
     """The same for a look, which from here on shows only what the actor may see."""
     identity, held = _standing(session, actor)
     if not rules.may_read(held, action, now=now):
-        raise rules.refusal(identity.display_name or identity.name, action, None, None)
+        raise _refused(identity, action, None, None)
     visible.narrow(session, rules.sight(held, now=now))
 
 

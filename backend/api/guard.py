@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -91,6 +92,7 @@ class Guard:
         actor = await run_in_threadpool(lambda: self._backend().tokens.actor_of(text))
         self._attempts.note(address, text, good=actor is not None)
         if actor is None:
+            structlog.get_logger().warning("api.token_refused", address=address)
             return _unauthorized(
                 "bad-token", "This token is not good: unknown, expired, revoked, or its identity is not active."
             )

@@ -40,6 +40,7 @@ def add_moves(group: click.Group, noun: str) -> None:
         file: Path | None,
         credential_env: str | None,
         credential_stdin: bool,
+        credential_from: str | None,
         as_json: bool,
     ) -> None:
         known = _known(opened, noun, name)
@@ -51,12 +52,12 @@ def add_moves(group: click.Group, noun: str) -> None:
         if is_server:
             row = servers.edit(
                 opened.actor, name, revision=known.revision, settings=settings, upstream=place, credential=secret,
-                forget_credential=forget,
+                credential_from=credential_from, forget_credential=forget,
             )  # fmt: skip
         else:
             row = servers.edit_router(
                 opened.actor, name, revision=known.revision, settings=settings, public_url=place, credential=secret,
-                forget_credential=forget,
+                credential_from=credential_from, forget_credential=forget,
             )  # fmt: skip
         _tell(opened, noun, name, as_json, _after_edit(noun, name, waits=row.move is not None))
 

@@ -39,6 +39,7 @@ def register(
     file: Path | None,
     credential_env: str | None,
     credential_stdin: bool,
+    credential_from: str | None,
     as_json: bool,
 ) -> None:
     """Add a server. Nothing is called yet: `server test` does that."""
@@ -49,6 +50,7 @@ def register(
         settings=inputs.settings(pairs, file),
         upstream=upstream,
         credential=inputs.credential(credential_env, credential_stdin),
+        credential_from=credential_from,
     )
     told = {"id": row.id, "name": row.name, "kind": row.kind, "has_credential": row.sealed_credential is not None}
     emit(as_json, {"server": told}, [f"Server {row.name} is registered; try `countersign server test {row.name}`."])
@@ -99,6 +101,7 @@ def register_router(
     file: Path | None,
     credential_env: str | None,
     credential_stdin: bool,
+    credential_from: str | None,
     as_json: bool,
 ) -> None:
     """Add a router. Nothing is called yet: `router test` does that."""
@@ -109,6 +112,7 @@ def register_router(
         settings=inputs.settings(pairs, file),
         public_url=public_url,
         credential=inputs.credential(credential_env, credential_stdin),
+        credential_from=credential_from,
     )
     told = {"id": row.id, "name": row.name, "kind": row.kind, "has_credential": row.sealed_credential is not None}
     emit(as_json, {"router": told}, [f"Router {row.name} is registered; try `countersign router test {row.name}`."])
