@@ -58,6 +58,7 @@ app = st.App(
             only_loopback=sign_in is None or settings.demo_identities,
             outside=outside.seen_as(sign_in),
             leaving=outside.leave,
+            admits=outside.is_signed_in if sign_in is not None and not settings.demo_identities else None,
         ),
     ],
     on_script_error=feedback.tell,

@@ -35,6 +35,8 @@ _ONLY_HERE = (
 )
 _OTHER_NAME = b"Countersign does not answer to this name. Open the address that its redirect_uri begins with.\n"
 _FOREIGN = b"This was asked by a page of another site, which may not act here. Open Countersign itself.\n"
+_UPLOADS = "/_stcore/upload_file"
+_NO_FILES = b"Sign in first: files are taken only from people who are signed in.\n"
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 Header = tuple[bytes, bytes]
 
@@ -61,6 +63,8 @@ class Edge:
         only_loopback: answer nobody but this machine, under no name but its own; off once everybody has to sign in.
         outside: how browsers see this; None where nobody signs in.
         leaving: ends the session that these cookies stand for, before anybody is signed out by address.
+        admits: whether these cookies are of somebody who may send files; None where nobody signs in. Streamlit itself takes
+            files from whoever opened a page, signed in or not, and keeps them in memory.
     """
 
     def __init__(
@@ -69,9 +73,11 @@ class Edge:
         only_loopback: bool = True,
         outside: Outside | None = None,
         leaving: Callable[[Mapping[str, str]], None] | None = None,
+        admits: Callable[[Mapping[str, str]], bool] | None = None,
     ) -> None:
         self._app = app
         self._ends_session = leaving
+        self._admits = admits
         self._only_loopback = only_loopback
         self._outside = outside
         self._secure = outside is not None and outside.is_secure
@@ -88,6 +94,8 @@ class Edge:
             await _refuse(scope, send, self._headers, _OTHER_NAME)
         elif not is_from_here(scope, self._outside):
             await _refuse(scope, send, self._headers, _FOREIGN)
+        elif not await self._takes_files(scope):
+            await _refuse(scope, send, self._headers, _NO_FILES)
         else:
             if self._ends_session is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
                 await run_in_threadpool(self._ends_session, _cookies(scope))
@@ -98,6 +106,12 @@ class Edge:
         host = _host(scope).lower()
         named = self._outside is None or host == self._outside.host
         return named or is_loopback(host) or scope.get("path", "").endswith(_ANY_HOST)
+
+    async def _takes_files(self, scope: Scope) -> bool:
+        """Whether a request brings no file, or comes from somebody who may bring one."""
+        if self._admits is None or _UPLOADS not in scope["path"]:
+            return True
+        return await run_in_threadpool(self._admits, _cookies(scope))
 
     def _dressed(self, scope: Scope, send: Send) -> Send:
         new_browser = scope["type"] == "http" and _wants_page(scope) and COOKIE not in _cookies(scope)

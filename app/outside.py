@@ -13,6 +13,7 @@ from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_N
 from app import wiring
 from app.edge import Outside
 from backend.access.sign_in_file import SignIn
+from backend.core.errors import CountersignError
 
 _HERE = ["localhost", "127.0.0.1", "::1"]
 
@@ -37,13 +38,26 @@ def options(sign_in: SignIn | None) -> dict[str, Any]:
 def leave(cookies: Mapping[str, str]) -> None:
     """Ends the session that Streamlit's cookie stands for: `/auth/logout` only makes the browser forget it."""
     try:
-        # The one reader of this cookie is Streamlit's; that it still reads one is held by a journey in tests/journeys.
-        told = starlette_websocket._get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)
-        claims = json.loads(told) if told else None
-        if isinstance(claims, dict):
+        if (claims := _claims(cookies)) is not None:
             wiring.backend().sessions.end(claims)
     except Exception as error:  # whoever signs out is signed out in the browser all the same
         structlog.get_logger().error("sign_in.session_not_ended", exc_info=error)
+
+
+def is_signed_in(cookies: Mapping[str, str]) -> bool:
+    """Whether Streamlit's cookie stands for a session that goes on."""
+    try:
+        claims = _claims(cookies)
+        return claims is not None and wiring.backend().sessions.resume(claims, by_click=False) is not None
+    except CountersignError:
+        return False
+
+
+def _claims(cookies: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the cookie says, if it is signed. Its one reader is Streamlit's; a journey holds that it still reads one."""
+    told = starlette_websocket._get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)
+    claims = json.loads(told) if told else None
+    return claims if isinstance(claims, dict) else None
 
 
 def secrets(sign_in: SignIn | None) -> dict[str, Any] | None:

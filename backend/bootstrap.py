@@ -35,15 +35,17 @@ from backend.changes.service import Changes, settled
 from backend.core import sealed
 from backend.core.behind import Behind
 from backend.core.context import Actor
+from backend.core.credentials import References
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.outbound import Guard
-from backend.core.sealed import PRIVATE_NAME, PUBLIC_NAME, Opener, Sealer
+from backend.core.sealed import PUBLIC_NAME, Opener, Sealer
 from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
 from backend.delivery.recorded import Recorded
+from backend.delivery.resealing import SealingKeys
 from backend.delivery.routers.names import router_type
 from backend.delivery.rows import Endpoint
 from backend.delivery.servers import Servers
@@ -64,7 +66,7 @@ from backend.registry.rows import Model, Version
 from backend.registry.rules import Limits
 from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
-from backend.settings import Settings
+from backend.settings import SecretFileError, Settings
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Backend:
     mirror: Mirror
     packaging: Packaging
     servers: Servers
+    sealing_keys: SealingKeys
     endpoints: Endpoints
     reconciler: Reconciler
     rollouts: Rollouts
@@ -139,9 +142,9 @@ class Backend:
 def build(settings: Settings) -> Backend:
     """The backend of one process."""
     database = Database(settings.sqlalchemy_url)
-    guard = Guard(settings.allowed_networks.split(","))
+    guard = Guard(settings.allowed_networks.split(","), ports=settings.allowed_ports)
     packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
-    connections = Connections(guard, _opener(settings))
+    connections = Connections(guard, _opener(settings), References(settings.credentials_dir))
     registry = _registry(settings, guard)
     versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
@@ -182,6 +185,7 @@ def build(settings: Settings) -> Backend:
         ),
         packaging=packaging,
         servers=_servers(settings, database, guard, connections),
+        sealing_keys=SealingKeys(database, keys_folder(settings)),
         endpoints=Endpoints(
             database,
             connections,
@@ -223,6 +227,7 @@ def _servers(settings: Settings, database: Database, guard: Guard, connections: 
 def reserved(settings: Settings) -> tuple[Path, ...]:
     """Where Countersign keeps its own on this machine: no server and no router may be told to read or write there."""
     own = [settings.data_dir / name for name in ("package-cache", "uploads")] + [keys_folder(settings)]
+    own += [settings.credentials_dir] if settings.credentials_dir is not None else []
     stores = [_local(url) for url in (settings.package_store, settings.ledger_heads, settings.inference_log)]
     url = make_url(settings.sqlalchemy_url)
     if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
@@ -254,7 +259,7 @@ def _sealer(settings: Settings) -> Sealer | None:
 def _opener(settings: Settings) -> Opener | None:
     """What opens them, in processes that may read the private key; None elsewhere."""
     folder = keys_folder(settings)
-    return Opener.from_folder(folder) if os.access(folder / PRIVATE_NAME, os.R_OK) else None
+    return Opener.from_folder(folder) if any(os.access(one, os.R_OK) for one in sealed.private_files(folder)) else None
 
 
 def _exists(session: Session, kind: str, name: str) -> bool:
@@ -304,6 +309,8 @@ def read_settings(data: Path | None = None) -> Settings:
     """Settings from the environment, with another data folder where one is named. Refusal for one that is wrong."""
     try:
         return Settings() if data is None else Settings(data_dir=data)
+    except SecretFileError as error:
+        raise Refusal(f"{error.setting} is wrong: {error}.", "Correct it, or unset it.", code="bad-setting") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = "_".join(str(part) for part in first["loc"]).upper()

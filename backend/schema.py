@@ -5,7 +5,7 @@ from backend.access import rows as access
 from backend.access import scim_rows as provisioned
 from backend.access import session_rows as sign_in
 from backend.changes import rows as changes
-from backend.core import ledger, request_keys, work
+from backend.core import ledger, request_keys, sealing, work
 from backend.delivery import rows as delivery
 from backend.evidence import rows as evidence
 from backend.policy import rows as policy
@@ -24,6 +24,7 @@ __all__ = [
     "registry",
     "request_keys",
     "rollouts",
+    "sealing",
     "sign_in",
     "work",
 ]

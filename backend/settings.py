@@ -1,36 +1,100 @@
-"""Typed settings from COUNTERSIGN_* environment variables. The README's table is generated from this file."""
+"""Typed settings from COUNTERSIGN_* environment variables. The README's table is generated from this file.
+
+A setting that holds a secret may stand in a file instead, which `COUNTERSIGN_<SETTING>_FILE` names: as Docker and Kubernetes
+mount secrets.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any, get_args
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "COUNTERSIGN_"
+_LARGEST = 64 << 10
+
+
+class SecretFileError(ValueError):
+    """A setting's file that cannot be used. `setting` is the variable that is wrong; no value is repeated."""
+
+    def __init__(self, setting: str, why: str) -> None:
+        super().__init__(why)
+        self.setting = setting
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The secret settings that stand in files. Source of the form: pydantic-settings, "Adding sources"."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file that the variable names, without a line's end after it."""
+        variable = f"{PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path or SecretStr not in (field.annotation, *get_args(field.annotation)):
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise SecretFileError(f"{variable}_FILE", f"{variable} is set too")
+        try:
+            with Path(path).open(encoding="utf-8") as stream:
+                text = stream.read(_LARGEST + 1)
+        except (OSError, UnicodeError):
+            raise SecretFileError(f"{variable}_FILE", "the file that it names cannot be read") from None
+        if len(text) > _LARGEST or not text.strip():
+            raise SecretFileError(f"{variable}_FILE", "the file that it names is empty or larger than 64 KiB")
+        return text.rstrip("\r\n"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Every one that is there."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
     """Everything that an administrator can set. Each field's description is its line in the README."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the program passes, then the environment, then the files that the environment names."""
+        return init_settings, env_settings, _SecretFiles(settings_cls)
 
     data_dir: Path = Field(Path("data"), description="Folder for the embedded database, package store, keys and logs.")
     database_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL, e.g. `postgresql+psycopg://...`. Default: SQLite in the data folder."
     )
-    package_store_url: str | None = Field(
+    package_store_url: SecretStr | None = Field(
         None, description="Where approved packages are kept (fsspec URL). Default: `packages/` in the data folder."
     )
-    ledger_heads_url: str | None = Field(
+    ledger_heads_url: SecretStr | None = Field(
         None,
         description="Where signed ledger heads are exported (fsspec URL). Default: `ledger-heads/` in the data folder.",
     )
-    inference_log_url: str | None = Field(
+    inference_log_url: SecretStr | None = Field(
         None, description="Where the inference log is kept (fsspec URL). Default: `inference-log/` in the data folder."
     )
     mlflow_url: str | None = Field(None, description="Tracking and registry server, e.g. `https://mlflow.example.com`.")
     mlflow_token: SecretStr | None = Field(None, description="Bearer token for the MLflow server.")
     allowed_networks: str = Field(
         "", description="Comma-separated private ranges that outgoing calls may reach, e.g. `10.2.0.0/16`."
+    )
+    allowed_ports: str = Field(
+        "",
+        description="Comma-separated ports that outgoing calls may reach, e.g. `443,8000-8002`. "
+        "Default: all but those of other protocols.",
+    )
+    credentials_dir: Path | None = Field(
+        None, description="Folder with credentials of servers that are referred to as `file:NAME` (docs/secrets.md)."
     )
     demo_identities: bool = Field(False, description="Allow the built-in demo identities (loopback only).")
     sign_in_file: Path | None = Field(
@@ -69,14 +133,18 @@ class Settings(BaseSettings):
     @property
     def package_store(self) -> str:
         """fsspec URL of the package store in force."""
-        return self.package_store_url or (self.data_dir.absolute() / "packages").as_uri()
+        return _url(self.package_store_url) or (self.data_dir.absolute() / "packages").as_uri()
 
     @property
     def inference_log(self) -> str:
         """fsspec URL of the inference log in force."""
-        return self.inference_log_url or (self.data_dir.absolute() / "inference-log").as_uri()
+        return _url(self.inference_log_url) or (self.data_dir.absolute() / "inference-log").as_uri()
 
     @property
     def ledger_heads(self) -> str:
         """fsspec URL of the signed ledger heads in force."""
-        return self.ledger_heads_url or (self.data_dir.absolute() / "ledger-heads").as_uri()
+        return _url(self.ledger_heads_url) or (self.data_dir.absolute() / "ledger-heads").as_uri()
+
+
+def _url(setting: SecretStr | None) -> str:
+    return setting.get_secret_value() if setting is not None else ""

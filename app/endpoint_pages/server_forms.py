@@ -53,22 +53,30 @@ def _register(what: Kind) -> None:
     model = _settings_type(what, kind)
     draft = forms.draw(model, key=f"new.{what}.{kind}")
     credential = _credential(f"new.{what}.credential")
+    reference = _reference(f"new.{what}.reference")
     if not _confirmed(f"Register the {what}", f"new.{what}"):
         return
     settings = draft.read()
     if settings is None:
         st.error("Not saved: correct the marked fields.", icon=":material/error:")
         return
-    _add(what, (name or "").strip(), kind, settings, (where or "").strip(), credential or None)
+    _add(
+        what,
+        (name or "").strip(),
+        kind,
+        settings,
+        (where or "").strip(),
+        {"credential": credential or None, "credential_from": reference},
+    )
     feedback.done(f"{escape(name or '')} is registered. Now test the connection.")
     if what == "server":
         ways.go("server", server=(name or "").strip())
     ways.go("admin", part="Servers")
 
 
-def _add(what: Kind, name: str, kind: str, settings: BaseModel, where: str, credential: str | None) -> None:
+def _add(what: Kind, name: str, kind: str, settings: BaseModel, where: str, secret: Mapping[str, str | None]) -> None:
     servers, values = wiring.backend().servers, settings.model_dump(mode="json")
-    common: dict[str, Any] = {"name": name, "kind": kind, "settings": values, "credential": credential}
+    common: dict[str, Any] = {"name": name, "kind": kind, "settings": values, **secret}
     if what == "server":
         servers.register(identity.current(), **common, upstream=where)
     else:
@@ -98,6 +106,7 @@ def _edit(what: Kind, line: ServerLine | RouterLine) -> None:
     where = st.text_input(label, value=begun, key=f"{key}.where", help=hint, required=True)
     draft = forms.draw(_settings_type(what, line.kind), key=key, start=line.settings)
     credential = _credential(f"{key}.credential", entered=line.has_credential)
+    reference = _reference(f"{key}.reference")
     forget = line.has_credential and st.toggle("Forget the credential", key=f"{key}.forget")
     if not _confirmed("Save", key):
         return
@@ -107,7 +116,7 @@ def _edit(what: Kind, line: ServerLine | RouterLine) -> None:
         return
     given: dict[str, Any] = {
         "revision": line.revision, "settings": settings.model_dump(mode="json"), "credential": credential or None,
-        "forget_credential": forget,
+        "credential_from": reference, "forget_credential": forget,
     }  # fmt: skip
     with feedback.shown() as outcome:
         waits = _save(what, line.name, (where or "").strip(), given)
@@ -162,6 +171,16 @@ def _credential(key: str, *, entered: bool = False) -> str | None:
     if given:
         st.markdown(f":small[:gray[A credential of {len(given)} characters will be sealed.]]")
     return given
+
+
+def _reference(key: str) -> str | None:
+    given = st.text_input(
+        "Or where the worker finds it (optional)",
+        key=key,
+        placeholder="file:NAME or env:NAME",
+        help="A credential that your administrator keeps where the worker runs, by its name. The name is no secret.",
+    )
+    return (given or "").strip() or None
 
 
 def _confirmed(label: str, key: str) -> bool:

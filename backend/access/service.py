@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import structlog
 from sqlmodel import Session, col, select
 
 from backend.access import queries, requests, rules, visible
@@ -73,14 +74,20 @@ def require_now(
         raise missing or NotFound("endpoint", endpoint[:80])
     if endpoint is None and environment is None and model is not None and not visible.shows_model(session, sight, model):
         raise missing or NotFound("model", model)
-    raise rules.refusal(who.shown, action, environment, model)
+    raise _refused(who, action, environment, model)
+
+
+def _refused(who: Standing, action: str, environment: str | None, model: str | None) -> Refusal:
+    """The refusal, which the log keeps: somebody tried what he may not."""
+    structlog.get_logger().warning("access.refused", identity=who.id, action=action)
+    return rules.refusal(who.shown, action, environment, model)
 
 
 def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
     """The same for a look, which from here on shows only what the actor may see."""
     who = standing(session, actor)
     if not rules.may_read(who.held, action, now=now):
-        raise rules.refusal(who.shown, action, None, None)
+        raise _refused(who, action, None, None)
     visible.narrow(session, rules.sight(who.held, now=now))
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
@@ -106,6 +107,7 @@ class Guard:
             return errors.answer(503, lacking, "Countersign is not ready.", "Ask `/api/v1/ready` until it is, then try again.")
         self._attempts.note(address, text, good=actor is not None)
         if actor is None:
+            structlog.get_logger().warning("api.token_refused", address=address)
             return _unauthorized(
                 "bad-token", "This token is not good: unknown, expired, revoked, or its identity is not active."
             )

@@ -13,7 +13,7 @@ from sqlmodel import select
 
 from backend.api.asking import Asks, Name, Page, Paged, Reading, Sent, name_of
 from backend.api.once import Making
-from backend.api.servers import Credential, Forgetting, Kind, Place, secret
+from backend.api.servers import Credential, CredentialFrom, Forgetting, Kind, Place, secret
 from backend.api.tags import Fresh, Held, Tagged
 from backend.core.context import Actor
 from backend.core.errors import NotFound
@@ -34,6 +34,7 @@ class NewRouter(Sent):
     settings: dict[str, Any] = Field(description="What that kind needs.", examples=[{"folder": "/srv/envoy"}])
     public_url: Place = Field(description="Where callers reach its endpoints.", examples=["http://127.0.0.1:10000"])
     credential: Credential | None = None
+    credential_from: CredentialFrom | None = None
 
 
 class RouterEdit(Sent):
@@ -42,6 +43,7 @@ class RouterEdit(Sent):
     settings: dict[str, Any] | None = None
     public_url: Place | None = None
     credential: Credential | None = None
+    credential_from: CredentialFrom | None = None
     forget_credential: Forgetting = False
 
 

@@ -31,6 +31,12 @@ Credential = Annotated[
     Strict(False),
     Field(max_length=MAX_CREDENTIAL, description="Sealed to the worker's key at once; no answer ever tells it."),
 ]
+CredentialFrom = Annotated[
+    str,
+    StringConstraints(max_length=300),
+    Plain,
+    Field(description="`file:NAME` or `env:NAME`: kept by the administrator where the worker runs.", examples=["file:triton"]),
+]
 Forgetting = Annotated[bool, Field(description="Whether the credential that there is shall be forgotten.")]
 
 
@@ -49,6 +55,7 @@ class NewServer(Sent):
     settings: dict[str, Any] = Field(description="What that kind needs.", examples=[{"url": "http://127.0.0.1:8000"}])
     upstream: Place = Field(description="`host:port` at which routers reach it.", examples=["127.0.0.1:8000"])
     credential: Credential | None = None
+    credential_from: CredentialFrom | None = None
 
 
 class ServerEdit(Sent):
@@ -57,6 +64,7 @@ class ServerEdit(Sent):
     settings: dict[str, Any] | None = None
     upstream: Place | None = None
     credential: Credential | None = None
+    credential_from: CredentialFrom | None = None
     forget_credential: Forgetting = False
 
 

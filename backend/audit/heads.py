@@ -7,20 +7,21 @@ may write the database may not write.
 from __future__ import annotations
 
 import base64
-import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
 
+from backend.audit import signing
+from backend.audit.signing import Signer, Succession, create_key
 from backend.core.canonical import canonical, loads
 from backend.core.errors import Refusal
 
-PRIVATE_NAME, PUBLIC_NAME = "ledger.key", "ledger.pub"
+__all__ = ["Head", "HeadStore", "create_key"]
 
 
 @dataclass(frozen=True)
@@ -31,23 +32,12 @@ class Head:
     hash: str
     at: str
     """ISO time, UTC."""
+    vouches: bool = True
+    """Whether the key that signed it was in force for this row (`backend.audit.signing`)."""
 
     def signed_bytes(self) -> bytes:
         """What the signature covers."""
         return canonical({"seq": self.seq, "hash": self.hash, "at": self.at})
-
-
-def create_key(folder: Path) -> None:
-    """Makes the signing key once (private 0600); an existing one is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(folder / PRIVATE_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    key = SigningKey.generate()
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(base64.b64encode(bytes(key)))
-    (folder / PUBLIC_NAME).write_bytes(base64.b64encode(bytes(key.verify_key)))
 
 
 class HeadStore:
@@ -65,8 +55,9 @@ class HeadStore:
     def export(self, seq: int, head_hash: str, at: datetime) -> Head:
         """Signs and writes a head; the same seq twice keeps the first file."""
         head = Head(seq, head_hash, at.isoformat())
-        signature = SigningKey(_read_key(self._keys / PRIVATE_NAME)).sign(head.signed_bytes()).signature
-        content = canonical({**vars(head), "signature": base64.b64encode(signature).decode()})
+        signature = signing.private_key(self._keys).sign(head.signed_bytes()).signature
+        facts = {"seq": head.seq, "hash": head.hash, "at": head.at}
+        content = canonical({**facts, "signature": base64.b64encode(signature).decode()})
         files, root = self._open()
         files.makedirs(root, exist_ok=True)
         path = f"{root}/head-{seq:020d}.json"
@@ -82,9 +73,21 @@ class HeadStore:
 
     def read(self) -> list[Head]:
         """Every exported head in order, signatures checked. Refusal names a file that was altered."""
-        verify = VerifyKey(_read_key(self._keys / PUBLIC_NAME))
+        signers = signing.signers(self._keys)
         files, _ = self._open()
-        return [_checked(name, loads(files.cat_file(name)), verify) for name in self._names()]
+        return [_checked(name, loads(files.cat_file(name)), signers) for name in self._names()]
+
+    def key_id(self) -> str:
+        """The name of the key that signs."""
+        return signing.present_id(self._keys)
+
+    def succeed(self, last_seq: int, at: datetime) -> Succession:
+        """Makes the next key, with the present one's word for it; `enforce` puts it in force."""
+        return signing.succeed(self._keys, last_seq, at)
+
+    def enforce(self, said: Succession) -> None:
+        """From now on the next key signs."""
+        signing.enforce(self._keys, said)
 
     def _names(self) -> list[str]:
         files, root = self._open()
@@ -97,25 +100,31 @@ class HeadStore:
         return files, root.rstrip("/")
 
 
-def _checked(name: str, content: Any, verify: VerifyKey) -> Head:
+def _checked(name: str, content: Any, signers: Sequence[Signer]) -> Head:
     short = name.rsplit("/", 1)[-1]
     try:
         head = Head(int(content["seq"]), str(content["hash"]), str(content["at"]))
-        verify.verify(head.signed_bytes(), base64.b64decode(content["signature"], validate=True))
-    except (KeyError, TypeError, ValueError, BadSignatureError) as error:
-        raise Refusal(
-            f"The signed ledger head {short} was altered or is not ours.",
-            "Restore it from your copy of the ledger heads, then verify again.",
-            code="head-altered",
-            file=short,
-        ) from error
-    return head
+        signature = base64.b64decode(content["signature"], validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _altered(short) from error
+    for one in reversed(signers):
+        if _is_signed(one, head, signature):
+            return replace(head, vouches=one.last_seq is None or head.seq <= one.last_seq)
+    raise _altered(short)
 
 
-def _read_key(path: Path) -> bytes:
+def _is_signed(by: Signer, head: Head, signature: bytes) -> bool:
     try:
-        return base64.b64decode(path.read_bytes(), validate=True)
-    except (OSError, ValueError) as error:
-        raise Refusal(
-            f"The ledger key {path.name} is missing or damaged.", "Restore it from your backup.", code="ledger-key"
-        ) from error
+        by.verify.verify(head.signed_bytes(), signature)
+    except (ValueError, BadSignatureError):
+        return False
+    return True
+
+
+def _altered(short: str) -> Refusal:
+    return Refusal(
+        f"The signed ledger head {short} was altered or is not ours.",
+        "Restore it from your copy of the ledger heads, then verify again.",
+        code="head-altered",
+        file=short,
+    )

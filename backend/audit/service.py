@@ -1,4 +1,4 @@
-"""Commands of audit: export the signed head, verify the whole ledger."""
+"""Commands of audit: export the signed head, verify the whole ledger, put another signing key in force."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
+from backend.access.service import require
 from backend.audit.heads import Head, HeadStore
+from backend.audit.signing import Succession
+from backend.core import failpoints
+from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.ledger import GENESIS, Break, LedgerHead, LedgerRow, first_break
@@ -66,6 +70,21 @@ class Audit:
         """Every exported head, the oldest first, signatures checked. Refusal `head-altered`."""
         return self._heads.read()
 
+    def rotate_key(self, actor: Actor) -> Succession:
+        """Lets another key sign from now on; heads that were signed before stay good.
+
+        It is in the ledger before it is in force: killed in between, the key before goes on signing, and it is done again.
+        """
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "ledger_key.rotate")
+            head = tx.session.get(LedgerHead, 1)
+            before, said = self._heads.key_id(), self._heads.succeed(head.seq if head is not None else 0, tx.now)
+            told = {"key": said.next_id, "after_row": said.last_seq, "public": said.key, "signature": said.signature}
+            tx.record("ledger_key.rotate", ("ledger_key", said.next_id), before={"key": before}, after=told)
+        failpoints.reach("ledger-key-recorded")
+        self._heads.enforce(said)
+        return said
+
     def verify(self) -> Verification:
         """Walks the whole chain in one snapshot and compares it with the head row and with every signed head."""
         try:
@@ -89,7 +108,7 @@ def _verify(session: Session, heads: list[Head]) -> Verification:
             if head.hash != row.hash:
                 return Verification(row.seq - 1, agreed, row.previous, Break(row.seq, _rewritten(row.seq)))
             agreed += 1
-    signed = max((head.seq for head in heads), default=0)
+    signed = max((head.seq for head in heads if head.vouches), default=0)
     return Verification(seq, agreed, last, _end_break(session, seq, last, heads), signed)
 
 

@@ -15,6 +15,11 @@ T = TypeVar("T")
 def adapter(command: Callable[P, T]) -> Callable[P, T]:
     """The options that describe an adapter: its settings, and where its credential is."""
     for option in (
+        click.option(
+            "--credential-from",
+            metavar="file:NAME|env:NAME",
+            help="A credential that the administrator keeps where the worker runs; no secret by itself.",
+        ),
         click.option("--credential-stdin", is_flag=True, help="Read the credential from standard input."),
         click.option("--credential-env", metavar="VARIABLE", help="The environment variable that holds the credential."),
         click.option(

@@ -26,6 +26,7 @@ COMMANDS = {
     "request": Lazy("backend.cli.request:request", "What waits for a second person: confirm or refuse it."),
     "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),
     "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),
+    "secrets": Lazy("backend.cli.secrets:secrets", "The keys that secrets are sealed to and that sign the ledger's heads."),
     "server": Lazy("backend.cli.server:server", "Register, test and list servers."),
     "team": Lazy("backend.cli.team:team", "Teams, who belongs to them, and what they own."),
     "token": Lazy("backend.cli.token:token", "Make, list and revoke tokens for the API."),

@@ -37,6 +37,7 @@ def add_moves(group: click.Group, noun: str) -> None:
         file: Path | None,
         credential_env: str | None,
         credential_stdin: bool,
+        credential_from: str | None,
         as_json: bool,
     ) -> None:
         places = _places(opened, noun)
@@ -45,8 +46,9 @@ def add_moves(group: click.Group, noun: str) -> None:
         settings = {**known.settings, **given} if given else None
         secret = inputs.credential(credential_env, credential_stdin)
         row = places.edit(
-            name, if_match=known.etag, place=place, settings=settings, credential=secret, forget_credential=forget
-        )
+            name, if_match=known.etag, place=place, settings=settings, credential=secret, credential_from=credential_from,
+            forget_credential=forget,
+        )  # fmt: skip
         _tell(noun, row, as_json, _after_edit(noun, name, waits=row.move is not None))
 
     @group.command("confirm-move", help=f"Confirm a move of a {noun} that somebody else asked for.")

@@ -37,11 +37,12 @@ def register(
     file: Path | None,
     credential_env: str | None,
     credential_stdin: bool,
+    credential_from: str | None,
     as_json: bool,
 ) -> None:
     """Add a server. Nothing is called yet: `server test` does that."""
     given, secret = inputs.settings(pairs, file), inputs.credential(credential_env, credential_stdin)
-    row = opened.client.servers.register(name, kind, upstream, given, secret)
+    row = opened.client.servers.register(name, kind, upstream, given, secret, credential_from)
     emit(as_json, {"server": _told(row)}, [f"Server {row.name} is registered; try `countersign server test {row.name}`."])
 
 
@@ -89,11 +90,12 @@ def register_router(
     file: Path | None,
     credential_env: str | None,
     credential_stdin: bool,
+    credential_from: str | None,
     as_json: bool,
 ) -> None:
     """Add a router. Nothing is called yet: `router test` does that."""
     given, secret = inputs.settings(pairs, file), inputs.credential(credential_env, credential_stdin)
-    row = opened.client.routers.register(name, kind, public_url, given, secret)
+    row = opened.client.routers.register(name, kind, public_url, given, secret, credential_from)
     emit(as_json, {"router": _told(row)}, [f"Router {row.name} is registered; try `countersign router test {row.name}`."])
 
 

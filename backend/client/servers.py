@@ -28,9 +28,18 @@ class _Places(Generic[L]):
         """One of them, with the `etag` that an edit is bound to."""
         return self._told(self._wire.get(self._nouns, name))
 
-    def register(self, name: str, kind: str, place: str, settings: Mapping[str, Any], credential: str | None = None) -> L:
+    def register(
+        self,
+        name: str,
+        kind: str,
+        place: str,
+        settings: Mapping[str, Any],
+        credential: str | None = None,
+        credential_from: str | None = None,
+    ) -> L:
         """Adds one. Nothing is called yet: `test` does that."""
-        sent = {"name": name, "kind": kind, self._place: place, "settings": dict(settings), **_secret(credential)}
+        sent = {"name": name, "kind": kind, self._place: place, "settings": dict(settings)}
+        sent |= _secret(credential, credential_from)
         return self._told(self._wire.send("POST", (self._nouns,), sent=sent, key=""))
 
     def test(self, name: str) -> Inspected:
@@ -45,10 +54,11 @@ class _Places(Generic[L]):
         place: str | None = None,
         settings: Mapping[str, Any] | None = None,
         credential: str | None = None,
+        credential_from: str | None = None,
         forget_credential: bool = False,
     ) -> L:
         """Changes where it is, its settings or its credential. Under managed endpoints that waits for a second person."""
-        sent: dict[str, Any] = {"forget_credential": forget_credential, **_secret(credential)}
+        sent: dict[str, Any] = {"forget_credential": forget_credential, **_secret(credential, credential_from)}
         sent |= {} if place is None else {self._place: place}
         sent |= {} if settings is None else {"settings": dict(settings)}
         return self._told(self._wire.send("PATCH", (self._nouns, name), sent=sent, if_match=if_match))
@@ -89,5 +99,7 @@ class Routers(_Places[Router]):
         super().__init__(wire, "router", Router)
 
 
-def _secret(credential: str | None) -> dict[str, str]:
-    return {} if credential is None else {"credential": credential}
+def _secret(credential: str | None, credential_from: str | None) -> dict[str, str]:
+    """What is given, and no more."""
+    given = {"credential": credential, "credential_from": credential_from}
+    return {name: one for name, one in given.items() if one is not None}

@@ -9,6 +9,7 @@ import os
 import signal
 
 DELIVERY = ("claim", "store", "load", "ready", "weight", "read-back", "commit")
+ROTATION = ("rotate-key", "rotate-recorded", "rotate-published", "rotate-resealed", "rotate-destroyed", "ledger-key-recorded")
 
 
 def reach(name: str) -> None:

@@ -40,6 +40,24 @@ _NOT_PUBLIC = tuple(
 
 192.0.0.0/24 holds a cloud's metadata service (192.0.0.192), 64:ff9b:1::/48 is a network's own NAT64 (RFC 8215).
 """
+_METADATA = frozenset(
+    ipaddress.ip_address(one)
+    for one in (
+        "169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd00:ec2::23",  # AWS, Azure, Google and others
+        "fd20:ce::254", "192.0.0.192", "100.100.100.200", "168.63.129.16",  # Google, Oracle, Alibaba, Azure's host
+    )
+)  # fmt: skip
+"""Where clouds hand out a machine's own credentials. A wider range that an administrator lists does not reach them: each is
+listed by itself (`169.254.169.254/32`) or not called. 168.63.129.16 is a public address by every register."""
+_OTHER_PROTOCOLS = frozenset(
+    (7, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110, 111, 113,
+     115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 445, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540,
+     548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000,
+     6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
+     1433, 1521, 2375, 2376, 2379, 2380, 3306, 3389, 5432, 5984, 6379, 6443, 9042, 10250, 10255, 11211, 27017)
+)  # fmt: skip
+"""Ports that no model server has and that an HTTP request could do harm at: the Fetch standard's bad ports (but for two that
+do nothing), then databases, caches and the management of containers. COUNTERSIGN_ALLOWED_PORTS says otherwise."""
 MAX_BODY_BYTES = 64 << 20
 MAX_ANSWER_SECONDS = 120.0
 _deadline: ContextVar[float | None] = ContextVar("countersign_answer_deadline", default=None)
@@ -53,32 +71,53 @@ class Guard:
 
     Args:
         allowed: private ranges an administrator listed, e.g. ["127.0.0.0/8", "10.2.0.0/16"]. Public addresses are allowed.
+        ports: the only ports, as `443,8000-8002`; "" for all but those of other protocols.
     """
 
-    def __init__(self, allowed: Iterable[str] = ()) -> None:
+    def __init__(self, allowed: Iterable[str] = (), *, ports: str = "") -> None:
         self.allowed = tuple(_network(text) for text in allowed if text.strip())
+        self.ports = _ports(ports)
         self._clients: dict[tuple[Any, ...], httpx.Client] = {}
         self._lock = threading.Lock()
 
     def address(self, host: str, port: int) -> str:
-        """The numeric address to connect to for a host. Refusal when it is in a range nobody allowed."""
-        for address in _resolve(host, port):
-            if not self.permits(address):
-                raise Refusal(
-                    f"{host} is at {address}, which is not a public address.",
-                    f"If this is yours, add its range to COUNTERSIGN_ALLOWED_NETWORKS (e.g. {_suggest(address)}).",
-                    code="address-not-allowed",
-                    host=host,
-                    address=str(address),
-                )
-            return str(address)
-        raise ExternalFailure(host, "has no address", retryable=True)
+        """The numeric address to connect to for a host. Refusal when it is in a range, or at a port, that nobody allowed.
+
+        A name with public addresses and others besides is refused whole: no honest name of a server has both.
+        """
+        found = _resolve(host, port)
+        if not found:
+            raise ExternalFailure(host, "has no address", retryable=True)
+        refused = [one for one in found if not self.permits(one)]
+        permitted = [one for one in found if self.permits(one)]
+        if refused and (not permitted or any(_is_public(_unmapped(one)) for one in permitted)):
+            raise Refusal(
+                f"{host} is at {refused[0]}, which is not a public address.",
+                f"If this is yours, add its range to COUNTERSIGN_ALLOWED_NETWORKS (e.g. {_suggest(refused[0])}).",
+                code="address-not-allowed",
+                host=host,
+                address=str(refused[0]),
+            )
+        if not self.permits_port(port):
+            raise Refusal(
+                f"Port {port} is not one that may be called.",
+                "If a server of yours listens there, add it to COUNTERSIGN_ALLOWED_PORTS (e.g. 443,8000-8002).",
+                code="port-not-allowed",
+                port=port,
+            )
+        return str(permitted[0])
 
     def permits(self, address: Address) -> bool:
         """Whether an address is public, or in a listed range. An IPv4 address inside IPv6 is judged as what it is."""
         plain = _unmapped(address)
-        listed = any(plain in network for network in self.allowed if network.version == plain.version)
-        return listed or _is_public(plain)
+        ranges = [network for network in self.allowed if network.version == plain.version and plain in network]
+        if plain in _METADATA:
+            return any(network.num_addresses == 1 for network in ranges)
+        return bool(ranges) or _is_public(plain)
+
+    def permits_port(self, port: int) -> bool:
+        """Whether a port may be called."""
+        return port in self.ports if self.ports else 0 < port < 65_536 and port not in _OTHER_PROTOCOLS
 
     def check(self, url: str) -> httpx.URL:
         """The parsed URL if it may be called at all (scheme, host, no user info, resolvable, allowed). Else a Refusal."""
@@ -107,7 +146,7 @@ class Guard:
     def _open(self, base_url: str, headers: dict[str, str], timeout: float, verify: bool) -> httpx.Client:
         return httpx.Client(
             base_url=base_url,
-            headers=headers,
+            headers={"accept-encoding": "identity", **headers},
             timeout=timeout,
             follow_redirects=False,
             trust_env=False,
@@ -134,6 +173,9 @@ class _GuardedTransport(httpx.HTTPTransport):
             _deadline.reset(token)
         assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101 - narrows the type for the wrapper
         response.stream = _BoundedStream(response.stream, request)
+        if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            response.close()  # nobody was asked to compress, and a few bytes may unfold into gigabytes
+            raise httpx.DecodingError("the answer is compressed, which was not asked for", request=request)
         return response
 
 
@@ -264,6 +306,23 @@ def _network(text: str) -> Network:
             "Write it as 10.2.0.0/16.",
             code="bad-setting",
         ) from error
+
+
+def _ports(text: str) -> frozenset[int]:
+    """`443,8000-8002` -> ports. Refusal for what is none."""
+    found: set[int] = set()
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        first, _, last = part.partition("-")
+        try:
+            ports = range(int(first), int(last or first) + 1)
+        except ValueError:
+            ports = range(0)
+        if not ports or ports[0] < 1 or ports[-1] > 65_535:
+            raise Refusal(
+                f"{part!r} in COUNTERSIGN_ALLOWED_PORTS is not a port.", "Write it as 443 or 8000-8002.", code="bad-setting"
+            )
+        found.update(ports)
+    return frozenset(found)
 
 
 def _suggest(address: Address) -> str:

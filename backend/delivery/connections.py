@@ -1,10 +1,15 @@
-"""From rows to adapters: opens the sealed credential and hands the settings to the adapter. Nothing is called here."""
+"""From rows to adapters: opens the sealed credential, or reads the one that is referred to, and hands over the settings.
+
+Nothing is called here.
+"""
 
 from __future__ import annotations
 
+from backend.core.credentials import References, is_reference
 from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.core.sealed import Opener
+from backend.delivery.addresses import origins
 from backend.delivery.door import Door
 from backend.delivery.routers import names as routers
 from backend.delivery.routers.port import Router
@@ -19,11 +24,13 @@ class Connections:
     Args:
         guard: every outgoing call goes through it.
         opener: opens credentials; only the worker's process has the key, the web process passes None.
+        references: finds those that an administrator keeps in files or variables; asked by the worker only, too.
     """
 
-    def __init__(self, guard: Guard, opener: Opener | None) -> None:
+    def __init__(self, guard: Guard, opener: Opener | None, references: References | None = None) -> None:
         self._guard = guard
         self._opener = opener
+        self._references = references or References(None)
 
     def target(self, server: Server) -> Target:
         """The adapter for a server."""
@@ -46,4 +53,6 @@ class Connections:
                 "Ask for it through the worker: look at the endpoint again, or test the server there.",
                 code="credential-not-here",
             )
+        if is_reference(row.sealed_credential):
+            return self._references.read(row.sealed_credential, origins(row.settings))
         return self._opener.open(row.id, row.sealed_credential)

@@ -27,4 +27,4 @@ def entered(model: type[BaseModel], kind: str, settings: Mapping[str, Any]) -> d
             "Correct that field and try again.",
             code="bad-setting",
             field=where,
-        ) from error
+        ) from None  # what pydantic says repeats what was entered, which may be a secret in the wrong field

@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from backend.core import work
 from backend.core.canonical import digest
 from backend.core.context import Actor
+from backend.core.credentials import is_reference
 from backend.core.errors import Refusal
 from backend.core.unit import Unit
 from backend.delivery.addresses import origin, origins
@@ -105,6 +106,8 @@ def told(row: Row, *, renewed: bool = False) -> dict[str, Any]:
         **_place_told(row, row.settings, place_of(row)),
         "has_credential": row.sealed_credential is not None,
     }
+    if is_reference(row.sealed_credential):
+        facts["credential_from"] = row.sealed_credential
     return {**facts, "credential_renewed": True} if renewed else facts
 
 

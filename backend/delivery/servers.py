@@ -11,7 +11,9 @@ from pydantic import BaseModel
 from sqlmodel import col, select
 
 from backend.access.service import require
+from backend.core import sealing
 from backend.core.context import Actor
+from backend.core.credentials import check_reference
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.outbound import Guard
@@ -101,12 +103,14 @@ class Servers:
         settings: Mapping[str, Any],
         upstream: str,
         credential: str | None = None,
+        credential_from: str | None = None,
     ) -> Server:
         """Adds a server. Nothing is called: `test` does.
 
         Args:
             kind: the target adapter's name; `settings` are its own Settings.
             upstream: `host:port` at which routers reach its inference interface.
+            credential: a secret, which is sealed; or `credential_from`: `file:NAME` or `env:NAME`, where the worker finds it.
         """
         self._demand(actor, "server.register")
         self._refuse_memory(kind)
@@ -118,7 +122,7 @@ class Servers:
                 id=tx.new_id("srv"), name=name, kind=kind, settings=checked, upstream=upstream,
                 created_by=actor.id, created_at=tx.now,
             )  # fmt: skip
-            row.sealed_credential = self._sealed(row.id, credential)
+            row.sealed_credential = self._kept(tx, row.id, credential, credential_from)
             add_apart(tx, row)
             tx.record("server.register", row, after=moves.told(row))
             return row
@@ -132,6 +136,7 @@ class Servers:
         settings: Mapping[str, Any],
         public_url: str,
         credential: str | None = None,
+        credential_from: str | None = None,
     ) -> RouterRow:
         """Adds a router. `public_url` is where callers reach its endpoints."""
         self._demand(actor, "server.register")
@@ -144,7 +149,7 @@ class Servers:
                 id=tx.new_id("rtr"), name=name, kind=kind, settings=checked, public_url=public_url,
                 created_by=actor.id, created_at=tx.now,
             )  # fmt: skip
-            row.sealed_credential = self._sealed(row.id, credential)
+            row.sealed_credential = self._kept(tx, row.id, credential, credential_from)
             add_apart(tx, row)
             tx.record("router.register", row, after=moves.told(row))
             return row
@@ -158,6 +163,7 @@ class Servers:
         settings: Mapping[str, Any] | None = None,
         upstream: str | None = None,
         credential: str | None = None,
+        credential_from: str | None = None,
         forget_credential: bool = False,
     ) -> Server:
         """Changes what is given; its endpoints are looked at again at once. `revision` is the one that the caller saw.
@@ -171,8 +177,9 @@ class Servers:
         self._check_upstream(known.kind, place)
         with self._database.unit(actor) as tx:
             row = self._opened(tx, Server, name, revision)
-            sealed = self._credential_after(row, checked, credential, forget=forget_credential)
-            moves.make(tx, row, moves.Wanted(checked, _or(upstream, row.upstream), sealed, renewed=bool(credential)))
+            given = self._kept(tx, row.id, credential, credential_from)
+            sealed = given or self._credential_after(row, checked, forget=forget_credential)
+            moves.make(tx, row, moves.Wanted(checked, _or(upstream, row.upstream), sealed, renewed=bool(given)))
             return row
 
     def edit_router(
@@ -184,6 +191,7 @@ class Servers:
         settings: Mapping[str, Any] | None = None,
         public_url: str | None = None,
         credential: str | None = None,
+        credential_from: str | None = None,
         forget_credential: bool = False,
     ) -> RouterRow:
         """The same for a router; every server behind it is looked at again at once."""
@@ -193,8 +201,9 @@ class Servers:
         self._check_public_url(known.kind, place)
         with self._database.unit(actor) as tx:
             row = self._opened(tx, RouterRow, name, revision)
-            sealed = self._credential_after(row, checked, credential, forget=forget_credential)
-            moves.make(tx, row, moves.Wanted(checked, _or(public_url, row.public_url), sealed, renewed=bool(credential)))
+            given = self._kept(tx, row.id, credential, credential_from)
+            sealed = given or self._credential_after(row, checked, forget=forget_credential)
+            moves.make(tx, row, moves.Wanted(checked, _or(public_url, row.public_url), sealed, renewed=bool(given)))
             return row
 
     def confirm_move(self, actor: Actor, name: str, *, revision: int) -> Server:
@@ -330,10 +339,8 @@ class Servers:
         if not is_in_memory(kind, url):
             check_url(self._guard, url, "the public URL")
 
-    def _credential_after(self, row: R, settings: Mapping[str, Any], credential: str | None, *, forget: bool) -> str | None:
+    def _credential_after(self, row: R, settings: Mapping[str, Any], *, forget: bool) -> str | None:
         """A credential is never sent to an address that it was not entered for."""
-        if credential:
-            return self._sealed(row.id, credential)
         if forget or row.sealed_credential is None:
             return None
         if not set(origins(settings)) <= set(origins(row.settings)):
@@ -344,7 +351,12 @@ class Servers:
             )
         return row.sealed_credential
 
-    def _sealed(self, row_id: str, credential: str | None) -> str | None:
+    def _kept(self, tx: Unit, row_id: str, credential: str | None, reference: str | None) -> str | None:
+        """What the row keeps of a credential: the secret, sealed, or the reference to it; None where neither is given."""
+        if credential and reference:
+            raise Refusal("A credential is entered or referred to, not both.", "Give one of them.", code="bad-credential")
+        if reference:
+            return check_reference(reference)
         if not credential:
             return None
         if len(credential) > MAX_CREDENTIAL or not credential.isprintable():
@@ -353,7 +365,7 @@ class Servers:
             )
         if self._sealer is None:
             raise Refusal("There is no key to seal a credential with.", "Run `countersign migrate` first.", code="sealing-key")
-        return self._sealer.seal(row_id, credential)
+        return sealing.seal(tx, self._sealer, row_id, credential)
 
 
 def _or(given: T | None, known: T) -> T:

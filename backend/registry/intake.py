@@ -222,7 +222,7 @@ class Intake:
 
     def _keep(self, identifier: str, archive: BinaryIO, description: str) -> Path:
         """The archive, and beside it what was said of it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # nobody else exchanges a file on its way
         path = self._path(identifier)
         with path.open("wb") as stream:
             shutil.copyfileobj(archive, stream, _BLOCK)

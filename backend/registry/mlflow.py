@@ -241,14 +241,26 @@ def _logged_model(identifier: str) -> _Root:
 
 
 def _run_root(run_id: str, below: str) -> _Root:
-    return _Root(f"{_API}/artifacts/list", "path", {"run_id": run_id}, "/get-artifact", "path", below)
+    return _Root(f"{_API}/artifacts/list", "path", {"run_id": run_id}, "/get-artifact", "path", _plain(below))
+
+
+def _plain(below: str) -> str:
+    """A folder that a version's source names, which anybody who may write to the registry wrote. Servers decoded it twice
+    (CVE-2024-1560), so that nothing encoded is handed on."""
+    if "%" in below:
+        raise Refusal(
+            f"The source of this version names {shown(below)}, which is encoded.",
+            "Log the version again under a plain folder name.",
+            code="bad-path",
+        )
+    return safe_path(below) if below else ""
 
 
 def _proxied(uri: str) -> str | None:
     """The path below the artifact proxy, or None for storage that the server does not proxy."""
     parsed = urlsplit(uri)
     path = parsed.path.strip("/")
-    return safe_path(path) if parsed.scheme == "mlflow-artifacts" and path else None
+    return _plain(path) if parsed.scheme == "mlflow-artifacts" and path else None
 
 
 def _relative(entry: wire.FileAnswer, root: _Root, folder: str) -> wire.FileAnswer:

@@ -10,10 +10,11 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from traceback import format_tb
 from typing import Any, TextIO
+from urllib.parse import unquote
 
 import structlog
 from sqlalchemy.engine import make_url
@@ -73,7 +74,16 @@ def configure(level: str, *, worker: str, secrets: Iterable[str] = (), stream: T
 def secrets_of(settings: Settings) -> list[str]:
     """The secrets that this process knows from its settings."""
     token = settings.mlflow_token.get_secret_value() if settings.mlflow_token else ""
-    return [one for one in (make_url(settings.sqlalchemy_url).password, token) if one]
+    stores = (settings.package_store, settings.ledger_heads, settings.inference_log)
+    known = [make_url(settings.sqlalchemy_url).password, token, *(part for url in stores for part in _secrets_in(url))]
+    return [str(one) for one in known if one]
+
+
+def _secrets_in(url: str) -> Iterator[str]:
+    """Who and by what word, where a store's URL says it; as it is written there and as it is meant."""
+    for user in re.findall(r"://([^/@]+)@", url):
+        for part in user.split(":"):
+            yield from {part, unquote(part)}
 
 
 class Redaction:

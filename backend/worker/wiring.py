@@ -16,7 +16,7 @@ from backend.worker.timers import Job
 from backend.worker.timing import Timing
 
 log = structlog.get_logger()
-STALE_SECONDS, COMPACT_SECONDS = 10.0, 3600.0
+STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS = 10.0, 3600.0, 30.0
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -38,16 +38,26 @@ def _of_the_registry(backend: Backend) -> Mapping[str, Handler]:
 
 
 def _of_delivery(backend: Backend) -> tuple[Job, ...]:
-    """What the leader does about endpoints that nobody looks at, and about the inference log's small files."""
+    """What the leader does about endpoints that nobody looks at, small files of the inference log, and keys that go."""
     return (
         Job("mark-stale", STALE_SECONDS, lambda: _mark_stale(backend)),
         Job("compact-log", COMPACT_SECONDS, lambda: _compact(backend)),
+        Job("tend-keys", TEND_SECONDS, lambda: _tend_keys(backend)),
     )
 
 
 def _mark_stale(backend: Backend) -> None:
     if found := looking.mark_stale(backend.database, backend.reconciler.timing):
         log.warning("endpoints.stale", count=found)
+
+
+def _tend_keys(backend: Backend) -> None:
+    """Goes on with a rotation of the sealing key, and seals anew what was sealed to an older one meanwhile."""
+    done = backend.sealing_keys.tend()
+    if done.resealed or done.destroyed:
+        log.info("sealing.tended", resealed=done.resealed, destroyed=list(done.destroyed))
+    if done.unreadable:
+        log.warning("sealing.unreadable", rows=[f"{kind} {row}" for kind, row in done.unreadable])
 
 
 def _compact(backend: Backend) -> None:

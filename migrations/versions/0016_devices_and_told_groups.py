@@ -1,6 +1,6 @@
 """What device a session is on, and which groups a provider told
 
-Revision: 0016, after: 0012
+Revision: 0016, after: 0015
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0016"
-down_revision = "0012"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

@@ -171,7 +171,9 @@ def test_browsers_are_forgotten_oldest_first() -> None:
 OUTSIDE = Outside("https://countersign.example.com", "countersign.example.com", "/release")
 
 
-def signing_in(base: str = "https://countersign.example.com", outside: Outside = OUTSIDE, **answers: Any) -> TestClient:
+def signing_in(
+    base: str = "https://countersign.example.com", outside: Outside = OUTSIDE, admits: Any = None, **answers: Any
+) -> TestClient:
     """A client of an application whose sign-in routes answer as Streamlit's do."""
 
     async def answered(request: Any) -> Response:
@@ -182,7 +184,7 @@ def signing_in(base: str = "https://countersign.example.com", outside: Outside =
         return found
 
     inner = Starlette(routes=[Route("/{path:path}", answered, methods=["GET", "POST"])])
-    return TestClient(Edge(inner, only_loopback=False, outside=outside), base_url=base, follow_redirects=False)
+    return TestClient(Edge(inner, only_loopback=False, outside=outside, admits=admits), base_url=base, follow_redirects=False)
 
 
 REDIRECT = (302, [("location", "https://id.example.com/auth?state=x")])

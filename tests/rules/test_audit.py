@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,3 +46,16 @@ def test_a_vulnerability_is_reported_with_its_fix(capsys: pytest.CaptureFixture[
 def test_a_service_that_cannot_be_asked_is_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert audit.report("dev", None) == audit.UNKNOWN
     assert "NOT AUDITED" in capsys.readouterr().out
+
+
+def test_the_command_fails_loudly_where_nobody_can_be_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pip-audit ends with an error and without a report where no advisory service answers."""
+    ended = subprocess.CompletedProcess([], 1, stdout="", stderr="ConnectionError: no route")
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: ended)
+    assert audit.main([]) == audit.UNKNOWN
+    said = capsys.readouterr()
+    assert said.out.count("NOT AUDITED") == len(audit.LOCKS)
+    assert "no route" in said.err
+    assert "audit.py" in (SCRIPT.parent.parent / "Makefile").read_text()

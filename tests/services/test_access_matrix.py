@@ -140,6 +140,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "servers.test_router": ("server.test", lambda b, a, at: b.servers.test_router(a, ROUTER)),
     "servers.check_address": ("server.test", lambda b, a, at: b.servers.check_address(a, "https://192.0.2.1")),
     "servers.unmanaged": ("server.test", lambda b, a, at: b.servers.unmanaged(a, SERVERS[0])),
+    "sealing_keys.rotate": ("sealing_key.rotate", lambda b, a, at: b.sealing_keys.rotate(a)),
+    "audit.rotate_key": ("ledger_key.rotate", lambda b, a, at: b.audit.rotate_key(a)),
     "endpoints.create": (
         "endpoint.create",
         lambda b, a, at: b.endpoints.create(a, name="x", environment="production", model=at.model, server=SERVERS[0]),

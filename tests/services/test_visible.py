@@ -197,7 +197,7 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "external_login", "sign_in_session", "session_use", "provider_logout", "group_mapping", "provisioned_user",
         "provisioned_group", "provisioned_member", "request", "data_set_grant", "binding", "bearer_use",
         "package", "mirror_state", "ledger_head",
-        "request_key", "work_item", "job_run", "heartbeat",
+        "request_key", "work_item", "job_run", "heartbeat", "sealing_key",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 

@@ -21,6 +21,8 @@ from backend.core.outbound import Guard, bounds
 MAX_ANSWER_BYTES = 16 << 20
 LIST_BYTES = 64 << 20
 _PATHS = re.compile(r"(?<![\w./])/(?:[\w.@+~-]+/)*([\w.@+~-]+)")
+_INNER = re.compile(r"(?i)[\w./-]*shm[\w./-]*|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|\b0x[0-9a-f]{6,}\b")
+"""Shared memory, random ids and addresses: what Triton told of its inside was the first step into it (CVE-2025-23319)."""
 _MAX_REASON = 240
 
 
@@ -38,7 +40,7 @@ class Reply:
             said = loads(self.body)["error"]
         except (Refusal, TypeError, KeyError, IndexError):
             return ""
-        return short(said) if isinstance(said, str) else ""
+        return without_inner(said) if isinstance(said, str) else ""
 
 
 class TritonHttp:
@@ -157,6 +159,11 @@ def model_path(model: str, version: int | None = None) -> str:
     """The path of a model, or of one version of it. Names come from the server too, and may hold anything."""
     named = f"/v2/models/{quote(model, safe='')}"
     return named if version is None else f"{named}/versions/{version}"
+
+
+def without_inner(reason: str) -> str:
+    """What a server says went wrong, as one short line without what it tells of its own inside."""
+    return short(_INNER.sub("(...)", reason))
 
 
 def short(text: str) -> str:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from backend.delivery.packagers.triton_config import seen_digest
 from backend.delivery.seen import ModelState, SeenVersion
 from backend.delivery.targets.triton_folder import ModelFolder
-from backend.delivery.targets.triton_http import LIST_BYTES, TritonHttp, is_absent, model_path, short
+from backend.delivery.targets.triton_http import LIST_BYTES, TritonHttp, is_absent, model_path, short, without_inner
 
 MAX_ENTRIES = 50_000
 _STATES: Mapping[str, ModelState] = {"READY": "ready", "LOADING": "loading", "UNLOADING": "unloading"}
@@ -133,7 +133,7 @@ class Looker:
         if reason in ("", _GONE):
             return SeenVersion(number, "not_loaded")
         # The reason of a failed load stays listed when the folder is gone and nothing can load it any more.
-        return SeenVersion(number, "failed" if self._folder.has(name, number) else "not_loaded", short(reason))
+        return SeenVersion(number, "failed" if self._folder.has(name, number) else "not_loaded", without_inner(reason))
 
     def _index(self) -> list[_Entry]:
         what = "the model repository's index"

@@ -30,7 +30,7 @@ def test_every_command_has_help_and_json_and_takes_no_secret_as_an_argument() ->
         secret = {
             name for name in names if name and any(word in name for word in ("password", "secret", "token", "credential"))
         }
-        assert secret <= {"credential_env", "credential_stdin", "token_id"}, path
+        assert secret <= {"credential_env", "credential_from", "credential_stdin", "token_id"}, path
 
 
 def test_the_list_of_commands_says_what_each_does() -> None:

@@ -1,0 +1,51 @@
+"""Small files that must be whole or not there at all, whenever the process is killed: keys and what is said about them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+
+def write_once(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Makes a file of that mode from its first byte on. FileExistsError where the name is taken."""
+    part = _part(path)
+    try:
+        _write(part, content, mode)
+        os.link(part, path)
+        _sync_folder(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Puts a file in the place of another at once: whoever reads it reads the old one or the new one."""
+    part = _part(path)
+    _write(part, content, mode)
+    part.replace(path)
+    _sync_folder(path.parent)
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file, which is base64. OSError or ValueError where there is none."""
+    return base64.b64decode(path.read_bytes(), validate=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
