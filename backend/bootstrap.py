@@ -28,6 +28,7 @@ from backend.access.teams import Teams
 from backend.access.tokens import Tokens
 from backend.audit import heads
 from backend.audit.service import Audit
+from backend.changes.notices import Notices
 from backend.changes.service import Changes, settled
 from backend.core import sealed
 from backend.core.context import Actor
@@ -49,10 +50,16 @@ from backend.delivery.timing import Timing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
+from backend.notify.courier import Courier, Sending
+from backend.notify.links import Links
+from backend.notify.outbox import Outbox
+from backend.notify.preferences import Preferences
+from backend.notify.routes import Routes
 from backend.policy import service as policy
 from backend.policy.service import Policies
 from backend.registry import champions
 from backend.registry.cards import Cards
+from backend.registry.hooks import Hooks
 from backend.registry.intake import Intake
 from backend.registry.mirror import Mirror
 from backend.registry.mlflow import MlflowRegistry
@@ -96,6 +103,12 @@ class Backend:
     changes: Changes
     evidence: EvidenceRunner
     inference_log: InferenceLog
+    routes: Routes
+    preferences: Preferences
+    links: Links
+    outbox: Outbox
+    courier: Courier
+    registry_hooks: Hooks
 
     def confirm_request(self, actor: Actor, request_id: str, reason: str = "") -> None:
         """Does what somebody else asked for; see `access.requests`."""
@@ -182,7 +195,24 @@ def build(settings: Settings) -> Backend:
         ),
         evidence=EvidenceRunner(database, settings),
         inference_log=log,
+        routes=Routes(database, guard, lambda: _sealer(settings), _networks(settings)),
+        preferences=Preferences(database),
+        links=Links(database, Notices()),
+        outbox=Outbox(database, Notices(), mails=settings.mail_url is not None),
+        courier=Courier(database, Notices(), _sending(settings, guard, sign_in), lease_seconds=settings.lease_seconds),
+        registry_hooks=Hooks(database, settings.mlflow_webhook_secret),
     )
+
+
+def _sending(settings: Settings, guard: Guard, sign_in: SignIn | None) -> Sending:
+    """How messages leave, and under which address their links are."""
+    seen = settings.public_url.rstrip("/") or (f"{sign_in.origin}{sign_in.base_path}" if sign_in is not None else "")
+    mail = settings.mail_url.get_secret_value() if settings.mail_url is not None else ""
+    return Sending(guard, _networks(settings), _opener(settings), mail, seen)
+
+
+def _networks(settings: Settings) -> list[str]:
+    return [one for one in settings.allowed_networks.split(",") if one.strip()]
 
 
 def gate_context(settings: Settings) -> GateContext:

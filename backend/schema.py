@@ -7,7 +7,9 @@ from backend.changes import rows as changes
 from backend.core import ledger, work
 from backend.delivery import rows as delivery
 from backend.evidence import rows as evidence
+from backend.notify import rows as notify
 from backend.policy import rows as policy
+from backend.registry import hooks
 from backend.registry import rows as registry
 from backend.rollouts import rows as rollouts
 
@@ -16,7 +18,9 @@ __all__ = [
     "changes",
     "delivery",
     "evidence",
+    "hooks",
     "ledger",
+    "notify",
     "policy",
     "provisioned",
     "registry",

@@ -7,7 +7,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.endpoint_pages import admin_cards
 from app.kit import components
-from app.record_pages import grants, people, policies, second_person, sign_ins
+from app.record_pages import grants, notifications, people, policies, second_person, sign_ins
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
 
@@ -52,6 +52,7 @@ with who:
     with main:
         with wiring.reading() as look:
             sign_ins.section(look, everybody, mine)
+            notifications.everybodys_card(look, mine)
         admin_cards.roles_matrix()
         second_person.card(waiting, mine)
         grants.cards(held)

@@ -13,8 +13,10 @@ from backend.api import (
     endpoints,
     errors,
     grants,
+    hooks,
     me,
     models,
+    notify,
     proposals,
     public,
     requests,
@@ -43,6 +45,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     grants.router,
     requests.router,
     data_sets.router,
+    notify.router,
     audit.router,
     me.router,
 )
@@ -60,6 +63,7 @@ TAGS = {
     "data-sets": "Who may read recorded requests row by row, and reading them.",
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",
+    "notify": "Messages: where they go, who hears of what, and what became of each.",
     "audit": "The ledger.",
     "me": "Whom a token acts as.",
     "public": "What anybody may ask.",
@@ -88,6 +92,7 @@ def build(backend: Callable[[], Backend]) -> FastAPI:
     api.add_middleware(Guard, backend=backend, ready=asked)
     api.include_router(public.router, prefix="/v1")
     api.include_router(sign_in.router, prefix="/v1")
+    api.include_router(hooks.router, prefix="/v1")
     for router in ROUTERS:
         api.include_router(router, prefix="/v1", dependencies=TOKEN, responses=errors.ERRORS)
     api.mount(scim.PATH, scim.build(backend))

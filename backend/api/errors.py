@@ -36,6 +36,7 @@ STATUS = {
     "own-identity": 403,
     "data-set": 403,
     "frozen": 409,
+    "rotating": 409,
     "too-large": 413,
     "no-database": 503,
     "schema": 503,

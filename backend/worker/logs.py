@@ -72,8 +72,9 @@ def configure(level: str, *, worker: str, secrets: Iterable[str] = (), stream: T
 
 def secrets_of(settings: Settings) -> list[str]:
     """The secrets that this process knows from its settings."""
-    token = settings.mlflow_token.get_secret_value() if settings.mlflow_token else ""
-    return [one for one in (make_url(settings.sqlalchemy_url).password, token) if one]
+    known = (settings.mlflow_token, settings.mlflow_webhook_secret, settings.mail_url)
+    told = [one.get_secret_value() for one in known if one is not None]
+    return [one for one in (make_url(settings.sqlalchemy_url).password, *told) if one]
 
 
 class Redaction:

@@ -196,7 +196,8 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "environment", "policy_version", "freeze", "identity", "role_grant", "token", "token_use", "team", "team_member",
         "external_login", "sign_in_session", "session_use", "provider_logout", "group_mapping", "provisioned_user",
         "provisioned_group", "provisioned_member", "request", "data_set_grant", "package", "mirror_state", "ledger_head",
-        "work_item", "job_run", "heartbeat",
+        "work_item", "job_run", "heartbeat", "notify_route", "notify_health", "notify_subscription", "notify_preference",
+        "notify_message", "notify_attempt", "notify_cursor", "notify_link", "registry_hook",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 
