@@ -50,6 +50,8 @@ PAGES: tuple[Entry, ...] = (
     Entry("server", "Server", "dns", hidden=True),
     Entry("audit", "Audit", "receipt_long", action="audit.read"),
     Entry("ledger_row", "Ledger row", "receipt_long", hidden=True),
+    Entry("notifications", "Notifications", "notifications"),
+    Entry("open", "Link from a message", "link", hidden=True),
     Entry("admin", "Admin", "admin_panel_settings"),
     Entry("person", "Person", "person", hidden=True),
     Entry("account", "My access", "badge", hidden=True),

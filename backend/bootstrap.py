@@ -31,6 +31,7 @@ from backend.access.teams import Teams
 from backend.access.tokens import Tokens
 from backend.audit import heads
 from backend.audit.service import Audit
+from backend.changes.notices import Notices
 from backend.changes.service import Changes, settled
 from backend.core import sealed
 from backend.core.behind import Behind
@@ -45,7 +46,7 @@ from backend.delivery.endpoints import Endpoints
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
 from backend.delivery.recorded import Recorded
-from backend.delivery.resealing import SealingKeys
+from backend.delivery.resealing import SERVERS_AND_ROUTERS, Place, SealingKeys
 from backend.delivery.routers.names import router_type
 from backend.delivery.rows import Endpoint
 from backend.delivery.servers import Servers
@@ -55,10 +56,18 @@ from backend.delivery.timing import Timing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
+from backend.notify import keeping
+from backend.notify.courier import Courier, Sending
+from backend.notify.links import Links
+from backend.notify.outbox import Outbox
+from backend.notify.preferences import Preferences
+from backend.notify.routes import Routes
+from backend.notify.rows import Route
 from backend.policy import service as policy
 from backend.policy.service import Policies
 from backend.registry import champions
 from backend.registry.cards import Cards
+from backend.registry.hooks import Hooks
 from backend.registry.intake import Intake
 from backend.registry.mirror import Mirror
 from backend.registry.mlflow import MlflowRegistry
@@ -67,6 +76,9 @@ from backend.registry.rules import Limits
 from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
+
+_SEALED = (*SERVERS_AND_ROUTERS, Place(Route, keeping.sealed_texts, keeping.renew_sealed))
+"""Every place where something sealed lies: what is missing here loses its key at a rotation."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,12 @@ class Backend:
     evidence: EvidenceRunner
     inference_log: InferenceLog
     behind: Behind
+    routes: Routes
+    preferences: Preferences
+    links: Links
+    outbox: Outbox
+    courier: Courier
+    registry_hooks: Hooks
 
     def confirm_request(self, actor: Actor, request_id: str, reason: str = "") -> None:
         """Does what somebody else asked for; see `access.requests`."""
@@ -185,7 +203,7 @@ def build(settings: Settings) -> Backend:
         ),
         packaging=packaging,
         servers=_servers(settings, database, guard, connections),
-        sealing_keys=SealingKeys(database, keys_folder(settings)),
+        sealing_keys=SealingKeys(database, keys_folder(settings), _SEALED),
         endpoints=Endpoints(
             database,
             connections,
@@ -202,7 +220,20 @@ def build(settings: Settings) -> Backend:
         evidence=EvidenceRunner(database, settings),
         inference_log=log,
         behind=behind,
+        routes=Routes(database, guard, lambda: _sealer(settings)),
+        preferences=Preferences(database),
+        links=Links(database, Notices()),
+        outbox=Outbox(database, Notices(), mails=settings.mail_url is not None),
+        courier=Courier(database, Notices(), _sending(settings, guard, sign_in), lease_seconds=settings.lease_seconds),
+        registry_hooks=Hooks(database, settings.mlflow_webhook_secret),
     )
+
+
+def _sending(settings: Settings, guard: Guard, sign_in: SignIn | None) -> Sending:
+    """How messages leave, and under which address their links are."""
+    seen = settings.public_url.rstrip("/") or (f"{sign_in.origin}{sign_in.base_path}" if sign_in is not None else "")
+    mail = settings.mail_url.get_secret_value() if settings.mail_url is not None else ""
+    return Sending(guard, _opener(settings), mail, seen)
 
 
 def gate_context(settings: Settings) -> GateContext:

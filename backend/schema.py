@@ -8,7 +8,9 @@ from backend.changes import rows as changes
 from backend.core import ledger, request_keys, sealing, work
 from backend.delivery import rows as delivery
 from backend.evidence import rows as evidence
+from backend.notify import rows as notify
 from backend.policy import rows as policy
+from backend.registry import hooks
 from backend.registry import rows as registry
 from backend.rollouts import rows as rollouts
 
@@ -18,7 +20,9 @@ __all__ = [
     "changes",
     "delivery",
     "evidence",
+    "hooks",
     "ledger",
+    "notify",
     "policy",
     "provisioned",
     "registry",

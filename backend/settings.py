@@ -85,6 +85,16 @@ class Settings(BaseSettings):
     )
     mlflow_url: str | None = Field(None, description="Tracking and registry server, e.g. `https://mlflow.example.com`.")
     mlflow_token: SecretStr | None = Field(None, description="Bearer token for the MLflow server.")
+    mlflow_webhook_secret: SecretStr | None = Field(
+        None, description="Secret (16 characters or more) of the MLflow webhooks that are taken as hints (docs/notify.md)."
+    )
+    mail_url: SecretStr | None = Field(
+        None,
+        description="Mail server that messages leave by, e.g. `mailtos://user:password@smtp.example.com?from=countersign@example.com`.",
+    )
+    public_url: str = Field(
+        "", description="Address under which people see the pages, for links in messages. Default: where they sign in."
+    )
     allowed_networks: str = Field(
         "", description="Comma-separated private ranges that outgoing calls may reach, e.g. `10.2.0.0/16`."
     )

@@ -13,7 +13,7 @@ from app import identity, ways, wiring
 from app.access_pages import data_set_list, grants_list, outgoing, people_list, services_list, sign_in_part, team_list
 from app.endpoint_pages import admin_cards
 from app.kit import components
-from app.record_pages import people, policies
+from app.record_pages import notifications, people, policies
 from backend.access import rosters
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
@@ -73,5 +73,6 @@ PARTS: dict[str, Callable[[], None]] = {
     "Policies": rules,
     "Servers": hosts,
     "Sign-in": lambda: sign_in_part.part(mine),
+    "Messages": lambda: notifications.part(mine),
 }
 components.parts(PARTS, key="part")

@@ -38,6 +38,18 @@ LOOKS: dict[str, dict[str, Look]] = {
         "fight": Look("Fight", "front_hand", "red"),
         "paused": Look("Paused", "pause_circle", "gray"),
     },
+    "route": {
+        "new": Look("Nothing sent yet", "hourglass_empty", "gray"),
+        "ok": Look("Taken", "check_circle", "green"),
+        "failing": Look("Failing", "error", "red"),
+        "paused": Look("Paused", "pause_circle", "gray"),
+    },
+    "message": {
+        "waiting": Look("Waiting", "schedule", "blue"),
+        "sent": Look("Sent", "check_circle", "green"),
+        "dead": Look("Given up", "error", "red"),
+        "dropped": Look("Not told", "remove_circle", "gray"),
+    },
     "mode": {
         "observe": Look("Observed only", "visibility", "gray"),
         "managed": Look("Managed", "verified_user", "blue"),

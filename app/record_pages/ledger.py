@@ -29,6 +29,8 @@ MOST_EXPORTED = 200_000
 _STEP = 1_000
 _WORD = 40
 _PAST = {
+    "add": "added", "remove": "removed", "rotate": "changed the secret of", "test": "tested", "replay": "sent again on",
+    "stop": "stopped", "break": "found a break in",
     "set": "set", "lift": "lifted", "create": "created", "save": "saved", "grant": "granted", "take_back": "took back",
     "deactivate": "deactivated", "set_policy": "set the policy of", "approve": "approved", "reject": "rejected",
     "propose": "proposed", "edit": "edited", "withdraw": "withdrew", "comment": "commented on", "start": "started",

@@ -109,6 +109,8 @@ MATRIX: tuple[Line, ...] = (
     Line("team.retire", "retire a team", _ADMIN, "team"),
     Line("team.add_member", "add somebody to a team", _ADMIN, "team"),
     Line("team.remove_member", "remove somebody from a team", _ADMIN, "team"),
+    Line("route.list", "see everybody's routes for messages, and what came of each", _roles("admin", "auditor"), "whole"),
+    Line("route.manage", "set up where messages of a team, or of everybody, go", _ADMIN, "team"),
     Line("owner.set", "say which team owns a model or an endpoint", _ADMIN, "whole"),
     Line("identity.provision", "provision people and groups from a directory (SCIM)", _ADMIN, "whole"),
     Line("session.list", "list other people's sessions", _ADMIN, "whole"),

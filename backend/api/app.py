@@ -20,11 +20,13 @@ from backend.api import (
     freezes,
     grants,
     group_mappings,
+    hooks,
     identities,
     intakes,
     lineage,
     me,
     models,
+    notify,
     policies,
     proposals,
     public,
@@ -75,6 +77,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     bindings.router,
     requests.router,
     data_sets.router,
+    notify.router,
     audit.router,
     me.router,
 )
@@ -104,6 +107,7 @@ TAGS = {
     "data-sets": "Who may read recorded requests row by row, and reading them.",
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",
+    "notify": "Messages: where they go, who hears of what, and what became of each.",
     "audit": "The ledger.",
     "me": "Whom a token acts as.",
     "public": "What anybody may ask.",
@@ -142,6 +146,7 @@ def build(backend: Callable[[], Backend], door: Callable[[ASGIApp], ASGIApp] | N
         api.add_middleware(Guard, backend=backend, ready=asked)
     api.include_router(public.router, prefix="/v1")
     api.include_router(sign_in.router, prefix="/v1")
+    api.include_router(hooks.router, prefix="/v1")
     for router in ROUTERS:
         api.include_router(router, prefix="/v1", dependencies=TOKEN)
     api.mount(scim.PATH, scim.build(backend))

@@ -55,6 +55,7 @@ STATUS = {
     "not-failed": 409,
     "own-adoption": 403,
     "stale": 412,
+    "rotating": 409,
     "too-large": 413,
     "no-database": 503,
     "schema": 503,

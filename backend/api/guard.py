@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.access.bearer_claims import LONGEST, NotAdmitted, is_jws
 from backend.access.tokens import is_well_formed
-from backend.api import errors, limits, sign_in
+from backend.api import errors, hooks, limits, sign_in
 from backend.api.attempts import Attempts
 from backend.api.limits import Limits
 from backend.bootstrap import Backend
@@ -27,8 +27,8 @@ from backend.core.columns import new_id
 from backend.core.context import Actor
 from backend.core.errors import ExternalFailure
 
-PUBLIC = frozenset({"/v1/health", "/v1/ready", "/v1" + sign_in.PATH})
-"""The only paths that are answered without a token of ours. The last one is judged by a token that a provider signed."""
+PUBLIC = frozenset({"/v1/health", "/v1/ready", "/v1" + sign_in.PATH, "/v1" + hooks.PATH})
+"""The only paths that are answered without a token of ours. Those of sign-in and hooks are judged by what signed them."""
 MOST_BYTES = 256 << 10
 BODY_SECONDS = 30.0
 

@@ -11,12 +11,15 @@ from backend.access.service import require
 from backend.audit.heads import Head, HeadStore
 from backend.audit.signing import Succession
 from backend.core import failpoints
-from backend.core.context import Actor
+from backend.core.canonical import canonical
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.ledger import GENESIS, Break, LedgerHead, LedgerRow, first_break
 
 _PAGE = 2_000
+BREAK = "audit.break"
+"""The action under which a break of the chain stands in it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,18 @@ class Audit:
             return Verification(0, 0, GENESIS, Break(0, str(altered)))
         with self._database.read() as session:
             return _verify(session, heads)
+
+    def watch(self) -> Verification:
+        """Verifies; a break that is not the one found before is put into the ledger, from where it is told."""
+        found = self.verify()
+        if found.broken is None:
+            return found
+        facts = {"seq": found.broken.seq, "reason": found.broken.reason}
+        with self._database.unit(SYSTEM) as tx:
+            query = select(LedgerRow.after_json).where(LedgerRow.action == BREAK).order_by(col(LedgerRow.seq).desc()).limit(1)
+            if tx.session.exec(query).first() != canonical(facts).decode():
+                tx.record(BREAK, ("ledger", "chain"), after=facts)
+        return found
 
 
 def _verify(session: Session, heads: list[Head]) -> Verification:

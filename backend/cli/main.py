@@ -22,6 +22,7 @@ COMMANDS = {
     "logout": Lazy("backend.cli.login:logout", "Forget the token of a server."),
     "migrate": Lazy("backend.cli.installation:migrate", "Make keys, and bring the database to this program's schema."),
     "model": Lazy("backend.cli.model:model", "Register versions, and look at models."),
+    "notify": Lazy("backend.cli.notify:notify", "Messages: where they go, who hears of what, and what became of each."),
     "policy": Lazy("backend.cli.policy:policy", "See and set what an environment asks of a change."),
     "request": Lazy("backend.cli.request:request", "What waits for a second person: confirm or refuse it."),
     "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),

@@ -21,7 +21,7 @@ from backend.worker.timers import Job
 
 log = structlog.get_logger()
 
-EXPORT_SECONDS, SWEEP_SECONDS, RESYNC_SECONDS, PRUNE_SECONDS = 60.0, 10.0, 60.0, 3600.0
+EXPORT_SECONDS, SWEEP_SECONDS, RESYNC_SECONDS, PRUNE_SECONDS, WATCH_SECONDS = 60.0, 10.0, 60.0, 3600.0, 21_600.0
 KEPT = timedelta(days=1)
 FAILING_AFTER = 3
 """Attempts in a row after which an item counts as failing."""
@@ -47,6 +47,7 @@ def standard(
         Job("sweep-overdue", SWEEP_SECONDS, lambda: sweep(database, metrics, kinds, grace)),
         Job("resync", RESYNC_SECONDS, lambda: resync(database, resyncs)),
         Job("prune", PRUNE_SECONDS, lambda: prune(database)),
+        Job("verify-chain", WATCH_SECONDS, lambda: watch(audit)),
     )
 
 
@@ -55,6 +56,13 @@ def export_head(audit: Audit) -> None:
     head = audit.export_head()
     if head is not None:
         log.info("ledger.head_exported", seq=head.seq)
+
+
+def watch(audit: Audit) -> None:
+    """Walks the ledger's chain; a break is put into it, from where it is told, and into the log."""
+    found = audit.watch()
+    if found.broken is not None:
+        log.error("ledger.broken", seq=found.broken.seq, reason=found.broken.reason)
 
 
 def sweep(database: Database, metrics: Metrics, kinds: Sequence[str], grace: timedelta) -> None:

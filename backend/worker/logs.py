@@ -73,9 +73,10 @@ def configure(level: str, *, worker: str, secrets: Iterable[str] = (), stream: T
 
 def secrets_of(settings: Settings) -> list[str]:
     """The secrets that this process knows from its settings."""
-    token = settings.mlflow_token.get_secret_value() if settings.mlflow_token else ""
+    told = (settings.mlflow_token, settings.mlflow_webhook_secret, settings.mail_url)
+    tokens = [one.get_secret_value() for one in told if one is not None]
     stores = (settings.package_store, settings.ledger_heads, settings.inference_log)
-    known = [make_url(settings.sqlalchemy_url).password, token, *(part for url in stores for part in _secrets_in(url))]
+    known = [make_url(settings.sqlalchemy_url).password, *tokens, *(part for url in stores for part in _secrets_in(url))]
     return [str(one) for one in known if one]
 
 

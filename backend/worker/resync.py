@@ -17,6 +17,7 @@ from backend.core.database import Database
 from backend.core.work import WorkItem
 from backend.delivery.rows import Endpoint, Generation, Server
 from backend.evidence.rows import Evidence
+from backend.notify.rows import Message, Route
 from backend.registry.rows import Alias
 from backend.rollouts.rows import Rollout
 
@@ -47,7 +48,8 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 
 def of_the_house() -> tuple[Resync, ...]:
-    """Every server, open change, open rollout, unfinished check and model with aliases of ours, and the mirror."""
+    """Every server, open change, open rollout, unfinished check, model with aliases of ours, and route with waiting messages;
+    the mirror, and the ledger's reader."""
     return (
         Resync("server", _keys(select(Server.id))),
         Resync("change", _keys(_CHANGES)),
@@ -55,6 +57,8 @@ def of_the_house() -> tuple[Resync, ...]:
         Resync("evidence", _keys(select(Evidence.id).where(col(Evidence.verdict).in_(("queued", "running"))))),
         Resync("alias", _keys(_ALIASES)),
         Resync("mirror", lambda _session: ["*"]),
+        Resync("notify", lambda _session: ["ledger"]),
+        Resync("route", _keys(_WAITING)),
     )
 
 
@@ -79,6 +83,15 @@ _ALIASES = select(Alias.model_id).where(
     col(Alias.wanted_since).is_not(None), sa.or_(col(Alias.written_at).is_(None), col(Alias.wanted).is_not(None))
 )
 """Aliases that are still to be written, and those that are watched because they are ours."""
+
+
+_WAITING = (
+    select(Message.route_key)
+    .outerjoin(Route, col(Route.id) == Message.route_key)
+    .where(Message.state == "waiting", sa.or_(col(Route.id).is_(None), col(Route.state) != "paused"))
+    .distinct()
+)
+"""Routes on which something waits that may go."""
 
 
 def _keys(query: Any) -> Callable[[Session], Sequence[str]]:

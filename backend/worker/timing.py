@@ -42,11 +42,13 @@ class Lane:
     threads: int
 
 
-EVIDENCE_THREADS, REGISTRY_THREADS, OTHER_THREADS = 2, 2, 2
+EVIDENCE_THREADS, REGISTRY_THREADS, ROUTE_THREADS, OTHER_THREADS = 2, 2, 4, 2
 
 
 def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
     """The lanes for these kinds: servers have `worker_threads`, gates two, the registry two, decisions half of the servers'.
+
+    Messages are sent by four threads of their own: a receiver that hangs holds up neither decisions nor the ledger's reader.
 
     An approval is settled in the lane of decisions: it starts within a fraction of a second even while every server hangs.
     """
@@ -56,6 +58,8 @@ def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
         Lane(("evidence",), EVIDENCE_THREADS),
         Lane(("change", "rollout"), max(2, worker_threads // 2)),
         Lane(("mirror", "alias"), REGISTRY_THREADS),
+        Lane(("notify",), 1),
+        Lane(("route",), ROUTE_THREADS),
     )
     used = [Lane(tuple(kind for kind in lane.kinds if kind in wanted), lane.threads) for lane in known]
     rest = tuple(sorted(wanted - {kind for lane in known for kind in lane.kinds}))

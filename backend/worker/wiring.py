@@ -8,6 +8,7 @@ import structlog
 
 from backend.bootstrap import Backend
 from backend.delivery import looking
+from backend.notify import keeping
 from backend.worker import jobs, resync
 from backend.worker.handling import Handler
 from backend.worker.loop import Worker
@@ -16,7 +17,7 @@ from backend.worker.timers import Job
 from backend.worker.timing import Timing
 
 log = structlog.get_logger()
-STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS = 10.0, 3600.0, 30.0
+STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, MESSAGES_SECONDS = 10.0, 3600.0, 30.0, 3600.0
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -26,6 +27,8 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         "rollout": backend.rollouts.handle,
         "change": backend.changes.handle,
         "evidence": backend.evidence.handle,
+        "notify": backend.outbox.handle,
+        "route": backend.courier.handle,
         **_of_the_registry(backend),
     }
 
@@ -71,5 +74,6 @@ def worker(backend: Backend, name: str | None = None) -> Worker:
     periodic = jobs.standard(
         backend.database, backend.audit, metrics, resyncs, overdue_seconds=timing.overdue, kinds=sorted(wired)
     )
-    periodic = (*periodic, *_of_delivery(backend))
+    messages = Job("prune-messages", MESSAGES_SECONDS, lambda: keeping.prune(backend.database))
+    periodic = (*periodic, *_of_delivery(backend), messages)
     return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)

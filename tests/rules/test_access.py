@@ -41,7 +41,9 @@ def test_one_role_may_what_the_table_says(role: str, action: str) -> None:
     if action in ONLY:
         assert allowed == (role in ONLY[action])
     if role in ("viewer", "auditor") and not action.startswith("audit."):
-        looks = {"request.list", "data_set.list", "binding.list", "sealing_key.list"} if role == "auditor" else set()
+        looks = (
+            {"request.list", "data_set.list", "binding.list", "sealing_key.list", "route.list"} if role == "auditor" else set()
+        )
         assert allowed == (action.endswith(".read") or action in looks)
 
 

@@ -181,6 +181,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "changes.set_champion": (
         "alias.set_champion", lambda b, a, at: b.changes.set_champion(a, at.model, "production", 1),
     ),
+    "routes.add": ("route.manage", lambda b, a, at: b.routes.add(a, "x", "https://hooks.test/x", team="europe")),
 }  # fmt: skip
 """Every command of every service -> the action that it needs, and a call of it."""
 
@@ -192,9 +193,18 @@ WITHOUT_ROLE = {
     "sessions.revoke": "one's own; others' by session.revoke (test_sign_in)",
     "sessions.end_everywhere": "one's own; others' by session.revoke (test_sign_in)",
     "sessions.end_of": "one's own; others' by session.revoke (test_sign_in)",
+    **dict.fromkeys(
+        (
+            "routes.rotate", "routes.pause", "routes.resume", "routes.remove", "routes.test", "routes.replay",
+            "routes.replay_dead", "routes.subscribe", "routes.unsubscribe",
+        ),
+        "one's own; a team's or everybody's by route.manage (notify/test_delivery)",
+    ),
+    "preferences.set": "one's own",
+    "links.open": "one's own (notify/test_delivery)",
     "packaging.build": "no door leads to it: commands call it that have checked",
     "packaging.keep": "no door leads to it: commands call it that have checked",
-}
+}  # fmt: skip
 """Commands that take an actor and ask for no role, with the reason."""
 
 

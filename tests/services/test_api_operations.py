@@ -122,6 +122,24 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/audit/events"): ("audit.read", "/audit/events", None),
     ("GET", "/v1/audit/events/{row}"): ("audit.read", "/audit/events/1", None),
     ("POST", "/v1/audit/verify"): ("audit.verify", "/audit/verify", None),
+    ("GET", "/v1/notify/events"): ("", "/notify/events", None),
+    ("GET", "/v1/notify/routes"): ("", "/notify/routes", None),
+    ("POST", "/v1/notify/routes"): ("", "/notify/routes", {"name": "hook", "address": "http://127.0.0.1:9/x"}),
+    ("GET", "/v1/notify/routes/{route}"): ("", "/notify/routes/hook", None),
+    ("POST", "/v1/notify/routes/{route}/pause"): ("", "/notify/routes/hook/pause", WHY),
+    ("POST", "/v1/notify/routes/{route}/resume"): ("", "/notify/routes/hook/resume", None),
+    ("POST", "/v1/notify/routes/{route}/rotate"): ("", "/notify/routes/hook/rotate", None),
+    ("POST", "/v1/notify/routes/{route}/test"): ("", "/notify/routes/hook/test", None),
+    ("POST", "/v1/notify/routes/{route}/replay"): ("", "/notify/routes/hook/replay", None),
+    ("DELETE", "/v1/notify/routes/{route}"): ("", "/notify/routes/hook", None),
+    ("GET", "/v1/notify/subscriptions"): ("", "/notify/subscriptions", None),
+    ("POST", "/v1/notify/subscriptions"): ("", "/notify/subscriptions", {"events": ["*"]}),
+    ("DELETE", "/v1/notify/subscriptions/{subscription}"): ("", f"/notify/subscriptions/sub_{'0' * 26}", None),
+    ("GET", "/v1/notify/preferences"): ("", "/notify/preferences", None),
+    ("PUT", "/v1/notify/preferences"): ("", "/notify/preferences", {"zone": "Europe/Berlin"}),
+    ("GET", "/v1/notify/messages"): ("", "/notify/messages", None),
+    ("GET", "/v1/notify/messages/{message}"): ("", f"/notify/messages/msg_{'0' * 26}", None),
+    ("POST", "/v1/notify/messages/{message}/replay"): ("", f"/notify/messages/msg_{'0' * 26}/replay", None),
     ("GET", "/v1/me"): ("", "/me", None),
     ("GET", "/v1/models/{model}/card"): ("model.read", f"/models/{MODEL}/card", None),
     ("PUT", "/v1/models/{model}/card"): ("card.write", f"/models/{MODEL}/card", {"text": "# Delays"}),
@@ -203,8 +221,9 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
 """Every operation of the document but the public ones -> the action that it needs, an address, and what is sent."""
 
 
-PUBLIC = {("GET", "/v1/health"), ("GET", "/v1/ready"), ("POST", "/v1/sign-in/backchannel-logout")}
-"""What is answered without a token of ours; the last one is judged by a provider's."""
+PUBLIC = {("GET", "/v1/health"), ("GET", "/v1/ready"), ("POST", "/v1/sign-in/backchannel-logout"),
+          ("POST", "/v1/hooks/mlflow")}  # fmt: skip
+"""What is answered without a token of ours; the last two are judged by what signed them."""
 
 
 @SQLITE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
 from backend.access.rows import Identity
 from backend.audit import heads as heads_module
@@ -163,3 +164,13 @@ def test_verification_holds_while_others_append(real_time_database: Database, tm
         thread.join()
     assert all(one.intact for one in found)
     assert found[-1].rows > 0
+
+
+def test_a_break_is_put_into_the_ledger_once_so_that_it_is_told(audit: Audit, database: Database) -> None:
+    assert audit.watch().intact
+    _tamper(database, "UPDATE ledger SET actor_id = 'forged' WHERE seq = 7")
+    for _ in range(2):
+        assert audit.watch().broken.seq == 7
+    with database.read() as session:
+        (row,) = session.exec(select(LedgerRow).where(LedgerRow.action == "audit.break")).all()
+    assert '"seq":7' in row.after_json

@@ -198,6 +198,8 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "provisioned_group", "provisioned_member", "request", "data_set_grant", "binding", "bearer_use",
         "package", "mirror_state", "ledger_head",
         "request_key", "work_item", "job_run", "heartbeat", "sealing_key",
+        "notify_route", "notify_health", "notify_subscription", "notify_preference",
+        "notify_message", "notify_attempt", "notify_cursor", "notify_link", "registry_hook",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 

@@ -44,29 +44,29 @@ def test_whatever_lost_its_item_gets_it_again(database: Database) -> None:
     with structlog.testing.capture_logs() as logs:
         jobs.resync(database, resync.of_the_house())
         jobs.resync(database, resync.of_the_house())
-    assert _items(database) == {("server", "a"), ("server", "b"), ("mirror", "*")}
-    assert logs == [{"event": "work.was_missing", "log_level": "warning", "server": 1, "mirror": 1}]
+    assert _items(database) == {("server", "a"), ("server", "b"), ("mirror", "*"), ("notify", "ledger")}
+    assert logs == [{"event": "work.was_missing", "log_level": "warning", "server": 1, "mirror": 1, "notify": 1}]
     assert work.still_held(database, held)
 
 
 def test_of_changes_those_get_their_item_again_that_wait_for_something(database: Database) -> None:
     world = World(database)
     number = world.propose()
-    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "change", "evidence"}
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "notify", "change", "evidence"}
     world.check()
     world.vote(number)
     world.run()
-    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "change", "rollout"}
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "notify", "change", "rollout"}
     world.prove()
     world.run()
     assert world.state(number) == "done"
-    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror"}
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "notify"}
     world.changes.roll_back(world.olga, number, "It is worse")
     assert ("change", world.change(number).id) in _lost_and_found(database)
     world.prove()
     world.run()
     assert world.state(number) == "rolled_back"
-    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror"}
+    assert {kind for kind, _ in _lost_and_found(database)} == {"server", "mirror", "notify"}
 
 
 def _lost_and_found(database: Database) -> set[tuple[str, str]]:

@@ -1,0 +1,21 @@
+"""Notifications: what do I hear of, by which way, when, and what became of it?"""
+
+from __future__ import annotations
+
+from app import identity, wiring
+from app.kit import components
+from app.record_pages import notifications
+
+with wiring.reading() as look:
+    identity.require(look, "team.read")
+    found = notifications.mine(look)
+
+with components.header("Notifications", meta=notifications.summary(found)):
+    pass
+main, side = components.main_and_side()
+with main:
+    notifications.routes_card(found.routes)
+    notifications.messages_card(found.messages, look)
+with side:
+    notifications.preference_card(found.preference, found.email)
+    notifications.subscriptions_card(found.subscriptions, found.routes)
