@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from backend.api import (
     audit,
     changes,
+    config,
     data_sets,
     endpoints,
     errors,
@@ -43,6 +44,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     grants.router,
     requests.router,
     data_sets.router,
+    config.router,
     audit.router,
     me.router,
 )
@@ -60,6 +62,7 @@ TAGS = {
     "data-sets": "Who may read recorded requests row by row, and reading them.",
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",
+    "config": "What there shall be, as files: compared, applied and exported.",
     "audit": "The ledger.",
     "me": "Whom a token acts as.",
     "public": "What anybody may ask.",

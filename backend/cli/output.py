@@ -1,7 +1,7 @@
 """What every command prints: one JSON object on one line with `--json`, else lines for people; errors with what to do next.
 
 Exit codes: 0 done; 1 a defect of ours; 2 refused (nothing was changed); 3 another system failed; 4 the answer is "no"
-(a ledger that is not intact, a demo that did not hold).
+(a ledger that is not intact, a demo that did not hold); 5 what is there differs from what files declare (`apply --dry-run`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backend.core.errors import ExternalFailure, Refusal
 P = ParamSpec("P")
 T = TypeVar("T")
 
-REFUSED, EXTERNAL, NO = 2, 3, 4
+REFUSED, EXTERNAL, NO, DIFFERS = 2, 3, 4, 5
 
 
 def json_option(command: Callable[P, T]) -> Callable[P, T]:

@@ -38,6 +38,7 @@ def untouchable() -> Backend:
 
 WHY = {"reason": "Because of the tests"}
 PROPOSAL = {"endpoint": ENDPOINT, "version": 2, "title": "Newer", "reason": "It is better."}
+DECLARED = {"files": [{"name": "a.yaml", "text": "apiVersion: countersign/v1\nkind: Ramp\n"}]}
 UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 
 OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
@@ -115,6 +116,9 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/audit/events"): ("audit.read", "/audit/events", None),
     ("GET", "/v1/audit/events/{row}"): ("audit.read", "/audit/events/1", None),
     ("POST", "/v1/audit/verify"): ("audit.verify", "/audit/verify", None),
+    ("POST", "/v1/config/plan"): ("policy.read", "/config/plan", DECLARED),
+    ("POST", "/v1/config/apply"): ("policy.read", "/config/apply", {**DECLARED, "plan": "sha256:" + "0" * 64}),
+    ("GET", "/v1/config/export"): ("policy.read", "/config/export?kind=Team", None),
     ("GET", "/v1/me"): ("", "/me", None),
 }  # fmt: skip
 """Every operation of the document but the public ones -> the action that it needs, an address, and what is sent."""
