@@ -31,6 +31,8 @@ from backend.access.teams import Teams
 from backend.access.tokens import Tokens
 from backend.audit import heads
 from backend.audit.service import Audit
+from backend.blueprints.kinds import Hands
+from backend.blueprints.service import Blueprints
 from backend.changes.notices import Notices
 from backend.changes.service import Changes, settled
 from backend.core import sealed
@@ -64,6 +66,7 @@ from backend.notify.preferences import Preferences
 from backend.notify.routes import Routes
 from backend.notify.rows import Route
 from backend.policy import service as policy
+from backend.policy.ramps import Ramps
 from backend.policy.service import Policies
 from backend.registry import champions
 from backend.registry.cards import Cards
@@ -103,6 +106,7 @@ class Backend:
     data_sets: DataSets
     recorded: Recorded
     policies: Policies
+    ramps: Ramps
     audit: Audit
     versions: Versions
     intake: Intake
@@ -115,6 +119,7 @@ class Backend:
     reconciler: Reconciler
     rollouts: Rollouts
     changes: Changes
+    blueprints: Blueprints
     evidence: EvidenceRunner
     inference_log: InferenceLog
     behind: Behind
@@ -172,6 +177,8 @@ def build(settings: Settings) -> Backend:
     behind = Behind()
     tokens = Tokens(database, settings, behind.do)
     profiles = read_profiles(settings)
+    servers = _servers(settings, database, guard, connections)
+    changes = Changes(database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds)
     return Backend(
         settings=settings,
         database=database,
@@ -191,6 +198,7 @@ def build(settings: Settings) -> Backend:
         data_sets=DataSets(database),
         recorded=Recorded(database, packages, log),
         policies=Policies(database),
+        ramps=Ramps(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
         versions=versions,
         intake=Intake(database, versions, settings.data_dir / "uploads"),
@@ -214,9 +222,8 @@ def build(settings: Settings) -> Backend:
             database, packages, connections, timing=Timing(timedelta(seconds=settings.observe_seconds)), settled=settled
         ),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
-        changes=Changes(
-            database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds
-        ),
+        changes=changes,
+        blueprints=Blueprints(database, _hands(settings, guard, connections, packaging), servers, changes),
         evidence=EvidenceRunner(database, settings),
         inference_log=log,
         behind=behind,
@@ -249,10 +256,23 @@ def gate_context(settings: Settings) -> GateContext:
     )
 
 
-def _servers(settings: Settings, database: Database, guard: Guard, connections: Connections) -> Servers:
+def _servers(
+    settings: Settings, database: Database, guard: Guard, connections: Connections, *, resolve: bool = True
+) -> Servers:
     own = reserved(settings)
-    memory = settings.demo_identities
-    return Servers(database, guard, _sealer(settings), connections, router_type, in_memory=memory, reserved=own)
+    memory, sealer = settings.demo_identities, _sealer(settings)
+    return Servers(database, guard, sealer, connections, router_type, in_memory=memory, reserved=own, resolve=resolve)
+
+
+def _hands(settings: Settings, guard: Guard, connections: Connections, packaging: Packaging) -> Callable[[Database], Hands]:
+    """The services whose commands join one unit of work; nothing of them calls anybody."""
+    return lambda joined: Hands(
+        teams=Teams(joined, _exists, policy.protected),
+        policies=Policies(joined),
+        ramps=Ramps(joined),
+        servers=_servers(settings, joined, guard, connections, resolve=False),
+        endpoints=Endpoints(joined, connections, packaging, lambda *_: None),
+    )
 
 
 def reserved(settings: Settings) -> tuple[Path, ...]:

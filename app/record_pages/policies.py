@@ -220,6 +220,7 @@ def _ramp(policy: Policy) -> str:
         f"at least {ramp.min_steps} steps" if ramp.min_steps else "",
         f"the first at most {ramp.max_first_share * 100 / WHOLE:g} %" if ramp.max_first_share < WHOLE else "",
         f"each held {times.span(ramp.min_hold_seconds)}" if ramp.min_hold_seconds else "",
+        f"by name: {' or '.join(ramp.named)}" if ramp.named else "",
     ]
     return ", ".join(one for one in asked if one) or "none asked for"
 

@@ -95,6 +95,8 @@ MATRIX: tuple[Line, ...] = (
     Line("freeze.set", "freeze starts", _RUNNING, "environment"),
     Line("freeze.lift", "lift a freeze", _ADMIN, "environment"),
     Line("policy.set", "set a policy; a weaker one takes two", _ADMIN, "environment"),
+    Line("ramp.set", "name a ramp, or change its steps", _RUNNING, "whole"),
+    Line("ramp.remove", "remove a named ramp", _RUNNING, "whole"),
     Line("identity.create", "create an identity", _ADMIN, "whole"),
     Line("identity.deactivate", "deactivate an identity", _ADMIN, "whole"),
     Line("identity.activate", "activate an identity again", _ADMIN, "whole"),

@@ -12,6 +12,7 @@ from backend.api import (
     bindings,
     cards,
     changes,
+    config,
     data_sets,
     document,
     endpoints,
@@ -78,6 +79,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     requests.router,
     data_sets.router,
     notify.router,
+    config.router,
     audit.router,
     me.router,
 )
@@ -108,6 +110,7 @@ TAGS = {
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",
     "notify": "Messages: where they go, who hears of what, and what became of each.",
+    "config": "What there shall be, as files: compared, applied and exported.",
     "audit": "The ledger.",
     "me": "Whom a token acts as.",
     "public": "What anybody may ask.",

@@ -37,6 +37,7 @@ STATUS = {
     "settled": 409,
     "expired": 409,
     "stale-request": 409,
+    "stale-plan": 409,
     "own-request": 403,
     "own-identity": 403,
     "data-set": 403,

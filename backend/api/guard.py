@@ -30,6 +30,8 @@ from backend.core.errors import ExternalFailure
 PUBLIC = frozenset({"/v1/health", "/v1/ready", "/v1" + sign_in.PATH, "/v1" + hooks.PATH})
 """The only paths that are answered without a token of ours. Those of sign-in and hooks are judged by what signed them."""
 MOST_BYTES = 256 << 10
+MOST_BYTES_OF = {"/v1/config/plan": 5 << 20, "/v1/config/apply": 5 << 20}
+"""Paths to which files are sent; `blueprints.text` bounds what is in them."""
 BODY_SECONDS = 30.0
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
@@ -204,17 +206,19 @@ async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None,
         return None, _steady(receive)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _body(receive)
+            body = await _body(receive, MOST_BYTES_OF.get(_path(scope), MOST_BYTES))
     except TimeoutError:
         return errors.answer(408, "too-slow", "The body did not arrive in time.", "Send it again."), receive
     except ClientDisconnect:  # a command that was cut is not carried out, even where its beginning reads like a whole one
         return errors.answer(400, "cut-off", "The connection ended before the body did.", "Send it again."), receive
     if body is None:
-        return errors.answer(413, "too-large", "The body is larger than 256 KiB.", "Send less."), receive
+        return errors.answer(
+            413, "too-large", "The body is larger than 256 KiB, or 5 MiB for files of declarations.", "Send less."
+        ), receive
     return None, _replayed(body, receive)
 
 
-async def _body(receive: Receive) -> bytes | None:
+async def _body(receive: Receive, most: int = MOST_BYTES) -> bytes | None:
     """The whole body; None when it is too large. ClientDisconnect when it ends before its end."""
     parts, size = list[bytes](), 0
     while True:
@@ -223,7 +227,7 @@ async def _body(receive: Receive) -> bytes | None:
             raise ClientDisconnect
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MOST_BYTES:
+        if size > most:
             return None
         if not message.get("more_body", False):
             return b"".join(parts)

@@ -25,6 +25,9 @@ Seconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 StartMode = Annotated[Literal["at_once", "by_hand", "at_time"], Field(description="How it starts once it is approved.")]
 
 
+RampName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+
+
 class RampStep(Sent):
     """A share on the way to the final one, how long it is held, and whether somebody has to let the rollout on after it."""
 
@@ -37,7 +40,10 @@ class Wishes(Sent):
     """How a version shall go live. What is not sent is as usual: all traffic at once, when it is approved."""
 
     share_percent: Percent = 100.0
-    ramp: Annotated[tuple[RampStep, ...], Field(max_length=49, strict=False)] = ()
+    ramp: Annotated[
+        Annotated[tuple[RampStep, ...], Field(max_length=49, strict=False)] | RampName,
+        Field(description="Steps on the way, or the name of a ramp, whose steps it takes over."),
+    ] = ()
     bake_seconds: Annotated[Seconds | None, Field(description="How long what runs now stays loaded afterwards.")] = None
     start_mode: StartMode = "at_once"
     start_at: Annotated[Instant | None, Field(strict=False, description="With `at_time`: when, with its zone.")] = None
@@ -128,7 +134,7 @@ def _wishes(sent: Wishes, named: Collection[str]) -> dict[str, Any]:
     if "share_percent" in found:
         found["share"] = _buckets(found.pop("share_percent"))
     if "ramp" in found:
-        found["ramp"] = tuple(map(_step, found["ramp"]))
+        found["ramp"] = found["ramp"] if isinstance(found["ramp"], str) else tuple(map(_step, found["ramp"]))
     return found
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session, select
 
 from backend.access.service import require_now
 from backend.changes import drawing, standing
-from backend.changes.drawing import PackageFacts, VersionFacts
+from backend.changes.drawing import PackageFacts, Terms, VersionFacts
 from backend.changes.port import Packaging, Stored, Versions
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import assert_outside_unit
+from backend.delivery.plan import BUCKETS
 from backend.delivery.rows import Endpoint, Package, Server
+from backend.policy import ramps
+from backend.policy.service import InForce
 from backend.registry.rows import Model, Version
 
 
@@ -94,6 +99,23 @@ class Desk:
             if self._versions.fetch(model, version.number, Path(folder)) != version.artifact_digest:
                 raise _changed(model, version.number)
             return _facts(self._packaging.build(actor, Path(folder), version.artifact_digest, kind))
+
+
+def terms_of(session: Session, rules: InForce) -> Terms:
+    """What the policy that is in force asks for, with the steps of the ramps that it names."""
+    return Terms(rules.id, rules.policy, {name: ramps.steps_of(session, name) for name in rules.policy.ramp.named})
+
+
+def with_steps(session: Session, endpoint_name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for, with the steps of a ramp that is named: those that lie on the version's way from where it is now."""
+    name = asked.get("ramp", ())
+    if not isinstance(name, str):
+        return dict(asked)
+    place = named_endpoint(session, endpoint_name)
+    arms = (place.base or {}).get("arms", ())
+    now = sum(int(one["buckets"]) for one in arms if one["version"] == asked.get("version"))
+    steps = ramps.between(ramps.steps_of(session, name), now, int(asked.get("share", BUCKETS)))
+    return {**asked, "ramp": tuple(one.model_dump() for one in steps)}
 
 
 def named_endpoint(session: Session, name: str) -> Endpoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ from backend.core.errors import Refusal
 from backend.delivery.generations import DesiredArm, DesiredEndpoint, generation_from, rollback_from
 from backend.delivery.plan import BUCKETS, Plan, parse_plan, percent
 from backend.policy.rules import Policy
+from backend.policy.rules import RampStep as Named
 
 NO_ARMS: tuple[DesiredArm, ...] = ()
 
@@ -64,10 +65,11 @@ class PackageFacts:
 
 @dataclass(frozen=True)
 class Terms:
-    """The policy in force, and its id `<environment>@<version>`."""
+    """The policy in force, its id `<environment>@<version>`, and the steps of the ramps that it asks for by name."""
 
     policy_id: str
     policy: Policy
+    ramps: Mapping[str, Sequence[Named]] = field(default_factory=dict)
 
 
 def draw(
@@ -88,7 +90,7 @@ def draw(
     arm = known_arm(base, endpoint, version) or _new_arm(base, endpoint, version, package)
     shadow = _shadow(wanted, endpoint, arm)
     states = _states(wanted, live, arm["name"], endpoint.name)
-    _check_ramp(wanted, live, arm["name"], terms.policy)
+    _check_ramp(wanted, live, arm["name"], terms)
     final = states[-1]
     content = {
         "schema": 1,
@@ -212,7 +214,7 @@ def _states(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, en
     return [{**apportion(others, BUCKETS - share), name: share} for share in (*(s.share for s in wanted.ramp), wanted.share)]
 
 
-def _check_ramp(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, policy: Policy) -> None:
+def _check_ramp(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, terms: Terms) -> None:
     """A ramp goes one way only, and where the share grows it is at least as gentle as the policy asks."""
     now = int(live[name]["buckets"]) if name in live else 0
     way = [now, *(step.share for step in wanted.ramp), wanted.share]
@@ -223,7 +225,8 @@ def _check_ramp(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str
         )
     if not grows or not live:
         return
-    rule, first = policy.ramp, way[1] - now
+    rule, first = terms.policy.ramp, way[1] - now
+    _demand_named(wanted, now, terms)
     if len(wanted.ramp) < rule.min_steps:
         raise _ramp_refusal(
             f"The policy asks for a ramp of at least {rule.min_steps} step(s); this one has {len(wanted.ramp)}.",
@@ -240,6 +243,15 @@ def _check_ramp(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str
             f"{short[0].hold_seconds} s.",
             "Hold it longer.",
         )
+
+
+def _demand_named(wanted: Wanted, now: int, terms: Terms) -> None:
+    """Where the policy asks for ramps by name, one of them is walked: the part of it that lies on the way."""
+    asked = [one.model_dump() for one in wanted.ramp]
+    ways = [[one.model_dump() for one in steps if now < one.share < wanted.share] for steps in terms.ramps.values()]
+    if terms.policy.ramp.named and asked not in ways:
+        names = " or ".join(terms.policy.ramp.named)
+        raise _ramp_refusal(f"The policy asks for the ramp {names}; this is another way.", f"Name the ramp {names}.")
 
 
 def _ramp_refusal(message: str, remedy: str, code: str = "policy") -> Refusal:

@@ -11,9 +11,9 @@ from sqlmodel import Session
 
 from backend.access import queries as access
 from backend.changes import course, difference, standing
-from backend.changes.desk import Desk, demand_managed, named_endpoint, registered
+from backend.changes.desk import Desk, demand_managed, named_endpoint, registered, terms_of, with_steps
 from backend.changes.difference import Difference
-from backend.changes.drawing import EndpointFacts, PackageFacts, Terms, VersionFacts, draw
+from backend.changes.drawing import EndpointFacts, PackageFacts, VersionFacts, draw
 from backend.changes.proposing import base_for, check_terms
 from backend.changes.rows import Change
 from backend.changes.wanted import Wanted, parse_wanted
@@ -75,12 +75,12 @@ class Previews(Desk):
         Args:
             editing: number of the change that is edited by this, if one is.
         """
-        wanted = parse_wanted(asked)
         with self._database.read() as session:
             place, now = named_endpoint(session, endpoint), self._database.now(session)
             gone = course.missing(editing) if editing is not None else None
             self._permit(session, actor, "change.edit" if editing else "change.propose", place, gone)
             demand_managed(place)
+            wanted = parse_wanted(with_steps(session, endpoint, asked))
             rules = policy.in_force(session, place.environment)
             check_terms(rules.policy, place.environment, now, start_mode, start_at, supersede)
             return self._preview(session, actor, place, wanted, rules, supersede, editing)
@@ -100,7 +100,7 @@ class Previews(Desk):
         version = registered(session, place.model, wanted.version)
         facts = standing.facts_of(session, place)
         package = self._package(session, place, version, facts)
-        plan = draw(wanted, base, facts, version, package, Terms(rules.id, rules.policy))
+        plan = draw(wanted, base, facts, version, package, terms_of(session, rules))
         other = standing.other_on(session, place.id, change.id if change is not None else None)
         leads = f"It is drawn on where change {other.number}, which is under way, leads." if other is not None else ""
         return Preview(

@@ -12,14 +12,14 @@ from sqlmodel import Session, col, select
 from backend.access.service import require
 from backend.changes import course, keys, standing
 from backend.changes.course import demand_words
-from backend.changes.desk import Desk, Material, demand_managed, named_endpoint
-from backend.changes.drawing import Terms, base_after, draw
+from backend.changes.desk import Desk, Material, demand_managed, named_endpoint, terms_of, with_steps
+from backend.changes.drawing import base_after, draw
 from backend.changes.rows import Change, Comment
 from backend.changes.rules import CHANGE
 from backend.changes.wanted import RampStep, Wanted, parse_wanted
 from backend.core import work
 from backend.core.context import Actor
-from backend.core.errors import Refusal, StaleWrite
+from backend.core.errors import NotFound, Refusal, StaleWrite
 from backend.core.unit import Unit
 from backend.delivery.base import base_digest, restored
 from backend.delivery.plan import BUCKETS
@@ -45,7 +45,7 @@ class Proposals(Desk):
         title: str,
         reason: str,
         share: int = BUCKETS,
-        ramp: Sequence[RampStep | Mapping[str, Any]] = (),
+        ramp: Sequence[RampStep | Mapping[str, Any]] | str = (),
         bake_seconds: int | None = None,
         start_mode: str = "at_once",
         start_at: datetime | None = None,
@@ -59,21 +59,21 @@ class Proposals(Desk):
 
         Args:
             share: the version's final share in buckets out of 10,000.
-            ramp: steps on the way, each {"share", "hold_seconds", "person"}.
+            ramp: steps on the way, each {"share", "hold_seconds", "person"}, or the name of a ramp, whose steps it takes over.
             start_mode: `at_once`, `by_hand`, or `at_time` with `start_at`.
             supersede: whether it may take over a rollout under way, by that one's way back.
             shadow, experiment, unit_header: see `wanted.Wanted`.
             key: of the actor's own choice. The same request again under it returns the change that it made, as that is now;
                 another request under it is refused (`key-used`).
         """
-        wanted = parse_wanted(
-            {
-                "version": version, "share": share, "ramp": tuple(ramp), "bake_seconds": bake_seconds, "shadow": shadow,
-                "experiment": experiment, "unit_header": unit_header,
-            }
-        )  # fmt: skip
+        asked = {
+            "version": version, "share": share, "ramp": ramp if isinstance(ramp, str) else tuple(ramp),
+            "bake_seconds": bake_seconds, "shadow": shadow, "experiment": experiment, "unit_header": unit_header,
+        }  # fmt: skip
+        wanted = self._wanted(actor, endpoint, asked)
         terms = (endpoint, title, reason, start_mode, start_at.isoformat() if start_at else None, supersede)
-        claim = keys.claimed(actor, key, [*terms, wanted.to_json()])
+        told = wanted.to_json() | ({"ramp": ramp} if isinstance(ramp, str) else {})
+        claim = keys.claimed(actor, key, [*terms, told])
         if (made := self._made_before(actor, claim)) is not None:
             return made
         material = self.material(actor, endpoint, wanted.version, "change.propose")
@@ -107,7 +107,7 @@ class Proposals(Desk):
         """
         told: dict[str, Any] = {key: given.pop(key) for key in _TERMS if key in given}
         name, before = self._asked(actor, ref)
-        wanted = parse_wanted({**before, **given})
+        wanted = self._wanted(actor, name, {**before, **given}, "change.edit", course.missing(ref))
         material = self.material(actor, name, wanted.version, "change.edit")
         with self._database.unit(actor) as tx:
             change = course.stand(tx, ref).change
@@ -177,6 +177,21 @@ class Proposals(Desk):
             tx.record("change.comment", tx.add(row), after={"comment_id": row.id})
             return row
 
+    def _wanted(
+        self,
+        actor: Actor,
+        endpoint: str,
+        asked: Mapping[str, Any],
+        action: str = "change.propose",
+        missing: NotFound | None = None,
+    ) -> Wanted:
+        """What is asked for, with a ramp's name looked up for somebody who may propose there."""
+        if not isinstance(asked.get("ramp"), str):
+            return parse_wanted(asked)
+        with self._database.read() as session:
+            self._permit(session, actor, action, named_endpoint(session, endpoint), missing)
+            return parse_wanted(with_steps(session, endpoint, asked))
+
     def _made_before(self, actor: Actor, claim: keys.Claim | None) -> Change | None:
         """Asked before anything is fetched; the unit that writes asks again."""
         with self._database.read() as session:
@@ -238,7 +253,7 @@ def _drawn(tx: Unit, place: Endpoint, wanted: Wanted, material: Material, supers
     """The columns of a change that say what it comes to, drawn under the policy that is in force."""
     rules = policy.in_force(tx.session, place.environment)
     base = base_for(tx.session, place, supersede and rules.policy.may_supersede)
-    terms = Terms(rules.id, rules.policy)
+    terms = terms_of(tx.session, rules)
     plan = draw(wanted, base, standing.facts_of(tx.session, place), material.version, material.package, terms)
     return {
         "wanted": wanted.to_json(),

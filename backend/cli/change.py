@@ -40,7 +40,7 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
     for option in reversed(
         (
             click.option("--share", help="The version's final share in percent; 100 unless given."),
-            click.option("--ramp", help="Steps on the way, like 1:10m,25:1h,50:1h:person."),
+            click.option("--ramp", help="Steps on the way, like 1:10m,25:1h,50:1h:person, or the name of a ramp."),
             click.option("--bake", help="How long what runs now stays loaded afterwards, like 1h."),
             click.option("--start", type=click.Choice(["at-once", "by-hand"]), help="How it starts once it is approved."),
             click.option("--start-at", type=_MOMENT, help="Or when, with its zone: 2026-03-01T06:00+0100."),

@@ -12,6 +12,7 @@ NO: Final = 4
 REJECTED: Final = 5
 EXPIRED: Final = 6
 TIME_OVER: Final = 7
+DIFFERS: Final = 8
 
 
 class Exit(NamedTuple):
@@ -40,6 +41,11 @@ EXITS = (
     Exit(REJECTED, "rejected", "A change that was waited for was rejected, withdrawn or revoked by somebody."),
     Exit(EXPIRED, "expired", "A change that was waited for expired: nobody decided, or nobody started it, in time."),
     Exit(TIME_OVER, "time over", "The time given for waiting is over, and what is waited for may still come."),
+    Exit(
+        DIFFERS,
+        "differs",
+        "`apply --dry-run`: what is there differs from what the files declare.",
+    ),
 )
 
 

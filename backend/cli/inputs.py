@@ -14,19 +14,14 @@ from typing import Any, NoReturn
 
 import click
 
+from backend.core import durations
 from backend.core.canonical import DIGEST, loads
 from backend.core.errors import Refusal
 
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _MOST_BYTES = 1 << 20
-
-
-def seconds(text: str) -> int:
-    """`90`, `90s`, `10m`, `1h` or `2d` -> seconds."""
-    match = re.fullmatch(r"\s*([0-9]{1,9})\s*([smhd]?)\s*", text)
-    if match is None:
-        raise Refusal(f"{text[:80]!r} is not a duration.", "Write it like 90s, 10m, 1h or 2d.", code="bad-duration")
-    return int(match[1]) * _UNITS[match[2]]
+_RAMP_NAME = re.compile(r"[a-z][a-z0-9-]*")
+seconds = durations.seconds
+"""`90`, `90s`, `10m`, `1h` or `2d` -> seconds."""
 
 
 def percent(text: str) -> float:
@@ -41,11 +36,20 @@ def percent(text: str) -> float:
     return float(match[1])
 
 
-def ramp(text: str) -> list[dict[str, Any]]:
+def ramp(text: str) -> list[dict[str, Any]] | str:
     """`1:10m,25:1h,50:1h:person` -> steps, each {"share_percent", "hold_seconds", "person"}. Empty text is no ramp.
+
+    A word that begins with a letter is the name of a ramp, which is looked up where it is used.
 
     A step is a share in percent, how long it is held, and `person` where somebody has to let the rollout on after it.
     """
+    if _RAMP_NAME.fullmatch(text.strip()):
+        return text.strip()
+    return steps(text)
+
+
+def steps(text: str) -> list[dict[str, Any]]:
+    """The same for what can only be steps."""
     return [_step(one) for one in text.split(",")] if text.strip() else []
 
 

@@ -9,6 +9,7 @@ from backend.cli.lazy import Lazy, LazyGroup
 from backend.cli.output import quiet_logs
 
 COMMANDS = {
+    "apply": Lazy("backend.cli.config:apply", "Make teams, policies, servers and endpoints as files declare them."),
     "audit": Lazy("backend.cli.audit:audit", "Read the ledger, and check that nobody rewrote it."),
     "completion": Lazy("backend.cli.completion:completion", "Print what bash, zsh or fish needs to complete commands."),
     "change": Lazy("backend.cli.change:change", "Propose, review, start, revoke and take back changes."),
@@ -16,6 +17,7 @@ COMMANDS = {
     "demo": Lazy("backend.cli.demo:demo", "Promote a model under real traffic, prove it, and take it back."),
     "doctor": Lazy("backend.cli.installation:doctor", "Say what this machine and this installation lack."),
     "endpoint": Lazy("backend.cli.endpoint:endpoint", "Look at endpoints, adopt them, and stop or repair them by hand."),
+    "export": Lazy("backend.cli.config:export", "Write what is there as files that `apply` takes."),
     "freeze": Lazy("backend.cli.freeze:freeze", "Stop all starts in an environment, or everywhere."),
     "identity": Lazy("backend.cli.identity:identity", "People and services, and which roles they hold."),
     "login": Lazy("backend.cli.login:login", "Keep a token for a server, and act there from now on."),
@@ -24,6 +26,7 @@ COMMANDS = {
     "model": Lazy("backend.cli.model:model", "Register versions, and look at models."),
     "notify": Lazy("backend.cli.notify:notify", "Messages: where they go, who hears of what, and what became of each."),
     "policy": Lazy("backend.cli.policy:policy", "See and set what an environment asks of a change."),
+    "ramp": Lazy("backend.cli.ramp:ramp", "Ramps by name, which proposals use and policies ask for."),
     "request": Lazy("backend.cli.request:request", "What waits for a second person: confirm or refuse it."),
     "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),
     "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),

@@ -16,14 +16,14 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import click
 import structlog
 
-from backend.cli.exits import DEFECT, EXTERNAL, NO, REFUSED
+from backend.cli.exits import DEFECT, DIFFERS, EXTERNAL, NO, REFUSED
 from backend.client.errors import ClientError, Defect, OtherSystemFailed, StrangeAnswer, Unreachable
 from backend.core.errors import ExternalFailure, Refusal
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-__all__ = ["EXTERNAL", "NO", "REFUSED"]
+__all__ = ["DIFFERS", "EXTERNAL", "NO", "REFUSED"]
 
 
 def json_option(command: Callable[P, T]) -> Callable[P, T]:

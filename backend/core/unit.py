@@ -133,6 +133,18 @@ class Unit:
         for one in self._joiners:
             one.opened(self)
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What is refused in here leaves no trace in the unit: neither a row nor a word for the ledger."""
+        entries, touched = len(self._entries), set(self._touched)
+        try:
+            with self.session.begin_nested():
+                yield
+        except BaseException:
+            del self._entries[entries:]
+            self._touched = touched
+            raise
+
     def seal(self) -> None:
         """Flushes, checks that every governed change is recorded, and appends the ledger rows, the head locked last."""
         try:

@@ -75,6 +75,8 @@ class Servers:
         router_type: from a router's kind to its adapter's class; Refusal for an unknown kind.
         in_memory: whether servers and routers in memory may be added: they serve nobody, and keep a file where they are told.
         reserved: files and folders that Countersign keeps for itself; no server's or router's may lie there.
+        resolve: whether addresses are looked up when they are entered. False for commands that join a unit of work, after
+            `check` did it outside.
     """
 
     def __init__(
@@ -87,12 +89,20 @@ class Servers:
         *,
         in_memory: bool = True,
         reserved: Iterable[Path] = (),
+        resolve: bool = True,
     ) -> None:
         self._database = database
         self._guard = guard
         self._sealer = sealer
         self._connect, self._router_type = connect, router_type
-        self._in_memory, self._reserved = in_memory, tuple(reserved)
+        self._in_memory, self._reserved, self._resolve = in_memory, tuple(reserved), resolve
+
+    def check(self, noun: str, kind: str, settings: Mapping[str, Any], place: str) -> None:
+        """Refusal for what could not be kept as a server or a router. Resolves names, outside any unit; writes nothing."""
+        self._refuse_memory(kind)
+        is_server = noun == "server"
+        self._checked((target_type(kind) if is_server else self._router_type(kind)).Settings, kind, settings, place)
+        (self._check_upstream if is_server else self._check_public_url)(kind, place)
 
     def register(
         self,
@@ -327,16 +337,17 @@ class Servers:
     def _checked(self, model: type[BaseModel], kind: str, settings: Mapping[str, Any], place: str) -> dict[str, Any]:
         """The settings as the adapter understands them, with every address and path in them checked."""
         typed = entered(model, kind, settings)
-        check_urls(self._guard, typed)
+        if self._resolve:
+            check_urls(self._guard, typed)
         refuse_reserved(self._reserved, kind, typed, place)
         return typed
 
     def _check_upstream(self, kind: str, upstream: str) -> None:
-        if not is_in_memory(kind, upstream):
+        if self._resolve and not is_in_memory(kind, upstream):
             check_upstream(self._guard, upstream)
 
     def _check_public_url(self, kind: str, url: str) -> None:
-        if not is_in_memory(kind, url):
+        if self._resolve and not is_in_memory(kind, url):
             check_url(self._guard, url, "the public URL")
 
     def _credential_after(self, row: R, settings: Mapping[str, Any], *, forget: bool) -> str | None:

@@ -53,3 +53,20 @@ class Freeze(Row, table=True):
     set_at: datetime = Field(sa_column=utc())
     lifted_by: str | None = None
     lifted_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+
+
+class Ramp(Row, table=True):
+    """Steps under a name, which a proposal may use and a policy may ask for.
+
+    `steps`: [{"share": buckets, "hold_seconds", "person"}], in order.
+    """
+
+    __tablename__ = "ramp"
+    __subject__: ClassVar[str] = "ramp"
+
+    id: str = Field(primary_key=True)
+    """The name itself."""
+    steps: list[dict[str, Any]] = Field(sa_column=json())
+    revision: int = 1
+    set_by: str
+    set_at: datetime = Field(sa_column=utc())

@@ -51,12 +51,28 @@ class GateRule(Closed):
     max_age_seconds: Seconds | None = None
 
 
+RampName = Annotated[str, Field(pattern=r"^[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
 class RampRule(Closed):
-    """The least that a plan's ramp must have. Shares in buckets out of 10,000."""
+    """The least that a plan's ramp must have. Shares in buckets out of 10,000.
+
+    Args:
+        named: ramps by name, of which one has to be walked; empty where any ramp will do that meets the rest.
+    """
 
     min_steps: Annotated[int, Field(ge=0, le=50, strict=True)] = 0
     max_first_share: Annotated[int, Field(ge=1, le=WHOLE, strict=True)] = WHOLE
     min_hold_seconds: Seconds = 0
+    named: tuple[RampName, ...] = ()
+
+
+class RampStep(Closed):
+    """One stop of a named ramp: the version's share in buckets, how long it is held, whether a person lets it go on."""
+
+    share: Annotated[int, Field(ge=1, lt=WHOLE, strict=True)]
+    hold_seconds: Annotated[int, Field(ge=0, le=30 * DAY, strict=True)] = 0
+    person: Annotated[bool, Field(strict=True)] = False
 
 
 class Policy(Closed):
@@ -163,6 +179,7 @@ def _is_laxer(old: RampRule, new: RampRule) -> bool:
         new.min_steps < old.min_steps
         or new.max_first_share > old.max_first_share
         or new.min_hold_seconds < old.min_hold_seconds
+        or (bool(old.named) and (not new.named or bool(set(new.named) - set(old.named))))
     )
 
 

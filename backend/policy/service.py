@@ -16,7 +16,7 @@ from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 from backend.policy import rules
-from backend.policy.rows import Environment, Freeze, PolicyVersion
+from backend.policy.rows import Environment, Freeze, PolicyVersion, Ramp
 from backend.policy.rules import Policy, Problem, Stop
 
 
@@ -87,6 +87,7 @@ class Policies:
         with self._database.unit(actor) as tx:
             require(tx, actor, "policy.set", environment=environment)
             row = tx.get(Environment, environment, lock=True)
+            _demand_ramps(tx, parsed)
             old = version(tx.session, f"{environment}@{row.policy_version}")
             if rules.is_protected(old.policy) and (lacks := rules.weaker(old.policy, parsed)):
                 what = {"environment": environment, "policy": parsed.to_json(), "weaker": list(lacks), "base": old.id}
@@ -105,6 +106,7 @@ class Policies:
             requests.confirm(tx, asked, "policy.set", reason)
             if asked.what["base"] != f"{row.id}@{row.policy_version}":
                 raise Refusal("The policy is another by now.", "Refuse this, and ask for it again.", code="stale-request")
+            _demand_ramps(tx, Policy.model_validate(asked.what["policy"]))
             return _put_in_force(tx, row, Policy.model_validate(asked.what["policy"]), request_id=asked.id)
 
     def refuse_policy(self, actor: Actor, request_id: str, reason: str) -> None:
@@ -152,6 +154,18 @@ def _put_in_force(tx: Unit, row: Environment, policy: Policy, *, request_id: str
     asked = {"request_id": request_id} if request_id is not None else {}
     tx.record("environment.set_policy", row, before=before, after={**row.facts("policy_version"), **asked})
     return Saved(saved.id, _report(tx, row.id, policy))
+
+
+def _demand_ramps(tx: Unit, policy: Policy) -> None:
+    """Refusal for a policy that asks for a ramp which is not there: no change could ever meet it."""
+    query = select(Ramp.id).where(col(Ramp.id).in_(policy.ramp.named)).with_for_update()
+    there = set(tx.session.exec(query)) if policy.ramp.named else set()
+    if missing := [name for name in policy.ramp.named if name not in there]:
+        raise Refusal(
+            f"The policy asks for the ramp {missing[0]}, which is not there.",
+            f"Name it first: `countersign ramp set {missing[0]} 1:10m,25:1h`.",
+            code="bad-policy",
+        )
 
 
 def _report(tx: Unit, environment: str, policy: Policy) -> tuple[Problem, ...]:

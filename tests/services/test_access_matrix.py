@@ -117,6 +117,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "policies.refuse_policy": ("policy.set", lambda b, a, at: b.policies.refuse_policy(a, at.policy_request, "x")),
     "policies.freeze": ("freeze.set", lambda b, a, at: b.policies.freeze(a, "production", "x")),
     "policies.lift": ("freeze.lift", lambda b, a, at: b.policies.lift(a, at.freeze, "x")),
+    "ramps.set": ("ramp.set", lambda b, a, at: b.ramps.set(a, "careful", [{"share": 100}])),
+    "ramps.remove": ("ramp.remove", lambda b, a, at: b.ramps.remove(a, "careful")),
     "versions.register": ("version.register", lambda b, a, at: b.versions.register(a, at.model, 1)),
     "versions.upload": ("version.register", lambda b, a, at: b.versions.upload(a, at.model, Path("/nowhere.zip"))),
     "intake.register": ("version.register", lambda b, a, at: b.intake.register(a, at.model, 1)),
@@ -202,6 +204,9 @@ WITHOUT_ROLE = {
     ),
     "preferences.set": "one's own",
     "links.open": "one's own (notify/test_delivery)",
+    "blueprints.plan": "a look in any role; what it tries asks for its own action (blueprints/test_applying)",
+    "blueprints.apply": "the same: each command that it calls asks for its own action",
+    "blueprints.export": "a look in any role, narrowed to what is seen (blueprints/test_exporting)",
     "packaging.build": "no door leads to it: commands call it that have checked",
     "packaging.keep": "no door leads to it: commands call it that have checked",
 }  # fmt: skip

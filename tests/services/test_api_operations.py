@@ -38,6 +38,7 @@ def untouchable() -> Backend:
 
 WHY = {"reason": "Because of the tests"}
 PROPOSAL = {"endpoint": ENDPOINT, "version": 2, "title": "Newer", "reason": "It is better."}
+DECLARED = {"files": [{"name": "a.yaml", "text": "apiVersion: countersign/v1\nkind: Ramp\n"}]}
 UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 
 MEMORY = {"name": "other", "kind": "memory", "settings": {"path": "/tmp/countersign-nowhere.json"}}
@@ -140,6 +141,9 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/notify/messages"): ("", "/notify/messages", None),
     ("GET", "/v1/notify/messages/{message}"): ("", f"/notify/messages/msg_{'0' * 26}", None),
     ("POST", "/v1/notify/messages/{message}/replay"): ("", f"/notify/messages/msg_{'0' * 26}/replay", None),
+    ("POST", "/v1/config/plan"): ("policy.read", "/config/plan", DECLARED),
+    ("POST", "/v1/config/apply"): ("policy.read", "/config/apply", {**DECLARED, "plan": "sha256:" + "0" * 64}),
+    ("GET", "/v1/config/export"): ("policy.read", "/config/export?kind=Team", None),
     ("GET", "/v1/me"): ("", "/me", None),
     ("GET", "/v1/models/{model}/card"): ("model.read", f"/models/{MODEL}/card", None),
     ("PUT", "/v1/models/{model}/card"): ("card.write", f"/models/{MODEL}/card", {"text": "# Delays"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import pytest
 import sqlalchemy as sa
@@ -11,9 +12,10 @@ from sqlmodel import select, update
 from backend import migrate
 from backend.access.rows import Identity
 from backend.core import ledger
-from backend.core.context import SYSTEM
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
-from backend.core.errors import StaleWrite
+from backend.core.errors import NotFound, StaleWrite
+from backend.core.joined import Joined
 from backend.core.unit import UnrecordedChange, assert_outside_unit
 
 
@@ -53,6 +55,31 @@ def test_a_governed_change_without_a_ledger_row_is_refused(database: Database) -
     with database.read() as session:
         assert session.get(Identity, identifier).display_name == ""
     assert len(_rows(database)) == 1
+
+
+def test_what_is_refused_in_an_attempt_leaves_neither_row_nor_ledger_row(database: Database) -> None:
+    with database.unit(SYSTEM) as tx:
+        for name, fails in (("ana", False), ("ben", True), ("carla", False)):
+            with suppress(NotFound), tx.attempt():
+                row = tx.add(Identity(id=tx.new_id("idn"), name=name, created_at=tx.now))
+                tx.record("identity.create", row, after=row.facts("name"))
+                if fails:
+                    raise NotFound("identity", name)
+    with database.read() as session:
+        assert sorted(session.exec(select(Identity.name))) == ["ana", "carla"]
+    assert [row.action for row in _rows(database)] == ["identity.create"] * 2
+
+
+def test_whole_commands_join_one_unit_for_its_actor_alone(database: Database) -> None:
+    with pytest.raises(StaleWrite), database.unit(SYSTEM) as tx:
+        joined = Joined(tx, database)
+        identifier = _add(joined, "ana")
+        with joined.read() as session:
+            assert session.get(Identity, identifier) is not None
+        with pytest.raises(RuntimeError), joined.unit(Actor("idn_x", "Eve")):
+            pass
+        raise StaleWrite("identity", "ana")
+    assert _rows(database) == []
 
 
 def test_a_record_about_another_subject_does_not_cover_a_change(database: Database) -> None:

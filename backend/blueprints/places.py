@@ -1,0 +1,219 @@
+"""Servers and routers: where they are and how they are reached. A credential is named, never told."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+from sqlmodel import Session, col, select
+
+from backend.blueprints.declared import Declared
+from backend.blueprints.faults import Fault
+from backend.blueprints.kinds import Address, Around, Draft, Hands, Kind, Outcome, Right, Run, State, Step, direct, refused
+from backend.blueprints.plan import FieldChange, changes_between
+from backend.blueprints.specs import RouterSpec, ServerSpec
+from backend.core.errors import Refusal
+from backend.delivery import moves
+from backend.delivery.entered import entered
+from backend.delivery.routers.names import router_type
+from backend.delivery.rows import RouterRow, Server
+from backend.delivery.targets.names import target_type
+
+Row = Server | RouterRow
+UNREAD = "not read yet"
+"""Stands for a credential while a plan is made, which needs none; applying refuses to go on without the real one."""
+
+
+class _Places(Kind):
+    """What the two have alike. A move under managed endpoints that need approvals waits for a second person."""
+
+    table: ClassVar[type[Server] | type[RouterRow]]
+    place: ClassVar[str]
+    order: ClassVar[int]
+
+    def states(self, session: Session) -> Mapping[str, State]:
+        """By name."""
+        table: Any = self.table
+        rows: list[Row] = list(session.exec(select(table).order_by(table.name)))
+        return {row.name: _state(row, self.place) for row in rows}
+
+    def lock(self, session: Session, names: Collection[str]) -> None:
+        """By name."""
+        table: Any = self.table
+        session.exec(select(table).where(col(table.name).in_(names)).order_by(table.id).with_for_update()).all()
+
+    def compare(self, declared: Declared, state: State | None, around: Around) -> Draft:
+        """Kind, settings one by one, the place, and whether a credential is set."""
+        given = declared.spec or {}
+        before = state.spec if state is not None else {}
+        kind = given.get("kind") or before.get("kind") or ""
+        if state is None and (missing := [name for name in ("kind", self.place) if not given.get(name)]):
+            return refused(declared, state, Fault(declared.where, f"A new {self.noun} needs `{missing[0]}`.", "Write it."))
+        if state is not None and kind != before["kind"]:
+            raise Refusal(
+                f"The {self.noun} {declared.name} is of the kind {before['kind']}.", "Name another one.", code="fixed"
+            )
+        try:
+            settings = entered(self._settings(kind), kind, {**before.get("settings", {}), **given.get("settings", {})})
+        except Refusal as refusal:
+            return refused(declared, state, _at_setting(declared, refusal))
+        wanted = {"kind": kind, "settings": settings, self.place: given.get(self.place, before.get(self.place))}
+        fields = changes_between(before, wanted)
+        return self._draft(declared, state, around, wanted, fields)
+
+    def _draft(
+        self,
+        declared: Declared,
+        state: State | None,
+        around: Around,
+        wanted: Mapping[str, Any],
+        fields: tuple[FieldChange, ...],
+    ) -> Draft:
+        if state is not None and _is_asked_for(state, wanted, self.place):
+            return Draft(
+                declared, True, fields, waits=(f"A move to there waits: `{self.noun} confirm-move`.",), mark=state.mark
+            )
+        secret = _Secret(declared, state, around, moved=bool(fields))
+        if (lacks := secret.lacks()) is not None:
+            return refused(declared, state, lacks, fields)
+        fields += secret.fields
+        if not fields:
+            return Draft(declared, exists=True, mark=state.mark if state is not None else "")
+        action = "server.register" if state is None else "server.edit"
+        step = Step(self.order, Right(action), self._writing(declared.name, state, around, wanted, secret.text))
+        where = Address(self.noun, str(wanted["kind"]), wanted["settings"], str(wanted[self.place]))
+        mark = state.mark if state is not None else ""
+        unread = secret.text == UNREAD
+        return Draft(declared, state is not None, fields, (step,), address=where, mark=mark, lacks_credential=unread)
+
+    @abstractmethod
+    def _settings(self, kind: str) -> type[BaseModel]:
+        """The adapter's own settings. Refusal for an unknown kind."""
+
+    @abstractmethod
+    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], secret: str | None) -> Run:
+        """Registers or edits it."""
+
+
+class ServerKind(_Places):
+    """See `delivery.servers`."""
+
+    name: ClassVar[str] = "Server"
+    noun: ClassVar[str] = "server"
+    spec: ClassVar[type[BaseModel]] = ServerSpec
+    table: ClassVar[type[Server] | type[RouterRow]] = Server
+    place: ClassVar[str] = "upstream"
+    order: ClassVar[int] = 30
+
+    def _settings(self, kind: str) -> type[BaseModel]:
+        return target_type(kind).Settings
+
+    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], secret: str | None) -> Run:
+        actor, place = around.actor, str(wanted["upstream"])
+
+        def run(hands: Hands) -> Outcome:
+            if state is None:
+                kind, settings = str(wanted["kind"]), wanted["settings"]
+                hands.servers.register(actor, name=name, kind=kind, settings=settings, upstream=place, credential=secret)
+                return Outcome()
+            row = hands.servers.edit(
+                actor, name, revision=int(state.mark), settings=wanted["settings"], upstream=place, credential=secret
+            )
+            return Outcome("move") if row.move is not None else Outcome()
+
+        return run
+
+    def removal(self, declared: Declared, state: State, around: Around) -> Step:
+        """After the endpoints that stood on it."""
+        return Step(85, Right("server.remove"), direct(lambda hands: hands.servers.remove(around.actor, declared.name)))
+
+
+class RouterKind(_Places):
+    """See `delivery.servers`."""
+
+    name: ClassVar[str] = "Router"
+    noun: ClassVar[str] = "router"
+    spec: ClassVar[type[BaseModel]] = RouterSpec
+    table: ClassVar[type[Server] | type[RouterRow]] = RouterRow
+    place: ClassVar[str] = "publicUrl"
+    order: ClassVar[int] = 40
+
+    def _settings(self, kind: str) -> type[BaseModel]:
+        return router_type(kind).Settings
+
+    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], secret: str | None) -> Run:
+        actor, place = around.actor, str(wanted["publicUrl"])
+
+        def run(hands: Hands) -> Outcome:
+            if state is None:
+                kind, settings = str(wanted["kind"]), wanted["settings"]
+                hands.servers.register_router(
+                    actor, name=name, kind=kind, settings=settings, public_url=place, credential=secret
+                )
+                return Outcome()
+            row = hands.servers.edit_router(
+                actor, name, revision=int(state.mark), settings=wanted["settings"], public_url=place, credential=secret
+            )
+            return Outcome("move") if row.move is not None else Outcome()
+
+        return run
+
+    def removal(self, declared: Declared, state: State, around: Around) -> Step:
+        """After the endpoints that stood behind it."""
+        return Step(84, Right("server.remove"), direct(lambda hands: hands.servers.remove_router(around.actor, declared.name)))
+
+
+class _Secret:
+    """What is to be done about a credential. What is set stays, until the server moves or somebody wants it entered anew."""
+
+    def __init__(self, declared: Declared, state: State | None, around: Around, *, moved: bool) -> None:
+        self._declared, self._around = declared, around
+        self._refers = (declared.spec or {}).get("credential", {})
+        is_set = state is not None and "credential" in state.spec
+        names_one = bool(self._refers.get("fromEnv") or self._refers.get("fromFile"))
+        self.text: str | None = None
+        self.fields: tuple[FieldChange, ...] = ()
+        self._lacking = bool(self._refers.get("set")) and not is_set
+        if names_one and (not is_set or around.told.renew or moved):
+            self.text = around.told.secrets.get((declared.kind, declared.name)) or UNREAD
+            if not is_set or around.told.renew:
+                self.fields = (FieldChange("credential", "set" if is_set else None, "entered anew" if is_set else "set"),)
+
+    def lacks(self) -> Fault | None:
+        """Why it cannot be."""
+        told = [name for name in ("fromEnv", "fromFile", "set") if self._refers.get(name)]
+        where = self._declared.at("credential")
+        if len(told) > 1 or (self._refers == {} and "credential" in (self._declared.spec or {})):
+            return Fault(where, "A credential comes from one place.", "Write one of `fromEnv`, `fromFile` and `set: true`.")
+        if self._lacking:
+            says = "No credential is set, and an export holds none."
+            return Fault(
+                where, says, "Say where it is read from: `fromEnv: VARIABLE` or `fromFile: PATH`.", "credential-needed"
+            )
+        return None
+
+
+def needs(declared: Declared) -> Mapping[str, str]:
+    """Where a declaration says that its credential is read from: {"fromEnv": ...} or {"fromFile": ...}, or nothing."""
+    refers = (declared.spec or {}).get("credential", {})
+    return {name: value for name, value in refers.items() if name in ("fromEnv", "fromFile")}
+
+
+def _state(row: Row, place: str) -> State:
+    spec = {"kind": row.kind, place: moves.place_of(row), "settings": dict(row.settings)}
+    if row.sealed_credential is not None:
+        spec["credential"] = {"set": True}
+    return State(row.name, spec, str(row.revision), {"move": row.move})
+
+
+def _is_asked_for(state: State, wanted: Mapping[str, Any], place: str) -> bool:
+    move = state.facts["move"]
+    return move is not None and (move["settings"], move["place"]) == (wanted["settings"], wanted[place])
+
+
+def _at_setting(declared: Declared, refusal: Refusal) -> Fault:
+    """At the setting that is wrong, where the refusal names one."""
+    path = str(refusal.facts.get("field", "")).split(".")
+    return Fault(declared.at("settings", *path), refusal.message, refusal.remedy, refusal.code)
