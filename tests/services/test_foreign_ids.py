@@ -164,7 +164,11 @@ def test_a_foreign_name_in_any_body_answers_as_one_of_nothing(door: Door) -> Non
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
         schema = door.document["components"]["schemas"].get(content.get("schema", {}).get("$ref", "").rpartition("/")[2], {})
         for name in set(FIELDS) & schema.get("properties", {}).keys():
-            known = {**examples[operation["operationId"]].get("request", {}), "object_kind": "endpoint"}
+            known = {
+                **examples.get(operation["operationId"], {}).get("request", {}),
+                "events": ["*"],
+                "object_kind": "endpoint",
+            }
             body = {word: _OWN.get(word, value) for word, value in known.items() if word in schema["properties"]}
             for value in door.values(name, {"schema": schema["properties"][name]}):
                 told = [
