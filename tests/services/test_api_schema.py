@@ -66,6 +66,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
     mapping = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
     token = asked.backend.tokens.create(world.ana, "another")
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
+    asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
     vera = asked.backend.identities.create(admin, "vera")
     asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
     asked.backend.identities.grant(admin, "vera", "viewer", "environment:dev")
@@ -83,6 +84,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "router_name": ["r"], "environment": ["dev", "staging", "production"], "freeze": [freeze.id], "team": [team.name],
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
+        "ramp": ["careful"],
     }  # fmt: skip
 
 

@@ -30,7 +30,9 @@ NAMES = {
     "Settled": "Settled", "Request": "RequestView", "Team": "TeamView", "NewToken": "TokenMade", "Token": "TokenView",
     "DataSetGrant": "DataSetGrantView", "EnvironmentLine": "EnvironmentLine", "Policy": "PolicyShown",
     "SavedPolicy": "PolicyView", "Freeze": "FreezeView", "Event": "Event", "BrokenRow": "BrokenRow",
-    "Verification": "VerificationView",
+    "Verification": "VerificationView", "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
+    "ConfigField": "FieldView", "ConfigObject": "ObjectView", "ConfigPlan": "PlanView", "ConfigDone": "DoneView",
+    "ConfigApplied": "AppliedView", "ConfigExport": "ExportView",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""
