@@ -125,7 +125,8 @@ def _typed(document: Document, model: type[BaseModel], spec: Any, faults: list[F
     try:
         return model.model_validate(spec)
     except ValidationError as error:
-        faults += [_fault(document, ("spec",), one, model) for one in error.errors(include_url=False)]
+        found = [_fault(document, ("spec",), one, model) for one in error.errors(include_url=False)]
+        faults += sorted(found, key=lambda one: [int(part) for part in one.where.rsplit(":", 2)[1:]])
         return None
 
 
