@@ -94,7 +94,7 @@ def apply(
 @json_option
 @guarded
 def export(opened: Session, kinds: tuple[str, ...], names: tuple[str, ...], as_json: bool) -> None:
-    """Write what is there, as far as you see it, as YAML that `apply` takes. Credentials are only said to be set."""
+    """Write what is there, as far as you see it, as YAML that `apply` takes. No credential is among it."""
     found = opened.client.config.export(kinds=kinds, names=names)
     emit(as_json, {"objects": found.objects}, found.text.splitlines())
 
