@@ -162,7 +162,7 @@ def apply_config(asks: Asks, sent: Applying) -> AppliedView:
 
 @router.get("/export")
 def export_config(asks: Asks, narrow: Annotated[Chosen, Query()]) -> ExportView:
-    """What is there as files that `apply` takes, in one order. No credential is told, only that one is set, or its reference."""
+    """What is there as files that `apply` takes, in one order. Of credentials only that one is set, or its reference."""
     found = asks.backend.blueprints.export(asks.actor, kinds=narrow.kind, names=narrow.name)
     return ExportView(text=written(found), objects=found)
 
