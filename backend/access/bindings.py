@@ -17,8 +17,9 @@ from sqlmodel import Session, col, select
 from backend.access import bearer_claims, queries, requests, rules
 from backend.access.bearer_file import Profile
 from backend.access.binding_rows import BearerUse, Binding
+from backend.access.checks import require, require_to_read
 from backend.access.rows import Identity, Request
-from backend.access.service import Protected, named_identity, require, require_to_read, stored_scope
+from backend.access.service import Protected, named_identity, stored_scope
 from backend.access.session_rows import ExternalLogin
 from backend.core.context import Actor, Limits
 from backend.core.database import Database

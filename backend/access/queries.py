@@ -135,7 +135,7 @@ def permitted(
     model: str | None = None,
     endpoint: str | None = None,
 ) -> bool:
-    """Whether a page should offer the action. Commands ask `access.service.require`, whatever a page showed."""
+    """Whether a page should offer the action. Commands ask `access.checks.require`, whatever a page showed."""
     found = held(session, actor)
     team = owner_among(session, found, endpoint=endpoint, model=model)
     return rules.may(found, action, now=now, environment=environment, model=model, team=team)

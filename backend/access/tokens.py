@@ -21,8 +21,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from backend.access import queries, rules
+from backend.access.checks import active_identity, refuse_narrow
 from backend.access.rows import Identity, Token, TokenUse
-from backend.access.service import active_identity, named_identity, refuse_narrow, stored_scope
+from backend.access.service import named_identity, stored_scope
 from backend.core.behind import at_once
 from backend.core.context import Actor, ActorKind, Limits
 from backend.core.database import Database

@@ -3,7 +3,7 @@
 A room says once, at its table, through what its rows belong to somebody (`Row.__seen_through__`); its queries then need not
 know who looks. A look is narrowed by `narrow`, which the three doors do before they read anything, so that a query can forget
 nothing: what is not seen is not there, for lists and counts as for a name, a number or an id. Commands decide on everything
-that is there; they ask `access.service.require` instead.
+that is there; they ask `access.checks.require` instead.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import TypeAdapter
 from sqlmodel import Session
 
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.api.asking import Asks, Caller, Reading
 from backend.core.canonical import digest_bytes
 from backend.core.context import Actor

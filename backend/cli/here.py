@@ -18,7 +18,7 @@ import sqlmodel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend import bootstrap
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.client.countersign import Countersign

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlmodel import select
 
 from backend.access import visible
+from backend.access.checks import require, require_now, require_to_read, see_as
 from backend.access.rows import Identity, RoleGrant, Token, TokenUse
-from backend.access.service import Identities, require, require_now, require_to_read, see_as
+from backend.access.service import Identities
 from backend.access.tokens import MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
 from backend.api import guard
 from backend.api.attempts import MOST_FAILURES, WINDOW_SECONDS, Attempts

@@ -21,9 +21,10 @@ from backend.access.bearer_claims import NotAdmitted
 from backend.access.bearers import Bearers
 from backend.access.binding_rows import BearerUse, Binding
 from backend.access.bindings import Bindings
+from backend.access.checks import require, require_now
 from backend.access.providers import ASKED_EVERY, ASKED_SELDOM, FAILED_SECONDS, KEPT_SECONDS, Providers
 from backend.access.rows import Request
-from backend.access.service import Identities, require, require_now
+from backend.access.service import Identities
 from backend.access.session_rows import ExternalLogin
 from backend.access.sessions import Sessions
 from backend.access.tokens import Tokens

@@ -18,9 +18,9 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import visible
+from backend.access.checks import see_as
 from backend.access.rows import Request
 from backend.access.rules import ROLES
-from backend.access.service import see_as
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.columns import Row

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import visible
+from backend.access.checks import require_to_read, see_as
 from backend.access.rules import ROLES
-from backend.access.service import require_to_read, see_as
 from backend.api import app as api
 from backend.audit import queries as audit
 from backend.bootstrap import Backend
