@@ -137,7 +137,11 @@ class Bindings:
         with self._database.read() as session:
             now = self._database.now(session)
             require_to_read(session, actor, "binding.list", now=now)
-            found = self._lines(session, now, Binding.id == binding_id)
+            return self.seen(session, binding_id, now=now)
+
+    def seen(self, session: Session, binding_id: str, *, now: datetime) -> BindingLine:
+        """The same, in a look of somebody who may. NotFound."""
+        found = self._lines(session, now, Binding.id == binding_id)
         if not found:
             raise NotFound("binding", binding_id[:40], "Look at the list of bindings.")
         return found[0]

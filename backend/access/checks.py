@@ -89,10 +89,14 @@ def require_server(tx: Unit, actor: Actor, name: str, table: str = "server") -> 
 
 
 def standing(session: Session, actor: Actor) -> Standing:
-    """The actor as it stands, whatever it may do. Refusal for one that is unknown or was deactivated since it signed in."""
+    """The actor as it stands, whatever it may do. Refusal for one that is unknown or was deactivated since it signed in, and
+    for a service whose owner was: nobody answers for it.
+    """
     found = queries.standing(session, actor)
     if found is None or not found.active:
         raise _nobody(actor, known=found is not None)
+    if not found.answered_for:
+        raise _nobodys(found.shown)
     return found
 
 
@@ -107,7 +111,17 @@ def active_identity(session: Session, actor: Actor) -> Identity:
     identity = session.get(Identity, actor.id, populate_existing=True)
     if identity is None or not identity.active:
         raise _nobody(actor, known=identity is not None)
+    if not queries.answers_for(session, identity):
+        raise _nobodys(actor.name)
     return identity
+
+
+def _nobodys(name: str) -> Refusal:
+    return Refusal(
+        f"Whoever owns {name} was deactivated, so that nobody answers for what it does.",
+        "Ask an admin to hand it to another owner (`countersign identity hand-over`), or to activate that person again.",
+        code="no-owner",
+    )
 
 
 def _nobody(actor: Actor, *, known: bool) -> Refusal:

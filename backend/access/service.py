@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlmodel import Session, col, select
 
-from backend.access import requests, rules
+from backend.access import queries, requests, rules
 from backend.access.checks import active_identity, require
 from backend.access.rows import Identity, Request, RoleGrant, Team
 from backend.access.session_rows import SignInSession
@@ -210,6 +210,46 @@ class Identities:
                 said = {"reason": reason} if reason else {}
                 tx.record("identity.activate", row, before={"active": False}, after={"active": True, **said})
 
+    def hand_over(self, actor: Actor, name: str, owner: str) -> Identity | Request:
+        """Another person owns the service from now on, makes its tokens, and is one interest with it.
+
+        Whoever owns a service acts by its roles, so that this is as if they were given: never to oneself, and a second admin
+        has to confirm it where one of them reaches an environment whose changes need approvals. Refusal codes:
+        bad-identity, own-identity.
+        """
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.hand_over")
+            row, to = named_identity(tx.session, name), named_identity(tx.session, owner)
+            _refuse_hand_over(actor, row, to)
+            if row.owner_id == to.id:
+                return row
+            held = [one for one in queries.grants(tx.session, row.id) if one.in_force(tx.now)]
+            protected = self._protected(tx.session) if held else frozenset()
+            if any(rules.reaches(one.scope, protected) for one in held):
+                return requests.ask(tx, "identity.hand_over", _handed(row, to))
+            return _hand_over(tx, row, to)
+
+    def confirm_hand_over(self, actor: Actor, request_id: str, reason: str = "") -> Identity:
+        """Hands over what another admin asked for.
+
+        Refusal codes: own-request, own-identity, bad-identity, settled, expired, stale-request.
+        """
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.hand_over")
+            asked = requests.waiting(tx, request_id, "identity.hand_over")
+            row, to = tx.get(Identity, asked.what["identity_id"], lock=True), tx.get(Identity, asked.what["owner_id"])
+            _refuse_hand_over(actor, row, to)
+            if row.owner_id != asked.what["from_id"]:
+                raise Refusal("The service has another owner by now.", "Ask for it anew.", code="stale-request")
+            requests.confirm(tx, asked, "identity.hand_over", reason)
+            return _hand_over(tx, row, to, request_id=asked.id)
+
+    def refuse_hand_over(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.hand_over")
+            requests.refuse(tx, requests.waiting(tx, request_id, "identity.hand_over"), reason)
+
 
 def actor_of(row: Identity) -> Actor:
     """The actor that an identity acts as."""
@@ -282,6 +322,27 @@ def _held(tx: Unit, identity_id: str, role: str, scope: str) -> RoleGrant | None
 def _refuse_own(actor: Actor, whose: Identity) -> None:
     if {actor.id, *actor.interests} & {one for one in (whose.id, whose.owner_id) if one}:
         raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
+
+
+def _refuse_hand_over(actor: Actor, row: Identity, to: Identity) -> None:
+    if row.kind != "service":
+        raise Refusal(f"{row.name} is no service.", "A person answers for himself; name a service.", code="bad-identity")
+    if to.kind != "person" or not to.active:
+        raise Refusal(f"{to.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
+    if to.id in actor.interests or row.id == actor.id:
+        raise Refusal("You cannot hand a service to yourself.", "Ask another admin.", code="own-identity")
+
+
+def _handed(row: Identity, to: Identity) -> dict[str, str | None]:
+    return {"identity_id": row.id, "owner_id": to.id, "from_id": row.owner_id}
+
+
+def _hand_over(tx: Unit, row: Identity, to: Identity, *, request_id: str | None = None) -> Identity:
+    before = row.facts("owner_id")
+    row.owner_id = to.id
+    asked = {"request_id": request_id} if request_id is not None else {}
+    tx.record("identity.hand_over", row, before=before, after={**row.facts("owner_id"), **asked})
+    return row
 
 
 def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:

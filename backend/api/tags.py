@@ -27,7 +27,9 @@ from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit, joined
 
 V = TypeVar("V")
-AGES = frozenset({"age_seconds", "seen_seconds", "seen_at", "next_look_at", "working", "seen", "last_used_at", "used_at"})
+AGES = frozenset(
+    {"age_seconds", "seen_seconds", "seen_at", "next_look_at", "working", "seen", "last_used_at", "last_used_by", "used_at"}
+)
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""
 
 _ONE = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')

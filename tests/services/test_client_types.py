@@ -28,6 +28,7 @@ NAMES = {
     "Unmanaged": "UnmanagedModel", "Baseline": "BaselineView", "WaitingMove": "MoveLine", "Server": "ServerLine",
     "Router": "RouterLine", "Inspected": "InspectedServer", "Identity": "IdentityView", "Grant": "GrantView",
     "Settled": "Settled", "Request": "RequestView", "Team": "TeamView", "NewToken": "TokenMade", "Token": "TokenView",
+    "Binding": "BindingView", "Issuer": "IssuerView", "Bound": "Bound",
     "DataSetGrant": "DataSetGrantView", "EnvironmentLine": "EnvironmentLine", "Policy": "PolicyShown",
     "SavedPolicy": "PolicyView", "Freeze": "FreezeView", "Event": "Event", "BrokenRow": "BrokenRow",
     "Verification": "VerificationView",
