@@ -228,7 +228,7 @@ def _refuse_useless(tx: Unit, whose: Identity, limits: Limits, scope: str) -> No
         what = f"the role {limits.role}" if limits.role else "a role"
         raise Refusal(
             f"{whose.name} holds nothing that counts for a token of {what} in {scope}.",
-            "Narrow it to a role that the identity holds, in `*` or in the very scope in which it holds it.",
+            "Narrow it to a role that the identity holds, and to a scope that has something in common with that role's.",
             code="good-for-nothing",
         )
 

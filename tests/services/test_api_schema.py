@@ -65,6 +65,9 @@ def known(asked: Api) -> dict[str, list[Any]]:
     request = asked.backend.identities.grant(admin, "carla", "operator")
     mapping = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
     token = asked.backend.tokens.create(world.ana, "another")
+    asked.backend.identities.create(admin, "robots", kind="service", owner="ana")
+    claims = {"repository_id": "456789", "ref": "refs/heads/main"}
+    binding = asked.backend.bindings.bind(admin, "robots", "github", claims, role="contributor", scope="environment:dev")
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
     vera = asked.backend.identities.create(admin, "vera")
     asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
@@ -83,6 +86,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "router_name": ["r"], "environment": ["dev", "staging", "production"], "freeze": [freeze.id], "team": [team.name],
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
+        "binding": [binding.id], "service": ["robots"], "profile": ["github"],
     }  # fmt: skip
 
 
