@@ -637,6 +637,19 @@ class Router:
 
 
 @dataclass(frozen=True)
+class Advisory:
+    """A published weakness of what a server said that it is; `fixed`: the releases that mend it."""
+
+    product: str
+    cves: tuple[str, ...]
+    says: str
+    fixed: tuple[str, ...]
+    remedy: str
+    source: str
+    since: str
+
+
+@dataclass(frozen=True)
 class Inspected:
     """What a server or a router said of itself, and what its kind is able to do."""
 
@@ -646,6 +659,7 @@ class Inspected:
     warnings: tuple[str, ...]
     abilities: Mapping[str, Any]
     extensions: tuple[str, ...] = ()
+    advisories: tuple[Advisory, ...] = ()
 
 
 # -- people, roles, what takes two

@@ -591,7 +591,7 @@ def test_a_job_acts_by_its_own_identity_through_the_remote_command_line_where_bi
             options = {"url": url, "config_dir": str(tmp_path / "config")}
             token = ci.sign(ci.claims(aud=HERE, nonce=None, jti="j", **JOB))
             job = CommandLine(id_token=token, **options)
-            assert job("whoami").content["identity"]["name"] == "builds"
+            assert job("whoami").content["identity"] == "builds"
             proposed = job("change", "propose", ENDPOINT, "2", "--title", "Newer", "--reason", "Tested", "--key", "run-77")
             assert proposed.code == 0, proposed
             assert proposed.content["line"]["requester"] == "builds"
