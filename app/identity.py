@@ -19,9 +19,10 @@ from app.kit import components, feedback
 from app.kit.live import live
 from app.kit.plain import escape
 from backend.access import queries, rules
+from backend.access.checks import require_to_read
 from backend.access.claims import SignedOut
 from backend.access.rules import Grant, Role
-from backend.access.service import DEMO, require_to_read
+from backend.access.service import DEMO
 from backend.access.sign_in_file import Provider
 from backend.core.context import Actor
 from backend.core.errors import ExternalFailure

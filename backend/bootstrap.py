@@ -137,6 +137,7 @@ class Backend:
             "policy.set": self.policies.confirm_policy,
             "owner.set": self.teams.confirm_owner,
             "binding.make": self.bindings.confirm,
+            "identity.hand_over": self.identities.confirm_hand_over,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -147,6 +148,7 @@ class Backend:
             "policy.set": self.policies.refuse_policy,
             "owner.set": self.teams.refuse_owner,
             "binding.make": self.bindings.refuse,
+            "identity.hand_over": self.identities.refuse_hand_over,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 

@@ -36,7 +36,7 @@ Step = tuple[str, str, Any, str]
 def steps(there: dict[str, list[Any]]) -> list[Step]:
     """(method, address, what is sent, by whom), in an order in which each comes through."""
     review, approved, checking = there["change"]
-    team, freeze, mapping = (there[name][0] for name in ("team", "freeze", "mapping"))
+    team, freeze, mapping, binding = (there[name][0] for name in ("team", "freeze", "mapping", "binding"))
     at = f"/endpoints/{ENDPOINT}"
     return [
         *(("GET", path, None, "otto") for path in (
@@ -48,7 +48,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             f"{at}/rollouts", "/fleet", "/fleet/endpoints", "/fleet/at?moment=2126-03-01T06:00:00Z", "/servers", "/servers/s",
             "/routers", "/routers/r", "/environments", "/policies/dev", "/policies/dev/versions", "/freezes",
             "/ramps", "/ramps/careful", "/config/export?kind=Ramp",
-            f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings", "/teams",
+            f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings", "/bindings",
+            "/bindings/issuers", f"/bindings/{binding}", "/teams",
             f"/teams/{team}", "/grants", "/rights", "/requests", f"/requests/{there['request'][0]}", "/data-sets/grants",
             "/audit/events", "/audit/events/1", "/audit/heads", "/me",
         )),
@@ -76,7 +77,12 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),
         ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),
         ("POST", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}, "otto"),
-        ("POST", "/identities/builds/deactivate", None, "otto"),
+        ("POST", "/identities/builds/deactivate", None, "otto"), ("POST", "/identities/builds/activate", None, "otto"),
+        ("POST", "/identities/builds/owner", {"owner": "ben"}, "otto"),
+        ("POST", "/bindings",
+         {"service": "builds", "profile": "github", "claims": {"repository_id": "456789", "environment": "release"},
+          "role": "contributor", "scope": "environment:dev"}, "otto"),
+        ("DELETE", f"/bindings/{binding}?reason=The%20repository%20moved.", None, "otto"),
         ("POST", "/tokens", {"name": "ci", "lifetime_seconds": 7_776_000}, "ana"),
         ("DELETE", f"/tokens/{there['token'][0]}", None, "ana"),
         ("POST", "/sessions/end", {"identity": "ana"}, "otto"),

@@ -71,7 +71,7 @@ def _columns(*, signs_in: bool) -> dict[str, Any]:
 def _record(one: PersonLine, now: Any) -> dict[str, Any]:
     return {
         "Name": one.shown,
-        "State": pill("identity", "active" if one.active else "deactivated"),
+        "State": pill("identity", one.state),
         "Roles": ", ".join(one.roles) or "none",
         "Last sign-in": times.age(one.signed_in_at, now) if one.signed_in_at is not None else "never",
         "Sessions": one.sessions,

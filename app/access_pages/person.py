@@ -9,7 +9,7 @@ from datetime import datetime
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.access_pages import role_rows, session_rows, tokens
+from app.access_pages import handing, role_rows, session_rows, tokens
 from app.identity import Rights
 from app.kit import components, dialogs, times
 from app.kit.plain import escape
@@ -102,13 +102,16 @@ def meta(page: Page) -> str:
 
 def tags(page: Page) -> list[str]:
     """Whether it counts."""
-    return [badge("identity", "active" if page.line.active else "deactivated")]
+    return [badge("identity", page.line.state)]
 
 
 def acts(page: Page) -> None:
-    """Deactivating, or activating again: in the header."""
+    """Handing a service over, deactivating, or activating again: in the header."""
     if page.own:
         return
+    hands = page.line.kind == "service" and page.mine.may("identity.hand_over")
+    if hands and st.button("Hand over", icon=":material/swap_horiz:", key="person.hand"):
+        handing.ask(page.line)
     if page.line.active and page.mine.may("identity.deactivate"):
         if st.button("Deactivate", icon=":material/person_off:", key="person.off"):
             _ask_deactivate(page)
@@ -187,6 +190,7 @@ def _ask_deactivate(page: Page) -> None:
         says=(
             f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {open_ones} stop working, on open "
             "pages too. Sessions end for good; roles and tokens stay, and count again once somebody activates the identity.",
+            "Services that this person owns do nothing either until somebody hands them to another owner.",
             "Changes that wait for a vote of this person go on waiting for others; undecided ones that it asked for are "
             "suspended.",
         ),

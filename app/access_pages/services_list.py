@@ -18,7 +18,7 @@ from backend.access.rosters import PersonLine
 _COLUMNS: dict[str, Any] = {
     "Name": st.column_config.TextColumn("Service", width=190),
     "Owner": st.column_config.TextColumn(width=110),
-    "State": column("identity", "State", width=104),
+    "State": column("identity", "State", width=130),
     "Tokens": st.column_config.NumberColumn("Good tokens", width=100),
     "Used": st.column_config.TextColumn("Last used", width=110),
     "Roles": st.column_config.TextColumn("Roles now", width=320),
@@ -60,7 +60,7 @@ def _record(one: PersonLine, now: datetime) -> dict[str, Any]:
     return {
         "Name": one.shown,
         "Owner": one.owner or "nobody",
-        "State": pill("identity", "active" if one.active else "deactivated"),
+        "State": pill("identity", one.state),
         "Tokens": one.tokens,
         "Used": times.age(one.token_used_at, now) if one.token_used_at is not None else "never",
         "Roles": ", ".join(one.roles) or "none",

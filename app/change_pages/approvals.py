@@ -15,7 +15,7 @@ from app.change_pages.changes import condensed, deadline
 from app.kit import components, export, states, times
 from app.kit.plain import escape
 from app.kit.states import badge, tag
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.changes import queries
 from backend.changes.asked import Asked
 from backend.changes.queries import OPEN, ChangeLine, Filters

@@ -163,6 +163,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     },
     "identity": {
         "active": Look("Active", "check_circle", "green"),
+        "unanswered": Look("No active owner", "person_alert", "orange"),
         "deactivated": Look("Deactivated", "person_off", "gray"),
     },
     "grant": {

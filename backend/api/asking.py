@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlmodel import Session, select
 
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.bootstrap import Backend
 from backend.core.columns import Row
 from backend.core.context import Actor

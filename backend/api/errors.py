@@ -25,6 +25,7 @@ STATUS = {
     "not-found": 404,
     "not-allowed": 403,
     "deactivated": 403,
+    "no-owner": 403,
     "conflict-of-interest": 403,
     "not-eligible": 403,
     "stale-write": 409,

@@ -19,7 +19,7 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import TypeAdapter
 from sqlmodel import Session
 
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.api.asking import Asks, Caller, Reading
 from backend.core.canonical import digest_bytes
 from backend.core.context import Actor
@@ -27,7 +27,9 @@ from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit, joined
 
 V = TypeVar("V")
-AGES = frozenset({"age_seconds", "seen_seconds", "seen_at", "next_look_at", "working", "seen", "last_used_at", "used_at"})
+AGES = frozenset(
+    {"age_seconds", "seen_seconds", "seen_at", "next_look_at", "working", "seen", "last_used_at", "last_used_by", "used_at"}
+)
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""
 
 _ONE = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')

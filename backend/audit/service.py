@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.audit.heads import Head, HeadStore
 from backend.audit.signing import Succession
 from backend.core import failpoints

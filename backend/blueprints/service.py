@@ -17,8 +17,8 @@ from sqlmodel import Session, select
 
 from backend.access import queries as access
 from backend.access import rules as rights
+from backend.access.checks import require_to_read
 from backend.access.rows import Identity, Request
-from backend.access.service import require_to_read
 from backend.blueprints import declared as declarations
 from backend.blueprints.declared import Declared
 from backend.blueprints.faults import Fault, Faulty, fault_of

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from backend.client.access import DataSets, Identities, Requests, Teams, Tokens
+from backend.client.access import Bindings, DataSets, Identities, Requests, Teams, Tokens
 from backend.client.changes import Changes
 from backend.client.config import Config, Ramps
 from backend.client.credentials import TOKEN, Given, from_environment
@@ -64,6 +64,7 @@ class Countersign:
         self.teams = Teams(self._wire)
         self.requests = Requests(self._wire)
         self.tokens = Tokens(self._wire)
+        self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)

@@ -637,6 +637,19 @@ class Router:
 
 
 @dataclass(frozen=True)
+class Advisory:
+    """A published weakness of what a server said that it is; `fixed`: the releases that mend it."""
+
+    product: str
+    cves: tuple[str, ...]
+    says: str
+    fixed: tuple[str, ...]
+    remedy: str
+    source: str
+    since: str
+
+
+@dataclass(frozen=True)
 class Inspected:
     """What a server or a router said of itself, and what its kind is able to do."""
 
@@ -646,6 +659,7 @@ class Inspected:
     warnings: tuple[str, ...]
     abilities: Mapping[str, Any]
     extensions: tuple[str, ...] = ()
+    advisories: tuple[Advisory, ...] = ()
 
 
 # -- people, roles, what takes two
@@ -653,7 +667,7 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Identity:
-    """A person or a service, with the roles that count everywhere; of a service also who owns it."""
+    """A person or a service, with the roles that count everywhere; of a service also who owns it, and whether he is active."""
 
     id: str
     name: str
@@ -664,6 +678,45 @@ class Identity:
     is_demo: bool
     created_at: datetime
     roles: tuple[str, ...]
+    answered_for: bool = True
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What acts as a service: tokens of an issuer that say all of `claims`. `state`: active, expired, ended or off."""
+
+    id: str
+    profile: str
+    issuer: str
+    claims: Mapping[str, str]
+    identity: str
+    role: str | None
+    scope: str
+    state: str
+    made_by: str
+    made_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_by: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """An issuer whose tokens are taken. `kind`: access, github or gitlab."""
+
+    name: str
+    title: str
+    kind: str
+    issuer: str
+    audience: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What came of binding: the binding, or the request that a second admin has to confirm."""
+
+    binding: str | None
+    request: str | None
 
 
 @dataclass(frozen=True)

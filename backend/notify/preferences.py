@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlmodel import col, select
 
-from backend.access.service import active_identity
+from backend.access.checks import active_identity
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.database import Database

@@ -100,6 +100,25 @@ def test_a_person_has_a_page_with_roles_and_what_can_be_done(page: Open, backend
     assert offered(page("person", "otto", person="carla"), "Activate again")
 
 
+def test_a_service_whose_owner_is_gone_says_so_and_is_handed_over(page: Open, backend: Backend) -> None:
+    otto = backend.identities.act_as("otto")
+    backend.identities.create(otto, "builds", kind="service", owner="carla")
+    backend.identities.deactivate(otto, "carla", "Left.")
+    assert "No active owner" in str(page("admin", "otto", part="Services").dataframe[0].value["State"][0])
+    assert not offered(page("person", "ana", person="builds"), "Hand over")
+    test = page("person", "otto", person="builds")
+    assert "No active owner" in words(test)
+    press(test, "Hand over")
+    assert "Nobody hands a service to himself" in words(test)
+    offers = test.selectbox(key="hand.owner").options
+    assert "Ben (reviewer)" in offers
+    assert not {"Otto (administrator)", "Carla (reviewer)", "builds"} & set(offers)
+    backend.identities.hand_over(otto, "builds", "ben")
+    said = words(page("person", "otto", person="builds"))
+    assert "service of ben" in said
+    assert "No active owner" not in said
+
+
 def test_nobody_deactivates_himself_or_the_last_admin(page: Open, backend: Backend) -> None:
     otto, nora = (backend.identities.act_as(name) for name in ("otto", "nora"))
     assert not offered(page("person", "otto", person="otto"), "Deactivate")

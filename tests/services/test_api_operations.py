@@ -211,6 +211,8 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/identities"): ("identity.create", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}),
     ("GET", "/v1/identities/{identity}"): ("policy.read", "/identities/ana", None),
     ("POST", "/v1/identities/{identity}/deactivate"): ("identity.deactivate", "/identities/nora/deactivate", None),
+    ("POST", "/v1/identities/{identity}/activate"): ("identity.activate", "/identities/nora/activate", None),
+    ("POST", "/v1/identities/{identity}/owner"): ("identity.hand_over", "/identities/nora/owner", {"owner": "ana"}),
     ("GET", "/v1/tokens"): ("", "/tokens", None),
     ("POST", "/v1/tokens"): ("", "/tokens", {"name": "ci"}),
     ("DELETE", "/v1/tokens/{token}"): ("", f"/tokens/tok_{'0' * 26}", None),

@@ -65,6 +65,9 @@ def known(asked: Api) -> dict[str, list[Any]]:
     request = asked.backend.identities.grant(admin, "carla", "operator")
     mapping = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
     token = asked.backend.tokens.create(world.ana, "another")
+    asked.backend.identities.create(admin, "robots", kind="service", owner="ana")
+    claims = {"repository_id": "456789", "ref": "refs/heads/main"}
+    binding = asked.backend.bindings.bind(admin, "robots", "github", claims, role="contributor", scope="environment:dev")
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
     asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
     vera = asked.backend.identities.create(admin, "vera")
@@ -85,6 +88,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
         "ramp": ["careful"],
+        "binding": [binding.id], "service": ["robots"], "profile": ["github"],
     }  # fmt: skip
 
 

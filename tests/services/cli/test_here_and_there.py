@@ -39,6 +39,9 @@ SERVES = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 5}]")
 SERVER = ("--kind", "memory", "--upstream", "127.0.0.1:8001", "--setting", "path={folder}/world.json")
 ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting", "path={folder}/door.json")
 
+JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
+       "--scope", "environment:dev")  # fmt: skip
+
 Step = tuple[str, tuple[str, ...], str | None]
 """Who, which command, and what standard input holds."""
 
@@ -140,11 +143,21 @@ STEPS: tuple[Step, ...] = (
     by("otto", "export", "--kind", "Grant"), by("otto", "export", "--name", "absent"),
     # people, teams, what takes two
     by("ana", "identity", "create", "builds"), by("otto", "identity", "create", "builds", "--owner", "ana"),
+    by("otto", "identity", "hand-over", "builds", "otto"), by("ana", "identity", "hand-over", "builds", "ben"),
+    by("otto", "identity", "hand-over", "builds", "ben"), by("otto", "identity", "hand-over", "builds", "ana"),
+    by("audra", "identity", "issuers"), by("ana", "identity", "issuers"), by("ana", "identity", "bind", "builds", *JOB),
+    by("otto", "identity", "bind", "builds", *JOB), by("otto", "identity", "bind", "builds", *JOB),
+    by("audra", "identity", "bindings"), by("audra", "identity", "binding", "bnd_absent"),
+    by("audra", "identity", "binding", "{binding}"), by("ana", "identity", "unbind", "{binding}"),
+    by("otto", "identity", "unbind", "{binding}", "--reason", "The repository moved."),
+    by("otto", "identity", "bind", "builds", "--issuer", "github", "--claim", "repository_id=1", "--claim", "ref=x"),
+    by("audra", "identity", "bindings", "--all"), by("audra", "identity", "bindings"),
     by("ana", "identity", "list"), by("otto", "identity", "grant", "builds", "contributor", "--scope", f"model:{MODEL}"),
     by("otto", "identity", "grant", "builds", "viewer", "--scope", "environment:dev", "--until", SOON),
     by("ben", "identity", "grants"),
     by("otto", "identity", "take-back", "builds", "viewer", "--scope", "environment:dev"),
-    by("otto", "identity", "deactivate", "carla"), by("ana", "request", "list"), by("nora", "request", "list"),
+    by("otto", "identity", "deactivate", "carla"), by("ana", "identity", "activate", "carla"),
+    by("otto", "identity", "activate", "carla"), by("ana", "request", "list"), by("nora", "request", "list"),
     by("nora", "request", "list", "--all"), by("nora", "request", "show", "ask_absent"),
     by("nora", "request", "confirm", "ask_absent"), by("nora", "request", "show", "{request}"),
     by("otto", "request", "confirm", "{request}"), by("nora", "request", "confirm", "{request}"),
@@ -214,8 +227,7 @@ class Place:
         for noun in ("freeze", "token", "granted"):
             if isinstance(told.get(noun), dict) and "id" in told[noun]:
                 self.last[noun] = told[noun]["id"]
-        if isinstance(told.get("request"), str):
-            self.last["request"] = told["request"]
+        self.last |= {noun: told[noun] for noun in ("request", "binding") if isinstance(told.get(noun), str)}
         if isinstance(told.get("plan"), str):
             self.last |= {"plan": told["plan"], "before": self.last.get("plan", "")}
 
