@@ -9,13 +9,14 @@ from datetime import datetime
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.access_pages import role_rows, session_rows, tokens
+from app.access_pages import bindings, role_rows, session_rows, tokens
 from app.identity import Rights
 from app.kit import components, dialogs, times
 from app.kit.plain import escape
 from app.kit.states import badge
 from app.wiring import Reading
 from backend.access import data_sets, rosters
+from backend.access.bindings import BindingLine
 from backend.access.data_sets import DataSetLine
 from backend.access.rosters import GrantLine, Known, PersonLine
 from backend.access.sessions import SessionLine
@@ -34,6 +35,7 @@ class Page:
     sessions: Sequence[SessionLine] | None
     tokens: Sequence[TokenLine] | None
     data_sets: Sequence[DataSetLine]
+    bindings: Sequence[BindingLine]
     services: dict[str, str]
     mine: Rights
     own: bool
@@ -65,6 +67,7 @@ def find(look: Reading, mine: Rights, name: str | None) -> Page | None:
         if own or owned or mine.may("token.list")
         else None,
         data_sets=[one for one in sets if one.is_in_force and (one.identity == line.name or one.team in teams)],
+        bindings=[one for one in bindings.lines(mine) if one.identity == line.name] if line.kind == "service" else (),
         services=services,
         mine=mine,
         own=own,
@@ -134,6 +137,9 @@ def draw(page: Page) -> None:
                 revokes=page.own or page.owned or page.mine.may("token.revoke"),
                 shows_whose=page.own,
             )
+        if page.line.kind == "service" and page.mine.may("binding.list"):
+            profiles = wiring.backend().bindings.profiles(identity.current())
+            bindings.card(page.bindings, profiles, page.mine, page.now, of=page.line.name)
     with side:
         _about(page)
         _groups(page)
@@ -182,11 +188,12 @@ def _groups(page: Page) -> None:
 
 def _ask_deactivate(page: Page) -> None:
     line = page.line
-    open_ones = f"{line.sessions} open sessions and {line.tokens} tokens" if line.kind == "person" else f"{line.tokens} tokens"
+    ends = f"{line.sessions} open sessions" if line.kind == "person" else "what is bound to it"
     wanted = dialogs.Ask(
         says=(
-            f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {open_ones} stop working, on open "
-            "pages too. Sessions end for good; roles and tokens stay, and count again once somebody activates the identity.",
+            f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {line.tokens} tokens stop "
+            "working, on open pages too. Sessions end for good; roles, tokens and what is bound stay, and count again once "
+            "somebody activates the identity.",
             "Changes that wait for a vote of this person go on waiting for others; undecided ones that it asked for are "
             "suspended.",
         ),

@@ -26,14 +26,16 @@ _SERVERS: dict[str, Any] = {
     "Credential": st.column_config.TextColumn(width=90),
     "Error": st.column_config.TextColumn("What to know", width=320),
 }
-_KINDS = {
+KINDS = {
     "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
-    "server": "Servers and routers", "alias": "Champion aliases", "card": "Model cards", "registry": "Registry",
-    "recorded": "Recorded requests", "freeze": "Freezes", "policy": "Policies", "identity": "Identities", "role": "Roles",
-    "session": "Sessions",
-    "request": "Second person", "data_set": "Data sets", "team": "Teams", "owner": "Owners", "token": "Others' tokens",
-    "audit": "Ledger",
+    "server": "Servers and routers", "ramp": "Named ramps", "alias": "Champion aliases", "card": "Model cards",
+    "registry": "Registry", "recorded": "Recorded requests", "freeze": "Freezes", "policy": "Policies",
+    "identity": "Identities", "role": "Roles", "session": "Others' sessions", "request": "Second person",
+    "data_set": "Data sets", "team": "Teams", "owner": "Owners", "token": "Others' tokens",
+    "binding": "Builds and clients", "route": "Routes for messages", "sealing_key": "Sealing keys",
+    "ledger_key": "Ledger key", "audit": "Ledger",
 }  # fmt: skip
+"""What the actions are about, in the order of the Roles part."""
 
 
 def servers(rows: Sequence[ServerLine], mine: Rights, now: datetime) -> None:
@@ -105,7 +107,7 @@ def roles() -> None:
     with components.card("Roles", "one sentence each"):
         components.table([(f"**{role.capitalize()}**", escape(DOES[role])) for role in ROLES], None, alt="Roles", tight=(0,))
     with components.card("What each role may do", "as the services decide; nothing here is only a menu's doing"):
-        rows = [(f"**{_KINDS[noun]}**", *(_cell(noun, role) for role in ROLES), _scopes(noun)) for noun in _KINDS]
+        rows = [(f"**{KINDS[noun]}**", *(_cell(noun, role) for role in ROLES), _scopes(noun)) for noun in KINDS]
         head = ("Thing", *(role.capitalize() for role in ROLES), "Counts in")
         components.table(rows, head, alt="Roles and what they may do", tight=(0,))
 
