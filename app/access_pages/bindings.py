@@ -132,7 +132,7 @@ def _row(one: BindingLine, who: Mapping[str, str], mine: Rights, now: datetime, 
         f"bound by {escape(who.get(one.made_by, one.made_by), 60)} {times.age(one.made_at, now)}",
         f"until {times.both(one.expires_at, now)}" if one.expires_at is not None else "no end",
     )
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"{title} {escape(one.profile)} {badge('binding', one.state)}  \n"
             f":small[{claims(one.claims)}]  \n:small[:gray[{' · '.join(facts)}]]",

@@ -57,7 +57,7 @@ def _row(one: TokenLine, now: datetime, *, revokes: bool, shows_whose: bool) -> 
     most = f"{limited} · " if (limited := scopes.narrowed(one.role, one.scope)) else ""
     used = f"last used {times.age(one.last_used_at, now)}" if one.last_used_at is not None else "never used"
     end = f"good until {times.both(one.expires_at, now)}" if one.state == "active" else _over(one, now)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"**{escape(one.name, MAX_NAME)}** {badge('token', one.state)}  \n"
             f":small[:gray[{whose}{most}{used} · {end} · made {times.age(one.created_at, now)}]]",

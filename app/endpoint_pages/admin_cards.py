@@ -17,15 +17,16 @@ from backend.access.rules import MATRIX, ROLES, SCOPES
 from backend.delivery.queries import RouterLine, ServerLine
 
 _SERVERS: dict[str, Any] = {
-    "Server": st.column_config.TextColumn(width=190),
-    "Kind": st.column_config.TextColumn(width=190),
-    "Inference": st.column_config.TextColumn("Inference address", width=240),
-    "Managed": st.column_config.NumberColumn(width=80),
+    "Server": st.column_config.TextColumn(width=150),
+    "Answered": st.column_config.TextColumn("Last answered", width=108),
+    "Managed": st.column_config.NumberColumn(width=78),
     "Observed": st.column_config.NumberColumn(width=80),
-    "Answered": st.column_config.TextColumn("Last answered", width=124),
-    "Credential": st.column_config.TextColumn(width=90),
-    "Error": st.column_config.TextColumn("What to know", width=320),
+    "Error": st.column_config.TextColumn("What to know", width=222),
+    "Kind": st.column_config.TextColumn(width=160),
+    "Inference": st.column_config.TextColumn("Inference address", width=190),
+    "Credential": st.column_config.TextColumn(width=84),
 }
+"""The first five are what a window of 1,024 pixels holds (638 of them)."""
 KINDS = {
     "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
     "server": "Servers and routers", "ramp": "Named ramps", "alias": "Champion aliases", "card": "Model cards",

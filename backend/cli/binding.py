@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import click
 
-from backend.access import bearer_claims
 from backend.access.bindings import BindingLine
 from backend.access.rows import Request
 from backend.access.rules import ROLES
 from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
 from backend.cli.token import limits
+from backend.core.errors import Refusal
 
 _BINDING = click.argument("binding_id", metavar="BINDING")
 
@@ -43,9 +43,7 @@ def bind(
     as_json: bool,
 ) -> None:
     """Let tokens of an issuer that say all this act as SERVICE. Where changes need approvals a second admin confirms it."""
-    made = opened.backend.bindings.bind(
-        opened.actor, service, issuer, bearer_claims.written(pairs), role=role, scope=scope, expires_at=until
-    )
+    made = opened.backend.bindings.bind(opened.actor, service, issuer, _claims(pairs), role=role, scope=scope, expires_at=until)
     request = made.id if isinstance(made, Request) else None
     if request is not None and not as_json:
         note("It reaches where changes need approvals, so that a second admin has to confirm this request:")
@@ -100,6 +98,16 @@ def issuers(opened: Session, as_json: bool) -> None:
     told = [one.model_dump(mode="json") for one in found]
     rows = [(one.name, one.kind, one.issuer, one.audience) for one in found]
     emit(as_json, {"issuers": told}, table(("profile", "kind", "issuer", "audience"), rows))
+
+
+def _claims(pairs: Iterable[str]) -> dict[str, str]:
+    found = dict[str, str]()
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or name in found:
+            raise Refusal(f"{pair[:80]!r} is no claim, or one of two.", "Write each once, as NAME=VALUE.", code="bad-binding")
+        found[name] = value
+    return found
 
 
 def _said(claims: Mapping[str, str]) -> str:

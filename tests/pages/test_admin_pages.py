@@ -256,9 +256,10 @@ def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_las
     assert [one.value for one in test.code] == [made.id]
     test = page("admin", "otto", part="Services")
     press(test, "Unbind")
-    test.text_area[0].set_value("The repository moved.").run()
-    press(test, "Unbind it")
-    assert [one.state for one in bound.bindings.lines(otto, ended=True)] == ["ended"]
+    assert "do not act as **builds** any more, from the next request on" in words(test)
+    bound.bindings.unbind(otto, made.id, "The repository moved.")
+    assert "No binding is like this" in words(page("admin", "otto", part="Services"))
+    assert "456789" in words(page("admin", "otto", part="Services", bindings="Ended"))
 
 
 @pytest.mark.parametrize("kind", sorted(CLAIMS))
