@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import streamlit as st
 
@@ -23,7 +24,7 @@ from backend.policy.service import protected
 _SHOWN = 50
 _ORDER = ("off", "expired", "active", "ended")
 _NOT_ENDED, _ENDED = "Not ended", "Ended"
-_KINDS: dict[Kind, str] = {"github": "GitHub Actions", "gitlab": "GitLab CI", "access": "Clients of a provider"}
+_KINDS: dict[Kind, str] = {"github": "GitHub Actions", "gitlab": "GitLab CI", "access": "A provider's access tokens"}
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,28 @@ def lines(mine: Rights) -> Sequence[BindingLine]:
     return wiring.backend().bindings.lines(identity.current(), ended=True) if mine.may("binding.list") else ()
 
 
-def part(found: Sequence[BindingLine], mine: Rights, now: datetime) -> None:
-    """What is bound, and the issuers that the settings know; nothing for whoever may not see it."""
+def part(found: Sequence[BindingLine], mine: Rights, now: datetime, *, waiting: int = 0) -> None:
+    """What is bound, and the issuers that the settings know; nothing for whoever may not see it.
+
+    Args:
+        waiting: how many were asked for and wait for a second admin.
+    """
     if not mine.may("binding.list"):
         return
     profiles = wiring.backend().bindings.profiles(identity.current())
     if profiles or found:
-        card(found, profiles, mine, now)
+        card(found, profiles, mine, now, waiting=waiting)
     _issuers(profiles)
 
 
 def card(
-    found: Sequence[BindingLine], profiles: Sequence[Profile], mine: Rights, now: datetime, *, of: str | None = None
+    found: Sequence[BindingLine],
+    profiles: Sequence[Profile],
+    mine: Rights,
+    now: datetime,
+    *,
+    of: str | None = None,
+    waiting: int = 0,
 ) -> None:
     """Bindings, what stands against one first.
 
@@ -84,7 +95,8 @@ def card(
         of: the service whose they are; None for a list of everybody's, which is filtered.
     """
     good = sum(one.state == "active" for one in found)
-    with components.card("Builds and clients", f"{good} in force; they act as a service, without a secret") as head:
+    waits = f" · {waiting:,} for a second admin under Grants" if waiting else ""
+    with components.card("Builds and clients", f"{good} in force{waits}") as head:
         service = f" to {of}" if of is not None else ""
         may = mine.may("binding.make") and profiles
         if may and head.button("Bind a build", help=f"Bind a build or a client{service}", icon=":material/link:", key="bind"):
@@ -146,12 +158,12 @@ def _row(one: BindingLine, who: Mapping[str, str], mine: Rights, now: datetime, 
 
 def claims(asked: Mapping[str, str]) -> str:
     """What its tokens must say, escaped; whose they are first."""
-    order = sorted(asked.items(), key=lambda pair: (pair[0] not in bearer_claims.ANCHORS.values(), pair[0]))
-    return ", ".join(f"{escape(name)} = {escape(value, 160)}" for name, value in order)
+    return ", ".join(_each(asked))
 
 
-def _each(said: Mapping[str, str]) -> str:
-    return "  \n".join(claims({name: value}) for name, value in said.items())
+def _each(said: Mapping[str, str]) -> list[str]:
+    order = sorted(said.items(), key=lambda pair: (pair[0] not in bearer_claims.ANCHORS.values(), pair[0]))
+    return [f"{escape(name)} = {escape(value, 160)}" for name, value in order]
 
 
 def _used(one: BindingLine, now: datetime) -> str:
@@ -172,13 +184,13 @@ def _details(one: BindingLine, who: Mapping[str, str], now: datetime) -> None:
         components.facts(
             [
                 ("Acts as", f"{escape(one.identity)} {badge('binding', one.state)}"),
-                ("At most", scopes.narrowed(one.role, one.scope) or "all that the service may do"),
+                ("At most", escape(scopes.at_most(one.role, one.scope))),
                 ("Issuer", f"{escape(one.profile)} :gray[·] {escape(one.issuer, 300)}"),
-                ("Asks for", _each(one.claims)),
+                ("Asks for", "  \n".join(_each(one.claims))),
                 ("Bound", f"{times.both(one.made_at, now)} by {escape(who.get(one.made_by, one.made_by))}"),
                 ("Ends", end),
                 ("Last used", times.both(one.last_used_at, now) if one.last_used_at is not None else "never"),
-                ("By the job", _each(one.last_used_by) or "none yet"),
+                ("By the job", "  \n".join(_each(one.last_used_by)) or "none yet"),
             ]
         )
         st.markdown(":small[:gray[Its id, for the API and the command line:]]")
@@ -220,16 +232,12 @@ def _issuers(profiles: Sequence[Profile]) -> None:
                 key="empty.issuers",
             )
             return
-        rows = [
-            (
-                f"**{escape(one.title)}**  \n:small[:gray[{escape(one.issuer, 200)}]]",
-                _KINDS[one.kind],
-                escape(one.audience, 200),
-                f":small[{escape(', '.join(one.algorithms))}  \n:gray[good for {times.span(one.max_age)} at most]]",
+        for one in profiles:
+            signs = f"signed with {escape(', '.join(one.algorithms))} · good for {times.span(one.max_age)} at most"
+            st.markdown(
+                f"**{escape(one.title)}** :small[:gray[{_KINDS[one.kind]}]]  \n"
+                f":small[{escape(one.issuer, 200)} for {escape(one.audience, 200)}]  \n:small[:gray[{signs}]]"
             )
-            for one in profiles
-        ]
-        components.table(rows, ("Issuer", "Whose", "Audience", "Signed with"), alt="Issuers whose tokens count")
 
 
 # -- binding
@@ -258,11 +266,14 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
             key="empty.services",
         )
         return
-    service = str(st.selectbox("It acts as", others, key="bind.service", format_func=lambda name: services.get(name, name)))
     named = {name: one.title for name, one in profiles.items()}
-    profile = profiles[str(st.selectbox("Whose tokens", list(named), key="bind.issuer", format_func=lambda name: named[name]))]
+    with _row_of_fields():
+        service = str(st.selectbox("It acts as", others, key="bind.service", format_func=lambda name: services.get(name, name)))
+        issuer = str(st.selectbox("Whose tokens", list(named), key="bind.issuer", format_func=lambda name: named[name]))
+    profile = profiles[issuer]
     pairs = _pairs(profile.kind)
-    role, scope = scopes.limits(places, "bind")
+    with _row_of_fields():
+        role, scope = scopes.limits(places, "bind")
     lasts = st.selectbox("Until", list(granting.LASTS), index=4, key="bind.until")
     typed = st.text_input("End (UTC)", key="bind.at", placeholder="2026-12-24 18:00") if lasts == granting.AT else ""
     until = granting.end(lasts, typed, look.now)
@@ -278,6 +289,10 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
         _ask_for(service, profile.name, asked, role, scope, until)
 
 
+def _row_of_fields() -> Any:
+    return st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+
+
 def _pairs(kind: Kind) -> list[str]:
     """What its tokens must say, as NAME=VALUE; empty while what tells whose they are is not written."""
     label, where = _ANCHORS[kind]
@@ -285,9 +300,10 @@ def _pairs(kind: Kind) -> list[str]:
     pairs = [(bearer_claims.ANCHORS[kind], (anchor or "").strip())]
     ways = {one.label: one for one in NARROWINGS[kind]}
     if ways:
-        way = ways[str(st.selectbox("Which of its jobs", list(ways), key=f"bind.{kind}.way"))]
-        asks = f"As the token has it ({way.claim})"
-        said = st.text_input(asks, key=f"bind.{way.claim}", placeholder=way.example, max_chars=512, required=True)
+        with _row_of_fields():
+            way = ways[str(st.selectbox("Which of its jobs", list(ways), key=f"bind.{kind}.way"))]
+            asks = f"As the token has it ({way.claim})"
+            said = st.text_input(asks, key=f"bind.{way.claim}", placeholder=way.example, max_chars=512, required=True)
         pairs.append((way.claim, (said or "").strip()))
     more = st.text_area(
         "What the token must say besides, one NAME=VALUE a line", key=f"bind.{kind}.more", height=76, placeholder=_MORE[kind]

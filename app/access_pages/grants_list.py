@@ -66,11 +66,11 @@ def part(mine: Rights) -> None:
 def _columns() -> dict[str, Any]:
     """Drawn in the colours of whoever looks."""
     return {
-        "Who": st.column_config.TextColumn(width=190),
-        "Role": st.column_config.TextColumn(width=92),
-        "Where": st.column_config.TextColumn(width=190),
-        "Ends": st.column_config.TextColumn("Ends (UTC)", width=178),
-        "State": column("grant", "State", width=110),
+        "Who": st.column_config.TextColumn(width=160),
+        "Role": st.column_config.TextColumn(width=86),
+        "Where": st.column_config.TextColumn(width=138),
+        "Ends": st.column_config.TextColumn("Ends (UTC)", width=164),
+        "State": column("grant", "State", width=90),
         "By": st.column_config.TextColumn("Given by", width=172),
         "Given": st.column_config.TextColumn("Given", width=92),
     }

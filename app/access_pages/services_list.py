@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.access_pages import bindings, scopes
+from app.access_pages import bindings, scopes, second_person
 from app.identity import Rights
 from app.kit import components, dialogs, feedback, listing, times
 from app.kit.plain import escape, plural
@@ -31,6 +31,7 @@ def part(mine: Rights) -> None:
     place = listing.place("services", text)
     with wiring.reading() as look:
         found = rosters.people(look.session, now=look.now, text=text or "", kind="service", after=place.key)
+        waiting = sum(one.kind == "binding.make" for one in second_person.waiting(look, mine))
     bound = bindings.lines(mine)
     if found.rows:
         listing.walk(
@@ -49,21 +50,21 @@ def part(mine: Rights) -> None:
                 "and its owner makes it a token.",
                 icon="smart_toy",
             )
-    bindings.part(bound, mine, look.now)
+    bindings.part(bound, mine, look.now, waiting=waiting)
     if mine.may("token.list"):
         _tokens(mine, look.now)
 
 
 def _columns(*, bound: bool) -> dict[str, Any]:
-    """Drawn in the colours of whoever looks; `bound`: whether they may see what is bound."""
-    bindings_column = {"Bindings": st.column_config.NumberColumn("Builds and clients", width=126)} if bound else {}
+    """Drawn in the colours of whoever looks; `bound`: whether they may see what is bound. All but roles fit a narrow page."""
+    bindings_column = {"Bindings": st.column_config.NumberColumn("Builds and clients", width=120)} if bound else {}
     return {
-        "Name": st.column_config.TextColumn("Service", width=190),
-        "Owner": st.column_config.TextColumn(width=110),
-        "State": column("identity", "State", width=104),
-        "Tokens": st.column_config.NumberColumn("Good tokens", width=100),
+        "Name": st.column_config.TextColumn("Service", width=156),
+        "Owner": st.column_config.TextColumn(width=86),
+        "State": column("identity", "State", width=98),
+        "Used": st.column_config.TextColumn("Last used" if bound else "Token used", width=88),
+        "Tokens": st.column_config.NumberColumn("Good tokens", width=90),
         **bindings_column,
-        "Used": st.column_config.TextColumn("Last used" if bound else "Token used", width=110),
         "Roles": st.column_config.TextColumn("Roles now", width=320),
     }
 
@@ -105,10 +106,10 @@ def _tokens(mine: Rights, now: datetime) -> None:
             for one in shown[:_SHOWN]
         ]
         columns: dict[str, Any] = {
-            "Token": st.column_config.TextColumn(width=160),
-            "Acts as": st.column_config.TextColumn(width=120),
-            "At most": st.column_config.TextColumn(width=200),
-            "Ends": st.column_config.TextColumn("Ends (UTC)", width=170),
+            "Token": st.column_config.TextColumn(width=140),
+            "Acts as": st.column_config.TextColumn(width=104),
+            "At most": st.column_config.TextColumn(width=190),
+            "Ends": st.column_config.TextColumn("Ends (UTC)", width=176),
             "Used": st.column_config.TextColumn("Last used", width=110),
             "Made": st.column_config.TextColumn(width=110),
         }

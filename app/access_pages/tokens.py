@@ -91,11 +91,13 @@ def _make(makes_for: Mapping[str, str]) -> None:
     name = st.text_input(
         "Where is it used?", key="token.name", max_chars=MAX_NAME, placeholder="nightly training, laptop", required=True
     )
-    whose = st.selectbox("It acts as", list(makes_for), key="token.whose", format_func=lambda key: makes_for.get(key, key))
-    lasts = st.selectbox("Good for", list(_LASTS), index=2, key="token.lasts")
+    with st.container(horizontal=True, gap="small"):
+        whose = st.selectbox("It acts as", list(makes_for), key="token.whose", format_func=lambda key: makes_for.get(key, key))
+        lasts = st.selectbox("Good for", list(_LASTS), index=2, key="token.lasts")
     with wiring.reading() as look:
         places = scopes.places(look)
-    role, scope = scopes.limits(places, "token")
+    with st.container(horizontal=True, gap="small"):
+        role, scope = scopes.limits(places, "token")
     st.markdown(
         ":small[:gray[It may do what its identity may do at that moment, within these limits, and nothing once the identity is "
         "deactivated. It is shown once, and kept here only as a digest.]]"

@@ -108,15 +108,19 @@ def roles() -> None:
     with components.card("Roles", "one sentence each"):
         components.table([(f"**{role.capitalize()}**", escape(DOES[role])) for role in ROLES], None, alt="Roles", tight=(0,))
     with components.card("What each role may do", "as the services decide; nothing here is only a menu's doing"):
-        rows = [(f"**{KINDS[noun]}**", *(_cell(noun, role) for role in ROLES), _scopes(noun)) for noun in KINDS]
-        head = ("Thing", *(role.capitalize() for role in ROLES), "Counts in")
-        components.table(rows, head, alt="Roles and what they may do", tight=(0,))
+        rows = [(_thing(noun), *(_cell(noun, role) for role in ROLES)) for noun in KINDS]
+        head = ("Thing, and where a role counts", *(role.capitalize() for role in ROLES))
+        components.table(rows, head, alt="Roles and what they may do, and in which scopes they count")
 
 
 def _cell(noun: str, role: str) -> str:
     mine = [line.action for line in MATRIX if line.action.startswith(f"{noun}.") and role in line.roles]
     told = [action.partition(".")[2].replace("_", " ") for action in mine]
     return f":small[{', '.join(told)}]" if told else ":small[:gray[–]]"
+
+
+def _thing(noun: str) -> str:
+    return f"**{KINDS[noun].replace(' ', components.NBSP)}**  \n{_scopes(noun)}"
 
 
 def _scopes(noun: str) -> str:
