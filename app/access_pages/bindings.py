@@ -236,7 +236,7 @@ def _issuers(profiles: Sequence[Profile]) -> None:
             signs = f"signed with {escape(', '.join(one.algorithms))} · good for {times.span(one.max_age)} at most"
             st.markdown(
                 f"**{escape(one.title)}** :small[:gray[{_KINDS[one.kind]}]]  \n"
-                f":small[{escape(one.issuer, 200)} for {escape(one.audience, 200)}]  \n:small[:gray[{signs}]]"
+                f":small[{escape(one.issuer, 200)} :gray[· audience] {escape(one.audience, 200)}]  \n:small[:gray[{signs}]]"
             )
 
 

@@ -157,9 +157,10 @@ def _about(page: Page) -> None:
         rows = [("Short name", escape(line.name))]
         if line.kind == "service":
             rows.append(("Owner", escape(line.owner or "nobody")))
-        if known is not None:
+        if known is not None and line.kind == "person":
             rows.append(("Address", escape(known.email or "none that a provider verified")))
             rows.append(("Signs in at", "  \n".join(escape(one, 120) for one in known.providers) or "nowhere yet"))
+        if known is not None:
             rows.append(("Teams", escape(", ".join(known.teams)) or "none"))
         rows.append(("Data sets", "  \n".join(_data_set(one) for one in page.data_sets) or "none"))
         components.facts(rows)
