@@ -113,10 +113,12 @@ def _shown_once(made: NewToken) -> None:
     most = f", {limited}," if (limited := scopes.narrowed(made.role, made.scope)) else ""
     st.markdown(
         f"**{escape(made.name, MAX_NAME)}** acts as {escape(made.identity, 80)}{most} until {times.stamp(made.expires_at)}.  \n"
-        "Copy it now: **it is not shown again**, to nobody."
+        "Copy it now: **it is not shown again**, to anybody."
     )
     st.code(made.text, language=None, wrap_lines=True)
-    st.markdown(":small[:gray[For a program: `Authorization: Bearer TOKEN`, or COUNTERSIGN_TOKEN for the command line.]]")
+    st.markdown(
+        ":small[:gray[A program sends it as Authorization: Bearer TOKEN; the command line takes it from COUNTERSIGN_TOKEN.]]"
+    )
     if st.button("I have copied it", type="primary", key="token.done"):
         st.rerun()
 

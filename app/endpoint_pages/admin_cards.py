@@ -22,9 +22,9 @@ _SERVERS: dict[str, Any] = {
     "Managed": st.column_config.NumberColumn(width=78),
     "Observed": st.column_config.NumberColumn(width=80),
     "Error": st.column_config.TextColumn("What to know", width=222),
-    "Kind": st.column_config.TextColumn(width=160),
-    "Inference": st.column_config.TextColumn("Inference address", width=190),
-    "Credential": st.column_config.TextColumn(width=84),
+    "Kind": st.column_config.TextColumn(width=156),
+    "Inference": st.column_config.TextColumn("Inference address", width=172),
+    "Credential": st.column_config.TextColumn(width=88),
 }
 """The first five are what a window of 1,024 pixels holds (638 of them)."""
 KINDS = {
