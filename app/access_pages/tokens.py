@@ -116,9 +116,8 @@ def _shown_once(made: NewToken) -> None:
         "Copy it now: **it is not shown again**, to anybody."
     )
     st.code(made.text, language=None, wrap_lines=True)
-    st.markdown(
-        ":small[:gray[A program sends it as Authorization: Bearer TOKEN; the command line takes it from COUNTERSIGN_TOKEN.]]"
-    )
+    how = "A program sends it as Authorization: Bearer TOKEN; the command line takes it from COUNTERSIGN_TOKEN."
+    st.markdown(f":small[:gray[{how}]]")
     if st.button("I have copied it", type="primary", key="token.done"):
         st.rerun()
 
