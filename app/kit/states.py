@@ -177,6 +177,19 @@ LOOKS: dict[str, dict[str, Look]] = {
         "expired": Look("Expired", "schedule", "gray"),
         "revoked": Look("Revoked", "block", "gray"),
     },
+    "binding": {
+        "active": Look("In force", "check_circle", "green"),
+        "off": Look("Issuer not in the settings", "link_off", "orange"),
+        "expired": Look("Expired", "schedule", "gray"),
+        "ended": Look("Ended", "block", "gray"),
+    },
+    "key": {
+        "current": Look("In force", "check_circle", "green"),
+        "due": Look("In force for over a year", "history", "orange"),
+        "old": Look("Being replaced", "autorenew", "blue"),
+        "unknown": Look("Not known here", "help", "orange"),
+        "destroyed": Look("Destroyed", "delete", "gray"),
+    },
     "provider": {
         "good": Look("Answers", "check_circle", "green"),
         "odd": Look("Does not fit", "warning", "orange"),

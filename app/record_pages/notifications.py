@@ -165,6 +165,10 @@ def routes_card(lines: Sequence[RouteLine]) -> None:
 def part(mine: identity.Rights) -> None:
     """Everybody's routes, for whoever may see them; those of teams and of everybody are set up here."""
     if not mine.may("route.list"):
+        with st.container(border=True):
+            components.empty(
+                "This is for admins and auditors", "Your own routes and messages stand under Notifications.", icon="lock"
+            )
         return
     _forget_secret()
     with wiring.reading() as look:

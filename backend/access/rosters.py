@@ -211,6 +211,12 @@ def names(session: Session, *, kind: str | None = None) -> dict[str, str]:
     return {name: shown or name for name, shown in sorted(rows, key=lambda one: (one[1] or one[0]).casefold())}
 
 
+def shown(session: Session, ids: Iterable[str]) -> dict[str, str]:
+    """Identity id -> how it is shown, active or not; Countersign's own included."""
+    query = select(Identity.id, Identity.display_name, Identity.name).where(col(Identity.id).in_(sorted(set(ids))))
+    return {SYSTEM.id: SYSTEM.name} | {key: title or name for key, title, name in session.exec(query)}
+
+
 def _named(text: str) -> Any:
     wanted = text.strip()[:120]
     return or_(

@@ -91,7 +91,6 @@ def test_one_sets_how_one_is_told_and_takes_subscriptions_back(page: Open, backe
 
 
 def test_routes_show_how_they_do_and_no_secret(page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend.routes, "_networks", ["127.0.0.0/8"])
     monkeypatch.setattr(backend.routes._guard, "allowed", (ip_network("127.0.0.0/8"),))
     otto, ana = backend.identities.act_as("otto"), backend.identities.act_as("ana")
     backend.routes.add(otto, "release-room", "http://127.0.0.1:9/PLANTED", everybody=True)
