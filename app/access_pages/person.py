@@ -192,13 +192,14 @@ def _groups(page: Page) -> None:
 
 def _ask_deactivate(page: Page) -> None:
     line = page.line
-    ends = f"{line.sessions} open sessions" if line.kind == "person" else "what is bound to it"
+    is_person = line.kind == "person"
+    ends = f"{line.sessions} open sessions" if is_person else "what is bound to it"
+    owned = " Services that this person owns do nothing either until somebody hands them to another owner." if is_person else ""
     wanted = dialogs.Ask(
         says=(
             f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {line.tokens} tokens stop "
             "working, on open pages too. Sessions end for good; roles, tokens and what is bound stay, and count again once "
-            "somebody activates the identity. Services that this person owns do nothing either until somebody hands them to "
-            "another owner.",
+            f"somebody activates the identity.{owned}",
             "Changes that wait for a vote of this person go on waiting for others; undecided ones that it asked for are "
             "suspended.",
         ),
