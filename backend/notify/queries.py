@@ -20,6 +20,7 @@ from backend.notify.rows import Attempt, Message, Preference, Route, RouteHealth
 from backend.notify.rules import EVENTS, SUBSCRIBABLE
 
 MAX_PAGE = 200
+"""Messages of a page; one more may be asked for, to see whether another page follows."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,20 @@ def route(session: Session, actor: Actor, ref: str, now: datetime) -> RouteLine:
     return _route_lines(session, [row], actor, now)[0]
 
 
+def found_route(session: Session, actor: Actor, ref: str) -> str | None:
+    """Id of the route that a reference means to somebody, whether he may see it or not."""
+    row = find(session, actor, ref)
+    return row.id if row is not None else None
+
+
+def subscription(session: Session, actor: Actor, subscription_id: str, now: datetime) -> SubscriptionLine:
+    """One of them. NotFound for somebody else's."""
+    found = next((one for one in subscriptions(session, actor, now) if one.id == subscription_id), None)
+    if found is None:
+        raise NotFound("subscription", subscription_id[:60])
+    return found
+
+
 def subscriptions(session: Session, actor: Actor, now: datetime) -> tuple[SubscriptionLine, ...]:
     """One's own, and those of the routes that one looks after."""
     names = {one.id: one.name for one in routes(session, actor, now)}
@@ -186,7 +201,7 @@ def messages(
     query = select(Message).where(_mine(session, actor, now, route))
     query = query if state is None else query.where(Message.state == state)
     query = query if before is None else query.where(Message.id < before)
-    rows = session.exec(query.order_by(col(Message.id).desc()).limit(min(max(limit, 1), MAX_PAGE))).all()
+    rows = session.exec(query.order_by(col(Message.id).desc()).limit(min(max(limit, 1), MAX_PAGE + 1))).all()
     return _message_lines(session, rows)
 
 

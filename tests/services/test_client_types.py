@@ -30,7 +30,9 @@ NAMES = {
     "Settled": "Settled", "Request": "RequestView", "Team": "TeamView", "NewToken": "TokenMade", "Token": "TokenView",
     "DataSetGrant": "DataSetGrantView", "EnvironmentLine": "EnvironmentLine", "Policy": "PolicyShown",
     "SavedPolicy": "PolicyView", "Freeze": "FreezeView", "Event": "Event", "BrokenRow": "BrokenRow",
-    "Verification": "VerificationView",
+    "Verification": "VerificationView", "MessageEvent": "EventView", "Route": "RouteView", "NewRoute": "MadeRoute",
+    "Subscription": "SubscriptionView", "Preferences": "PreferenceView", "Message": "MessageView", "MessageTry": "TryView",
+    "WholeMessage": "WholeMessage",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""
