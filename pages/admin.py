@@ -1,7 +1,4 @@
-"""Admin: who may do what, under which policies, and on which servers?
-
-Notification routes get their part here, as one more line of `PARTS`.
-"""
+"""Admin: who may do what, under which policies, on which servers, and where do messages go?"""
 
 from __future__ import annotations
 

@@ -207,10 +207,10 @@ def test_what_is_sent_again_under_its_key_is_made_once(asked: Api) -> None:
 
 
 def _settled(content: Any) -> Any:
-    """Without the text of a token, which is told once, and what moves by itself."""
+    """Without the text of a token or a secret, which is told once, and what moves by itself."""
     if not isinstance(content, dict):
         return content
-    return {name: _settled(one) for name, one in content.items() if name not in {*AGES, "token", "evidence"}}
+    return {name: _settled(one) for name, one in content.items() if name not in {*AGES, "token", "secret", "evidence"}}
 
 
 @SQLITE

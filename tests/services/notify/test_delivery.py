@@ -7,9 +7,11 @@ import hashlib
 import hmac
 import json
 import re
+from contextlib import nullcontext
 from email import message_from_string
 from email.header import decode_header, make_header
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import select
@@ -20,6 +22,7 @@ from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
 from backend.core.outbound import Guard
 from backend.notify import keeping, queries
+from backend.notify.apprise_child import Watch
 from backend.notify.rows import Attempt, Link, Message, Route
 from backend.notify.services import Services
 from tests.databases import Clock
@@ -309,6 +312,38 @@ def test_a_service_of_apprise_sends_follows_no_redirect_and_reads_no_file() -> N
         with pytest.raises(Refusal):
             services.check("slack://no")
         assert not services.send("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#c?template=/etc/passwd", "t", "b").ok
+
+
+def test_a_service_is_called_at_the_allowed_ports_alone_and_mail_goes_to_the_port_of_its_server() -> None:
+    """COUNTERSIGN_ALLOWED_PORTS are those of HTTP; the process in which Apprise runs is told them and keeps to them."""
+    with web() as receiver, mail() as server:
+        with Services(Guard(NETWORKS, ports=str(receiver.port))) as services:
+            assert services.send(f"ntfy://127.0.0.1:{receiver.port}/topic", "t", "b").ok
+        with Services(Guard(NETWORKS, ports="443")) as services:
+            refused = services.send(f"ntfy://127.0.0.1:{receiver.port}/topic", "t", "b")
+            assert not refused.ok
+            assert "at a port" in refused.says
+            assert services.send(server.url, "t", "b", to="ana@corp.example").ok
+        assert (len(receiver.taken), [one for one, _ in server.taken]) == (1, [["ana@corp.example"]])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "address", "is_let"),
+    [
+        ("slack", ("127.0.0.1", 443), True), ("slack", ("127.0.0.1", 8443), False), ("slack", ("10.0.0.1", 443), False),
+        ("mailto", ("127.0.0.1", 25), True), ("mailtos", ("127.0.0.1", 465), True), ("mailto", ("10.0.0.1", 25), False),
+        ("slack", ("::ffff:10.0.0.1", 443, 0, 0), False), ("slack", "/run/docker.sock", False), ("slack", ("x", 443), False),
+        ("mailto", b"/run/docker.sock", False), ("slack", ("127.0.0.1",), False), ("slack", ("127.0.0.1", "https"), False),
+    ],
+)  # fmt: skip
+def test_the_hook_judges_the_address_and_but_for_mail_the_port_of_each_connection(
+    scheme: str, address: Any, is_let: bool
+) -> None:
+    watch = Watch(Guard(NETWORKS, ports="443"))
+    watch.begin(scheme)
+    with nullcontext() if is_let else pytest.raises(PermissionError):
+        watch("socket.connect", (None, address))
+    assert watch.refused is not is_let
 
 
 def test_a_service_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
