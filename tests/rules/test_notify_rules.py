@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import hmac
+import importlib.util
+import sys
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -197,6 +201,24 @@ def test_a_letter_says_what_happened_and_nothing_that_somebody_wrote_but_names()
 
 
 # -- signatures and answers
+
+
+def test_the_services_that_may_be_used_call_by_requests_and_smtplib_alone() -> None:
+    """Their process is watched through Python's own sockets: a library that brings others of its own is to be looked at first."""
+    found = importlib.util.find_spec("apprise")
+    assert found is not None
+    assert found.origin is not None
+    plugins = Path(found.origin).parent / "plugins"
+    theirs: dict[str, set[str]] = {}
+    for module, name in set(apprise_names.SERVICES.values()):
+        tree = ast.parse((plugins / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        assert any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.walk(tree)), name
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+        theirs[module] = {one.partition(".")[0] for one in imported} - sys.stdlib_module_names
+    assert theirs.pop("pushover") == {"requests", "cryptography"}
+    assert theirs.pop("email.base") == set()
+    assert set(map(frozenset, theirs.values())) == {frozenset({"requests"})}
 
 
 def test_a_webhook_is_signed_as_the_standard_says() -> None:

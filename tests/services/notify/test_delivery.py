@@ -23,6 +23,7 @@ from backend.core.ledger import LedgerRow
 from backend.core.outbound import Guard
 from backend.notify import keeping, queries
 from backend.notify.apprise_child import Watch
+from backend.notify.apprise_names import SERVICES
 from backend.notify.rows import Attempt, Link, Message, Route
 from backend.notify.services import Services
 from tests.databases import Clock
@@ -312,6 +313,25 @@ def test_a_service_of_apprise_sends_follows_no_redirect_and_reads_no_file() -> N
         with pytest.raises(Refusal):
             services.check("slack://no")
         assert not services.send("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#c?template=/etc/passwd", "t", "b").ok
+
+
+ADDRESSES = (
+    "mailto://127.0.0.1:25?from=a@corp.example&to=b@corp.example",
+    "mailtos://user:password@127.0.0.1?from=a@corp.example&to=b@corp.example",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#room", f"workflows://127.0.0.1:443/{'a' * 32}/{'b' * 43}",
+    f"discord://{'1' * 18}/{'a' * 64}", f"mmost://127.0.0.1/{'a' * 26}", f"mmosts://127.0.0.1/{'a' * 26}",
+    "rocket://user:password@127.0.0.1/#room", "rockets://user:password@127.0.0.1/#room", "gchat://space/key/token",
+    f"wxteams://{'a' * 80}", f"tgram://123456789:{'a' * 35}/12315544", "ntfy://127.0.0.1/topic", "ntfys://127.0.0.1/topic",
+    "gotify://127.0.0.1/token", "gotifys://127.0.0.1/token", f"pagerduty://{'a' * 32}@{'b' * 20}", f"opsgenie://{'a' * 36}",
+    f"pover://{'a' * 30}@{'b' * 30}", f"splunk://route@{'a' * 36}", f"ryver://corp/{'A' * 15}",
+)  # fmt: skip
+
+
+def test_every_service_that_may_be_used_is_there_and_reads_its_address_under_the_hook() -> None:
+    assert {one.partition("://")[0] for one in ADDRESSES} == SERVICES.keys()
+    with Services(Guard()) as services:
+        for address in ADDRESSES:
+            services.check(address)
 
 
 def test_a_service_is_called_at_the_allowed_ports_alone_and_mail_goes_to_the_port_of_its_server() -> None:
