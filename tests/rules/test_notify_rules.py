@@ -204,7 +204,7 @@ def test_a_letter_says_what_happened_and_nothing_that_somebody_wrote_but_names()
 
 
 def test_the_services_that_may_be_used_call_by_requests_and_smtplib_alone() -> None:
-    """Their process is watched through Python's own sockets: a library that brings others of its own is to be looked at first."""
+    """Python's own sockets are what their process watches: a library that brings others is to be looked at first."""
     found = importlib.util.find_spec("apprise")
     assert found is not None
     assert found.origin is not None
@@ -252,7 +252,9 @@ def test_what_a_receiver_answers_is_said_in_our_words() -> None:
 @pytest.mark.parametrize(
     "address",
     ["dbus://", "syslog://x", "json://127.0.0.1", "mqtt://h/t", "python://x", "slack://a/b/c?template=/etc/passwd",
-     "ntfys://h/t?Verify=no", "mailto://u:p@h?pgp=yes", "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
+     "ntfys://h/t?Verify=no", "ntfys://h/t?a=b;verify=no", "slack://a/b/c/#d?verify=no", "ntfys://h/t?a#b&verify=no",
+     "ntfys://h/t?%76erify=no", "ntfys://h/t?%2576erify=no", "ntfys://h/t?a=?verify=no", "ntfys://h/t?+verify=no",
+     "mailto://u:p@h?pgp=yes", "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
 )  # fmt: skip
 def test_services_that_act_here_and_options_that_open_doors_are_refused(address: str) -> None:
     with pytest.raises(Refusal):

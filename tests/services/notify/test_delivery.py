@@ -21,7 +21,7 @@ from backend.core.context import SYSTEM
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
 from backend.core.outbound import Guard
-from backend.notify import keeping, queries
+from backend.notify import apprise_child, keeping, queries
 from backend.notify.apprise_child import Watch
 from backend.notify.apprise_names import SERVICES
 from backend.notify.rows import Attempt, Link, Message, Route
@@ -332,6 +332,8 @@ def test_every_service_that_may_be_used_is_there_and_reads_its_address_under_the
     with Services(Guard()) as services:
         for address in ADDRESSES:
             services.check(address)
+    (slack,) = (one for one in ADDRESSES if one.startswith("slack"))
+    assert apprise_child._service({"address": slack}).channels == ["#room"], "a channel is no part that browsers keep"
 
 
 def test_a_service_is_called_at_the_allowed_ports_alone_and_mail_goes_to_the_port_of_its_server() -> None:
