@@ -148,6 +148,7 @@ PROVIDER = NodeModules(
 
 def ensure_node_modules(modules: NodeModules) -> None:
     """Bring a folder of Node modules up to date with its lock, or say why this machine goes without it."""
+    refuse_shared(modules.path)
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in modules.files)).hexdigest()
     stamp = modules.path / STAMP
     if stamp.exists() and stamp.read_text() == digest and (modules.path / modules.entry).exists():
@@ -211,8 +212,16 @@ def install_countersign(environment: Environment) -> None:
     stamp.write_text(metadata)
 
 
+def refuse_shared(folder: Path) -> None:
+    """A link leads to another clone's environment, which would be cleared under whatever runs there."""
+    if folder.resolve() != folder:
+        _say(f"{folder.relative_to(ROOT)} leads to {folder.resolve()}: remove the link, so that this clone makes its own.")
+        raise SystemExit(1)
+
+
 def ensure(environment: Environment, machine: Machine) -> None:
     """Bring one environment up to date, or say why this machine goes without it."""
+    refuse_shared(environment.path)
     lacks = environment.shortfalls(machine)
     if lacks:
         _say(f"{environment.folder}: left out, {environment.purpose} cannot run here. {' '.join(map(str, lacks))}")

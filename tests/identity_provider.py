@@ -22,7 +22,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from backend.access.claims import LOGOUT_EVENT
-from backend.access.sign_in_file import METADATA, Provider, SignIn
+from backend.access.issuer_settings import METADATA
+from backend.access.sign_in_file import Provider, SignIn
 
 CLIENT = "countersign"
 SECRET = "a-client-secret-of-the-tests-0123456789"

@@ -19,18 +19,15 @@ A profile holds no secret: whoever signs is known by what it publishes.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from backend.access.sign_in_file import ALGORITHMS, METADATA
-from backend.core.errors import Refusal
+from backend.access import issuer_settings
+from backend.access.issuer_settings import METADATA, USUAL, Algorithms, bad, first_fault, is_name, safe_address
 
 Kind = Literal["access", "github", "gitlab"]
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -38,8 +35,6 @@ TYPES: dict[Kind, tuple[str, ...]] = {"access": ("at+jwt",), "github": ("jwt",),
 """What a token says of its own type, where the profile says nothing: RFC 9068 for access tokens, what CI systems issue."""
 MOST_PROFILES = 20
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _Text = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -68,20 +63,13 @@ class Profile(BaseModel):
     issuer: Annotated[str, Field(max_length=512)] = ""
     audience: _Text
     metadata_url: str = ""
-    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+    algorithms: Algorithms = USUAL
     types: tuple[Annotated[str, Field(max_length=32)], ...] = ()
     required: dict[str, str] = Field(default_factory=dict)
     clients: tuple[_Text, ...] = ()
     client_claim: Literal["client_id", "azp", "cid", "appid"] = "client_id"
     max_age_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 120
     skew_seconds: Annotated[int, Field(ge=0, le=300)] = 60
-
-    @field_validator("algorithms")
-    @classmethod
-    def _are_asymmetric(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or not set(names) <= set(ALGORITHMS):
-            raise ValueError(f"choose among {', '.join(ALGORITHMS)}")
-        return names
 
     @field_validator("types")
     @classmethod
@@ -100,11 +88,10 @@ class Profile(BaseModel):
     @model_validator(mode="after")
     def _is_published_safely(self) -> Profile:
         for url in (self.issuer, self.server_metadata_url):
-            parts = urlsplit(url)
-            if parts.scheme not in ("https", "http") or not parts.hostname or parts.username or parts.query or parts.fragment:
-                raise ValueError("issuer and metadata_url are addresses with a host and a path, and nothing else")
-            if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-                raise ValueError("issuer and metadata_url begin with https://, except on this machine")
+            try:
+                safe_address(url)
+            except ValueError as error:
+                raise ValueError(f"issuer or metadata_url: {error}") from None
         return self
 
     @property
@@ -149,35 +136,24 @@ class Publishes:
 
 def read(path: Path) -> tuple[Profile, ...]:
     """The profiles in a file. Refusal (`bad-setting`) that names what is wrong."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError) as error:
-        raise _bad(f"{path} cannot be read.", "Name a file that this process may read.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise _bad(f"{path} is not TOML: {error}.", "Correct it.") from None
-    return profiles(table, str(path))
+    return profiles(issuer_settings.table(path), str(path))
 
 
 def profiles(table: dict[str, Any], where: str = "the settings of bearer tokens") -> tuple[Profile, ...]:
     """The profiles in a table of them."""
     if not table or len(table) > MOST_PROFILES:
-        raise _bad(f"{where}: it names no profile, or too many.", "Write it as docs/machines.md shows.")
+        raise bad(f"{where}: it names no profile, or too many.", "Write it as docs/machines.md shows.")
     found = tuple(_profile(name, one, where) for name, one in table.items())
     if len({one.issuer for one in found}) < len(found):
-        raise _bad(f"{where}: an issuer is in two profiles.", "Keep one profile an issuer.")
+        raise bad(f"{where}: an issuer is in two profiles.", "Keep one profile an issuer.")
     return found
 
 
 def _profile(name: str, told: Any, where: str) -> Profile:
-    if not _NAME.fullmatch(name) or not isinstance(told, dict):
-        raise _bad(f"{where}: {name[:40]!r} is no profile.", "Name it with small letters, digits and dashes, as a table.")
+    if not is_name(name) or not isinstance(told, dict):
+        raise bad(f"{where}: {name[:40]!r} is no profile.", "Name it with small letters, digits and dashes, as a table.")
     try:
         return Profile.model_validate({"title": name, **told, "name": name}, strict=False)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join((name, *(str(part) for part in first["loc"])))
-        raise _bad(f"{where}: {field} is wrong: {first['msg']}.", "Correct it as docs/machines.md says.") from None
-
-
-def _bad(message: str, remedy: str) -> Refusal:
-    return Refusal(message, remedy, code="bad-setting")
+        field, says = first_fault(error, name)
+        raise bad(f"{where}: {field} is wrong: {says}.", "Correct it as docs/machines.md says.") from None

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select
 
-from backend.access import claimed_roles, scim
+from backend.access import claimed_roles, endings, scim
 from backend.access.claims import PROVISIONED, Person, handle_of
 from backend.access.names import free_name
 from backend.access.rows import Identity
@@ -290,10 +290,7 @@ def _set_active(tx: Unit, row: ProvisionedUser, identity: Identity, *, active: b
             raise Refusal("Nobody deactivates himself.", "Ask an admin.", code="scim", scim_type="mutability")
         identity.active, row.off_by_scim = False, True
         tx.record("identity.deactivate", identity, before={"active": True}, after={"active": False})
-        query = select(SignInSession).where(SignInSession.identity_id == identity.id, col(SignInSession.ended_at).is_(None))
-        for session in tx.session.exec(query):
-            session.ended_at, session.ended_why = tx.now, "provider"
-            tx.record("session.end", session, after=session.facts("identity_id", "ended_why"))
+        endings.end_those_of(tx, identity.id, "provider")
     elif active and not identity.active and row.off_by_scim:
         identity.active, row.off_by_scim = True, False
         tx.record("identity.activate", identity, before={"active": False}, after={"active": True})

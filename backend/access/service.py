@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 import structlog
 from sqlmodel import Session, col, select
 
-from backend.access import queries, requests, rules, visible
+from backend.access import endings, queries, requests, rules, visible
 from backend.access.queries import Standing
 from backend.access.rows import Identity, Request, RoleGrant, Team
-from backend.access.session_rows import SignInSession
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -312,7 +311,7 @@ class Identities:
             row.active = False
             said = {"reason": reason} if reason else {}
             tx.record("identity.deactivate", row, before={"active": True}, after={"active": False, **said})
-            _end_sessions(tx, row)
+            endings.end_those_of(tx, row.id, "deactivated")
 
     def activate(self, actor: Actor, name: str, reason: str = "") -> None:
         """An identity that was deactivated counts again, with the roles that it still has. It has to sign in anew."""
@@ -422,14 +421,6 @@ def _refuse_last(tx: Unit, settings: Settings, identity_id: str) -> None:
             "Make somebody else an admin first.",
             code="last-admin",
         )
-
-
-def _end_sessions(tx: Unit, whose: Identity) -> None:
-    """For good: none of them comes to life again when the identity is activated later."""
-    query = select(SignInSession).where(SignInSession.identity_id == whose.id, col(SignInSession.ended_at).is_(None))
-    for row in tx.session.exec(query.with_for_update()):
-        row.ended_at, row.ended_why = tx.now, "deactivated"
-        tx.record("session.end", row, after=row.facts("identity_id", "ended_why"))
 
 
 def _grant(

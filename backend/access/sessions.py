@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, or_, select
 
-from backend.access import claimed_roles, claims, queries, rules
+from backend.access import claimed_roles, claims, endings, queries, rules
 from backend.access.claims import Logout, Person, SignedOut
 from backend.access.names import free_name
 from backend.access.providers import Providers
@@ -138,7 +138,7 @@ class Sessions:
         with self._database.unit(SYSTEM) as tx:
             row = tx.session.exec(select(SignInSession).where(SignInSession.key == claims.key_of(told))).one_or_none()
             if row is not None:
-                _end(tx, row, "signed-out")
+                endings.end(tx, row, "signed-out")
 
     def revoke(self, actor: Actor, session_id: str, reason: str = "") -> None:
         """Ends one session: one's own, or anybody's for whoever may, with a reason for the ledger."""
@@ -150,7 +150,7 @@ class Sessions:
                 refuse_narrow(actor)
             if row is None or not (own or _may(tx.session, actor, "session.revoke", tx.now)):
                 raise NotFound("session", session_id[:40], "Look at the list of sessions.")
-            _end(tx, row, "signed-out" if own else "revoked", reason)
+            endings.end(tx, row, "signed-out" if own else "revoked", reason)
 
     def end_everywhere(self, actor: Actor, identity: str | None = None) -> int:
         """Ends every session of oneself, or of somebody else for whoever may. Returns how many were running."""
@@ -276,28 +276,13 @@ def _require_active(identity: Identity) -> None:
         )
 
 
-def _running(session: Session, *where: Any) -> list[SignInSession]:
-    query = select(SignInSession).where(col(SignInSession.ended_at).is_(None), *where).with_for_update()
-    return list(session.exec(query))
-
-
 def _end_all(tx: Unit, whose: Identity, reason: str = "") -> int:
     own = whose.id == tx.actor.id
     if own:
         refuse_narrow(tx.actor)
     if not own and not _may(tx.session, tx.actor, "session.revoke", tx.now):
         raise rules.refusal(tx.actor.name, "session.revoke", None, None)
-    running = _running(tx.session, SignInSession.identity_id == whose.id)
-    for row in running:
-        _end(tx, row, "everywhere" if own else "revoked", reason)
-    return len(running)
-
-
-def _end(tx: Unit, row: SignInSession, why: str, reason: str = "") -> None:
-    if row.ended_at is None:
-        row.ended_at, row.ended_why = tx.now, why
-        said = {"reason": reason} if reason else {}
-        tx.record("session.end", row, after={**row.facts("identity_id", "ended_why"), **said})
+    return endings.end_those_of(tx, whose.id, "everywhere" if own else "revoked", reason)
 
 
 def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
@@ -351,9 +336,7 @@ def _take_logout(tx: Unit, provider: Provider, asked: Logout) -> int:
     where: list[Any] = [SignInSession.issuer == asked.issuer]
     where += [SignInSession.sid == asked.sid] if asked.sid else []
     where += [SignInSession.external_subject == asked.subject] if asked.subject else []
-    running = _running(tx.session, *where)
-    for row in running:
-        _end(tx, row, "provider")
+    ended = endings.end_all(tx, "provider", *where)
     note = ProviderLogout(
         id=tx.new_id("plo"),
         issuer=asked.issuer,
@@ -363,8 +346,8 @@ def _take_logout(tx: Unit, provider: Provider, asked: Logout) -> int:
         issued_at=asked.issued_at,
         taken_at=tx.now,
     )
-    tx.record("provider_logout.take", tx.add(note), after={"provider": provider.name, "sessions": len(running)})
-    return len(running)
+    tx.record("provider_logout.take", tx.add(note), after={"provider": provider.name, "sessions": ended})
+    return ended
 
 
 def _taken_before() -> Refusal:

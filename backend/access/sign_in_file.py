@@ -23,29 +23,24 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from backend.access import rules
+from backend.access import issuer_settings, rules
+from backend.access.issuer_settings import METADATA, USUAL, Algorithms, bad, first_fault, is_name, safe_address
 from backend.core.errors import Refusal
 
 CALLBACK = "/oauth2callback"
 """Where Streamlit takes a provider's answer; the redirect URI ends with it."""
-METADATA = "/.well-known/openid-configuration"
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
-"""Signatures by a key that only the provider has. `none` and the HS family are not among them and cannot be chosen."""
 SHORTEST_COOKIE_SECRET = 32
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _RESERVED = frozenset({"default", "roles", "session"})
 _IMPLIED = frozenset({("https", 443), ("http", 80)})
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class _Part(BaseModel):
@@ -92,26 +87,16 @@ class Provider(_Part):
     roles: tuple[RoleOfValue, ...] = ()
     require_verified_email: bool = False
     scim_claim: Annotated[str, Field(max_length=256)] = ""
-    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+    algorithms: Algorithms = USUAL
     scope: str = "openid email profile"
     prompt: str = "select_account"
 
     @field_validator("server_metadata_url")
     @classmethod
     def _is_metadata(cls, url: str) -> str:
-        parts = _parts(url)
-        if not parts.path.endswith(METADATA):
+        if not safe_address(url).path.endswith(METADATA):
             raise ValueError(f"it ends with {METADATA}")
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            raise ValueError("it begins with https://, except on this machine")
         return url
-
-    @field_validator("algorithms")
-    @classmethod
-    def _are_asymmetric(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names or not set(names) <= set(ALGORITHMS):
-            raise ValueError(f"choose among {', '.join(ALGORITHMS)}")
-        return names
 
     @field_validator("scope")
     @classmethod
@@ -148,11 +133,9 @@ class SignIn(_Part):
     @field_validator("redirect_uri")
     @classmethod
     def _is_callback(cls, url: str) -> str:
-        parts = _parts(url)
+        parts = safe_address(url)
         if not parts.path.endswith(CALLBACK) or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", parts.path):
             raise ValueError(f"it ends with {CALLBACK}")
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            raise ValueError("it begins with https://, except on this machine")
         if (parts.scheme, parts.port) in _IMPLIED or parts.netloc != parts.netloc.lower():
             # Streamlit reads its cookie only under this very text as a browser's Origin (auth_util.py of 1.67).
             raise ValueError("write host and port as browsers do: in small letters, without :443 of https or :80 of http")
@@ -216,27 +199,21 @@ class SignIn(_Part):
 
 def read(path: Path, environment: Mapping[str, str] = os.environ) -> SignIn:
     """The settings in a file. Refusal (`bad-setting`) that names what is wrong, and repeats no value."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("auth")
-    except (OSError, UnicodeError) as error:
-        raise _bad(f"{path} cannot be read.", "Name a file that this process may read.") from error
-    except tomllib.TOMLDecodeError:
-        raise _bad(f"{path} is not TOML.", "Correct it; `python -m tomllib`-like tools say where.") from None
+    table = issuer_settings.table(path).get("auth")
     if not isinstance(table, dict):
-        raise _bad(f"{path} has no table [auth].", "Write it as docs/sign-in.md shows.")
+        raise bad(f"{path} has no table [auth].", "Write it as docs/sign-in.md shows.")
     try:
         return SignIn.model_validate(_plain(table, path.parent, environment))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "[auth]"
-        raise _bad(f"{path}: {where} is wrong: {first['msg']}.", "Correct it as docs/sign-in.md says.") from None
+        where, says = first_fault(error)
+        raise bad(f"{path}: {where or '[auth]'} is wrong: {says}.", "Correct it as docs/sign-in.md says.") from None
 
 
 def variables(path: Path) -> tuple[str, ...]:
     """Names of the environment variables that hold its secrets, for whoever starts a process that reads it."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("auth")
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError):
+        table = issuer_settings.table(path).get("auth")
+    except Refusal:
         return ()
     tables = [table, *(table.values() if isinstance(table, dict) else ())]
     found = [one.get(name) for one in tables if isinstance(one, dict) for name in ("cookie_secret_env", "client_secret_env")]
@@ -248,8 +225,8 @@ def _plain(table: Mapping[str, Any], folder: Path, environment: Mapping[str, str
     settings = {key: value for key, value in table.items() if not isinstance(value, dict)}
     providers = {key: value for key, value in table.items() if isinstance(value, dict)}
     for name in providers:
-        if not _NAME.fullmatch(name) or name in _RESERVED:
-            raise _bad(f"{name[:40]!r} cannot be the name of a provider.", "Use small letters, digits and dashes.")
+        if not is_name(name) or name in _RESERVED:
+            raise bad(f"{name[:40]!r} cannot be the name of a provider.", "Use small letters, digits and dashes.")
     return {
         **_with_secret(settings, "cookie_secret", folder, environment),
         "providers": [
@@ -264,29 +241,14 @@ def _with_secret(table: Mapping[str, Any], name: str, folder: Path, environment:
     found = dict(table)
     file, variable = found.pop(f"{name}_file", None), found.pop(f"{name}_env", None)
     if sum(one is not None for one in (file, variable, found.get(name))) > 1:
-        raise _bad(f"{name} is given twice.", f"Give one of {name}, {name}_file and {name}_env.")
+        raise bad(f"{name} is given twice.", f"Give one of {name}, {name}_file and {name}_env.")
     if file is not None:
         try:
             found[name] = (folder / str(file)).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeError) as error:
-            raise _bad(f"The file of {name} cannot be read.", "Name a file that this process may read.") from error
+            raise bad(f"The file of {name} cannot be read.", "Name a file that this process may read.") from error
     elif variable is not None:
         if str(variable) not in environment:
-            raise _bad(f"The environment variable of {name} is not set.", "Set it for this process.")
+            raise bad(f"The environment variable of {name} is not set.", "Set it for this process.")
         found[name] = environment[str(variable)]
     return found
-
-
-def _parts(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("it is no address") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ValueError("it is an address with http(s)://, a host and a path, and nothing else")
-    return parts
-
-
-def _bad(message: str, remedy: str) -> Refusal:
-    return Refusal(message, remedy, code="bad-setting")

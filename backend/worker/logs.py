@@ -75,13 +75,14 @@ def secrets_of(settings: Settings) -> list[str]:
     """The secrets that this process knows from its settings."""
     told = (settings.mlflow_token, settings.mlflow_webhook_secret, settings.mail_url)
     tokens = [one.get_secret_value() for one in told if one is not None]
-    stores = (settings.package_store, settings.ledger_heads, settings.inference_log)
-    known = [make_url(settings.sqlalchemy_url).password, *tokens, *(part for url in stores for part in _secrets_in(url))]
+    mail = settings.mail_url.get_secret_value() if settings.mail_url is not None else ""
+    urls = (settings.package_store, settings.ledger_heads, settings.inference_log, mail)
+    known = [make_url(settings.sqlalchemy_url).password, *tokens, *(part for url in urls for part in _secrets_in(url))]
     return [str(one) for one in known if one]
 
 
 def _secrets_in(url: str) -> Iterator[str]:
-    """Who and by what word, where a store's URL says it; as it is written there and as it is meant."""
+    """Who and by what word, where a URL says it; as it is written there and as it is meant."""
     for user in re.findall(r"://([^/@]+)@", url):
         for part in user.split(":"):
             yield from {part, unquote(part)}

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 import structlog
+from sqlmodel import select
 from starlette.testclient import TestClient
 
 from app import menu
+from backend.access.rows import Identity
 from backend.api import app as api
 from backend.api import readiness
 from backend.bootstrap import Backend, build
@@ -25,13 +27,16 @@ from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import CountersignError
+from backend.notify.rows import Attempt
 from backend.settings import Settings
 from backend.worker import logs
 from backend.worker.metrics import Metrics
 from tests.command_line import CommandLine
 from tests.installations import CHURN, FLIGHTS, ROUTER, SERVERS, copied
+from tests.live_api import serving
 from tests.pages.conftest import _opener, _wired, raw
 
+MAIL_PASSWORD, HOOK_PATH, SERVICE_TOKEN = "PLANTED-mail-password-2d3e", "PLANTED-webhook-path-6b7c", "PLANTEDgotify8d9e"
 PLANTED = {
     "a server's credential": "PLANTED-server-credential-9f8e",
     "a router's credential": "PLANTED-router-credential-7d6c",
@@ -43,7 +48,19 @@ PLANTED = {
     "the database's password": "PLANTED-database-password-6e7f",
     "the store's key": "PLANTED-store-secret-key-8a9b",
     "a JWT": f"eyJhbGciOiJSUzI1NiJ9.{b64encode(json.dumps({'sub': 'PLANTED-jwt-subject'}).encode()).decode()}.c2ln",
+    "a credential in the environment": "PLANTED-environment-credential-0b1c",
+    "the mail server's password": MAIL_PASSWORD,
+    "the registry's webhook secret": "PLANTED-registry-webhook-secret-4f5a",
+    "a webhook's path": HOOK_PATH,
+    "a service's token": SERVICE_TOKEN,
+    "a token that is not good": f"cst_{'p1anted' * 4}_{'0' * 52}"[:84],
 }
+
+
+def _signed(**claims: str) -> str:
+    """The form of a signed token of an issuer that the settings name; its signature is nobody's."""
+    parts = [{"alg": "RS256", "kid": "k", "typ": "at+jwt"}, {"exp": 4102444800, "iat": 1767225600, **claims}]
+    return ".".join([*(b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts), "UExBTlRFRC1zaWduYXR1cmU"])
 
 
 class Echo:
@@ -103,7 +120,12 @@ def planted(filled: Path, tmp_path: Path, echo: Echo, monkeypatch: pytest.Monkey
         f'[auth.corp]\nclient_id = "countersign"\nclient_secret_file = "{secret}"\n'
         f'server_metadata_url = "{echo.url}/.well-known/openid-configuration"\n'
     )
+    bearers = tmp_path / "bearers.toml"
+    bearers.write_text(f'[builds]\nkind = "access"\nissuer = "{echo.url}"\naudience = "countersign"\n')
     for name, value in {
+        "CREDENTIAL_KEPT": PLANTED["a credential in the environment"], "CREDENTIAL_KEPT_ORIGINS": echo.other.url,
+        "MAIL_URL": f"mailto://me:{MAIL_PASSWORD}@127.0.0.1:1?from=countersign@corp.example",
+        "MLFLOW_WEBHOOK_SECRET": PLANTED["the registry's webhook secret"], "BEARER_FILE": str(bearers),
         "SIGN_IN_FILE": str(sign_in), "MLFLOW_URL": echo.url, "MLFLOW_TOKEN_FILE": str(token),
         "ALLOWED_NETWORKS": "127.0.0.0/8", "CREDENTIALS_DIR": str(tmp_path / "credentials"),
     }.items():  # fmt: skip
@@ -129,10 +151,14 @@ def test_no_planted_secret_comes_out_anywhere(planted: Backend, echo: Echo, tmp_
 
     token = _drive(planted, echo, tried)
     made = {**PLANTED, "an API token": token, **_private_keys(planted.settings.data_dir / "keys")}
+    made |= _messages(planted, echo, tried)
+    made["a bearer token"] = _signed(iss=echo.url, aud="countersign", sub="builder")
     assert any(PLANTED["a server's credential"] in one for one in echo.heard), "the secret really was sent, and repeated"
     assert any(PLANTED["the MLflow token"] in one for one in echo.heard)
     assert any(PLANTED["a credential in a file"] in one for one in echo.other.heard)
-    said |= _settings(planted, tmp_path) | _doors(planted) | _pages() | _command_line(planted.settings.data_dir)
+    assert any(PLANTED["a credential in the environment"] in one for one in echo.other.heard)
+    said |= _settings(planted, tmp_path) | _doors(planted, made["a bearer token"]) | _pages()
+    said |= _command_line(planted.settings.data_dir) | _logged_in(planted, tmp_path / "config", made)
     said["the database"] = _dump(planted.settings.data_dir / "countersign.db")
     said["metrics"] = _metrics()
     said["the log"] = written.getvalue()
@@ -151,6 +177,8 @@ def _drive(backend: Backend, echo: Echo, tried: Callable[[str, Callable[[], obje
     backend.servers.register(olga, name="leaky", credential=PLANTED["a server's credential"], **where)
     other = {**where, "settings": {**settings, "url": echo.other.url, "model_repository": "/srv/others"}}
     add(olga, name="filed", credential_from="file:kept", **{**other, "upstream": "127.0.0.1:8002"})
+    third = {**other["settings"], "model_repository": "/srv/third"}
+    add(olga, name="told", credential_from="env:KEPT", **{**other, "settings": third, "upstream": "127.0.0.1:8003"})
     refused = PLANTED["a credential that was refused"]
     tried("a refused credential", lambda: add(olga, name="no", credential=f"{refused}\nx", **where))
     for what, wrong in {
@@ -167,7 +195,7 @@ def _drive(backend: Backend, echo: Echo, tried: Callable[[str, Callable[[], obje
         olga, name="leaky-edge", kind="envoy", settings=envoy, public_url="http://127.0.0.1:10000",
         credential=PLANTED["a router's credential"],
     ))  # fmt: skip
-    for name in ("leaky", "filed"):
+    for name in ("leaky", "filed", "told"):
         tried(f"a test of {name}", lambda name=name: servers.test(olga, name))  # type: ignore[misc]
         tried(f"what runs on {name}", lambda name=name: servers.unmanaged(olga, name))  # type: ignore[misc]
     tried("a test of a router", lambda: servers.test_router(olga, "leaky-edge"))
@@ -185,6 +213,31 @@ def _drive(backend: Backend, echo: Echo, tried: Callable[[str, Callable[[], obje
     tried("a session", lambda: backend.sessions.open({"provider": "corp", "sub": "x"}, PLANTED["a JWT"]))
     tried("a logout", lambda: backend.sessions.provider_logout(PLANTED["a JWT"]))
     return backend.tokens.create(backend.identities.act_as("audra"), "planted").text
+
+
+def _messages(backend: Backend, echo: Echo, tried: Callable[[str, Callable[[], object]], None]) -> dict[str, str]:
+    """Routes whose addresses hold secrets, and a message on each; what else was made on the way."""
+    olga, routes = backend.identities.act_as("olga"), backend.routes
+    with backend.database.unit(SYSTEM) as tx:
+        row = tx.session.exec(select(Identity).where(Identity.id == olga.id)).one()
+        row.email = "olga@corp.example"
+        tx.record("identity.describe", row)
+    hook = routes.add(olga, "hook", f"{echo.url}/{HOOK_PATH}")
+    gotify = f"gotify://{echo.url.removeprefix('http://')}/{SERVICE_TOKEN}"
+    for what, call in {
+        "a route": lambda: routes.add(olga, "service", gotify).id,
+        "a wrong address": lambda: routes.add(olga, "wrong", f"evil://{SERVICE_TOKEN}@x"),
+        "a test of a webhook": lambda: routes.test(olga, "hook"), "a test of a service": lambda: routes.test(olga, "service"),
+        "a test of mail": lambda: routes.test(olga, "mail"), "another secret": lambda: routes.rotate(olga, "hook").id,
+        "a hint": lambda: backend.registry_hooks.take({"x-mlflow-signature": "v1,x"}, b"{}"),
+    }.items():  # fmt: skip
+        tried(what, call)
+    for claim in work.claim(backend.database, "route", holder="w", seconds=60, limit=50):
+        tried(f"messages on {claim.key}", lambda claim=claim: backend.courier.handle(claim))  # type: ignore[misc]
+    with backend.database.read() as session:
+        tries = session.exec(select(Attempt)).all()
+    assert len(tries) == 3, tries
+    return {"a webhook's signing secret": hook.secret or "", "a signing key": (hook.secret or "").removeprefix("whsec_")}
 
 
 def _one_pass(backend: Backend, tried: Callable[[str, Callable[[], object]], None]) -> None:
@@ -226,13 +279,13 @@ def _settings(backend: Backend, folder: Path) -> dict[str, str]:
     return {**said, "the other log": written.getvalue()}
 
 
-def _doors(backend: Backend) -> dict[str, str]:
-    """Every GET of the API, by somebody who may read everything."""
+def _doors(backend: Backend, bearer: str) -> dict[str, str]:
+    """Every GET of the API, by somebody who may read everything; and by tokens that are not good."""
     client = TestClient(api.build(lambda: backend), raise_server_exceptions=False)
     token = backend.tokens.create(backend.identities.act_as("otto"), "reads").text
     said = {}
-    names = {"model": FLIGHTS, "endpoint": "leaking", "change": "1", "server": "leaky", "router": "leaky-edge", "number": "1",
-             "environment": "production", "row": "1"}  # fmt: skip
+    names = {"model": FLIGHTS, "endpoint": "leaking", "change": "1", "server": "leaky", "router_name": "leaky-edge",
+             "number": "1", "environment": "production", "row": "1", "route": "hook"}  # fmt: skip
     for path, operations in client.app.openapi()["paths"].items():  # type: ignore[attr-defined]
         if "get" not in operations:
             continue
@@ -241,8 +294,11 @@ def _doors(backend: Backend) -> dict[str, str]:
             address = address.replace(f"{{{part}}}", value)
         answer = client.get(address, headers={"authorization": f"Bearer {token}"}, params={"limit": 200})
         said[f"GET {path}"] = answer.text.replace(token, "") + str(answer.headers)
-    answer = client.get("/v1/models", headers={"authorization": f"Bearer {PLANTED['a JWT']}"})
-    said["a wrong token"] = answer.text
+    for what, wrong in (("JWT", PLANTED["a JWT"]), ("token", PLANTED["a token that is not good"]), ("bearer", bearer)):
+        answer = client.get("/v1/models", headers={"authorization": f"Bearer {wrong}"})
+        assert answer.status_code in (401, 503)
+        said[f"a wrong {what}"] = answer.text + str(answer.headers)
+    said["a hint"] = client.post("/v1/hooks/mlflow", json={}, headers={"x-mlflow-signature": "v1,x"}).text
     said["a logout token"] = client.post("/v1/sign-in/backchannel-logout", data={"logout_token": PLANTED["a JWT"]}).text
     assert sum("leaky" in text for text in said.values()) >= 2
     return said
@@ -266,11 +322,34 @@ def _pages() -> dict[str, str]:
 def _command_line(folder: Path) -> dict[str, str]:
     run = CommandLine(data_dir=str(folder), demo_identities="true")
     said = {}
-    for command in ("doctor", "server list", "router list", "secrets status", "audit log --limit 1000"):
+    for command in ("doctor", "server list", "router list", "secrets status", "audit log --limit 1000", "notify routes",
+                    "notify log", "export"):  # fmt: skip
         answer = run(*command.split(), by=None if command == "doctor" else "otto")
         said[command] = json.dumps(answer.content) + answer.said
     assert {ROUTER, *SERVERS} <= set(json.dumps(said).replace('"', " ").replace("\\", " ").split())
     return said
+
+
+def _logged_in(backend: Backend, folder: Path, made: dict[str, str]) -> dict[str, str]:
+    """`login` keeps a token in a file of one's own, and neither it nor any other command says it."""
+    token = backend.tokens.create(backend.identities.act_as("audra"), "at home").text
+    made["a token that `login` kept"] = token
+    run = CommandLine(config_dir=str(folder))
+    with serving(api.build(lambda: backend)) as url:
+        answers = {
+            "login by a wrong token": run("login", "--url", url, given=PLANTED["a token that is not good"] + "\n"),
+            "login": run("login", "--url", url, given=token + "\n"),
+            "whoami": run("whoami"),
+            "models": run("model", "list"),
+            "a refusal": run("server", "register", "x", "--kind", "memory", "--upstream", "memory:x"),
+        }
+        answers["login by nothing"] = run("login", "--url", url.replace("http", "ftp"), given=token + "\n")
+    answers["a server that is gone"] = run("whoami")
+    (kept,) = folder.iterdir()
+    assert token in kept.read_text()
+    assert (kept.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert {"login": 0, "whoami": 0, "a refusal": 2}.items() <= {what: one.code for what, one in answers.items()}.items()
+    return {what: json.dumps(one.content) + one.said for what, one in answers.items()}
 
 
 def _dump(path: Path) -> str:

@@ -83,3 +83,18 @@ def test_the_check_runs_before_anything_is_installed() -> None:
     expected = 3 if triton_shortfalls(inspect()) or envoy_shortfalls(inspect()) else 0
     assert (check.returncode, check.stderr) == (expected, "")
     assert check.stdout.startswith("Platform: ")
+
+
+def test_no_environment_is_made_through_a_link_to_another_clone(tmp_path: Path) -> None:
+    (tmp_path / "clone").mkdir()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (tmp_path / "clone" / ".venv").symlink_to(theirs)
+    told = (
+        f"import sys, pathlib; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import environments as e; "
+        f"e.ROOT = pathlib.Path({str(tmp_path / 'clone')!r}); e.refuse_shared(e.ROOT / sys.argv[1])"
+    )
+    linked = subprocess.run([sys.executable, "-c", told, ".venv"], capture_output=True, text=True, check=False)
+    assert linked.returncode == 1
+    assert "remove the link" in linked.stdout + linked.stderr
+    assert subprocess.run([sys.executable, "-c", told, ".runtimes/tools"], check=False).returncode == 0

@@ -9,7 +9,8 @@ import pytest
 
 from app.deep_links import encoded, kept, own_path, wanted
 from backend.access.claims import over, person, roles_for, values_of
-from backend.access.sign_in_file import ALGORITHMS, Provider, read, variables
+from backend.access.issuer_settings import ALGORITHMS
+from backend.access.sign_in_file import Provider, read, variables
 from backend.core.errors import Refusal
 from tests.databases import Clock
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET

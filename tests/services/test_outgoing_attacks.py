@@ -300,11 +300,16 @@ CALLS = {"httpx", "httpcore", "requests", "aiohttp", "urllib3", "http.client", "
 MAY = {
     "backend/core/outbound.py": "the guard itself",
     "backend/access/providers.py": "names httpx's errors; calls through the guard",
+    "backend/cli/here.py": "the API in this process, by httpx's transport for it; nothing listens and nothing is called",
+    "backend/client/countersign.py": "names httpx's transport as a type",
+    "backend/client/wire.py": "runs where a person does, and calls the server that this person names: TLS, or loopback",
     "backend/delivery/door.py": "names httpx's errors and limits; calls through the guard",
     "backend/delivery/footprint.py": "names of hosts and addresses are compared, and nothing is called",
     "backend/delivery/routers/envoy_admin.py": "names httpx's errors; calls through the guard",
     "backend/delivery/targets/triton.py": "names httpx's errors; calls through the guard",
     "backend/delivery/targets/triton_http.py": "names httpx's errors; calls through the guard",
+    "backend/notify/apprise_child.py": "a process of its own, under a hook that asks the guard before every connection",
+    "backend/notify/webhooks.py": "names httpx's errors; calls through the guard",
     "backend/registry/mlflow_http.py": "names httpx's errors; calls through the guard",
     "backend/worker/loop.py": "the name of this machine, as part of the worker's",
     "backend/audit/heads.py": "a store that an administrator's settings name",
@@ -325,17 +330,24 @@ MAY = {
 }
 """Who imports one of them, and why it reaches nobody that a user named. A new file has to be argued for here."""
 UNGUARDED = {"Client", "AsyncClient", "get", "post", "put", "delete", "head", "request", "stream", "create_connection"}
-OWN_CALLS = {"backend/core/outbound.py", *(one for one in MAY if one.startswith(("backend/embedded/", "backend/demo/")))}
+OF_PERSONS = "backend/client/wire.py"
+HERE_ALONE = {one for one in MAY if one.startswith(("backend/embedded/", "backend/demo/"))}
+OWN_CALLS = {"backend/core/outbound.py", OF_PERSONS, *HERE_ALONE}
 
 
 def _imports(tree: ast.AST) -> set[str]:
+    return {library for library in CALLS for name in _named(tree) if name == library or name.startswith(f"{library}.")}
+
+
+def _named(tree: ast.AST) -> set[str]:
+    """Every module that is imported, anywhere in a file."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {library for library in CALLS for name in found if name == library or name.startswith(f"{library}.")}
+    return found
 
 
 @cache
@@ -360,6 +372,13 @@ def test_nobody_else_opens_a_client_of_its_own() -> None:
                 past += [name] if called.value.id in ("httpx", "requests", "socket", "httpcore") else []
     assert past
     assert set(past) <= OWN_CALLS
+
+
+def test_the_client_of_persons_calls_nothing_for_a_server() -> None:
+    """It calls what it is told to, past the guard: neither a page nor the API nor a worker may hand an address to it."""
+    using = {name for name, tree in _sources() if any(one.startswith("backend.client") for one in _named(tree))}
+    assert OF_PERSONS in {name for name, _ in _sources()}
+    assert {name for name in using if not name.startswith(("backend/client/", "backend/cli/"))} == set()
 
 
 def test_the_look_for_calls_finds_them() -> None:

@@ -22,7 +22,7 @@ from backend.bootstrap import Backend
 from backend.core.context import Actor
 from backend.core.errors import NotFound, Refusal
 from backend.settings import Settings
-from scripts import config_schema
+from scripts.tables import config_schema
 from tests.command_line import CommandLine
 from tests.installations import PRODUCTION, SERVERS, populated
 
@@ -72,7 +72,7 @@ def test_what_is_exported_applies_without_a_difference(place: Place) -> None:
 
 
 def test_what_is_exported_fits_the_published_schema(place: Place) -> None:
-    schema = jsonschema.Draft202012Validator(json.loads(config_schema.text()))
+    schema = jsonschema.Draft202012Validator(json.loads(config_schema()))
     for one in place.backend.blueprints.export(place.otto):
         schema.validate(json.loads(json.dumps(one)))
 

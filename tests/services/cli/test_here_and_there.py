@@ -323,8 +323,10 @@ def test_a_command_acts_in_one_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("migrate",), ("doctor",), ("demo", "--headless"), ("up",), ("identity", "bootstrap", "ana")]
-)
+    "command",
+    [("migrate",), ("doctor",), ("demo", "--headless"), ("up",), ("identity", "bootstrap", "ana"),
+     ("secrets", "status"), ("secrets", "rotate"), ("secrets", "rotate-ledger-key")],
+)  # fmt: skip
 def test_what_is_of_the_machine_itself_says_so(command: tuple[str, ...], tmp_path: Path) -> None:
     answer = CommandLine(url="https://x.test", config_dir=str(tmp_path))(*command)
     assert (answer.code, answer.error) == (2, "only-here")

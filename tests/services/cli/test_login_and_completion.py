@@ -16,7 +16,7 @@ import pytest
 from backend.cli import exits, saved
 from backend.client import waiting
 from backend.core.database import Database
-from scripts import exit_codes_table
+from scripts import tables
 from tests.api_world import Api
 from tests.command_line import CommandLine
 from tests.live_api import serving
@@ -125,9 +125,8 @@ def test_each_shell_gets_its_script(shell: str, sign: str) -> None:
 
 
 def test_the_exit_codes_of_the_documentation_and_of_help_are_those_of_the_code() -> None:
-    text = exit_codes_table.DOCUMENT.read_text()
-    assert exit_codes_table.with_table(text) == text, "run: python scripts/exit_codes_table.py --write"
-    assert [one.code for one in exits.EXITS] == list(range(8))
+    assert tables.PARTS["exit-codes"].is_current(), tables.AGAIN
+    assert [one.code for one in exits.EXITS] == list(range(9))
     told = " ".join(CommandLine().text("--help").split())
     assert all(f"{one.code} {one.word}" in told for one in exits.EXITS)
 
