@@ -23,6 +23,12 @@ PROPOSAL = {
     "endpoint": ENDPOINT, "version": 2, "title": "Build 1842", "reason": "All tests passed.",
     "ramp": [{"share_percent": 10, "hold_seconds": 3600}], "start_mode": "by_hand",
 }  # fmt: skip
+DECLARED = {
+    "files": [{
+        "name": "teams.yaml",
+        "text": "apiVersion: countersign/v1\nkind: Team\nmetadata: {name: airport}\nspec: {title: Flight delays}\n",
+    }],
+}  # fmt: skip
 MEMORY = {"kind": "memory", "settings": {"path": "/tmp/countersign-example.json"}}
 Step = tuple[str, str, Any, str]
 
@@ -41,6 +47,7 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             "/endpoints", at, f"{at}/history", f"{at}/pushes", f"{at}/timeline", f"{at}/at?moment=2026-03-01T06:00:00Z",
             f"{at}/rollouts", "/fleet", "/fleet/endpoints", "/fleet/at?moment=2126-03-01T06:00:00Z", "/servers", "/servers/s",
             "/routers", "/routers/r", "/environments", "/policies/dev", "/policies/dev/versions", "/freezes",
+            "/ramps", "/ramps/careful", "/config/export?kind=Ramp",
             f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings", "/teams",
             f"/teams/{team}", "/grants", "/rights", "/requests", f"/requests/{there['request'][0]}", "/data-sets/grants",
             "/audit/events", "/audit/events/1", "/audit/heads", "/me",
@@ -66,6 +73,9 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PATCH", "/routers/u", {"public_url": "memory:moved"}, "olga"),
         ("POST", "/endpoints", {"name": "next", "environment": "dev", "model": MODEL, "server": "t"}, "olga"),
         ("PUT", "/policies/dev", {"schema": 1, "approvals_needed": 1, "approver_roles": ["reviewer"]}, "otto"),
+        ("PUT", "/ramps/careful", {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "person": True}]},
+         "olga"),
+        ("POST", "/config/plan", DECLARED, "otto"),
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),
         ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),
         ("POST", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}, "otto"),
@@ -102,6 +112,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
 def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     """What follows from what was made: votes, rollouts, and what is asked for a second time."""
     world, at = asked.world, f"/endpoints/{ENDPOINT}/rollout"
+    plan = found["plan_config"]["response"]["digest"]
+    record(asked, found, ("POST", "/config/apply", {**DECLARED, "plan": plan, "reason": "As agreed on Monday."}, "otto"))
     world.run()
     world.prove()
     world.run()

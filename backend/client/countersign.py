@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from backend.client.access import DataSets, Identities, Requests, Teams, Tokens
 from backend.client.changes import Changes
+from backend.client.config import Config, Ramps
 from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Rollouts
@@ -68,6 +69,8 @@ class Countersign:
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)
         self.notify = Notify(self._wire)
+        self.ramps = Ramps(self._wire)
+        self.config = Config(self._wire)
         self.audit = Audit(self._wire)
 
     def me(self) -> Me:

@@ -70,6 +70,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
     subscription = asked.backend.routes.subscribe(admin, ("change.waiting",), route=route.id)
     message = asked.backend.routes.test(admin, route.id)
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
+    asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
     vera = asked.backend.identities.create(admin, "vera")
     asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
     asked.backend.identities.grant(admin, "vera", "viewer", "environment:dev")
@@ -89,6 +90,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
         "route": [route.name, route.id], "subscription": [subscription], "message": [message],
+        "ramp": ["careful"],
     }  # fmt: skip
 
 

@@ -33,6 +33,9 @@ NAMES = {
     "Verification": "VerificationView", "MessageEvent": "EventView", "Route": "RouteView", "NewRoute": "MadeRoute",
     "Subscription": "SubscriptionView", "Preferences": "PreferenceView", "Message": "MessageView", "MessageTry": "TryView",
     "WholeMessage": "WholeMessage",
+    "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
+    "ConfigField": "FieldView", "ConfigObject": "ObjectView", "ConfigPlan": "PlanView", "ConfigDone": "DoneView",
+    "ConfigApplied": "AppliedView", "ConfigExport": "ExportView",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""

@@ -20,9 +20,11 @@ from backend.cli.here import Here
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.ledger import LedgerRow
+from backend.delivery.rows import Server
 from tests.api_world import Api
 from tests.command_line import CommandLine
 from tests.live_api import serving
+from tests.services.blueprints.world import document
 from tests.services.changes.world import ENDPOINT, MODEL, World
 from tests.services.registry.worlds import archive
 
@@ -31,6 +33,9 @@ WHY = ("--reason", "Have a look")
 SAID = ("--title", "Newer", "--reason", "It is better")
 POLICY = json.dumps({"schema": 1, "approvals_needed": 0})
 DIGEST = "sha256:" + "0" * 64
+TEAM = document("Team", "taxis", "title: Taxis\nmembers: [carla]")
+WEAKER = document("Environment", "production", "policy: {approvals_needed: 0}")
+SERVES = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 5}]")
 SERVER = ("--kind", "memory", "--upstream", "127.0.0.1:8001", "--setting", "path={folder}/world.json")
 ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting", "path={folder}/door.json")
 
@@ -115,6 +120,26 @@ STEPS: tuple[Step, ...] = (
     by("otto", "policy", "set", "dev", "-", given='{"odd": 1}'), by("olga", "freeze", "set", "production", *WHY),
     by("olga", "freeze", "set", "nowhere", *WHY), by("ana", "freeze", "list"),
     by("otto", "freeze", "lift", "frz_absent", *WHY), by("otto", "freeze", "lift", "{freeze}", *WHY),
+    # configuration as code, ramps by name
+    by("olga", "ramp", "set", "careful", "1:10m,25:1h:person"), by("olga", "ramp", "set", "careful", "1:10m,50:1h"),
+    by("olga", "ramp", "set", "careful", "50:1h,1:10m"), by("olga", "ramp", "set", "Careful", "1:10m"),
+    by("ana", "ramp", "set", "careful", "1:10m"), by("ana", "ramp", "list"),
+    by("ana", "change", "propose", ENDPOINT, "5", *SAID, "--ramp", "careful"),
+    by("ana", "change", "propose", ENDPOINT, "5", *SAID, "--ramp", "absent"),
+    by("olga", "ramp", "remove", "careful"), by("olga", "ramp", "remove", "careful"),
+    by("otto", "apply", "-f", "-", "--dry-run", given=TEAM), by("otto", "apply", "-f", "-", given=TEAM),
+    by("ana", "apply", "-f", "-", "--plan", "{plan}", given=TEAM), by("otto", "apply", "-f", "-", "--plan", DIGEST, given=TEAM),
+    by("otto", "apply", "-f", "-", "--plan", "{plan}", given=TEAM), by("otto", "apply", "-f", "-", "--dry-run", given=TEAM),
+    by("otto", "apply", "-f", "-", "--plan", "{before}", given=TEAM), by("ana", "apply", "-f", "-", "--dry-run", given=WEAKER),
+    by("otto", "apply", "-f", "-", "--yes", given=WEAKER), by("otto", "apply", "-f", "-", "--dry-run", given=WEAKER),
+    by("otto", "apply", "-f", "-", "--dry-run", given="a: &a 1"), by("otto", "apply", "-f", "absent.yaml", "--dry-run"),
+    by("otto", "apply", "-f", "-", "--dry-run", given=TEAM.replace("Team", "Monitor")),
+    by("otto", "apply", "-f", "-", "--dry-run", given=TEAM.replace("title", "titel").replace("members", "member")),
+    by("ana", "apply", "-f", "-", "--yes", "--title", "As declared", given=SERVES),
+    by("otto", "apply", "-f", "-", "--yes", given=document("Team", "taxis", absent="true")),
+    by("otto", "apply", "-f", "-", "--yes", "--prune", given=document("Team", "taxis", absent="true")),
+    by("otto", "export"), by("otto", "export", "--kind", "Environment", "--name", "dev"),
+    by("otto", "export", "--kind", "Grant"), by("otto", "export", "--name", "absent"),
     # people, teams, what takes two
     by("ana", "identity", "create", "builds"), by("otto", "identity", "create", "builds", "--owner", "ana"),
     by("ana", "identity", "list"), by("otto", "identity", "grant", "builds", "contributor", "--scope", f"model:{MODEL}"),
@@ -166,6 +191,14 @@ STEPS: tuple[Step, ...] = (
 )  # fmt: skip
 
 
+ALONE = {"apply", "export"}
+"""Commands that are no group: what follows their names are options."""
+
+
+def _named(command: tuple[str, ...]) -> tuple[str, ...]:
+    return command[:1] if command[0] in ALONE else command[:2]
+
+
 ONLY_REFUSED = {
     ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("model", "register"), ("model", "set-champion"),
     ("router", "confirm-move"), ("router", "drop-move"),
@@ -203,6 +236,8 @@ class Place:
                 self.last[noun] = told[noun]["id"]
         if isinstance(told.get("request"), str):
             self.last["request"] = told["request"]
+        if isinstance(told.get("plan"), str):
+            self.last |= {"plan": told["plan"], "before": self.last.get("plan", "")}
 
     def ledger(self) -> list[tuple[str, str]]:
         with self.world.database.read() as look:
@@ -260,16 +295,16 @@ def test_commands_do_and_say_the_same_here_and_at_a_server(places: tuple[Place, 
         assert near == far, step
         assert here.ledger()[-3:] == there.ledger()[-3:], step
         codes.add(near[0])
-        succeeded |= {step[1][:2]} if near[0] == 0 and step[0] else set()
+        succeeded |= {_named(step[1])} if near[0] == 0 and step[0] else set()
     assert here.ledger() == there.ledger()
-    assert codes == {0, 2, 4, 5, 7}
-    assert {command[:2] for name, command, _ in STEPS if name} - succeeded == ONLY_REFUSED
+    assert codes == {0, 2, 4, 5, 7, 8}
+    assert {_named(command) for name, command, _ in STEPS if name} - succeeded == ONLY_REFUSED
 
 
 def test_the_table_has_every_command_that_acts_at_a_server() -> None:
     from tests.services.cli.test_every_command import _leaves, main
 
-    taken = {command[:2] for name, command, _ in STEPS if name} | {("whoami",)}
+    taken = {_named(command) for name, command, _ in STEPS if name} | {("whoami",)}
     acting = {path for path, command in _leaves(main) if any(one.name == "url" for one in command.params)}
     elsewhere = {("login",), ("logout",), ("model", "upload")}  # tests of their own
     assert acting - elsewhere == {one[:1] if one[0] == "whoami" else one for one in taken}
@@ -339,6 +374,37 @@ def test_nobody_there_is_another_system_s_failure(tmp_path: Path) -> None:
     assert (answer.code, answer.error) == (3, "unreachable")
     assert CommandLine(url="http://10.0.0.1", tokens=lambda _name: "some-token")("whoami", by="ana").error == "bad-address"
     assert CommandLine(url="http://127.0.0.1:9", config_dir=str(tmp_path))("whoami").error == "no-identity"
+
+
+def test_a_credential_is_read_where_apply_runs_and_sent_to_be_sealed_alone(
+    places: tuple[Place, Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text("from-a-file-7f3a\n")
+    monkeypatch.setenv("SERVER_KEY", "from-a-variable-7f3a")
+    spec = f"kind: memory\nupstream: '127.0.0.1:8001'\nsettings: {{path: '{tmp_path}/own.json'}}\ncredential: "
+    for place in places:
+        for refers in (f"{{fromFile: '{tmp_path}/key'}}", "{fromEnv: SERVER_KEY}", "{fromEnv: NOT_SET}"):
+            text = document("Server", "keyed", spec + refers)
+            assert place.countersign("apply", "-f", "-", "--dry-run", "--renew-credentials", by="olga", given=text).code == 8
+            done = place.countersign("apply", "-f", "-", "--yes", "--renew-credentials", by="olga", given=text)
+            assert done.content.get("error", {}).get("code") == ("credential-missing" if "NOT_SET" in refers else None)
+            assert "7f3a" not in str(done)
+        with place.world.database.read() as look:
+            row = look.exec(select(Server).where(Server.name == "keyed")).one()
+        assert row.sealed_credential is not None
+        assert row.revision == 2
+        assert "7f3a" not in row.sealed_credential
+
+
+def test_every_place_of_a_file_that_is_wrong_is_told_and_an_export_is_what_apply_reads(places: tuple[Place, Place]) -> None:
+    wrong = TEAM.replace("title", "titel").replace("members", "member")
+    for place in places:
+        told = place.countersign("apply", "-f", "-", "--dry-run", by="otto", given=wrong)
+        assert [one["field"] for one in told.content["error"]["errors"]] == ["-:5:3", "-:6:3"]
+        assert told.content["error"]["errors"][1]["remedy"] == "Did you mean `members`?"
+        text = place.countersign.text("export", "--kind", "Environment", "--kind", "Endpoint", by="otto")
+        again = place.countersign("apply", "-f", "-", "--dry-run", by="otto", given=text)
+        assert (again.code, again.content["differs"], len(again.content["objects"])) == (0, False, 4)
 
 
 def test_an_archive_is_uploaded_to_a_server(places: tuple[Place, Place], tmp_path: Path) -> None:
