@@ -50,9 +50,9 @@ class Rights:
     grants: tuple[Grant, ...]
     now: datetime
 
-    def may(self, action: str, environment: str | None = None) -> bool:
-        """Whether a page should offer an action; the service decides all the same."""
-        return rules.may(self.grants, action, now=self.now, environment=environment)
+    def may(self, action: str, environment: str | None = None, *, team: str | None = None) -> bool:
+        """Whether a page should offer an action; the service decides all the same. `team`: its id."""
+        return rules.may(self.grants, action, now=self.now, environment=environment, team=team)
 
 
 def rights(look: wiring.Reading) -> Rights:

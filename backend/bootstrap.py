@@ -80,7 +80,7 @@ from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
 
-_SEALED = (*SERVERS_AND_ROUTERS, Place(Route, keeping.sealed_texts, keeping.renew_sealed))
+SEALED = (*SERVERS_AND_ROUTERS, Place(Route, keeping.sealed_texts, keeping.renew_sealed))
 """Every place where something sealed lies: what is missing here loses its key at a rotation."""
 
 
@@ -213,7 +213,7 @@ def build(settings: Settings) -> Backend:
         ),
         packaging=packaging,
         servers=_servers(settings, database, guard, connections),
-        sealing_keys=SealingKeys(database, keys_folder(settings), _SEALED),
+        sealing_keys=SealingKeys(database, keys_folder(settings), SEALED),
         endpoints=Endpoints(
             database,
             connections,

@@ -52,6 +52,9 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             "/bindings/issuers", f"/bindings/{binding}", "/teams",
             f"/teams/{team}", "/grants", "/rights", "/requests", f"/requests/{there['request'][0]}", "/data-sets/grants",
             "/audit/events", "/audit/events/1", "/audit/heads", "/me",
+            "/notify/events", "/notify/routes", "/notify/routes/release-room", "/notify/subscriptions",
+            f"/notify/subscriptions/{there['subscription'][0]}", "/notify/preferences", "/notify/messages",
+            f"/notify/messages/{there['message'][0]}",
         )),
         ("GET", "/changes/waiting", None, "ben"),
         ("POST", "/registry/refresh", {"model": MODEL}, "olga"),
@@ -97,6 +100,16 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", "/grants/take-back", {"identity": "vera", "role": "viewer", "scope": "environment:dev"}, "otto"),
         ("POST", f"/requests/{there['request'][0]}/confirm", None, "nora"),
         ("POST", "/audit/verify", None, "audra"),
+        ("POST", "/notify/routes", {"name": "deploys", "address": "http://127.0.0.1:9/countersign", "team": team}, "otto"),
+        *(("POST", f"/notify/routes/deploys/{verb}", sent, "otto") for verb, sent in (
+            ("pause", {"reason": "It moves today."}), ("resume", None), ("rotate", None), ("test", None), ("replay", None),
+        )),
+        ("POST", "/notify/subscriptions",
+         {"events": ["change.waiting"], "route": "deploys", "object_kind": "environment", "object_name": "production"}, "otto"),
+        ("PUT", "/notify/preferences", {"zone": "Europe/Berlin", "quiet_from": "22:00", "quiet_to": "07:00"}, "ana"),
+        ("POST", f"/notify/messages/{there['message'][0]}/replay", None, "otto"),
+        ("DELETE", f"/notify/subscriptions/{there['subscription'][0]}", None, "otto"),
+        ("DELETE", "/notify/routes/deploys", None, "otto"),
         ("POST", "/data-sets/grants",
          {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"}, "otto"),
     ]  # fmt: skip
@@ -145,8 +158,13 @@ def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
 def by_hand(found: dict[str, dict[str, Any]]) -> None:
     """What needs another system, a second state or a file: in the form of what was recorded."""
     intake = {"response": found["show_intake"]["response"]}
+    for name in ("add_route", "rotate_route_secret"):
+        found[name]["response"] |= {"secret": f"whsec_{'0' * 43}=", "shown": "https://hooks.example.com"}
+    found["add_route"]["request"]["address"] = "https://hooks.example.com/countersign"
+    event = {"entity": "model_version", "action": "created", "timestamp": "2026-03-01T06:00:00Z"}
     registered = found["show_version"]["response"]["registered"]
     found |= {
+        "take_hook": {"request": {**event, "data": {"name": MODEL, "version": "2"}}, "response": {}},
         "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},
         "retry_intake": intake,
         "upload_version": intake,

@@ -69,6 +69,13 @@ class Caller:
             require_to_read(session, self.actor, action, now=now)
             yield Reading(session, now)
 
+    @contextmanager
+    def looking(self) -> Iterator[Reading]:
+        """A look at what is the caller's own, for which no action is asked: the query says itself whose it shows."""
+        database = self.backend.database
+        with database.read() as session:
+            yield Reading(session, database.now(session))
+
     def long_reading(self, action: str) -> Iterator[Session]:
         """The same look, held until the iterator is asked once more: for an answer that is sent while it is read."""
         with self.reading(action) as look:

@@ -14,6 +14,7 @@ from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Rollouts
 from backend.client.errors import NoToken
 from backend.client.models import Models
+from backend.client.notify import Notify
 from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
 from backend.client.servers import Routers, Servers
@@ -68,6 +69,7 @@ class Countersign:
         self.data_sets = DataSets(self._wire)
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)
+        self.notify = Notify(self._wire)
         self.ramps = Ramps(self._wire)
         self.config = Config(self._wire)
         self.audit = Audit(self._wire)

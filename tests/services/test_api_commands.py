@@ -24,6 +24,7 @@ SOURCES = Path(backend.api.__file__).parent
 WITHOUT_OPERATION = {
     "changes.approve": "a vote: votes.py chooses between approving and rejecting",
     "changes.reject": "the same",
+    "links.open": "a link is opened by the browser of whoever signed in, and leads to a page",
     "changes.material": "what proposing and previewing begin with",
     "identities.confirm_grant": "Backend.confirm_request chooses by the request's kind",
     "identities.confirm_hand_over": "Backend.confirm_request",
@@ -117,7 +118,10 @@ def test_no_route_of_any_application_answers_any_method_without_a_token(applicat
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-PUBLIC_METHODS = {"/v1/health": {"GET", "HEAD"}, "/v1/ready": {"GET", "HEAD"}, "/v1/sign-in/backchannel-logout": {"POST"}}
+PUBLIC_METHODS = {
+    "/v1/health": {"GET", "HEAD"}, "/v1/ready": {"GET", "HEAD"}, "/v1/sign-in/backchannel-logout": {"POST"},
+    "/v1/hooks/mlflow": {"POST"},
+}  # fmt: skip
 
 
 def test_what_is_public_runs_nothing_by_another_method(application: typing.Any) -> None:

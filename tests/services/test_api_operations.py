@@ -136,6 +136,7 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("DELETE", "/v1/notify/routes/{route}"): ("", "/notify/routes/hook", None),
     ("GET", "/v1/notify/subscriptions"): ("", "/notify/subscriptions", None),
     ("POST", "/v1/notify/subscriptions"): ("", "/notify/subscriptions", {"events": ["*"]}),
+    ("GET", "/v1/notify/subscriptions/{subscription}"): ("", f"/notify/subscriptions/sub_{'0' * 26}", None),
     ("DELETE", "/v1/notify/subscriptions/{subscription}"): ("", f"/notify/subscriptions/sub_{'0' * 26}", None),
     ("GET", "/v1/notify/preferences"): ("", "/notify/preferences", None),
     ("PUT", "/v1/notify/preferences"): ("", "/notify/preferences", {"zone": "Europe/Berlin"}),

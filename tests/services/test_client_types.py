@@ -32,7 +32,10 @@ NAMES = {
     "Binding": "BindingView", "Issuer": "IssuerView", "Bound": "Bound",
     "DataSetGrant": "DataSetGrantView", "EnvironmentLine": "EnvironmentLine", "Policy": "PolicyShown",
     "SavedPolicy": "PolicyView", "Freeze": "FreezeView", "Event": "Event", "BrokenRow": "BrokenRow",
-    "Verification": "VerificationView", "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
+    "Verification": "VerificationView", "MessageEvent": "EventView", "Route": "RouteView", "NewRoute": "MadeRoute",
+    "Subscription": "SubscriptionView", "Preferences": "PreferenceView", "Message": "MessageView", "MessageTry": "TryView",
+    "WholeMessage": "WholeMessage",
+    "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
     "ConfigField": "FieldView", "ConfigObject": "ObjectView", "ConfigPlan": "PlanView", "ConfigDone": "DoneView",
     "ConfigApplied": "AppliedView", "ConfigExport": "ExportView",
 }  # fmt: skip

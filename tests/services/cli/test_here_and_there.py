@@ -41,6 +41,7 @@ ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting",
 
 JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
        "--scope", "environment:dev")  # fmt: skip
+HOOK = "http://127.0.0.1:9/hook\n"
 
 Step = tuple[str, tuple[str, ...], str | None]
 """Who, which command, and what standard input holds."""
@@ -169,6 +170,24 @@ STEPS: tuple[Step, ...] = (
     by("otto", "team", "rename", "flights", "delays"), by("ben", "team", "list"), by("ben", "team", "show", "delays"),
     by("otto", "team", "remove", "delays", "ana"), by("otto", "team", "retire", "delays"),
     by("otto", "team", "retire", "delays"),
+    # messages
+    by("ana", "notify", "events"), by("ana", "notify", "add", "Room", given=HOOK),
+    by("ana", "notify", "add", "room", given=HOOK), by("ana", "notify", "add", "room", given=HOOK),
+    by("ana", "notify", "add", "all", "--everybody", given=HOOK),
+    by("otto", "notify", "add", "all", "--everybody", given=HOOK), by("ana", "notify", "add", "bad", given="json://127.0.0.1/x\n"),
+    by("ana", "notify", "routes"), by("audra", "notify", "routes", "--all"), by("ana", "notify", "show", "room"),
+    by("ben", "notify", "show", "room"), by("ana", "notify", "test", "room", "--wait", "0"),
+    by("ana", "notify", "message", "{message}"), by("ben", "notify", "message", "{message}"),
+    by("ana", "notify", "message", "nonsense"), by("ana", "notify", "log", "--route", "room", "--limit", "1"),
+    by("ana", "notify", "replay", "{message}"), by("ana", "notify", "replay", "room", "--whole-route"),
+    by("ana", "notify", "subscribe", "change.waiting", "--route", "room", "--of", f"model/{MODEL}"),
+    by("ana", "notify", "subscribe", "nothing.of-that-name"), by("ana", "notify", "subscriptions"),
+    by("ben", "notify", "unsubscribe", "{subscription}"), by("ana", "notify", "unsubscribe", "{subscription}"),
+    by("ana", "notify", "preferences", "--zone", "Europe/Berlin", "--quiet", "22:00-07:00", "--mute", "change.approved"),
+    by("ana", "notify", "preferences", "--zone", "Mars"), by("ana", "notify", "preferences", "--quiet", "none"),
+    by("ana", "notify", "rotate", "room"), by("ana", "notify", "rotate", "room"),
+    by("ana", "notify", "pause", "room", *WHY), by("ana", "notify", "resume", "room"), by("ana", "notify", "remove", "room"),
+    by("ana", "notify", "remove", "room"),
     # tokens, data sets, the ledger
     by("ana", "token", "create", "ci", "--for", "builds", "--lifetime", "7d"),
     by("ben", "token", "create", "ci", "--for", "builds"),
@@ -224,7 +243,7 @@ class Place:
 
     def _keep(self, told: dict[str, Any]) -> None:
         """Ids that later commands name, as people copy them."""
-        for noun in ("freeze", "token", "granted"):
+        for noun in ("freeze", "token", "granted", "message", "subscription"):
             if isinstance(told.get(noun), dict) and "id" in told[noun]:
                 self.last[noun] = told[noun]["id"]
         self.last |= {noun: told[noun] for noun in ("request", "binding") if isinstance(told.get(noun), str)}
@@ -238,7 +257,7 @@ class Place:
 
 
 UNLIKE = re.compile(
-    r"(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
+    r"(?P<secret>\bwhsec_[0-9A-Za-z+/=]+)|(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
     r"|(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00)?)|(?P<host>\bthis machine\b|http://127\.0\.0\.1:\d{5}\b)"
 )
 AGES = {"age_seconds", "seen_seconds", "next"}
