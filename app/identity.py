@@ -19,9 +19,10 @@ from app.kit import components, feedback
 from app.kit.live import live
 from app.kit.plain import escape
 from backend.access import queries, rules
+from backend.access.checks import require_to_read
 from backend.access.claims import SignedOut
 from backend.access.rules import Grant, Role
-from backend.access.service import DEMO, require_to_read
+from backend.access.service import DEMO
 from backend.access.sign_in_file import Provider
 from backend.core.context import Actor
 from backend.core.errors import ExternalFailure
@@ -49,9 +50,9 @@ class Rights:
     grants: tuple[Grant, ...]
     now: datetime
 
-    def may(self, action: str, environment: str | None = None) -> bool:
-        """Whether a page should offer an action; the service decides all the same."""
-        return rules.may(self.grants, action, now=self.now, environment=environment)
+    def may(self, action: str, environment: str | None = None, *, team: str | None = None) -> bool:
+        """Whether a page should offer an action; the service decides all the same. `team`: its id."""
+        return rules.may(self.grants, action, now=self.now, environment=environment, team=team)
 
 
 def rights(look: wiring.Reading) -> Rights:

@@ -15,7 +15,7 @@ import structlog
 from sqlmodel import Session
 
 from backend import bootstrap
-from backend.access.service import see_as
+from backend.access.checks import see_as
 from backend.api.readiness import lacks
 from backend.bootstrap import Backend
 from backend.cli.output import quiet_logs

@@ -80,7 +80,7 @@ from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
 
-_SEALED = (*SERVERS_AND_ROUTERS, Place(Route, keeping.sealed_texts, keeping.renew_sealed))
+SEALED = (*SERVERS_AND_ROUTERS, Place(Route, keeping.sealed_texts, keeping.renew_sealed))
 """Every place where something sealed lies: what is missing here loses its key at a rotation."""
 
 
@@ -137,6 +137,7 @@ class Backend:
             "policy.set": self.policies.confirm_policy,
             "owner.set": self.teams.confirm_owner,
             "binding.make": self.bindings.confirm,
+            "identity.hand_over": self.identities.confirm_hand_over,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -147,6 +148,7 @@ class Backend:
             "policy.set": self.policies.refuse_policy,
             "owner.set": self.teams.refuse_owner,
             "binding.make": self.bindings.refuse,
+            "identity.hand_over": self.identities.refuse_hand_over,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -211,7 +213,7 @@ def build(settings: Settings) -> Backend:
         ),
         packaging=packaging,
         servers=_servers(settings, database, guard, connections),
-        sealing_keys=SealingKeys(database, keys_folder(settings), _SEALED),
+        sealing_keys=SealingKeys(database, keys_folder(settings), SEALED),
         endpoints=Endpoints(
             database,
             connections,

@@ -12,9 +12,9 @@ import uvicorn
 
 from backend import bootstrap
 from backend.access import queries, rules
+from backend.access.checks import require_now, require_to_read
 from backend.access.rows import Ownership, RoleGrant
 from backend.access.rules import Grant
-from backend.access.service import require_now, require_to_read
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.context import SYSTEM, Actor

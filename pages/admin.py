@@ -1,7 +1,4 @@
-"""Admin: who may do what, under which policies, and on which servers?
-
-Notification routes get their part here, as one more line of `PARTS`.
-"""
+"""Admin: who may do what, under which policies, on which servers, with which keys, and where messages go?"""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.access_pages import data_set_list, grants_list, outgoing, people_list, services_list, sign_in_part, team_list
+from app.access_pages import data_set_list, grants_list, keys, outgoing, people_list, services_list, sign_in_part, team_list
 from app.endpoint_pages import admin_cards
 from app.kit import components
+from app.kit.plain import plural
 from app.record_pages import notifications, people, policies
 from backend.access import rosters
 from backend.delivery.queries import routers, servers
@@ -30,8 +28,9 @@ with wiring.reading() as look:
 names = [one.name for one in environments]
 in_force = [one for one in freezes if one.in_force]
 badges = [policies.frozen_badge(one.where) for one in in_force]
-counts = f"{len(names)} environments · {len(runtimes)} servers · {len(edges)} routers · {known:,} identities"
-with components.header("Admin", *badges, meta=counts):
+identities = "1 identity" if known == 1 else f"{known:,} identities"
+held = (plural(len(names), "environment"), plural(len(runtimes), "server"), plural(len(edges), "router"), identities)
+with components.header("Admin", *badges, meta=" · ".join(held)):
     if st.button(
         "Freeze starts",
         icon=":material/ac_unit:",
@@ -57,10 +56,11 @@ def rules() -> None:
 
 
 def hosts() -> None:
-    """Servers, routers, and where calls may go."""
+    """Servers, routers, where calls may go, and the keys that their credentials are sealed to."""
     admin_cards.servers(runtimes, mine, look.now)
     admin_cards.routers(edges, mine, look.now)
     outgoing.card(mine)
+    keys.card(mine)
 
 
 PARTS: dict[str, Callable[[], None]] = {

@@ -71,7 +71,7 @@ with components.card("All changes", approvals.summary(counted) or "none yet"):
     if shown.items:
         listing.walk(place, approvals.counted(shown), shown.next)
         records = [approvals.record(one, look.now) for one in shown.items]
-        chosen = listing.rows(records, approvals.COLUMNS, key="rows", alt="Changes, what needs somebody first")
+        chosen = listing.rows(records, approvals.columns(), key="rows", alt="Changes, what needs somebody first")
         if chosen is not None:
             ways.open_detail("change", change=shown.items[chosen].number)
     else:

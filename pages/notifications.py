@@ -14,7 +14,7 @@ with components.header("Notifications", meta=notifications.summary(found)):
     pass
 main, side = components.main_and_side()
 with main:
-    notifications.routes_card(found.routes)
+    notifications.routes_card(found.routes, found.owners)
     notifications.messages_card(found.messages, look)
 with side:
     notifications.preference_card(found.preference, found.email)

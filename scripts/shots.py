@@ -74,7 +74,7 @@ def choose(label: str, option: str) -> Act:
     return act
 
 
-PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in")
+PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in", "Messages")
 """Of the Admin page."""
 
 SHOTS: tuple[Shot, ...] = (

@@ -23,6 +23,12 @@ PROPOSAL = {
     "endpoint": ENDPOINT, "version": 2, "title": "Build 1842", "reason": "All tests passed.",
     "ramp": [{"share_percent": 10, "hold_seconds": 3600}], "start_mode": "by_hand",
 }  # fmt: skip
+DECLARED = {
+    "files": [{
+        "name": "teams.yaml",
+        "text": "apiVersion: countersign/v1\nkind: Team\nmetadata: {name: airport}\nspec: {title: Flight delays}\n",
+    }],
+}  # fmt: skip
 MEMORY = {"kind": "memory", "settings": {"path": "/tmp/countersign-example.json"}}
 Step = tuple[str, str, Any, str]
 
@@ -30,7 +36,7 @@ Step = tuple[str, str, Any, str]
 def steps(there: dict[str, list[Any]]) -> list[Step]:
     """(method, address, what is sent, by whom), in an order in which each comes through."""
     review, approved, checking = there["change"]
-    team, freeze, mapping = (there[name][0] for name in ("team", "freeze", "mapping"))
+    team, freeze, mapping, binding = (there[name][0] for name in ("team", "freeze", "mapping", "binding"))
     at = f"/endpoints/{ENDPOINT}"
     return [
         *(("GET", path, None, "otto") for path in (
@@ -41,9 +47,14 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             "/endpoints", at, f"{at}/history", f"{at}/pushes", f"{at}/timeline", f"{at}/at?moment=2026-03-01T06:00:00Z",
             f"{at}/rollouts", "/fleet", "/fleet/endpoints", "/fleet/at?moment=2126-03-01T06:00:00Z", "/servers", "/servers/s",
             "/routers", "/routers/r", "/environments", "/policies/dev", "/policies/dev/versions", "/freezes",
-            f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings", "/teams",
+            "/ramps", "/ramps/careful", "/config/export?kind=Ramp",
+            f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings", "/bindings",
+            "/bindings/issuers", f"/bindings/{binding}", "/teams",
             f"/teams/{team}", "/grants", "/rights", "/requests", f"/requests/{there['request'][0]}", "/data-sets/grants",
             "/audit/events", "/audit/events/1", "/audit/heads", "/me",
+            "/notify/events", "/notify/routes", "/notify/routes/release-room", "/notify/subscriptions",
+            f"/notify/subscriptions/{there['subscription'][0]}", "/notify/preferences", "/notify/messages",
+            f"/notify/messages/{there['message'][0]}",
         )),
         ("GET", "/changes/waiting", None, "ben"),
         ("POST", "/registry/refresh", {"model": MODEL}, "olga"),
@@ -63,10 +74,18 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PATCH", "/routers/u", {"public_url": "memory:moved"}, "olga"),
         ("POST", "/endpoints", {"name": "next", "environment": "dev", "model": MODEL, "server": "t"}, "olga"),
         ("PUT", "/policies/dev", {"schema": 1, "approvals_needed": 1, "approver_roles": ["reviewer"]}, "otto"),
+        ("PUT", "/ramps/careful", {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "person": True}]},
+         "olga"),
+        ("POST", "/config/plan", DECLARED, "otto"),
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),
         ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),
         ("POST", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}, "otto"),
-        ("POST", "/identities/builds/deactivate", None, "otto"),
+        ("POST", "/identities/builds/deactivate", None, "otto"), ("POST", "/identities/builds/activate", None, "otto"),
+        ("POST", "/identities/builds/owner", {"owner": "ben"}, "otto"),
+        ("POST", "/bindings",
+         {"service": "builds", "profile": "github", "claims": {"repository_id": "456789", "environment": "release"},
+          "role": "contributor", "scope": "environment:dev"}, "otto"),
+        ("DELETE", f"/bindings/{binding}?reason=The%20repository%20moved.", None, "otto"),
         ("POST", "/tokens", {"name": "ci", "lifetime_seconds": 7_776_000}, "ana"),
         ("DELETE", f"/tokens/{there['token'][0]}", None, "ana"),
         ("POST", "/sessions/end", {"identity": "ana"}, "otto"),
@@ -81,6 +100,16 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", "/grants/take-back", {"identity": "vera", "role": "viewer", "scope": "environment:dev"}, "otto"),
         ("POST", f"/requests/{there['request'][0]}/confirm", None, "nora"),
         ("POST", "/audit/verify", None, "audra"),
+        ("POST", "/notify/routes", {"name": "deploys", "address": "http://127.0.0.1:9/countersign", "team": team}, "otto"),
+        *(("POST", f"/notify/routes/deploys/{verb}", sent, "otto") for verb, sent in (
+            ("pause", {"reason": "It moves today."}), ("resume", None), ("rotate", None), ("test", None), ("replay", None),
+        )),
+        ("POST", "/notify/subscriptions",
+         {"events": ["change.waiting"], "route": "deploys", "object_kind": "environment", "object_name": "production"}, "otto"),
+        ("PUT", "/notify/preferences", {"zone": "Europe/Berlin", "quiet_from": "22:00", "quiet_to": "07:00"}, "ana"),
+        ("POST", f"/notify/messages/{there['message'][0]}/replay", None, "otto"),
+        ("DELETE", f"/notify/subscriptions/{there['subscription'][0]}", None, "otto"),
+        ("DELETE", "/notify/routes/deploys", None, "otto"),
         ("POST", "/data-sets/grants",
          {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"}, "otto"),
     ]  # fmt: skip
@@ -89,6 +118,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
 def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     """What follows from what was made: votes, rollouts, and what is asked for a second time."""
     world, at = asked.world, f"/endpoints/{ENDPOINT}/rollout"
+    plan = found["plan_config"]["response"]["digest"]
+    record(asked, found, ("POST", "/config/apply", {**DECLARED, "plan": plan, "reason": "As agreed on Monday."}, "otto"))
     world.run()
     world.prove()
     world.run()
@@ -127,8 +158,13 @@ def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
 def by_hand(found: dict[str, dict[str, Any]]) -> None:
     """What needs another system, a second state or a file: in the form of what was recorded."""
     intake = {"response": found["show_intake"]["response"]}
+    for name in ("add_route", "rotate_route_secret"):
+        found[name]["response"] |= {"secret": f"whsec_{'0' * 43}=", "shown": "https://hooks.example.com"}
+    found["add_route"]["request"]["address"] = "https://hooks.example.com/countersign"
+    event = {"entity": "model_version", "action": "created", "timestamp": "2026-03-01T06:00:00Z"}
     registered = found["show_version"]["response"]["registered"]
     found |= {
+        "take_hook": {"request": {**event, "data": {"name": MODEL, "version": "2"}}, "response": {}},
         "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},
         "retry_intake": intake,
         "upload_version": intake,

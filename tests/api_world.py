@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from functools import cached_property
@@ -47,6 +48,7 @@ class Api:
             observe_seconds=3600,
             api_requests_per_minute=0,
             sign_in_file=_sign_in_file(folder),
+            bearer_file=_bearer_file(folder),
         )
         self.world = world
         with mock.patch.object(bootstrap, "_registry", return_value=MemoryRegistry(Clock())):
@@ -143,6 +145,15 @@ def _sign_in_file(folder: Path) -> Path:
         f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
         'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
     )
+    return file
+
+
+def _bearer_file(folder: Path) -> Path:
+    """With GitHub, whom nobody calls; or the one that a test names."""
+    if "COUNTERSIGN_BEARER_FILE" in os.environ:
+        return Path(os.environ["COUNTERSIGN_BEARER_FILE"])
+    file = folder / "bearers.toml"
+    file.write_text('[github]\nkind = "github"\naudience = "https://countersign.example.com"\n')
     return file
 
 

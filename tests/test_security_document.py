@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from backend.access.service import Identities, require
+from backend.access.checks import require
+from backend.access.service import Identities
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.settings import Settings

@@ -61,7 +61,7 @@ def holder(one: DataSetLine) -> str:
 
 def _row(one: DataSetLine, now: datetime, *, takes: bool) -> None:
     about = f"until {times.both(one.until, now)} · given {times.age(one.given_at, now)}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"**{escape(holder(one), 80)}** reads {escape(one.data_set, 120)}  \n:small[:gray[{about}]]", width="stretch"
         )

@@ -7,22 +7,22 @@ from datetime import datetime, timedelta
 import streamlit as st
 
 from app import identity, wiring
+from app.access_pages import scopes
 from app.kit import dialogs, feedback, times
 from app.kit.plain import escape
 from backend.access import rosters, rules
 from backend.access.rosters import GrantLine
 from backend.access.rows import Request
 from backend.access.rules import ROLES
-from backend.access.teams import lines as team_lines
-from backend.policy import queries
 from backend.policy.service import protected
 
-_EVERYWHERE, _ENVIRONMENT, _MODEL, _TEAM = "Everywhere", "In an environment", "On a model", "On what a team owns"
-_NO_END, _AT = "No end", "At a time"
+_NO_END, AT = "No end", "At a time"
 LASTS: dict[str, timedelta | None] = {
     "8 hours": timedelta(hours=8), "7 days": timedelta(days=7), "30 days": timedelta(days=30), "90 days": timedelta(days=90),
-    "366 days": timedelta(days=366), _NO_END: None, _AT: None,
+    "366 days": timedelta(days=366), _NO_END: None, AT: None,
 }  # fmt: skip
+
+WAITS = "It waits until a second admin confirms it: it reaches where changes need approvals."
 
 
 def ask_give(name: str = "") -> None:
@@ -40,46 +40,27 @@ def _give(preset: str) -> None:
     with wiring.reading() as look:
         me = rosters.person_by_id(look.session, identity.current().id, now=look.now)
         known = rosters.names(look.session)
-        places = {
-            _ENVIRONMENT: [one.name for one in queries.environments(look.session, look.now)],
-            _TEAM: [one.name for one in team_lines(look.session)],
-        }
+        places = scopes.places(look)
         careful = protected(look.session)
     others = [key for key in known if me is None or key != me.name]  # nobody gives a role to himself
     name = preset or st.selectbox("To whom", others, key="give.name", format_func=lambda key: known.get(key, key))
     role = st.selectbox("Role", ROLES, key="give.role", format_func=str.capitalize)
     st.markdown(f":small[:gray[{escape(identity.DOES[role])}]]")
-    scope = _scope(places)
+    scope = scopes.choose(places, "give")
     lasts = st.selectbox("Until", list(LASTS), index=3, key="give.until")
-    typed = st.text_input("End (UTC)", key="give.at", placeholder="2026-12-24 18:00") if lasts == _AT else ""
-    until = _end(lasts, typed, look.now)
+    typed = st.text_input("End (UTC)", key="give.at", placeholder="2026-12-24 18:00") if lasts == AT else ""
+    until = end(lasts, typed, look.now)
     if name and scope:
         st.markdown(_said(known.get(name, name), role, scope, until))
         if rules.reaches(scope, careful):
-            st.info(
-                "It waits until a second admin confirms it: it reaches where changes need approvals.", icon=":material/group:"
-            )
+            st.info(WAITS, icon=":material/group:")
     if st.button("Give the role", type="primary", key="give.confirm", disabled=not (name and scope)):
         _ask_for(str(name), role, scope, until, "Given, and in force.")
 
 
-def _scope(places: dict[str, list[str]]) -> str:
-    """What was chosen as a scope; "" while nothing is."""
-    kind = st.selectbox("Where", [_EVERYWHERE, _ENVIRONMENT, _MODEL, _TEAM], key="give.where")
-    if kind == _EVERYWHERE:
-        return "*"
-    if kind == _MODEL:
-        typed = st.text_input("Model", key="give.model", placeholder="flight-delay", max_chars=256)
-        return f"model:{typed.strip()}" if (typed or "").strip() else ""
-    if not places[kind]:
-        st.markdown(":small[:gray[There is no team yet: create one under Teams.]]")
-        return ""
-    chosen = st.selectbox("Which", places[kind], key=f"give.{kind}")
-    return f"{'environment' if kind == _ENVIRONMENT else 'team'}:{chosen}"
-
-
-def _end(lasts: str, typed: str | None, now: datetime) -> datetime | None:
-    if lasts == _AT:
+def end(lasts: str, typed: str | None, now: datetime) -> datetime | None:
+    """The moment that was chosen (a key of `LASTS`) or typed; None for no end."""
+    if lasts == AT:
         return times.entered(typed or "") or now
     length = LASTS[lasts]
     return (now + length).replace(second=0, microsecond=0) if length is not None else None
@@ -112,9 +93,9 @@ def ask_renew(one: GrantLine) -> None:
         was = times.both(one.until, now) if one.until is not None else "nothing: it has no end"
         st.markdown(f"**{escape(one.shown, 80)}**, {one.role} {escape(one.where, 80)}  \n:small[:gray[It ends with {was}.]]")
         lasts = st.selectbox("From now on until", list(LASTS), index=3, key="renew.until")
-        typed = st.text_input("End (UTC)", key="renew.at", placeholder="2026-12-24 18:00") if lasts == _AT else ""
+        typed = st.text_input("End (UTC)", key="renew.at", placeholder="2026-12-24 18:00") if lasts == AT else ""
         with feedback.shown():
-            until = _end(lasts, typed, now)
+            until = end(lasts, typed, now)
             st.markdown(_said(one.shown, one.role, one.scope, until))
             if st.button("Move the end", type="primary", key="renew.confirm"):
                 _ask_for(one.name, one.role, one.scope, until, "The end is moved.")

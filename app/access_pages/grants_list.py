@@ -58,20 +58,22 @@ def part(mine: Rights) -> None:
     count = f"{plural(found.total, 'grant')}, the next to end first · {soon} of all in force end within 14 days"
     listing.walk(place, count, found.after, words=("Previous", "Next"))
     records = [record(one, look.now) for one in found.rows]
-    chosen = listing.rows(records, _COLUMNS, key="grants.rows", alt="Grants with their scopes and ends")
+    chosen = listing.rows(records, _columns(), key="grants.rows", alt="Grants with their scopes and ends")
     if chosen is not None:
         ways.open_detail("person", person=found.rows[chosen].name)
 
 
-_COLUMNS: dict[str, Any] = {
-    "Who": st.column_config.TextColumn(width=190),
-    "Role": st.column_config.TextColumn(width=92),
-    "Where": st.column_config.TextColumn(width=190),
-    "Ends": st.column_config.TextColumn("Ends (UTC)", width=178),
-    "State": column("grant", "State", width=110),
-    "By": st.column_config.TextColumn("Given by", width=172),
-    "Given": st.column_config.TextColumn("Given", width=92),
-}
+def _columns() -> dict[str, Any]:
+    """Drawn in the colours of whoever looks."""
+    return {
+        "Who": st.column_config.TextColumn(width=160),
+        "Role": st.column_config.TextColumn(width=86),
+        "Where": st.column_config.TextColumn(width=138),
+        "Ends": st.column_config.TextColumn("Ends (UTC)", width=164),
+        "State": column("grant", "State", width=90),
+        "By": st.column_config.TextColumn("Given by", width=172),
+        "Given": st.column_config.TextColumn("Given", width=92),
+    }
 
 
 def record(one: GrantLine, now: datetime) -> dict[str, Any]:

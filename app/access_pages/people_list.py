@@ -59,9 +59,9 @@ def _columns(*, signs_in: bool) -> dict[str, Any]:
         "Sessions": st.column_config.NumberColumn("Open sessions", width=104),
     }
     return {
-        "Name": st.column_config.TextColumn(width=200),
-        "State": column("identity", "State", width=104),
-        "Roles": st.column_config.TextColumn("Roles now", width=300),
+        "Name": st.column_config.TextColumn(width=186),
+        "State": column("identity", "State", width=100),
+        "Roles": st.column_config.TextColumn("Roles now", width=252),
         **(last if signs_in else {}),
         "Tokens": st.column_config.NumberColumn("Good tokens", width=100),
         "Short": st.column_config.TextColumn("Short name", width=140),
@@ -71,7 +71,7 @@ def _columns(*, signs_in: bool) -> dict[str, Any]:
 def _record(one: PersonLine, now: Any) -> dict[str, Any]:
     return {
         "Name": one.shown,
-        "State": pill("identity", "active" if one.active else "deactivated"),
+        "State": pill("identity", one.state),
         "Roles": ", ".join(one.roles) or "none",
         "Last sign-in": times.age(one.signed_in_at, now) if one.signed_in_at is not None else "never",
         "Sessions": one.sessions,

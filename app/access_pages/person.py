@@ -9,13 +9,14 @@ from datetime import datetime
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.access_pages import role_rows, session_rows, tokens
+from app.access_pages import bindings, handing, role_rows, session_rows, tokens
 from app.identity import Rights
 from app.kit import components, dialogs, times
 from app.kit.plain import escape
 from app.kit.states import badge
 from app.wiring import Reading
 from backend.access import data_sets, rosters
+from backend.access.bindings import BindingLine
 from backend.access.data_sets import DataSetLine
 from backend.access.rosters import GrantLine, Known, PersonLine
 from backend.access.sessions import SessionLine
@@ -34,6 +35,7 @@ class Page:
     sessions: Sequence[SessionLine] | None
     tokens: Sequence[TokenLine] | None
     data_sets: Sequence[DataSetLine]
+    bindings: Sequence[BindingLine]
     services: dict[str, str]
     mine: Rights
     own: bool
@@ -65,6 +67,7 @@ def find(look: Reading, mine: Rights, name: str | None) -> Page | None:
         if own or owned or mine.may("token.list")
         else None,
         data_sets=[one for one in sets if one.is_in_force and (one.identity == line.name or one.team in teams)],
+        bindings=[one for one in bindings.lines(mine) if one.identity == line.name] if line.kind == "service" else (),
         services=services,
         mine=mine,
         own=own,
@@ -102,13 +105,16 @@ def meta(page: Page) -> str:
 
 def tags(page: Page) -> list[str]:
     """Whether it counts."""
-    return [badge("identity", "active" if page.line.active else "deactivated")]
+    return [badge("identity", page.line.state)]
 
 
 def acts(page: Page) -> None:
-    """Deactivating, or activating again: in the header."""
+    """Handing a service over, deactivating, or activating again: in the header."""
     if page.own:
         return
+    hands = page.line.kind == "service" and page.mine.may("identity.hand_over")
+    if hands and st.button("Hand over", icon=":material/swap_horiz:", key="person.hand"):
+        handing.ask(page.line)
     if page.line.active and page.mine.may("identity.deactivate"):
         if st.button("Deactivate", icon=":material/person_off:", key="person.off"):
             _ask_deactivate(page)
@@ -134,6 +140,9 @@ def draw(page: Page) -> None:
                 revokes=page.own or page.owned or page.mine.may("token.revoke"),
                 shows_whose=page.own,
             )
+        if page.line.kind == "service" and page.mine.may("binding.list"):
+            profiles = wiring.backend().bindings.profiles(identity.current())
+            bindings.card(page.bindings, profiles, page.mine, page.now, of=page.line.name)
     with side:
         _about(page)
         _groups(page)
@@ -151,9 +160,10 @@ def _about(page: Page) -> None:
         rows = [("Short name", escape(line.name))]
         if line.kind == "service":
             rows.append(("Owner", escape(line.owner or "nobody")))
-        if known is not None:
+        if known is not None and line.kind == "person":
             rows.append(("Address", escape(known.email or "none that a provider verified")))
             rows.append(("Signs in at", "  \n".join(escape(one, 120) for one in known.providers) or "nowhere yet"))
+        if known is not None:
             rows.append(("Teams", escape(", ".join(known.teams)) or "none"))
         rows.append(("Data sets", "  \n".join(_data_set(one) for one in page.data_sets) or "none"))
         components.facts(rows)
@@ -182,11 +192,14 @@ def _groups(page: Page) -> None:
 
 def _ask_deactivate(page: Page) -> None:
     line = page.line
-    open_ones = f"{line.sessions} open sessions and {line.tokens} tokens" if line.kind == "person" else f"{line.tokens} tokens"
+    is_person = line.kind == "person"
+    ends = f"{line.sessions} open sessions" if is_person else "what is bound to it"
+    owned = " Services that this person owns do nothing either until somebody hands them to another owner." if is_person else ""
     wanted = dialogs.Ask(
         says=(
-            f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {open_ones} stop working, on open "
-            "pages too. Sessions end for good; roles and tokens stay, and count again once somebody activates the identity.",
+            f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {line.tokens} tokens stop "
+            "working, on open pages too. Sessions end for good; roles, tokens and what is bound stay, and count again once "
+            f"somebody activates the identity.{owned}",
             "Changes that wait for a vote of this person go on waiting for others; undecided ones that it asked for are "
             "suspended.",
         ),

@@ -38,7 +38,7 @@ def _row(one: GrantLine, now: datetime, *, gives: bool, takes: bool) -> None:
     end = f"until {times.both(one.until, now)}" if one.until is not None else "no end"
     where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
     does = DOES[one.role] if one.role in ROLES else ""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"**{one.role.capitalize()}** {where} {badge('grant', state(one, now))}  \n"
             f":small[{escape(does)}]  \n"

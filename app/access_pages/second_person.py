@@ -29,7 +29,8 @@ def card(lines: Sequence[RequestLine], mine: identity.Rights) -> None:
         if not lines:
             components.empty(
                 "Nothing waits",
-                "A role where changes need approvals, or a policy that asks for less: one admin asks, another confirms.",
+                "A role or a binding that reaches where changes need approvals, a policy that asks for less, another owner: "
+                "one admin asks, another confirms within seven days.",
                 icon="how_to_reg",
             )
 

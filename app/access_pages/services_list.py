@@ -1,28 +1,23 @@
-"""Service accounts: which programs act here, who answers for each, and whether their tokens are still used."""
+"""Service accounts: which programs act here, who answers for each, by which builds and tokens, and whether they are used."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
 from app import identity, ways, wiring
+from app.access_pages import bindings, scopes, second_person
 from app.identity import Rights
 from app.kit import components, dialogs, feedback, listing, times
 from app.kit.plain import escape, plural
 from app.kit.states import column, pill
 from backend.access import rosters
+from backend.access.bindings import BindingLine
 from backend.access.rosters import PersonLine
 
-_COLUMNS: dict[str, Any] = {
-    "Name": st.column_config.TextColumn("Service", width=190),
-    "Owner": st.column_config.TextColumn(width=110),
-    "State": column("identity", "State", width=104),
-    "Tokens": st.column_config.NumberColumn("Good tokens", width=100),
-    "Used": st.column_config.TextColumn("Last used", width=110),
-    "Roles": st.column_config.TextColumn("Roles now", width=320),
-}
 _SHOWN = 200
 _STATES = {"Good": "active", "Expired": "expired", "Revoked": "revoked"}
 
@@ -36,12 +31,15 @@ def part(mine: Rights) -> None:
     place = listing.place("services", text)
     with wiring.reading() as look:
         found = rosters.people(look.session, now=look.now, text=text or "", kind="service", after=place.key)
+        waiting = sum(one.kind == "binding.make" for one in second_person.waiting(look, mine))
+    bound = bindings.lines(mine)
     if found.rows:
         listing.walk(
             place, f"{plural(found.total, 'service')}, by name; a row opens one", found.after, words=("Previous", "Next")
         )
-        records = [_record(one, look.now) for one in found.rows]
-        chosen = listing.rows(records, _COLUMNS, key="services.rows", alt="Services with owners, tokens and roles")
+        records = [_record(one, [line for line in bound if line.identity == one.name], look.now) for one in found.rows]
+        columns = _columns(bound=mine.may("binding.list"))
+        chosen = listing.rows(records, columns, key="services.rows", alt="Services with owners, tokens and roles")
         if chosen is not None:
             ways.open_detail("person", person=found.rows[chosen].name)
     else:
@@ -52,17 +50,34 @@ def part(mine: Rights) -> None:
                 "and its owner makes it a token.",
                 icon="smart_toy",
             )
+    bindings.part(bound, mine, look.now, waiting=waiting)
     if mine.may("token.list"):
         _tokens(mine, look.now)
 
 
-def _record(one: PersonLine, now: datetime) -> dict[str, Any]:
+def _columns(*, bound: bool) -> dict[str, Any]:
+    """Drawn in the colours of whoever looks; `bound`: whether they may see what is bound. All but roles fit a narrow page."""
+    bindings_column = {"Bindings": st.column_config.NumberColumn("Builds and clients", width=120)} if bound else {}
+    return {
+        "Name": st.column_config.TextColumn("Service", width=156),
+        "Owner": st.column_config.TextColumn(width=86),
+        "State": column("identity", "State", width=98),
+        "Used": st.column_config.TextColumn("Last used" if bound else "Token used", width=88),
+        "Tokens": st.column_config.NumberColumn("Good tokens", width=90),
+        **bindings_column,
+        "Roles": st.column_config.TextColumn("Roles now", width=320),
+    }
+
+
+def _record(one: PersonLine, bound: Sequence[BindingLine], now: datetime) -> dict[str, Any]:
+    uses = [at for at in (one.token_used_at, *(line.last_used_at for line in bound)) if at is not None]
     return {
         "Name": one.shown,
         "Owner": one.owner or "nobody",
-        "State": pill("identity", "active" if one.active else "deactivated"),
+        "State": pill("identity", one.state),
         "Tokens": one.tokens,
-        "Used": times.age(one.token_used_at, now) if one.token_used_at is not None else "never",
+        "Bindings": sum(line.state == "active" for line in bound),
+        "Used": times.age(max(uses), now) if uses else "never",
         "Roles": ", ".join(one.roles) or "none",
     }
 
@@ -83,6 +98,7 @@ def _tokens(mine: Rights, now: datetime) -> None:
             {
                 "Token": one.name,
                 "Acts as": one.identity,
+                "At most": scopes.at_most(one.role, one.scope),
                 "Ends": f"{times.short(one.expires_at)}, {times.age(one.expires_at, now)}",
                 "Used": times.age(one.last_used_at, now) if one.last_used_at is not None else "never",
                 "Made": times.age(one.created_at, now),
@@ -90,9 +106,10 @@ def _tokens(mine: Rights, now: datetime) -> None:
             for one in shown[:_SHOWN]
         ]
         columns: dict[str, Any] = {
-            "Token": st.column_config.TextColumn(width=210),
-            "Acts as": st.column_config.TextColumn(width=150),
-            "Ends": st.column_config.TextColumn("Ends (UTC)", width=170),
+            "Token": st.column_config.TextColumn(width=140),
+            "Acts as": st.column_config.TextColumn(width=104),
+            "At most": st.column_config.TextColumn(width=190),
+            "Ends": st.column_config.TextColumn("Ends (UTC)", width=176),
             "Used": st.column_config.TextColumn("Last used", width=110),
             "Made": st.column_config.TextColumn(width=110),
         }

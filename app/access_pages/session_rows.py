@@ -52,7 +52,7 @@ def _row(one: SessionLine, now: datetime, *, this: bool, ends: bool) -> bool:
     why = f" · {_WHY.get(one.ended_why, 'ended')}" if one.ended_why is not None else ""
     idle = f" · last click {times.age(one.used_at, now)}"
     about = f"{escape(provider_title(one.provider))} · signed in {times.both(one.opened_at, now)}{idle}{why}"
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(f"**{title}** {badge('session', one.state)}{mark}  \n:small[:gray[{about}]]", width="stretch")
         return ends and st.button("End", key=f"end.{one.id}")
 

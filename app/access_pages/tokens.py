@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import streamlit as st
 
 from app import identity, wiring
+from app.access_pages import scopes
 from app.kit import components, dialogs, feedback, times
 from app.kit.plain import escape
 from app.kit.states import badge
@@ -53,12 +54,13 @@ def card(
 
 def _row(one: TokenLine, now: datetime, *, revokes: bool, shows_whose: bool) -> bool:
     whose = f"acts as {escape(one.identity, 80)} · " if shows_whose else ""
+    most = f"{limited} · " if (limited := scopes.narrowed(one.role, one.scope)) else ""
     used = f"last used {times.age(one.last_used_at, now)}" if one.last_used_at is not None else "never used"
     end = f"good until {times.both(one.expires_at, now)}" if one.state == "active" else _over(one, now)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"**{escape(one.name, MAX_NAME)}** {badge('token', one.state)}  \n"
-            f":small[:gray[{whose}{used} · {end} · made {times.age(one.created_at, now)}]]",
+            f":small[:gray[{whose}{most}{used} · {end} · made {times.age(one.created_at, now)}]]",
             width="stretch",
         )
         return revokes and one.state == "active" and st.button("Revoke", key=f"revoke.{one.id}")
@@ -89,27 +91,33 @@ def _make(makes_for: Mapping[str, str]) -> None:
     name = st.text_input(
         "Where is it used?", key="token.name", max_chars=MAX_NAME, placeholder="nightly training, laptop", required=True
     )
-    whose = st.selectbox("It acts as", list(makes_for), key="token.whose", format_func=lambda key: makes_for.get(key, key))
-    lasts = st.selectbox("Good for", list(_LASTS), index=2, key="token.lasts")
-    # What it may do beside its identity's roles (narrower scopes of a token) is asked for here once tokens have them.
+    with st.container(horizontal=True, gap="small"):
+        whose = st.selectbox("It acts as", list(makes_for), key="token.whose", format_func=lambda key: makes_for.get(key, key))
+        lasts = st.selectbox("Good for", list(_LASTS), index=2, key="token.lasts")
+    with wiring.reading() as look:
+        places = scopes.places(look)
+    with st.container(horizontal=True, gap="small"):
+        role, scope = scopes.limits(places, "token")
     st.markdown(
-        ":small[:gray[It may do what its identity may do at that moment, no more, and nothing once that is deactivated. It is "
-        "shown once, and kept here only as a digest.]]"
+        ":small[:gray[It may do what its identity may do at that moment, within these limits, and nothing once the identity is "
+        "deactivated. It is shown once, and kept here only as a digest.]]"
     )
-    if st.button("Make the token", type="primary", key="token.confirm", icon=":material/key:"):
+    if st.button("Make the token", type="primary", key="token.confirm", icon=":material/key:", disabled=not scope):
         lifetime = _LASTS.get(str(lasts), timedelta(days=90))
         st.session_state[_MADE] = wiring.backend().tokens.create(
-            identity.current(), name or "", identity=str(whose), lifetime=lifetime
+            identity.current(), name or "", identity=str(whose), lifetime=lifetime, role=role, scope=scope
         )
 
 
 def _shown_once(made: NewToken) -> None:
+    most = f", {limited}," if (limited := scopes.narrowed(made.role, made.scope)) else ""
     st.markdown(
-        f"**{escape(made.name, MAX_NAME)}** acts as {escape(made.identity, 80)} until {times.stamp(made.expires_at)}.  \n"
-        "Copy it now: **it is not shown again**, to nobody."
+        f"**{escape(made.name, MAX_NAME)}** acts as {escape(made.identity, 80)}{most} until {times.stamp(made.expires_at)}.  \n"
+        "Copy it now: **it is not shown again**, to anybody."
     )
     st.code(made.text, language=None, wrap_lines=True)
-    st.markdown(":small[:gray[For a program: `Authorization: Bearer TOKEN`, or COUNTERSIGN_TOKEN for the command line.]]")
+    how = "A program sends it as Authorization: Bearer TOKEN; the command line takes it from COUNTERSIGN_TOKEN."
+    st.markdown(f":small[:gray[{how}]]")
     if st.button("I have copied it", type="primary", key="token.done"):
         st.rerun()
 

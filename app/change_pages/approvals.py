@@ -15,7 +15,7 @@ from app.change_pages.changes import condensed, deadline
 from app.kit import components, export, states, times
 from app.kit.plain import escape
 from app.kit.states import badge, tag
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.changes import queries
 from backend.changes.asked import Asked
 from backend.changes.queries import OPEN, ChangeLine, Filters
@@ -33,18 +33,23 @@ _ASKS: Mapping[str, str] = {
 }  # fmt: skip
 _EXPORTED = ("change", "state", "title", "endpoint", "environment", "model", "version", "requester", "decide_by", "updated_at",
              "state_reason")  # fmt: skip
-COLUMNS = {
-    "Change": st.column_config.NumberColumn(format="%d", width=54),
-    "State": states.column("change", "State", 90),
-    "Title": st.column_config.TextColumn(width=210),
-    "Where": st.column_config.TextColumn(width=188),
-    "Deadline": st.column_config.TextColumn(width=92),
-    "Version": st.column_config.NumberColumn(format="%d", width=56),
-    "Model": st.column_config.TextColumn(width=94),
-    "Asked by": st.column_config.TextColumn(width=130),
-    "Moved": st.column_config.TextColumn("Last moved", width=100),
-}
-"""The first five are what a window of 1,024 pixels holds (638 of them); the rest is scrolled to there."""
+
+
+def columns() -> dict[str, Any]:
+    """Drawn in the colours of whoever looks. The first five are what a window of 1,024 pixels holds (638 of them); the rest is
+    scrolled to there.
+    """
+    return {
+        "Change": st.column_config.NumberColumn(format="%d", width=54),
+        "State": states.column("change", "State", 90),
+        "Title": st.column_config.TextColumn(width=210),
+        "Where": st.column_config.TextColumn(width=188),
+        "Deadline": st.column_config.TextColumn(width=92),
+        "Version": st.column_config.NumberColumn(format="%d", width=56),
+        "Model": st.column_config.TextColumn(width=94),
+        "Asked by": st.column_config.TextColumn(width=130),
+        "Moved": st.column_config.TextColumn("Last moved", width=100),
+    }
 
 
 def words(counted: Mapping[str, int], chosen: str) -> list[str]:

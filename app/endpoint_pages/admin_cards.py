@@ -17,23 +17,26 @@ from backend.access.rules import MATRIX, ROLES, SCOPES
 from backend.delivery.queries import RouterLine, ServerLine
 
 _SERVERS: dict[str, Any] = {
-    "Server": st.column_config.TextColumn(width=190),
-    "Kind": st.column_config.TextColumn(width=190),
-    "Inference": st.column_config.TextColumn("Inference address", width=240),
-    "Managed": st.column_config.NumberColumn(width=80),
+    "Server": st.column_config.TextColumn(width=150),
+    "Answered": st.column_config.TextColumn("Last answered", width=108),
+    "Managed": st.column_config.NumberColumn(width=78),
     "Observed": st.column_config.NumberColumn(width=80),
-    "Answered": st.column_config.TextColumn("Last answered", width=124),
-    "Credential": st.column_config.TextColumn(width=90),
-    "Error": st.column_config.TextColumn("What to know", width=320),
+    "Error": st.column_config.TextColumn("What to know", width=222),
+    "Kind": st.column_config.TextColumn(width=156),
+    "Inference": st.column_config.TextColumn("Inference address", width=172),
+    "Credential": st.column_config.TextColumn(width=88),
 }
-_KINDS = {
+"""The first five are what a window of 1,024 pixels holds (638 of them)."""
+KINDS = {
     "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
-    "server": "Servers and routers", "alias": "Champion aliases", "card": "Model cards", "registry": "Registry",
-    "recorded": "Recorded requests", "freeze": "Freezes", "policy": "Policies", "identity": "Identities", "role": "Roles",
-    "session": "Sessions",
-    "request": "Second person", "data_set": "Data sets", "team": "Teams", "owner": "Owners", "token": "Others' tokens",
-    "audit": "Ledger",
+    "server": "Servers and routers", "ramp": "Named ramps", "alias": "Champion aliases", "card": "Model cards",
+    "registry": "Registry", "recorded": "Recorded requests", "freeze": "Freezes", "policy": "Policies",
+    "identity": "Identities", "role": "Roles", "session": "Others' sessions", "request": "Second person",
+    "data_set": "Data sets", "team": "Teams", "owner": "Owners", "token": "Others' tokens",
+    "binding": "Builds and clients", "route": "Routes for messages", "sealing_key": "Sealing keys",
+    "ledger_key": "Ledger key", "audit": "Ledger",
 }  # fmt: skip
+"""What the actions are about, in the order of the Roles part."""
 
 
 def servers(rows: Sequence[ServerLine], mine: Rights, now: datetime) -> None:
@@ -105,15 +108,19 @@ def roles() -> None:
     with components.card("Roles", "one sentence each"):
         components.table([(f"**{role.capitalize()}**", escape(DOES[role])) for role in ROLES], None, alt="Roles", tight=(0,))
     with components.card("What each role may do", "as the services decide; nothing here is only a menu's doing"):
-        rows = [(f"**{_KINDS[noun]}**", *(_cell(noun, role) for role in ROLES), _scopes(noun)) for noun in _KINDS]
-        head = ("Thing", *(role.capitalize() for role in ROLES), "Counts in")
-        components.table(rows, head, alt="Roles and what they may do", tight=(0,))
+        rows = [(_thing(noun), *(_cell(noun, role) for role in ROLES)) for noun in KINDS]
+        head = ("Thing, and where a role counts", *(role.capitalize() for role in ROLES))
+        components.table(rows, head, alt="Roles and what they may do, and in which scopes they count")
 
 
 def _cell(noun: str, role: str) -> str:
     mine = [line.action for line in MATRIX if line.action.startswith(f"{noun}.") and role in line.roles]
     told = [action.partition(".")[2].replace("_", " ") for action in mine]
     return f":small[{', '.join(told)}]" if told else ":small[:gray[–]]"
+
+
+def _thing(noun: str) -> str:
+    return f"**{KINDS[noun].replace(' ', components.NBSP)}**  \n{_scopes(noun)}"
 
 
 def _scopes(noun: str) -> str:

@@ -13,7 +13,7 @@ from app.kit import components, export, states, times
 from app.kit.live import live
 from app.kit.states import badge, look, pill
 from app.wiring import Reading
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.changes import briefly
 from backend.core.context import Actor
 from backend.delivery import fleet, lines, past

@@ -163,6 +163,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     },
     "identity": {
         "active": Look("Active", "check_circle", "green"),
+        "unanswered": Look("No active owner", "person_alert", "orange"),
         "deactivated": Look("Deactivated", "person_off", "gray"),
     },
     "grant": {
@@ -175,6 +176,19 @@ LOOKS: dict[str, dict[str, Look]] = {
         "active": Look("Good", "check_circle", "green"),
         "expired": Look("Expired", "schedule", "gray"),
         "revoked": Look("Revoked", "block", "gray"),
+    },
+    "binding": {
+        "active": Look("In force", "check_circle", "green"),
+        "off": Look("Issuer not in the settings", "link_off", "orange"),
+        "expired": Look("Expired", "schedule", "gray"),
+        "ended": Look("Ended", "block", "gray"),
+    },
+    "key": {
+        "current": Look("In force", "check_circle", "green"),
+        "due": Look("In force for over a year", "history", "orange"),
+        "old": Look("Being replaced", "autorenew", "blue"),
+        "unknown": Look("Not known here", "help", "orange"),
+        "destroyed": Look("Destroyed", "delete", "gray"),
     },
     "provider": {
         "good": Look("Answers", "check_circle", "green"),

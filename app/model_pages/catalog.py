@@ -14,7 +14,7 @@ from app import wiring
 from app.kit import components, export, listing, times
 from app.kit.palette import current
 from app.model_pages import mirror, where_it_runs
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.core.context import Actor
 from backend.delivery.lines import EndpointLine
 from backend.delivery.placed import live_models

@@ -17,7 +17,7 @@ from app.kit.plain import escape, plural
 from app.kit.states import LOOKS, badge, look
 from app.model_pages import where_it_runs
 from backend.access import queries as access
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.core.context import Actor
 from backend.core.errors import NotFound
 from backend.delivery import placed as delivery

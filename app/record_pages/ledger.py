@@ -17,7 +17,7 @@ from app.kit.components import Told
 from app.kit.plain import escape
 from app.kit.states import badge
 from backend.access import queries as access
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.audit.queries import Event, events
 from backend.core.context import SYSTEM, Actor
 from backend.core.errors import NotFound, Refusal

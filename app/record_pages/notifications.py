@@ -20,6 +20,7 @@ _MINE, _EVERYBODYS = "Mine", "Everybody's"
 _ALL_EVENTS, _ANYTHING = "Everything", "anything"
 _KINDS = ("", "model", "endpoint", "environment", "change")
 _SHOWN = 50
+_TEAM = "team/"
 _SECRET = "notifications.secret"
 
 
@@ -32,6 +33,7 @@ class Mine:
     subscriptions: Sequence[SubscriptionLine]
     messages: Sequence[MessageLine]
     email: str
+    owners: dict[str, str]
 
 
 def mine(look: Reading) -> Mine:
@@ -43,6 +45,7 @@ def mine(look: Reading) -> Mine:
         queries.subscriptions(session, actor, look.now),
         queries.messages(session, actor, look.now, limit=_SHOWN),
         queries.email(session, actor),
+        _owners(look, identity.rights(look)),
     )
 
 
@@ -143,14 +146,14 @@ def _ask_subscribe(routes: Sequence[RouteLine]) -> None:
 # -- where it goes
 
 
-def routes_card(lines: Sequence[RouteLine]) -> None:
+def routes_card(lines: Sequence[RouteLine], owners: dict[str, str]) -> None:
     """One's own routes and those that one looks after, and how each does."""
     _forget_secret()
     with components.card("Where it goes", plural(len(lines), "route")) as head:
         if head.button("Test my mail", icon=":material/send:", key="test.mail"):
             _act(lambda: wiring.backend().routes.test(identity.current(), "mail"), _TESTED)
         if head.button("Add a route", icon=":material/add:", key="add.route"):
-            _ask_add({"me": "me"})
+            _ask_add({"me": "me", **owners})
         for one in lines:
             _route(one)
         if not lines:
@@ -163,27 +166,61 @@ def routes_card(lines: Sequence[RouteLine]) -> None:
 
 
 def part(mine: identity.Rights) -> None:
-    """Everybody's routes, for whoever may see them; those of teams and of everybody are set up here."""
+    """Everybody's routes, for whoever may see them; those of teams and of everybody are set up and looked after here."""
     if not mine.may("route.list"):
+        with st.container(border=True):
+            components.empty(
+                "This is for admins and auditors",
+                "Your own routes, and those of teams that you look after, are on the page Notifications.",
+                icon="lock",
+            )
         return
     _forget_secret()
     with wiring.reading() as look:
         lines = queries.routes(look.session, identity.current(), look.now, everybodys=True)
-        known = [one.name for one in teams.lines(look.session)]
-    failing = sum(one.health == "failing" for one in lines)
-    with components.card("Routes for messages", f"{len(lines)}, {failing} failing") as head:
-        if mine.may("route.manage") and head.button("Add a route", icon=":material/add:", key="admin.add.route"):
-            _ask_add({"*": "everybody"} | {one: f"team {one}" for one in known})
+        owners = _owners(look, mine)
+    shared = [one for one in lines if one.manages and one.owner != "me"]
+    _shared(shared, owners)
+    _others([one for one in lines if one not in shared])
+
+
+def _owners(look: Reading, mine: identity.Rights) -> dict[str, str]:
+    """For whom one may make routes besides oneself."""
+    known = [one for one in teams.lines(look.session) if mine.may("route.manage", team=one.id)]
+    everybody = {"*": "everybody"} if mine.may("route.manage") else {}
+    return everybody | {f"{_TEAM}{one.name}": f"team {one.name}" for one in known}
+
+
+def _shared(lines: Sequence[RouteLine], owners: dict[str, str]) -> None:
+    with components.card("Routes that you look after", _how_many(lines)) as head:
+        if owners and head.button("Add a route", icon=":material/add:", key="admin.add.route"):
+            _ask_add(owners)
+        for one in lines:
+            _route(one)
+        if not lines:
+            components.empty(
+                "There is no route of a team or of everybody" if owners else "There is none",
+                "Messages go by mail to people; a route takes them to a team's channel or to another system."
+                if owners
+                else "Admins set up where messages of a team, or of everybody, go.",
+                icon="outbox",
+                key="empty.shared.routes",
+            )
+
+
+def _others(lines: Sequence[RouteLine]) -> None:
+    with components.card("All other routes", f"{_how_many(lines)}; changed by whoever they are of"):
         rows = [(*_told(one), badge("route", one.health), _counted(one)) for one in lines]
         if rows:
-            components.table(rows, ("Route", "Whose", "State", "Messages"), alt="Routes for messages, and how each does")
+            components.table(rows, ("Route", "Whose", "State", "Messages"), alt="All other routes, and how each does")
         else:
-            components.empty(
-                "There is no route yet",
-                "Messages go by mail to people; a route takes them to a team's channel or to another system.",
-                icon="outbox",
-                key="empty.all.routes",
-            )
+            components.empty("There is none", "People make their own on the page Notifications.", icon="outbox",
+                             key="empty.other.routes")  # fmt: skip
+
+
+def _how_many(lines: Sequence[RouteLine]) -> str:
+    failing = sum(one.health == "failing" for one in lines)
+    return f"{len(lines)}, {failing} failing"
 
 
 def _told(one: RouteLine) -> tuple[str, str]:
@@ -191,11 +228,18 @@ def _told(one: RouteLine) -> tuple[str, str]:
 
 
 def _counted(one: RouteLine) -> str:
-    return f":small[:gray[{one.waiting} waiting, {one.dead} given up]]"
+    told = f":small[:gray[{one.waiting} waiting, {one.dead} given up]]"
+    return f"{told}  \n:small[:gray[{_says(one)}]]" if _says(one) else told
+
+
+def _says(one: RouteLine) -> str:
+    """Why it is paused, or what came of the latest try and since when that is so."""
+    since = f" (since {times.short(one.failing_since)} UTC)" if one.health == "failing" and one.failing_since else ""
+    return escape(one.state_reason or one.says + since, 160)
 
 
 def _route(one: RouteLine) -> None:
-    says = escape(one.state_reason or one.says, 120)
+    says = _says(one)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f":small[**{escape(one.name)}** {badge('route', one.health)}  \n"
@@ -256,7 +300,7 @@ def _ask_add(owners: dict[str, str]) -> None:
         )
         owner = whose or next(iter(owners))
         if st.button("Add", type="primary", key="route.add"):
-            team = owner if owner not in ("me", "*") else None
+            team = owner.removeprefix(_TEAM) if owner.startswith(_TEAM) else None
             with feedback.shown() as outcome:
                 made = wiring.backend().routes.add(
                     identity.current(), (name or "").strip(), address or "", team=team, everybody=owner == "*"

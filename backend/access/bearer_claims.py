@@ -147,6 +147,17 @@ def spoken(profile: Profile, header: Mapping[str, Any], payload: bytes, *, now: 
     return Spoken(subject, client, mark, jti, issued_at, expires_at, plain)
 
 
+def written(pairs: Iterable[str]) -> dict[str, str]:
+    """Claims as people write them, NAME=VALUE each. Refusal (`bad-binding`) for what is none, or stands twice."""
+    found = dict[str, str]()
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or name in found:
+            raise _bad_binding(f"{pair[:80]!r} is no claim, or one of two.", "Write each once, as NAME=VALUE.")
+        found[name] = value
+    return found
+
+
 def check_binding(kind: Kind, claims: Mapping[str, str]) -> None:
     """Refusal (`bad-binding`) for what would bind too much, or what no token can fulfil."""
     known, anchor = CLAIMS[kind], ANCHORS[kind]

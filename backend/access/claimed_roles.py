@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from sqlmodel import Session, col, select
 
 from backend.access import claims, queries, rules
+from backend.access.checks import require
 from backend.access.claims import SOURCE, Person
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import require, stored_scope
+from backend.access.service import stored_scope
 from backend.access.session_rows import GroupMapping, ToldGroups
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import Actor

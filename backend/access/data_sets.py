@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from backend.access.checks import active_identity, require
 from backend.access.rows import DataSetGrant, Identity, Team, TeamMember
-from backend.access.service import active_identity, named_identity, named_team, require
+from backend.access.service import named_identity, named_team
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal

@@ -15,11 +15,12 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from backend.access import claimed_roles, endings, scim
+from backend.access.checks import require, require_to_read
 from backend.access.claims import PROVISIONED, Person, handle_of
 from backend.access.names import free_name
 from backend.access.rows import Identity
 from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
-from backend.access.service import create_identity, require, require_to_read
+from backend.access.service import create_identity
 from backend.access.session_rows import ExternalLogin, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import Actor

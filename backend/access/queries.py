@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,10 @@ from backend.core.fixed import Fixed
 
 @dataclass(frozen=True)
 class Person:
-    """An identity as decisions see it: who it is, whose interest it serves, which roles count here and now."""
+    """An identity as decisions see it: who it is, whose interest it serves, which roles count here and now.
+
+    A service is active for as long as its owner is.
+    """
 
     id: str
     name: str
@@ -43,6 +46,8 @@ class Standing:
     kind: ActorKind
     owner_id: str | None
     active: bool
+    answered_for: bool
+    """Whether the person who owns this service is active; whoever nobody owns answers for himself."""
     held: tuple[Grant, ...]
 
     @property
@@ -71,15 +76,18 @@ def grants(session: Session, identity_id: str) -> tuple[Grant, ...]:
 
 _I: sa.Table = Identity.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 _G: sa.Table = RoleGrant.__table__  # type: ignore[attr-defined]
+_OWNER = _I.alias("owner")
 _STANDING = Fixed(
     sa.select(
-        _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active, _G.c.role, _G.c.scope, _G.c.expires_at
+        _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active, _OWNER.c.active.label("answered_for"), _G.c.role,
+        _G.c.scope, _G.c.expires_at,
     )
-    .select_from(_I.outerjoin(_G, _G.c.identity_id == _I.c.id))
+    .select_from(_I.outerjoin(_OWNER, _OWNER.c.id == _I.c.owner_id).outerjoin(_G, _G.c.identity_id == _I.c.id))
     .where(_I.c.id == sa.bindparam("actor"))
 )  # fmt: skip
 
 
+_TEAM = "team:"
 _O: sa.Table = Ownership.__table__  # type: ignore[attr-defined]
 _OWNERS = Fixed(
     sa.select(_O.c.id, _O.c.team_id).where(sa.or_(_O.c.id == sa.bindparam("endpoint"), _O.c.id == sa.bindparam("model")))
@@ -91,16 +99,25 @@ def standing(session: Session, actor: Actor) -> Standing | None:
     rows = _STANDING.of(session, actor=actor.id)
     if not rows:
         return None
-    name, display_name, kind, owner_id, active = rows[0][:5]
+    name, display_name, kind, owner_id, active, owner_active = rows[0][:6]
     held = tuple(Grant(role, scope, until) for *_, role, scope, until in rows if role is not None)
     limited = held if actor.limits is None else rules.narrowed(held, actor.limits)
-    return Standing(actor.id, name, display_name, kind, owner_id, active, limited)
+    answered_for = owner_id is None or bool(owner_active)
+    return Standing(actor.id, name, display_name, kind, owner_id, active, answered_for, limited)
 
 
 def held(session: Session, actor: Actor) -> tuple[Grant, ...]:
-    """What whoever acts holds now, expired grants included; nothing for one that is unknown or not active."""
+    """What whoever acts holds now, expired grants included; nothing for one that is unknown, not active, or that nobody active
+    answers for.
+    """
     found = standing(session, actor)
-    return found.held if found is not None and found.active else ()
+    return found.held if found is not None and found.active and found.answered_for else ()
+
+
+def answers_for(session: Session, row: Identity) -> bool:
+    """Whether somebody who is active answers for an identity: the owner of a service; anybody else does so himself."""
+    owner = session.get(Identity, row.owner_id, populate_existing=True) if row.owner_id is not None else None
+    return row.owner_id is None or (owner is not None and owner.active)
 
 
 def owner(session: Session, *, endpoint: str | None = None, model: str | None = None) -> str | None:
@@ -119,7 +136,7 @@ def owner_among(
 
     It asks past the filter of a narrowed look, which hides what other teams own: no grant here is in their scopes.
     """
-    if (endpoint is None and model is None) or not any(one.scope.startswith("team:") for one in grants):
+    if (endpoint is None and model is None) or not any(_TEAM in (one.scope[:5], one.within[:5]) for one in grants):
         return None
     found = dict(_OWNERS.of(session, endpoint=f"endpoint/{endpoint or ''}", model=f"model/{model or ''}"))
     return found.get(f"endpoint/{endpoint}") or found.get(f"model/{model}")
@@ -135,7 +152,7 @@ def permitted(
     model: str | None = None,
     endpoint: str | None = None,
 ) -> bool:
-    """Whether a page should offer the action. Commands ask `access.service.require`, whatever a page showed."""
+    """Whether a page should offer the action. Commands ask `access.checks.require`, whatever a page showed."""
     found = held(session, actor)
     team = owner_among(session, found, endpoint=endpoint, model=model)
     return rules.may(found, action, now=now, environment=environment, model=model, team=team)
@@ -154,8 +171,9 @@ def people(
     for row in session.exec(select(RoleGrant)):
         by_identity.setdefault(row.identity_id, []).append(Grant(row.role, row.scope, row.expires_at))
     team = owner(session, endpoint=endpoint, model=model)
-    identities = session.exec(select(Identity).where(Identity.kind != "system").order_by(Identity.name))
-    return tuple(_person(one, by_identity.get(one.id, ()), now, environment, model, team) for one in identities)
+    identities = session.exec(select(Identity).where(Identity.kind != "system").order_by(Identity.name)).all()
+    off = {one.id for one in identities if not one.active}
+    return tuple(_person(one, by_identity.get(one.id, ()), now, environment, model, team, off) for one in identities)
 
 
 def some_people(
@@ -170,7 +188,10 @@ def some_people(
     """The named identities by id; ids that nobody has are left out."""
     identities = session.exec(select(Identity).where(col(Identity.id).in_(set(ids)))).all()
     team = owner(session, endpoint=endpoint, model=model)
-    return {one.id: _person(one, grants(session, one.id), now, environment, model, team) for one in identities}
+    owners = {one.owner_id for one in identities if one.owner_id is not None}
+    gone = select(Identity.id).where(col(Identity.id).in_(owners), col(Identity.active).is_(False))
+    off = set(session.exec(gone)) if owners else set[str]()
+    return {one.id: _person(one, grants(session, one.id), now, environment, model, team, off) for one in identities}
 
 
 def grant_lines(session: Session, *, now: datetime) -> tuple[GrantLine, ...]:
@@ -199,7 +220,15 @@ def scope_names(session: Session, *, retired: bool = True) -> dict[str, str]:
 
 
 def _person(
-    row: Identity, held: Iterable[Grant], now: datetime, environment: str | None, model: str | None, team: str | None
+    row: Identity,
+    held: Iterable[Grant],
+    now: datetime,
+    environment: str | None,
+    model: str | None,
+    team: str | None,
+    off: Collection[str],
 ) -> Person:
+    """`off`: ids of owners who were deactivated."""
     roles = rules.roles_in_force(held, now=now, environment=environment, model=model, team=team)
-    return Person(row.id, row.display_name or row.name, row.kind, row.active, row.owner_id, roles)
+    active = row.active and row.owner_id not in off
+    return Person(row.id, row.display_name or row.name, row.kind, active, row.owner_id, roles)

@@ -18,7 +18,7 @@ from backend.core.canonical import digest
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
-Kind = Literal["role.grant", "policy.set", "owner.set", "binding.make"]
+Kind = Literal["role.grant", "policy.set", "owner.set", "binding.make", "identity.hand_over"]
 GOOD_FOR = timedelta(days=7)
 MAX_REASON = 2_000
 
@@ -83,7 +83,8 @@ def confirm(tx: Unit, row: Request, action: str, reason: str = "") -> None:
         )
     asked = tx.session.get_one(Identity, row.asked_by)
     held = queries.grants(tx.session, asked.id)
-    if not (asked.active and rules.may(held, action, now=tx.now, environment=row.what.get("environment"))):
+    answers = asked.active and queries.answers_for(tx.session, asked)
+    if not (answers and rules.may(held, action, now=tx.now, environment=row.what.get("environment"))):
         raise Refusal("Whoever asked for this may not do so any more.", "Ask for it yourself.", code="stale-request")
     _settle(tx, row, "confirmed", reason.strip()[:MAX_REASON])
 
@@ -122,7 +123,12 @@ def _settle(tx: Unit, row: Request, state: str, reason: str) -> None:
 
 
 def _lines(session: Session, rows: Sequence[Request], now: datetime) -> tuple[RequestLine, ...]:
-    ids = {one for row in rows for one in (row.asked_by, row.settled_by, row.what.get("identity_id")) if one}
+    ids = {
+        one
+        for row in rows
+        for one in (row.asked_by, row.settled_by, row.what.get("identity_id"), row.what.get("owner_id"))
+        if one
+    }
     people = {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(ids)))}
     shown = queries.scope_names(session)
     return tuple(_line(row, people, shown, now) for row in rows)
@@ -159,6 +165,9 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
         scope, role = shown.get(row.what["scope"], row.what["scope"]), row.what["role"] or "whatever it may do"
         whom = _name(people[row.what["identity_id"]])
         return f"Let tokens of {row.what['profile']} with {asked} act as {whom} ({role}, in {scope})."
+    if row.kind == "identity.hand_over":
+        service, owner = (_name(people[row.what[one]]) for one in ("identity_id", "owner_id"))
+        return f"Hand {service} to {owner}, who makes its tokens from then on, with the roles that it holds."
     scope = shown.get(row.what["scope"], row.what["scope"])
     where = "everywhere" if scope == "*" else f"in {scope}"
     end = row.what["expires_at"]

@@ -34,6 +34,7 @@ class PersonLine:
         signed_in_at: the newest sign-in at a provider; None where there was none.
         sessions: how many were neither ended nor forgotten; some of them may have run out meanwhile.
         tokens: how many are good now.
+        answered_for: of a service, whether its owner is active; it does nothing while nobody is.
     """
 
     id: str
@@ -49,6 +50,12 @@ class PersonLine:
     sessions: int
     tokens: int
     token_used_at: datetime | None
+    answered_for: bool = True
+
+    @property
+    def state(self) -> str:
+        """active, deactivated, or unanswered: a service whose owner is deactivated."""
+        return "deactivated" if not self.active else "active" if self.answered_for else "unanswered"
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,12 @@ def names(session: Session, *, kind: str | None = None) -> dict[str, str]:
     return {name: shown or name for name, shown in sorted(rows, key=lambda one: (one[1] or one[0]).casefold())}
 
 
+def shown(session: Session, ids: Iterable[str]) -> dict[str, str]:
+    """Identity id -> how it is shown, active or not; Countersign's own included."""
+    query = select(Identity.id, Identity.display_name, Identity.name).where(col(Identity.id).in_(sorted(set(ids))))
+    return {SYSTEM.id: SYSTEM.name} | {key: title or name for key, title, name in session.exec(query)}
+
+
 def _named(text: str) -> Any:
     wanted = text.strip()[:120]
     return or_(
@@ -280,7 +293,7 @@ def _given_by(giver: str, names: dict[str, str]) -> str:
 
 def _lines(session: Session, rows: Sequence[Identity], now: datetime) -> tuple[PersonLine, ...]:
     ids = [one.id for one in rows]
-    owners = {one.id: one.name for one in session.exec(select(Identity).where(col(Identity.id).in_(_owners(rows))))}
+    owners = {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(_owners(rows))))}
     roles, seen, running = _roles(session, ids, now), _signed_in(session, ids), _running(session, ids)
     good, used = _tokens(session, ids, now)
     return tuple(
@@ -291,13 +304,14 @@ def _lines(session: Session, rows: Sequence[Identity], now: datetime) -> tuple[P
             kind=one.kind,
             active=one.active,
             is_demo=one.is_demo,
-            owner=owners.get(one.owner_id or ""),
+            owner=owners[one.owner_id].name if one.owner_id in owners else None,
             created_at=one.created_at,
             roles=roles.get(one.id, ()),
             signed_in_at=seen.get(one.id),
             sessions=running.get(one.id, 0),
             tokens=good.get(one.id, 0),
             token_used_at=used.get(one.id),
+            answered_for=one.owner_id is None or (one.owner_id in owners and owners[one.owner_id].active),
         )
         for one in rows
     )

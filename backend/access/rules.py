@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, get_args
 
@@ -100,6 +100,7 @@ MATRIX: tuple[Line, ...] = (
     Line("identity.create", "create an identity", _ADMIN, "whole"),
     Line("identity.deactivate", "deactivate an identity", _ADMIN, "whole"),
     Line("identity.activate", "activate an identity again", _ADMIN, "whole"),
+    Line("identity.hand_over", "hand a service to another owner; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.grant", "give a role; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.take_back", "take a role back", _ADMIN, "whole"),
     Line("request.list", "see what waits for a second person", _roles("admin", "auditor"), "whole"),
@@ -146,24 +147,30 @@ _SCOPE = re.compile(r"(\*|environment:[a-z0-9][a-z0-9-]{0,62}|model:[^\x00-\x1f\
 
 @dataclass(frozen=True)
 class Grant:
-    """One role in one scope, until a time. The scope of a team holds the team's id, so that it may be renamed."""
+    """One role in one scope, until a time. The scope of a team holds the team's id, so that it may be renamed.
+
+    `within`: a second scope, which must reach the same thing too, where a token is narrowed to it.
+    """
 
     role: str
     scope: str = "*"
     expires_at: datetime | None = None
+    within: str = "*"
 
     def covers(self, environment: str | None, model: str | None, team: str | None = None) -> bool:
         """Whether the scope reaches an action on this environment, this model, or what this team owns."""
-        if self.scope == "*":
-            return True
-        kind, _, name = self.scope.partition(":")
-        return name == (
-            environment if kind == "environment" else model if kind == "model" else team if kind == "team" else None
-        )
+        if self.within != "*" and not _reached(self.within, environment, model, team):
+            return False
+        return self.scope == "*" or _reached(self.scope, environment, model, team)
 
     def in_force(self, now: datetime) -> bool:
         """Whether it has not expired; the moment of expiry itself is outside."""
         return self.expires_at is None or now < self.expires_at
+
+
+def _reached(scope: str, environment: str | None, model: str | None, team: str | None) -> bool:
+    kind, _, name = scope.partition(":")
+    return name == (environment if kind == "environment" else model if kind == "model" else team if kind == "team" else None)
 
 
 _ALLOWS: dict[str, frozenset[str]] = {role: frozenset(line.action for line in MATRIX if role in line.roles) for role in ROLES}
@@ -174,16 +181,16 @@ def narrowed(grants: Iterable[Grant], limits: Limits | None) -> tuple[Grant, ...
     """What of these grants counts for a token of these limits. It is never more than the grants, nor more than the limits.
 
     A limit's role counts where the identity holds it, or one that may do all of the same: everybody's token may be narrowed to
-    `viewer`. A limit's scope counts where the identity's role is everywhere or in this very scope; two different scopes have
-    nothing in common here, although a model may be served in an environment, so that nothing is guessed.
+    `viewer`. Of the identity's scope and a limit's counts what both reach: of an environment and a model, that model there. Two
+    environments, two models or two teams have nothing in common.
     """
     if limits is None:
         return tuple(grants)
     found = dict[Grant, None]()
     for one in grants:
-        role, scope = _role_within(one.role, limits.role), _scope_within(one.scope, limits.scope)
-        if role is not None and scope is not None:
-            found[Grant(role, scope, one.expires_at)] = None
+        role, place = _role_within(one.role, limits.role), _place_within(one.scope, limits.scope)
+        if role is not None and place is not None:
+            found[Grant(role, place[0], one.expires_at, place[1])] = None
     return tuple(found)
 
 
@@ -193,10 +200,13 @@ def _role_within(held: str, limit: str | None) -> str | None:
     return limit if _ALLOWS.get(limit, frozenset((limit,))) <= _ALLOWS.get(held, frozenset()) else None
 
 
-def _scope_within(held: str, limit: str) -> str | None:
+def _place_within(held: str, limit: str) -> tuple[str, str] | None:
+    """The scope, and the second one that must reach the same; None where nothing can be in both."""
     if limit in ("*", held):
-        return held
-    return limit if held == "*" else None
+        return held, "*"
+    if held == "*":
+        return limit, "*"
+    return (held, limit) if held.partition(":")[0] != limit.partition(":")[0] else None
 
 
 def check_action(action: str) -> None:
@@ -233,12 +243,16 @@ def may(
 
 @dataclass(frozen=True)
 class Sight:
-    """What somebody may see: everything, or what lies in these environments, is one of these models, or is a team's."""
+    """What somebody may see: everything, or what lies in these environments, is one of these models, or is a team's.
+
+    `within`: where this is not None, only what this shows too.
+    """
 
     everything: bool = False
     environments: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     teams: frozenset[str] = frozenset()
+    within: Sight | None = None
 
     @property
     def is_blind(self) -> bool:
@@ -247,9 +261,18 @@ class Sight:
 
 
 def sight(grants: Iterable[Grant], *, now: datetime) -> Sight:
-    """What the grants in force show, whatever their roles: every role may look."""
-    scopes = {one.scope for one in grants if one.in_force(now)}
+    """What the grants in force show, whatever their roles: every role may look.
 
+    A token has one limit, so that a grant which lies within it whole shows all that those which reach beyond it could.
+    """
+    held = [one for one in grants if one.in_force(now)]
+    whole = {one.scope for one in held if one.within == "*"}
+    if whole or not held:
+        return _shown(whole)
+    return replace(_shown({one.scope for one in held}), within=_shown({one.within for one in held}))
+
+
+def _shown(scopes: Collection[str]) -> Sight:
     def named(kind: str) -> frozenset[str]:
         return frozenset(scope.removeprefix(kind) for scope in scopes if scope.startswith(kind))
 

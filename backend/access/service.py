@@ -1,15 +1,14 @@
-"""Commands on identities and roles, and the joiner by which every other command checks its actor."""
+"""Commands on identities and roles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import structlog
 from sqlmodel import Session, col, select
 
-from backend.access import endings, queries, requests, rules, visible
-from backend.access.queries import Standing
+from backend.access import endings, queries, requests, rules
+from backend.access.checks import active_identity, require
 from backend.access.rows import Identity, Request, RoleGrant, Team
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
@@ -27,120 +26,6 @@ DEMO: tuple[tuple[str, str, rules.Role], ...] = (
     ("audra", "Audra (auditor)", "auditor"),
 )
 """Name, display name and role of the built-in demo identities."""
-
-
-def require(
-    tx: Unit,
-    actor: Actor,
-    action: str,
-    *,
-    environment: str | None = None,
-    model: str | None = None,
-    endpoint: str | None = None,
-    team: str | None = None,
-    missing: NotFound | None = None,
-) -> Standing:
-    """The actor as it stands, if it is active and holds a role that allows the action here and now; else Refusal.
-
-    Args:
-        environment, model, endpoint: what the action is done to; `endpoint` brings the team that owns it.
-        team: the team itself, for what is done to teams.
-        missing: what whoever may not even see it is told instead: that it is not there.
-    """
-    where = {"environment": environment, "model": model, "endpoint": endpoint}
-    return require_now(tx.session, actor, action, now=tx.now, team=team, missing=missing, **where)
-
-
-def require_now(
-    session: Session,
-    actor: Actor,
-    action: str,
-    *,
-    now: datetime,
-    environment: str | None = None,
-    model: str | None = None,
-    endpoint: str | None = None,
-    team: str | None = None,
-    missing: NotFound | None = None,
-) -> Standing:
-    """The same where no unit of work is open, so that the time is passed in."""
-    who = standing(session, actor)
-    owner = team or queries.owner_among(session, who.held, endpoint=endpoint, model=model)
-    if rules.may(who.held, action, now=now, environment=environment, model=model, team=owner):
-        return who
-    sight = rules.sight(who.held, now=now)
-    if endpoint is not None and not visible.shows_endpoint(session, sight, endpoint):
-        raise missing or NotFound("endpoint", endpoint[:80])
-    if endpoint is None and environment is None and model is not None and not visible.shows_model(session, sight, model):
-        raise missing or NotFound("model", model)
-    raise _refused(who, action, environment, model)
-
-
-def _refused(who: Standing, action: str, environment: str | None, model: str | None) -> Refusal:
-    """The refusal, which the log keeps: somebody tried what he may not."""
-    structlog.get_logger().warning("access.refused", identity=who.id, action=action)
-    return rules.refusal(who.shown, action, environment, model)
-
-
-def require_to_read(session: Session, actor: Actor, action: str, *, now: datetime) -> None:
-    """The same for a look, which from here on shows only what the actor may see."""
-    who = standing(session, actor)
-    if not rules.may_read(who.held, action, now=now):
-        raise _refused(who, action, None, None)
-    visible.narrow(session, rules.sight(who.held, now=now))
-
-
-def see_as(session: Session, actor: Actor | None, *, now: datetime) -> None:
-    """Narrows a look to what this actor may see, without asking for an action. Nobody, and nobody active, sees nothing."""
-    visible.narrow(session, rules.sight(queries.held(session, actor) if actor is not None else (), now=now))
-
-
-def require_server(tx: Unit, actor: Actor, name: str, table: str = "server") -> None:
-    """NotFound for a server or router on which the actor may see nothing: who has a role everywhere begins there."""
-    sight = rules.sight(queries.held(tx.session, actor), now=tx.now)
-    if not visible.shows_server(tx.session, sight, name, table):
-        raise NotFound(table, name[:80])
-
-
-def standing(session: Session, actor: Actor) -> Standing:
-    """The actor as it stands, whatever it may do. Refusal for one that is unknown or was deactivated since it signed in."""
-    found = queries.standing(session, actor)
-    if found is None or not found.active:
-        raise _nobody(actor, known=found is not None)
-    return found
-
-
-def sees_endpoint(tx: Unit, actor: Actor, name: str) -> bool:
-    """Whether a refusal may name this endpoint to the actor."""
-    sight = rules.sight(queries.held(tx.session, actor), now=tx.now)
-    return visible.shows_endpoint(tx.session, sight, name)
-
-
-def active_identity(session: Session, actor: Actor) -> Identity:
-    """The actor's row. Refusal as `standing`."""
-    identity = session.get(Identity, actor.id, populate_existing=True)
-    if identity is None or not identity.active:
-        raise _nobody(actor, known=identity is not None)
-    return identity
-
-
-def _nobody(actor: Actor, *, known: bool) -> Refusal:
-    if not known:
-        return Refusal(f"{actor.name} is not known here.", "Sign in, or name an identity with `--as`.", code="unknown-identity")
-    return Refusal(f"{actor.name} was deactivated.", "Ask an admin to activate the identity again.", code="deactivated")
-
-
-def refuse_narrow(actor: Actor) -> None:
-    """Refusal for a token that is narrower than its identity, or another system's, where no role is asked for.
-
-    It would else make itself a token without those limits, or one that outlives it.
-    """
-    if actor.limits is not None or actor.from_outside:
-        raise Refusal(
-            "This token is narrower than its identity, or comes from another system.",
-            "Use a token of Countersign that is not narrowed, or sign in.",
-            code="narrow-token",
-        )
 
 
 def seed_system(tx: Unit) -> None:
@@ -324,6 +209,46 @@ class Identities:
                 said = {"reason": reason} if reason else {}
                 tx.record("identity.activate", row, before={"active": False}, after={"active": True, **said})
 
+    def hand_over(self, actor: Actor, name: str, owner: str) -> Identity | Request:
+        """Another person owns the service from now on, makes its tokens, and is one interest with it.
+
+        Whoever owns a service acts by its roles, so that this is as if they were given: never to oneself, and a second admin
+        has to confirm it where one of them reaches an environment whose changes need approvals. Refusal codes:
+        bad-identity, own-identity.
+        """
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.hand_over")
+            row, to = named_identity(tx.session, name), named_identity(tx.session, owner)
+            _refuse_hand_over(actor, row, to)
+            if row.owner_id == to.id:
+                return row
+            held = [one for one in queries.grants(tx.session, row.id) if one.in_force(tx.now)]
+            protected = self._protected(tx.session) if held else frozenset()
+            if any(rules.reaches(one.scope, protected) for one in held):
+                return requests.ask(tx, "identity.hand_over", _handed(row, to))
+            return _hand_over(tx, row, to)
+
+    def confirm_hand_over(self, actor: Actor, request_id: str, reason: str = "") -> Identity:
+        """Hands over what another admin asked for.
+
+        Refusal codes: own-request, own-identity, bad-identity, settled, expired, stale-request.
+        """
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.hand_over")
+            asked = requests.waiting(tx, request_id, "identity.hand_over")
+            row, to = tx.get(Identity, asked.what["identity_id"], lock=True), tx.get(Identity, asked.what["owner_id"])
+            _refuse_hand_over(actor, row, to)
+            if row.owner_id != asked.what["from_id"]:
+                raise Refusal("The service has another owner by now.", "Ask for it anew.", code="stale-request")
+            requests.confirm(tx, asked, "identity.hand_over", reason)
+            return _hand_over(tx, row, to, request_id=asked.id)
+
+    def refuse_hand_over(self, actor: Actor, request_id: str, reason: str) -> None:
+        """Refuses it, or takes it back."""
+        with self._database.unit(actor) as tx:
+            require(tx, actor, "identity.hand_over")
+            requests.refuse(tx, requests.waiting(tx, request_id, "identity.hand_over"), reason)
+
 
 def actor_of(row: Identity) -> Actor:
     """The actor that an identity acts as."""
@@ -396,6 +321,27 @@ def _held(tx: Unit, identity_id: str, role: str, scope: str) -> RoleGrant | None
 def _refuse_own(actor: Actor, whose: Identity) -> None:
     if {actor.id, *actor.interests} & {one for one in (whose.id, whose.owner_id) if one}:
         raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
+
+
+def _refuse_hand_over(actor: Actor, row: Identity, to: Identity) -> None:
+    if row.kind != "service":
+        raise Refusal(f"{row.name} is no service.", "A person answers for himself; name a service.", code="bad-identity")
+    if to.kind != "person" or not to.active:
+        raise Refusal(f"{to.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
+    if to.id in actor.interests or row.id == actor.id:
+        raise Refusal("You cannot hand a service to yourself.", "Ask another admin.", code="own-identity")
+
+
+def _handed(row: Identity, to: Identity) -> dict[str, str | None]:
+    return {"identity_id": row.id, "owner_id": to.id, "from_id": row.owner_id}
+
+
+def _hand_over(tx: Unit, row: Identity, to: Identity, *, request_id: str | None = None) -> Identity:
+    before = row.facts("owner_id")
+    row.owner_id = to.id
+    asked = {"request_id": request_id} if request_id is not None else {}
+    tx.record("identity.hand_over", row, before=before, after={**row.facts("owner_id"), **asked})
+    return row
 
 
 def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:

@@ -23,12 +23,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, or_, select
 
 from backend.access import claimed_roles, claims, endings, queries, rules
+from backend.access.checks import active_identity, refuse_narrow
 from backend.access.claims import Logout, Person, SignedOut
 from backend.access.names import free_name
 from backend.access.providers import Providers
 from backend.access.provisioning import identity_provisioned, roles_of_directory
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import active_identity, actor_of, admins, create_identity, named_identity, refuse_narrow
+from backend.access.service import actor_of, admins, create_identity, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import SYSTEM, Actor

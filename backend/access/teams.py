@@ -11,8 +11,9 @@ from typing import Any, Literal, get_args
 from sqlmodel import Session, col, select
 
 from backend.access import queries, requests
+from backend.access.checks import require
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team, TeamMember
-from backend.access.service import Protected, named_identity, named_team, require, team_of_name
+from backend.access.service import Protected, named_identity, named_team, team_of_name
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal

@@ -21,8 +21,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from backend.access import queries, rules
+from backend.access.checks import active_identity, refuse_narrow
 from backend.access.rows import Identity, Token, TokenUse
-from backend.access.service import active_identity, named_identity, refuse_narrow, stored_scope
+from backend.access.service import named_identity, stored_scope
 from backend.core.behind import at_once
 from backend.core.context import Actor, ActorKind, Limits
 from backend.core.database import Database
@@ -227,7 +228,7 @@ def _refuse_useless(tx: Unit, whose: Identity, limits: Limits, scope: str) -> No
         what = f"the role {limits.role}" if limits.role else "a role"
         raise Refusal(
             f"{whose.name} holds nothing that counts for a token of {what} in {scope}.",
-            "Narrow it to a role that the identity holds, in `*` or in the very scope in which it holds it.",
+            "Narrow it to a role that the identity holds, and to a scope that has something in common with that role's.",
             code="good-for-nothing",
         )
 

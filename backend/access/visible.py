@@ -3,7 +3,7 @@
 A room says once, at its table, through what its rows belong to somebody (`Row.__seen_through__`); its queries then need not
 know who looks. A look is narrowed by `narrow`, which the three doors do before they read anything, so that a query can forget
 nothing: what is not seen is not there, for lists and counts as for a name, a number or an id. Commands decide on everything
-that is there; they ask `access.service.require` instead.
+that is there; they ask `access.checks.require` instead.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ class UnseenQuery(RuntimeError):
 def narrow(session: Session, sight: Sight) -> None:
     """From now on this session shows only what the sight reaches. Doing it again with another one only narrows."""
     sights = _sights(session)
-    if not sight.everything and sight not in sights:
-        session.info[_SIGHT] = (*sights, sight)
+    new = [one for one in (sight, sight.within) if one is not None and not one.everything and one not in sights]
+    if new:
+        session.info[_SIGHT] = (*sights, *new)
 
 
 def _sights(session: Session) -> tuple[Sight, ...]:
@@ -67,21 +68,24 @@ def _of_columns(table: type[Row], sight: Sight) -> Clause:
 
 def shows_endpoint(session: Session, sight: Sight, name: str) -> bool:
     """Whether an endpoint of this name is there for this sight."""
-    table = _table("endpoint")
-    return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, _endpoint(table.c, sight)))
+    return _shows(session, "endpoint", sight, name)
 
 
 def shows_model(session: Session, sight: Sight, name: str) -> bool:
     """Whether a model of this name is there for this sight."""
-    table = _table("model")
-    return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, _model(table.c, sight)))
+    return _shows(session, "model", sight, name)
 
 
 def shows_server(session: Session, sight: Sight, name: str, table: str = "server") -> bool:
     """Whether a server (or a router) of this name is there for this sight."""
-    found = _table(table)
-    where = _server if table == "server" else _router
-    return sight.everything or _is_there(session, sa.select(found.c.id).where(found.c.name == name, where(found.c, sight)))
+    return _shows(session, table, sight, name)
+
+
+def _shows(session: Session, name_of_table: str, sight: Sight, name: str) -> bool:
+    if sight.within is not None and not _shows(session, name_of_table, sight.within, name):
+        return False
+    table, where = _table(name_of_table), _THROUGH[name_of_table]
+    return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, where(table.c, sight)))
 
 
 def owned(kind: str, teams: frozenset[str] | None = None) -> sa.Select[Any]:

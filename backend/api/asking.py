@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlmodel import Session, select
 
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.bootstrap import Backend
 from backend.core.columns import Row
 from backend.core.context import Actor
@@ -68,6 +68,13 @@ class Caller:
             now = database.now(session)
             require_to_read(session, self.actor, action, now=now)
             yield Reading(session, now)
+
+    @contextmanager
+    def looking(self) -> Iterator[Reading]:
+        """A look at what is the caller's own, for which no action is asked: the query says itself whose it shows."""
+        database = self.backend.database
+        with database.read() as session:
+            yield Reading(session, database.now(session))
 
     def long_reading(self, action: str) -> Iterator[Session]:
         """The same look, held until the iterator is asked once more: for an answer that is sent while it is read."""

@@ -94,7 +94,7 @@ def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
     if "If-None-Match" in fields and method == "get":
         answers["304"] = {"description": "It is as the caller has it.", "headers": {"ETag": _field("Of what there is.")}}
     for status in _statuses(path, method, operation, fields):
-        answers[str(status)] = _problem(status)
+        answers.setdefault(str(status), problem(status))
     secured = "security" in operation
     for status, answer in answers.items():
         answer.setdefault("headers", {}).update(_fields(status, method, fields, secured=secured))
@@ -140,11 +140,14 @@ def _field(says: str) -> dict[str, Any]:
     return {**_TEXT, "description": says, "required": False}
 
 
-def _problem(status: int) -> dict[str, Any]:
-    code, detail, remedy = _CODES[status]
-    example = errors.told(status, code, detail, remedy, request="req_01jhq3s0000000000000000000")
+def problem(status: int, code: str = "", detail: str = "", remedy: str = "", *, says: str = "") -> dict[str, Any]:
+    """One error of an operation. What is not said is as everywhere; an operation declares what differs there."""
+    usual = _CODES[status]
+    example = errors.told(
+        status, code or usual[0], detail or usual[1], remedy or usual[2], request="req_01jhq3s0000000000000000000"
+    )
     content = {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}
-    return {"description": errors.SAYS[status], "content": {errors.MEDIA_TYPE: content}}
+    return {"description": says or errors.SAYS[status], "content": {errors.MEDIA_TYPE: content}}
 
 
 def _problem_schemas() -> dict[str, Any]:

@@ -25,6 +25,7 @@ STATUS = {
     "not-found": 404,
     "not-allowed": 403,
     "deactivated": 403,
+    "no-owner": 403,
     "conflict-of-interest": 403,
     "not-eligible": 403,
     "stale-write": 409,
@@ -34,6 +35,7 @@ STATUS = {
     "conflict": 409,
     "key-used": 409,
     "not-proved": 409,
+    "ramp-asked-for": 409,
     "settled": 409,
     "expired": 409,
     "stale-request": 409,
@@ -65,12 +67,15 @@ STATUS = {
 
 
 class FieldProblem(BaseModel):
-    """One field that is wrong."""
+    """One field, or one part of a file, that is wrong."""
 
     field: str = Field(
-        description="Where it stands: `body.version`, `query.limit`, `header.If-Match`.", examples=["body.version"]
+        description="Where it stands: `body.version`, `query.limit`, `header.If-Match`; in a file `FILE:LINE:COLUMN`.",
+        examples=["body.version"],
     )
     detail: str = Field(description="What is wrong with it.", examples=["Field required"])
+    remedy: str | None = Field(default=None, description="What to write or do instead, where that is known of this one.")
+    code: str | None = Field(default=None, description="A stable word for programs, where this one has its own.")
 
 
 class Problem(BaseModel):
@@ -165,7 +170,16 @@ def defect(error: Exception) -> JSONResponse:
 
 def _refused(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)  # noqa: S101 - what it is registered for
-    return answer(STATUS.get(error.code, 422), error.code, error.message, error.remedy)
+    return answer(STATUS.get(error.code, 422), error.code, error.message, error.remedy, _parts(error.facts.get("errors")))
+
+
+def _parts(told: object) -> list[FieldProblem]:
+    """Everything that a refusal says is wrong, each at its place."""
+    listed = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    return [
+        FieldProblem(field=one["where"][:4_200], detail=one["message"], remedy=one["remedy"] or None, code=one["code"])
+        for one in listed[:_MOST_FIELDS]
+    ]
 
 
 def _failed(_request: Request, error: Exception) -> JSONResponse:

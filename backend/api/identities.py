@@ -13,9 +13,10 @@ from pydantic import Field, StringConstraints
 from sqlmodel import col, select
 
 from backend.access import queries
-from backend.access.rows import Identity
+from backend.access.rows import Identity, Request
 from backend.access.service import named_identity
 from backend.api.asking import Asks, Name, Page, Paged, Plain, Reading, Sent, Shown, name_of
+from backend.api.grants import Settled
 from backend.api.once import Making
 from backend.api.tags import Fresh, Held, Tagged
 from backend.core.context import Actor
@@ -34,6 +35,7 @@ class IdentityView(Shown):
     kind: str = Field(description="person, service or system.")
     owner: str | None = Field(description="Of a service: the name of who owns it. Both are one interest.")
     active: bool
+    answered_for: bool = Field(description="Of a service: whether its owner is active. It does nothing here while nobody is.")
     is_demo: bool
     created_at: datetime
     roles: tuple[str, ...] = Field(description="Roles that count everywhere now.")
@@ -47,6 +49,12 @@ class NewIdentity(Sent):
     display_name: Shortly = Field(default="", examples=["Builds"])
     email: Shortly | None = Field(default=None, description="Of a person. No answer tells it.")
     owner: Name | None = Field(default=None, description="Of a service: the name of who owns it.", examples=["ana"])
+
+
+class HandingOver(Sent):
+    """Who shall answer for a service."""
+
+    owner: Name = Field(description="The name of an active person.", examples=["ana"])
 
 
 @router.get("")
@@ -73,6 +81,23 @@ def create_identity(asks: Asks, fresh: Fresh, once: Making, sent: NewIdentity, r
 def show_identity(asks: Asks, identity: IdentityName, tagged: Tagged) -> IdentityView:
     """One identity."""
     return tagged(_view(asks, identity))
+
+
+@router.post("/{identity}/owner")
+def hand_over_identity(asks: Asks, held: Held, identity: IdentityName, sent: HandingOver) -> Settled:
+    """Hands a service to another owner. Where a role of its reaches changes that need approvals, a second admin confirms it."""
+    with _seen(held, identity):
+        made = asks.backend.identities.hand_over(asks.actor, identity, sent.owner)
+    waits = isinstance(made, Request)
+    return Settled(done=not waits, request=made.id if waits else None)
+
+
+@router.post("/{identity}/activate")
+def activate_identity(asks: Asks, held: Held, identity: IdentityName) -> IdentityView:
+    """An identity that was deactivated counts again, with the roles that it still has. Sending it again changes nothing."""
+    with _seen(held, identity):
+        asks.backend.identities.activate(asks.actor, identity)
+    return held.answer(_view(asks, identity))
 
 
 @router.post("/{identity}/deactivate")
@@ -102,6 +127,7 @@ def _told(look: Reading, row: Identity) -> IdentityView:
         kind=row.kind,
         owner=owner.name if owner is not None else None,
         active=row.active,
+        answered_for=row.owner_id is None or (owner is not None and owner.active),
         is_demo=row.is_demo,
         created_at=row.created_at,
         roles=tuple(sorted(person.roles)),

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from sqlmodel import select
 from starlette.concurrency import run_in_threadpool
 
-from backend.access.service import require_now
+from backend.access.checks import require_now
 from backend.api.asking import Asks, Caller, Instant, ModelName, Name, Page, Paged, Plain, Reading, Sent, Shown, Whole
 from backend.api.once import Making, Once
 from backend.api.tags import Held, Tagged

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from backend.access import queries, rules
+from backend.access.checks import standing
 from backend.api.asking import Asks, Shown
 
 router = APIRouter(tags=["me"])
@@ -33,7 +34,7 @@ def show_me(
     """Whom this token acts as, with which roles."""
     database = asks.backend.database
     with database.read() as session:
-        held, now = queries.held(session, asks.actor), database.now(session)
+        held, now = standing(session, asks.actor).held, database.now(session)
         team = queries.owner(session, model=model)
     roles = rules.roles_in_force(held, now=now, environment=environment, model=model, team=team)
     may = tuple(sorted(action for action, needed in rules.ACTIONS.items() if needed & roles))

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StringConstraints
+from sqlmodel import col, select
 
-from backend.api.asking import Asks, Caller, Name, Narrow, Page, Plain, Sent, Shown, page_of
+from backend.access.rows import Identity
+from backend.api.asking import Asks, Name, Page, Paged, Plain, Reading, Sent, Shown, page_of
+from backend.api.once import Making
+from backend.api.tags import Fresh, Held, Tagged
+from backend.core.context import Actor
 from backend.notify import queries
 from backend.notify.apprise_names import MAX_ADDRESS
 from backend.notify.routes import MOST_SUBSCRIPTIONS
+from backend.notify.rows import Message, Route, Subscription
+from backend.registry.keys import read_key, write_key
 
 router = APIRouter(prefix="/notify", tags=["notify"])
 RouteRef = Annotated[str, Path(max_length=80, description="The route's id, or its name.", examples=["release-room"])]
-MessageId = Annotated[str, Path(max_length=60, description="The message's id.", examples=["msg_01jq3v8k2m4n6p8r0t2v4x6z8a"])]
+MessageId = Annotated[str, Path(pattern=r"^msg_[0-9a-z]{26}$", description="The message's id.")]
+SubscriptionId = Annotated[str, Path(pattern=r"^sub_[0-9a-z]{26}$", description="The subscription's id.")]
 Events = Annotated[
-    list[Annotated[str, StringConstraints(max_length=60)]],
+    list[Annotated[str, StringConstraints(max_length=60), Plain]],
     Field(min_length=1, max_length=MOST_SUBSCRIPTIONS, description="Names of events, or `*`.", examples=[["change.waiting"]]),
 ]
 Clock = Annotated[str, StringConstraints(max_length=5), Plain]
@@ -64,12 +74,14 @@ class NewRoute(Sent):
     everybody: bool = Field(default=False, description="For the whole installation.")
 
 
-class MadeRoute(Shown):
-    """A route that was made or given another secret."""
+class MadeRoute(RouteView):
+    """A route that was just made or given another secret."""
 
-    id: str
-    name: str
-    secret: str | None = Field(description="What a webhook is signed with: shown now and never again.")
+    secret: str | None = Field(
+        default=None,
+        description="What a webhook is signed with, told this once; null where there is none, and where the same request is "
+        "sent again under its key.",
+    )
 
 
 class Pausing(Sent):
@@ -98,12 +110,6 @@ class NewSubscription(Sent):
     object_name: Annotated[str, StringConstraints(max_length=256), Plain] = ""
 
 
-class Made(Shown):
-    """The id of what was made."""
-
-    id: str
-
-
 class PreferenceView(Shown):
     """How one is told."""
 
@@ -123,7 +129,7 @@ class Preferring(Sent):
     quiet_to: Clock | None = Field(default=None, examples=["07:00"])
     urgent_through: bool = Field(default=True, description="Whether what is urgent comes through quiet hours.")
     mail: bool = True
-    muted: list[Annotated[str, StringConstraints(max_length=60)]] = Field(default=[], max_length=50)
+    muted: list[Annotated[str, StringConstraints(max_length=60), Plain]] = Field(default=[], max_length=50)
 
 
 class MessageView(Shown):
@@ -163,15 +169,19 @@ class WholeMessage(Shown):
     tries: tuple[TryView, ...]
 
 
-class MessagesNarrow(Narrow):
-    """What the log is narrowed by."""
+class RoutesNarrow(Paged):
+    """Whose routes."""
 
-    route: Annotated[str, StringConstraints(max_length=80)] | None = Field(default=None, description="A route, or `mail`.")
-    state: Literal["waiting", "sent", "dead", "dropped"] | None = None
-    after: Annotated[str, StringConstraints(max_length=60)] | None = Field(
-        default=None, description="`next` of the page before."
+    everybody: Annotated[bool, Field(description="Everybody's, for auditors and admins.")] = False
+
+
+class MessagesNarrow(Paged):
+    """Which messages."""
+
+    route: Annotated[str, StringConstraints(max_length=80), Plain] | None = Field(
+        default=None, description="Of a route, by its id or name, or of one's own `mail`."
     )
-    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    state: Literal["waiting", "sent", "dead", "dropped"] | None = None
 
 
 class Replayed(Shown):
@@ -180,150 +190,187 @@ class Replayed(Shown):
     count: int
 
 
-class Done(Shown):
-    """That it is so now."""
-
-    done: bool = True
-
-
 @router.get("/events")
-def list_events(asks: Asks) -> tuple[EventView, ...]:
-    """Everything that one may hear of."""
-    return tuple(map(EventView.model_validate, queries.events()))
+def list_message_events(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[EventView]:
+    """Everything that one may hear of, by its name."""
+    items, following = narrow.cut(queries.events(), lambda one: (one.name,))
+    return Page(items=tuple(map(EventView.model_validate, items)), next=following)
 
 
 @router.get("/routes")
-def list_routes(
-    asks: Asks, everybody: Annotated[bool, Query(description="Everybody's, for auditors and admins.")] = False
-) -> tuple[RouteView, ...]:
-    """Your routes and those that you look after."""
-    with asks.backend.database.read() as session:
-        found = queries.routes(session, asks.actor, asks.backend.database.now(session), everybodys=everybody)
-    return tuple(map(RouteView.model_validate, found))
+def list_routes(asks: Asks, narrow: Annotated[RoutesNarrow, Query()]) -> Page[RouteView]:
+    """Your routes and those that you look after, by name."""
+    with asks.looking() as look:
+        found = queries.routes(look.session, asks.actor, look.now, everybodys=narrow.everybody)
+    items, following = narrow.cut(found, lambda one: (one.name, one.id))
+    return Page(items=tuple(map(RouteView.model_validate, items)), next=following)
 
 
 @router.post("/routes", status_code=201)
-def add_route(asks: Asks, sent: NewRoute) -> MadeRoute:
+def add_route(asks: Asks, fresh: Fresh, once: Making, sent: NewRoute, response: Response) -> MadeRoute:
     """A new route. The secret of a webhook is answered once."""
-    made = asks.backend.routes.add(asks.actor, sent.name, sent.address, team=sent.team, everybody=sent.everybody)
-    return MadeRoute.model_validate(made)
+    told: list[str | None] = []
+
+    def make() -> str:
+        new = asks.backend.routes.add(asks.actor, sent.name, sent.address, team=sent.team, everybody=sent.everybody)
+        told.append(new.secret)
+        return new.id
+
+    made = once.make(Route, make)
+    response.headers["location"] = f"/api/v1/notify/routes/{made.id}"
+    return MadeRoute(**vars(fresh(_route(asks, made.id))), secret=told[0] if told else None)
 
 
 @router.get("/routes/{route}")
-def show_route(asks: Asks, route: RouteRef) -> RouteView:
+def show_route(asks: Asks, route: RouteRef, tagged: Tagged) -> RouteView:
     """One route, and how it does."""
-    return _route(asks, route)
+    return tagged(_route(asks, route))
 
 
-@router.delete("/routes/{route}")
-def remove_route(asks: Asks, route: RouteRef) -> Done:
+@router.delete("/routes/{route}", status_code=204)
+def remove_route(asks: Asks, held: Held, route: RouteRef) -> None:
     """Ends a route with its subscriptions; its address and secrets are forgotten."""
-    asks.backend.routes.remove(asks.actor, route)
-    return Done()
+    with _seen(asks, held, route):
+        asks.backend.routes.remove(asks.actor, route)
 
 
 @router.post("/routes/{route}/pause")
-def pause_route(asks: Asks, route: RouteRef, sent: Pausing) -> RouteView:
-    """Nothing is sent there until it is resumed. Saying it again changes nothing."""
-    asks.backend.routes.pause(asks.actor, route, sent.reason)
-    return _route(asks, route)
+def pause_route(asks: Asks, held: Held, route: RouteRef, sent: Pausing) -> RouteView:
+    """Nothing is sent there until it is resumed. Sending it again changes nothing."""
+    with _seen(asks, held, route):
+        asks.backend.routes.pause(asks.actor, route, sent.reason)
+    return held.answer(_route(asks, route))
 
 
 @router.post("/routes/{route}/resume")
-def resume_route(asks: Asks, route: RouteRef) -> RouteView:
-    """It is sent on again. Saying it again changes nothing."""
-    asks.backend.routes.resume(asks.actor, route)
-    return _route(asks, route)
+def resume_route(asks: Asks, held: Held, route: RouteRef) -> RouteView:
+    """It is sent on again. Sending it again changes nothing."""
+    with _seen(asks, held, route):
+        asks.backend.routes.resume(asks.actor, route)
+    return held.answer(_route(asks, route))
 
 
 @router.post("/routes/{route}/rotate")
-def rotate_secret(asks: Asks, route: RouteRef) -> MadeRoute:
-    """Another signing secret; for a day both sign. Refused while two are good already."""
-    return MadeRoute.model_validate(asks.backend.routes.rotate(asks.actor, route))
+def rotate_route_secret(asks: Asks, held: Held, route: RouteRef) -> MadeRoute:
+    """Another signing secret; for a day both sign. Sent again, it is refused while two are good."""
+    with _seen(asks, held, route):
+        made = asks.backend.routes.rotate(asks.actor, route)
+    return MadeRoute(**vars(held.answer(_route(asks, made.id))), secret=made.secret)
 
 
 @router.post("/routes/{route}/test", status_code=202)
-def test_route(asks: Asks, route: RouteRef) -> Made:
+def test_route(asks: Asks, once: Making, route: RouteRef, response: Response) -> MessageView:
     """Has a worker send a test message (`mail`: to yourself); the message's own address says what the receiver answered."""
-    return Made(id=asks.backend.routes.test(asks.actor, route))
+    made = once.make(Message, lambda: asks.backend.routes.test(asks.actor, route))
+    response.headers["location"] = f"/api/v1/notify/messages/{made.id}"
+    return _message(asks, made.id).line
 
 
 @router.post("/routes/{route}/replay")
 def replay_route(asks: Asks, route: RouteRef) -> Replayed:
-    """Everything that was given up on a route waits again, under the ids that it had."""
+    """Everything that was given up on a route waits again, under the ids that it had; sent again, nothing more."""
     return Replayed(count=asks.backend.routes.replay_dead(asks.actor, route))
 
 
 @router.get("/subscriptions")
-def list_subscriptions(asks: Asks) -> tuple[SubscriptionView, ...]:
-    """Yours, and those of the routes that you look after."""
-    with asks.backend.database.read() as session:
-        found = queries.subscriptions(session, asks.actor, asks.backend.database.now(session))
-    return tuple(map(SubscriptionView.model_validate, found))
+def list_subscriptions(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[SubscriptionView]:
+    """Yours, and those of the routes that you look after, in the order in which they were made."""
+    with asks.looking() as look:
+        found = queries.subscriptions(look.session, asks.actor, look.now)
+    items, following = narrow.cut(found, lambda one: (one.created_at, one.id))
+    return Page(items=tuple(map(SubscriptionView.model_validate, items)), next=following)
 
 
 @router.post("/subscriptions", status_code=201)
-def subscribe(asks: Asks, sent: NewSubscription) -> Made:
+def subscribe(asks: Asks, once: Making, sent: NewSubscription, response: Response) -> SubscriptionView:
     """A route, or your mail, hears of these events from now on."""
-    made = asks.backend.routes.subscribe(
-        asks.actor, sent.events, route=sent.route, object_kind=sent.object_kind, object_name=sent.object_name
+    made = once.make(
+        Subscription,
+        lambda: asks.backend.routes.subscribe(
+            asks.actor, sent.events, route=sent.route, object_kind=sent.object_kind, object_name=sent.object_name
+        ),
     )
-    return Made(id=made)
+    response.headers["location"] = f"/api/v1/notify/subscriptions/{made.id}"
+    return show_subscription(asks, made.id)
 
 
-@router.delete("/subscriptions/{subscription}")
-def unsubscribe(asks: Asks, subscription: Annotated[str, Path(max_length=60, description="Its id.")]) -> Done:
+@router.get("/subscriptions/{subscription}")
+def show_subscription(asks: Asks, subscription: SubscriptionId) -> SubscriptionView:
+    """One subscription. It is never changed, only taken back."""
+    with asks.looking() as look:
+        return SubscriptionView.model_validate(queries.subscription(look.session, asks.actor, subscription, look.now))
+
+
+@router.delete("/subscriptions/{subscription}", status_code=204)
+def unsubscribe(asks: Asks, subscription: SubscriptionId) -> None:
     """Takes a subscription back."""
     asks.backend.routes.unsubscribe(asks.actor, subscription)
-    return Done()
 
 
 @router.get("/preferences")
-def show_preferences(asks: Asks) -> PreferenceView:
+def show_preferences(asks: Asks, tagged: Tagged) -> PreferenceView:
     """How you are told."""
-    with asks.backend.database.read() as session:
-        return PreferenceView.model_validate(queries.preference(session, asks.actor))
+    return tagged(_preferences(asks))
 
 
 @router.put("/preferences")
-def set_preferences(asks: Asks, sent: Preferring) -> PreferenceView:
-    """How you want to be told. What waits is held or let go accordingly."""
-    asks.backend.preferences.set(asks.actor, **sent.model_dump())
-    return show_preferences(asks)
+def set_preferences(asks: Asks, held: Held, sent: Preferring) -> PreferenceView:
+    """How you want to be told, all of it. What waits is held or let go accordingly. Needs `If-Match`."""
+    with held.held(None, _told, select(col(Identity.id)).where(Identity.id == asks.actor.id), needed=True):
+        asks.backend.preferences.set(asks.actor, **sent.model_dump())
+    return held.answer(_preferences(asks))
 
 
 @router.get("/messages")
 def list_messages(asks: Asks, narrow: Annotated[MessagesNarrow, Query()]) -> Page[MessageView]:
     """The log, the newest first: your messages, and those of routes that you may see."""
-    with asks.backend.database.read() as session:
+    before = read_key(narrow.after, str)[0] if narrow.after is not None else None
+    with asks.looking() as look:
         found = queries.messages(
-            session,
-            asks.actor,
-            asks.backend.database.now(session),
-            route=narrow.route,
-            state=narrow.state,
-            before=narrow.after,
-            limit=narrow.limit + 1,
+            look.session, asks.actor, look.now, route=narrow.route, state=narrow.state, before=before, limit=narrow.limit + 1
         )
-    items, following = page_of(found, narrow.limit, lambda one: one.id)
+    items, following = page_of(found, narrow.limit, lambda one: write_key(one.id))
     return Page(items=tuple(map(MessageView.model_validate, items)), next=following)
 
 
 @router.get("/messages/{message}")
 def show_message(asks: Asks, message: MessageId) -> WholeMessage:
     """One message with every try, and what the receiver answered, in our words."""
-    with asks.backend.database.read() as session:
-        found = queries.message(session, asks.actor, message, asks.backend.database.now(session))
-    return WholeMessage.model_validate(found)
+    return _message(asks, message)
 
 
 @router.post("/messages/{message}/replay")
-def replay_message(asks: Asks, message: MessageId) -> Done:
-    """Sends it again, under the id that it had."""
+def replay_message(asks: Asks, message: MessageId) -> MessageView:
+    """Sends it again, under the id that it had. Refused while it waits, so that sending this again sends it once."""
     asks.backend.routes.replay(asks.actor, message)
-    return Done()
+    return _message(asks, message).line
 
 
-def _route(asks: Caller, ref: str) -> RouteView:
-    with asks.backend.database.read() as session:
-        return RouteView.model_validate(queries.route(session, asks.actor, ref, asks.backend.database.now(session)))
+def _route(asks: Asks, ref: str) -> RouteView:
+    with asks.looking() as look:
+        return _shown(ref)(look, asks.actor)
+
+
+def _shown(ref: str) -> Callable[[Reading, Actor], RouteView]:
+    return lambda look, actor: RouteView.model_validate(queries.route(look.session, actor, ref, look.now))
+
+
+def _seen(asks: Asks, held: Held, ref: str) -> AbstractContextManager[None]:
+    """The row is locked by what the reference means when the request comes."""
+    with asks.looking() as look:
+        found = queries.found_route(look.session, asks.actor, ref)
+    return held.held(None, _shown(ref), select(col(Route.id)).where(Route.id == found))
+
+
+def _preferences(asks: Asks) -> PreferenceView:
+    with asks.looking() as look:
+        return _told(look, asks.actor)
+
+
+def _told(look: Reading, actor: Actor) -> PreferenceView:
+    return PreferenceView.model_validate(queries.preference(look.session, actor))
+
+
+def _message(asks: Asks, message: str) -> WholeMessage:
+    with asks.looking() as look:
+        return WholeMessage.model_validate(queries.message(look.session, asks.actor, message, look.now))

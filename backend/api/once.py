@@ -16,6 +16,8 @@ from backend.core.columns import Row
 from backend.core.request_keys import Made
 
 _SALT = b"countersign.request-key"
+_SECRETS = ("credential", "address")
+"""Fields of a body that may hold a secret."""
 
 Key = Annotated[
     str | None,
@@ -62,7 +64,7 @@ async def _digest(request: Request) -> str:
         body = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
     except (ValueError, RecursionError):
         return ""  # it is refused as no JSON elsewhere
-    if isinstance(told, dict) and told.get("credential"):  # so slow that nobody guesses it from what is kept
+    if isinstance(told, dict) and any(told.get(one) for one in _SECRETS):  # so slow that nobody guesses it from what is kept
         return (await run_in_threadpool(scrypt, body, salt=_SALT, n=2**14, r=8, p=1)).hex()
     return sha256(body).hexdigest()
 

@@ -15,6 +15,7 @@ from backend.api.tags import Fresh, Held
 from backend.changes.proposing import MAX_TEXT, MAX_TITLE
 from backend.changes.rows import Change
 from backend.delivery.plan import buckets_from_percent
+from backend.policy.rules import RampName
 
 router = APIRouter(prefix="/changes", tags=["changes"])
 
@@ -25,7 +26,7 @@ Seconds = Annotated[int, Field(ge=0, le=366 * 86_400)]
 StartMode = Annotated[Literal["at_once", "by_hand", "at_time"], Field(description="How it starts once it is approved.")]
 
 
-RampName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+NamedRamp = Annotated[RampName, Field(description="The name of a ramp.", examples=["careful"])]
 
 
 class RampStep(Sent):
@@ -41,7 +42,7 @@ class Wishes(Sent):
 
     share_percent: Percent = 100.0
     ramp: Annotated[
-        Annotated[tuple[RampStep, ...], Field(max_length=49, strict=False)] | RampName,
+        Annotated[tuple[RampStep, ...], Field(max_length=49, strict=False)] | NamedRamp,
         Field(description="Steps on the way, or the name of a ramp, whose steps it takes over."),
     ] = ()
     bake_seconds: Annotated[Seconds | None, Field(description="How long what runs now stays loaded afterwards.")] = None
@@ -134,11 +135,12 @@ def _wishes(sent: Wishes, named: Collection[str]) -> dict[str, Any]:
     if "share_percent" in found:
         found["share"] = _buckets(found.pop("share_percent"))
     if "ramp" in found:
-        found["ramp"] = found["ramp"] if isinstance(found["ramp"], str) else tuple(map(_step, found["ramp"]))
+        found["ramp"] = found["ramp"] if isinstance(found["ramp"], str) else tuple(map(step_in_buckets, found["ramp"]))
     return found
 
 
-def _step(step: RampStep) -> Mapping[str, Any]:
+def step_in_buckets(step: RampStep) -> Mapping[str, Any]:
+    """A step as the services take it. Refusal `bad-share`."""
     return {"share": _buckets(step.share_percent), "hold_seconds": step.hold_seconds, "person": step.person}
 
 

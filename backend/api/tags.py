@@ -19,7 +19,7 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import TypeAdapter
 from sqlmodel import Session
 
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.api.asking import Asks, Caller, Reading
 from backend.core.canonical import digest_bytes
 from backend.core.context import Actor
@@ -27,7 +27,21 @@ from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit, joined
 
 V = TypeVar("V")
-AGES = frozenset({"age_seconds", "seen_seconds", "seen_at", "next_look_at", "working", "seen", "last_used_at", "used_at"})
+AGES = frozenset(
+    {
+        "age_seconds",
+        "seen_seconds",
+        "seen_at",
+        "next_look_at",
+        "working",
+        "seen",
+        "last_used_at",
+        "last_used_by",
+        "used_at",
+        "ok_at",
+        "waiting",
+    }
+)
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""
 
 _ONE = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
@@ -113,12 +127,12 @@ class Writes:
 
     @contextmanager
     def held(
-        self, action: str, show: Callable[[Reading, Actor], object], row: sa.Select[Any] | None, *, needed: bool = False
+        self, action: str | None, show: Callable[[Reading, Actor], object], row: sa.Select[Any] | None, *, needed: bool = False
     ) -> Iterator[None]:
         """Whatever is written meanwhile is written only if the thing is as the caller saw it.
 
         Args:
-            action: what it takes to look at it.
+            action: what it takes to look at it; None for what is one's own, which `show` itself sees to.
             show: what a `GET` of it answers; NotFound or None where there is no such thing.
             row: finds the row that stands for it, which is locked.
             needed: whether the caller has to say what it saw, because a blind write would lose somebody else's.
@@ -155,7 +169,7 @@ class _Condition:
     def __init__(
         self,
         actor: Actor,
-        action: str,
+        action: str | None,
         show: Callable[[Reading, Actor], object],
         row: sa.Select[Any] | None,
         writes: Writes,
@@ -178,7 +192,8 @@ class _Condition:
         """As the caller sees it, on the unit's own connection: narrowing the unit's session would narrow the command."""
         with Session(bind=tx.session.connection(), join_transaction_mode="rollback_only") as session:
             try:
-                require_to_read(session, self._actor, self._action, now=tx.now)
+                if self._action is not None:
+                    require_to_read(session, self._actor, self._action, now=tx.now)
                 view = self._show(Reading(session, tx.now), self._actor)
             except NotFound:
                 return None

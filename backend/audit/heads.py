@@ -17,7 +17,7 @@ import fsspec
 from nacl.exceptions import BadSignatureError
 
 from backend.audit import signing
-from backend.audit.signing import Signer, Succession, create_key
+from backend.audit.signing import InForce, Signer, Succession, create_key
 from backend.core.canonical import canonical, loads
 from backend.core.errors import Refusal
 
@@ -80,6 +80,10 @@ class HeadStore:
     def key_id(self) -> str:
         """The name of the key that signs."""
         return signing.present_id(self._keys)
+
+    def signing_key(self) -> InForce:
+        """What is known of the key that signs."""
+        return signing.in_force(self._keys)
 
     def succeed(self, last_seq: int, at: datetime) -> Succession:
         """Makes the next key, with the present one's word for it; `enforce` puts it in force."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.audit.heads import Head, HeadStore
-from backend.audit.signing import Succession
+from backend.audit.signing import InForce, Succession
 from backend.core import failpoints
 from backend.core.canonical import canonical
 from backend.core.context import SYSTEM, Actor
@@ -72,6 +72,10 @@ class Audit:
     def heads(self) -> list[Head]:
         """Every exported head, the oldest first, signatures checked. Refusal `head-altered`."""
         return self._heads.read()
+
+    def signing_key(self) -> InForce:
+        """The key that signs heads now: its name and since when; the caller asked for `sealing_key.list`."""
+        return self._heads.signing_key()
 
     def rotate_key(self, actor: Actor) -> Succession:
         """Lets another key sign from now on; heads that were signed before stay good.

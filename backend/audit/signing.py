@@ -60,6 +60,16 @@ class Signer:
     last_seq: int | None
 
 
+@dataclass(frozen=True)
+class InForce:
+    """The key that signs: since when (None for the first one), after which row, and whether its private half is here."""
+
+    id: str
+    since: datetime | None
+    after_row: int
+    is_here: bool
+
+
 def create_key(folder: Path) -> None:
     """Makes the first signing key once (private 0600); an existing one is kept."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +133,15 @@ def enforce(folder: Path, said: Succession) -> None:
 def present_id(folder: Path) -> str:
     """The name of the key in force."""
     return key_id(bytes(signers(folder)[-1].verify))
+
+
+def in_force(folder: Path) -> InForce:
+    """What is known of the key in force. Refusal as `signers`."""
+    last = list(_statements(folder))[-1:]
+    wanted = signers(folder)[-1].verify
+    here = any(SigningKey(_read(path)).verify_key == wanted for path in _private_files(folder))
+    since, after = (datetime.fromisoformat(last[0].at), last[0].last_seq) if last else (None, 0)
+    return InForce(key_id(bytes(wanted)), since, after, here)
 
 
 def _private_files(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from backend.blueprints.text import Document, Path, Source, documents
 _SLUG = re.compile(SLUG)
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
 NOT_YET = {"Monitor": "monitors", "SLO": "service level objectives"}
-"""Kinds that have a name and no room yet."""
+"""Kinds that have a name and no room yet: refused with a code of their own, `not-built`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def read(sources: Sequence[Source], kinds: Mapping[str, type[BaseModel]]) -> tup
             faults.append(Fault(one.where, says, "Leave one of the two."))
         found[(one.kind, one.name)] = one
     if faults:
-        raise Faulty(faults)
+        codes = {one.code for one in faults}
+        raise Faulty(faults, codes.pop() if len(codes) == 1 else "bad-config")
     if not found:
         name = sources[0].name if sources else "-"
         raise Faulty([Fault(f"{name}:1:1", "Nothing is declared here.", "Name files that hold declarations.")])
@@ -83,7 +84,8 @@ def _declared(document: Document, kinds: Mapping[str, type[BaseModel]], faults: 
         )
     kind, metadata = value.get("kind"), value.get("metadata")
     if not isinstance(kind, str) or kind not in kinds:
-        faults.append(Fault(document.where(("kind",)), *_unknown_kind(kind, kinds)))
+        code = "not-built" if isinstance(kind, str) and kind in NOT_YET else "bad-config"
+        faults.append(Fault(document.where(("kind",)), *_unknown_kind(kind, kinds), code))
     name = _name(document, metadata, faults)
     if len(faults) > before or not isinstance(metadata, dict) or not isinstance(kind, str):
         return None
@@ -123,7 +125,8 @@ def _typed(document: Document, model: type[BaseModel], spec: Any, faults: list[F
     try:
         return model.model_validate(spec)
     except ValidationError as error:
-        faults += [_fault(document, ("spec",), one, model) for one in error.errors(include_url=False)]
+        found = [_fault(document, ("spec",), one, model) for one in error.errors(include_url=False)]
+        faults += sorted(found, key=lambda one: [int(part) for part in one.where.rsplit(":", 2)[1:]])
         return None
 
 
@@ -188,7 +191,7 @@ def _unknown_kind(kind: Any, kinds: Mapping[str, Any]) -> tuple[str, str]:
     if not isinstance(kind, str):
         return "The object has no kind.", known
     if kind in NOT_YET:
-        return f"There are no {NOT_YET[kind]} here yet.", f"Leave it out until they are built. {known}"
+        return f"There are no {NOT_YET[kind]} here yet.", f"Leave it out: a later release brings monitoring. {known}"
     near = difflib.get_close_matches(kind, list(kinds), 1, 0.7)
     return f"There is no kind {kind[:80]!r}.", f"Did you mean {near[0]}?" if near else known
 

@@ -14,6 +14,7 @@ from backend.blueprints.faults import Fault
 from backend.blueprints.kinds import Address, Around, Draft, Hands, Kind, Outcome, Right, Run, State, Step, direct, refused
 from backend.blueprints.plan import FieldChange, changes_between
 from backend.blueprints.specs import RouterSpec, ServerSpec
+from backend.core.credentials import is_reference
 from backend.core.errors import Refusal
 from backend.delivery import moves
 from backend.delivery.entered import entered
@@ -22,6 +23,8 @@ from backend.delivery.rows import RouterRow, Server
 from backend.delivery.targets.names import target_type
 
 Row = Server | RouterRow
+_Given = Mapping[str, Any]
+"""What a command is given of a credential: `credential`, `credential_from`, or neither."""
 UNREAD = "not read yet"
 """Stands for a credential while a plan is made, which needs none; applying refuses to go on without the real one."""
 
@@ -82,10 +85,10 @@ class _Places(Kind):
         if not fields:
             return Draft(declared, exists=True, mark=state.mark if state is not None else "")
         action = "server.register" if state is None else "server.edit"
-        step = Step(self.order, Right(action), self._writing(declared.name, state, around, wanted, secret.text))
+        step = Step(self.order, Right(action), self._writing(declared.name, state, around, wanted, secret.given))
         where = Address(self.noun, str(wanted["kind"]), wanted["settings"], str(wanted[self.place]))
         mark = state.mark if state is not None else ""
-        unread = secret.text == UNREAD
+        unread = secret.given.get("credential") == UNREAD
         return Draft(declared, state is not None, fields, (step,), address=where, mark=mark, lacks_credential=unread)
 
     @abstractmethod
@@ -93,7 +96,7 @@ class _Places(Kind):
         """The adapter's own settings. Refusal for an unknown kind."""
 
     @abstractmethod
-    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], secret: str | None) -> Run:
+    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], given: _Given) -> Run:
         """Registers or edits it."""
 
 
@@ -110,16 +113,16 @@ class ServerKind(_Places):
     def _settings(self, kind: str) -> type[BaseModel]:
         return target_type(kind).Settings
 
-    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], secret: str | None) -> Run:
+    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], given: _Given) -> Run:
         actor, place = around.actor, str(wanted["upstream"])
 
         def run(hands: Hands) -> Outcome:
             if state is None:
                 kind, settings = str(wanted["kind"]), wanted["settings"]
-                hands.servers.register(actor, name=name, kind=kind, settings=settings, upstream=place, credential=secret)
+                hands.servers.register(actor, name=name, kind=kind, settings=settings, upstream=place, **given)
                 return Outcome()
             row = hands.servers.edit(
-                actor, name, revision=int(state.mark), settings=wanted["settings"], upstream=place, credential=secret
+                actor, name, revision=int(state.mark), settings=wanted["settings"], upstream=place, **given
             )
             return Outcome("move") if row.move is not None else Outcome()
 
@@ -143,18 +146,16 @@ class RouterKind(_Places):
     def _settings(self, kind: str) -> type[BaseModel]:
         return router_type(kind).Settings
 
-    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], secret: str | None) -> Run:
+    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], given: _Given) -> Run:
         actor, place = around.actor, str(wanted["publicUrl"])
 
         def run(hands: Hands) -> Outcome:
             if state is None:
                 kind, settings = str(wanted["kind"]), wanted["settings"]
-                hands.servers.register_router(
-                    actor, name=name, kind=kind, settings=settings, public_url=place, credential=secret
-                )
+                hands.servers.register_router(actor, name=name, kind=kind, settings=settings, public_url=place, **given)
                 return Outcome()
             row = hands.servers.edit_router(
-                actor, name, revision=int(state.mark), settings=wanted["settings"], public_url=place, credential=secret
+                actor, name, revision=int(state.mark), settings=wanted["settings"], public_url=place, **given
             )
             return Outcome("move") if row.move is not None else Outcome()
 
@@ -166,45 +167,62 @@ class RouterKind(_Places):
 
 
 class _Secret:
-    """What is to be done about a credential. What is set stays, until the server moves or somebody wants it entered anew."""
+    """What is to be done about a credential.
+
+    One that is set stays, until the server moves or somebody wants it entered anew. A reference is a field like any other.
+    """
 
     def __init__(self, declared: Declared, state: State | None, around: Around, *, moved: bool) -> None:
-        self._declared, self._around = declared, around
+        self._declared = declared
         self._refers = (declared.spec or {}).get("credential", {})
-        is_set = state is not None and "credential" in state.spec
-        names_one = bool(self._refers.get("fromEnv") or self._refers.get("fromFile"))
-        self.text: str | None = None
+        held: Mapping[str, Any] = state.spec.get("credential", {}) if state is not None else {}
+        self.given: _Given = {}
         self.fields: tuple[FieldChange, ...] = ()
-        self._lacking = bool(self._refers.get("set")) and not is_set
-        if names_one and (not is_set or around.told.renew or moved):
-            self.text = around.told.secrets.get((declared.kind, declared.name)) or UNREAD
-            if not is_set or around.told.renew:
-                self.fields = (FieldChange("credential", "set" if is_set else None, "entered anew" if is_set else "set"),)
+        self._lacking = bool(self._refers.get("set")) and not held
+        if (reference := self._refers.get("reference")) is not None:
+            self._refer(reference, _told(held), moved=moved)
+        elif self._refers.get("fromEnv") or self._refers.get("fromFile"):
+            self._enter(around, held, moved=moved)
+
+    def _refer(self, reference: str, before: str | None, *, moved: bool) -> None:
+        if moved or before != reference:
+            self.given = {"credential_from": reference}
+        if before != reference:
+            self.fields = (FieldChange("credential", before, reference),)
+
+    def _enter(self, around: Around, held: Mapping[str, Any], *, moved: bool) -> None:
+        before, renew = _told(held), around.told.renew
+        anew = before != "set" or renew
+        if anew or moved:
+            secret = around.told.secrets.get((self._declared.kind, self._declared.name))
+            self.given = {"credential": secret or UNREAD}
+        if anew:
+            self.fields = (FieldChange("credential", before, "set" if before != "set" else "entered anew"),)
 
     def lacks(self) -> Fault | None:
         """Why it cannot be."""
-        told = [name for name in ("fromEnv", "fromFile", "set") if self._refers.get(name)]
+        told = [name for name in ("fromEnv", "fromFile", "reference", "set") if self._refers.get(name)]
         where = self._declared.at("credential")
         if len(told) > 1 or (self._refers == {} and "credential" in (self._declared.spec or {})):
-            return Fault(where, "A credential comes from one place.", "Write one of `fromEnv`, `fromFile` and `set: true`.")
+            return Fault(
+                where, "A credential comes from one place.", "Write one of `fromEnv`, `fromFile`, `reference` and `set: true`."
+            )
         if self._lacking:
             says = "No credential is set, and an export holds none."
-            return Fault(
-                where, says, "Say where it is read from: `fromEnv: VARIABLE` or `fromFile: PATH`.", "credential-needed"
-            )
+            remedy = "Say where it is read from: `fromEnv: VARIABLE`, `fromFile: PATH` or `reference: file:NAME`."
+            return Fault(where, says, remedy, "credential-needed")
         return None
 
 
-def needs(declared: Declared) -> Mapping[str, str]:
-    """Where a declaration says that its credential is read from: {"fromEnv": ...} or {"fromFile": ...}, or nothing."""
-    refers = (declared.spec or {}).get("credential", {})
-    return {name: value for name, value in refers.items() if name in ("fromEnv", "fromFile")}
+def _told(held: Mapping[str, Any]) -> str | None:
+    """A credential as a plan tells it: its reference, or only that one is set."""
+    return str(held.get("reference", "set")) if held else None
 
 
 def _state(row: Row, place: str) -> State:
     spec = {"kind": row.kind, place: moves.place_of(row), "settings": dict(row.settings)}
     if row.sealed_credential is not None:
-        spec["credential"] = {"set": True}
+        spec["credential"] = {"reference": row.sealed_credential} if is_reference(row.sealed_credential) else {"set": True}
     return State(row.name, spec, str(row.revision), {"move": row.move})
 
 

@@ -17,13 +17,12 @@ from sqlmodel import Session, select
 
 from backend.access import queries as access
 from backend.access import rules as rights
+from backend.access.checks import require_to_read
 from backend.access.rows import Identity, Request
-from backend.access.service import require_to_read
 from backend.blueprints import declared as declarations
 from backend.blueprints.declared import Declared
 from backend.blueprints.faults import Fault, Faulty, fault_of
 from backend.blueprints.kinds import Around, Draft, Hands, Outcome, Right, State, Step, Told
-from backend.blueprints.places import needs
 from backend.blueprints.plan import Action, Applied, Done, How, ObjectPlan, Plan, plan_digest
 from backend.blueprints.registry import KINDS
 from backend.blueprints.specs import API_VERSION
@@ -148,11 +147,6 @@ class Blueprints:
         if missing := [one for one in names if one not in there]:
             raise NotFound("object", missing[0][:80], "Look at all of them: `countersign export`.")
         return tuple(found)
-
-    def needs(self, sources: Sequence[Source]) -> Mapping[tuple[str, str], Mapping[str, str]]:
-        """(kind, name) -> where a declared credential is read from, for whoever reads it where `apply` runs."""
-        declared = declarations.read(sources, _SPECS)
-        return {(one.kind, one.name): refers for one in declared if (refers := needs(one))}
 
     def _permit(self, actor: Actor) -> None:
         """Asked before anything is read for the actor, files included."""

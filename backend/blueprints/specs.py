@@ -35,7 +35,7 @@ class EnvironmentSpec(Spec):
 
 
 class Credential(Spec):
-    """Where a credential is read from when it is applied. It stands in no file and no export."""
+    """Where a credential is read from: once, when it is applied, or by the worker at each use. It stands in no file itself."""
 
     from_env: Annotated[
         str | None,
@@ -43,6 +43,14 @@ class Credential(Spec):
     ] = None
     from_file: Annotated[
         str | None, Field(alias="fromFile", min_length=1, max_length=4096, description="A file where `apply` runs.")
+    ] = None
+    reference: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(?:file:[A-Za-z0-9][A-Za-z0-9_-]{0,63}|env:[A-Z0-9][A-Z0-9_]{0,63})$",
+            description="`file:NAME` or `env:NAME`, which the worker reads at each use (docs/secrets.md).",
+            examples=["file:triton-eu"],
+        ),
     ] = None
     set: Annotated[Literal[True] | None, Field(description="One is set, and stays as it is: what an export says.")] = None
 

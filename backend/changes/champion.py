@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlmodel import Session, select
 
+from backend.access.checks import require
 from backend.access.rules import ACTIONS
-from backend.access.service import require
 from backend.changes.desk import Desk
 from backend.changes.standing import Standing
 from backend.core.context import Actor

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sqlmodel import Session, col, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.changes import standing
 from backend.changes.rows import Change, Vote
 from backend.changes.rules import CHANGE, Due, due

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from backend.access.service import require_now
+from backend.access.checks import require_now
 from backend.changes import drawing, standing
 from backend.changes.drawing import PackageFacts, Terms, VersionFacts
 from backend.changes.port import Packaging, Stored, Versions

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.changes import course, keys, standing
 from backend.changes.course import demand_words
 from backend.changes.desk import Desk, Material, demand_managed, named_endpoint, terms_of, with_steps

@@ -7,12 +7,11 @@ from datetime import datetime
 
 import click
 
-from backend.access.bindings import BindingLine
-from backend.access.rows import Request
-from backend.access.rules import ROLES
 from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
 from backend.cli.token import limits
+from backend.client.results import Binding
+from backend.client.states import ROLES
 from backend.core.errors import Refusal
 
 _BINDING = click.argument("binding_id", metavar="BINDING")
@@ -43,11 +42,10 @@ def bind(
     as_json: bool,
 ) -> None:
     """Let tokens of an issuer that say all this act as SERVICE. Where changes need approvals a second admin confirms it."""
-    made = opened.backend.bindings.bind(opened.actor, service, issuer, _claims(pairs), role=role, scope=scope, expires_at=until)
-    request = made.id if isinstance(made, Request) else None
-    if request is not None and not as_json:
+    made = opened.client.bindings.make(service, issuer, _claims(pairs), role=role, scope=scope, expires_at=until)
+    if made.request is not None and not as_json:
         note("It reaches where changes need approvals, so that a second admin has to confirm this request:")
-    emit(as_json, {"binding": None if request else made.id, "request": request}, [made.id])
+    emit(as_json, {"binding": made.binding, "request": made.request}, [made.request or made.binding or ""])
 
 
 @click.command()
@@ -57,7 +55,7 @@ def bind(
 @guarded
 def bindings(opened: Session, ended: bool, as_json: bool) -> None:
     """List what is bound to which service, the newest first, and when it was last used."""
-    found = opened.backend.bindings.lines(opened.actor, ended=ended)
+    found = opened.client.bindings.list(ended=ended)
     rows = [
         (one.id, one.identity, limits(one.role, one.scope), one.profile, _said(one.claims), one.state, one.last_used_at)
         for one in found
@@ -72,7 +70,7 @@ def bindings(opened: Session, ended: bool, as_json: bool) -> None:
 @guarded
 def show(opened: Session, binding_id: str, as_json: bool) -> None:
     """Show BINDING, and the job that used it last."""
-    found = opened.backend.bindings.line(opened.actor, binding_id)
+    found = opened.client.bindings.show(binding_id)
     emit(as_json, {"binding": found}, facts(_facts(found)))
 
 
@@ -84,7 +82,7 @@ def show(opened: Session, binding_id: str, as_json: bool) -> None:
 @guarded
 def unbind(opened: Session, binding_id: str, reason: str, as_json: bool) -> None:
     """End BINDING at once: the next request of its tokens is refused."""
-    opened.backend.bindings.unbind(opened.actor, binding_id, reason)
+    opened.client.bindings.end(binding_id, reason)
     emit(as_json, {"ended": binding_id}, ["Ended."])
 
 
@@ -94,10 +92,9 @@ def unbind(opened: Session, binding_id: str, reason: str, as_json: bool) -> None
 @guarded
 def issuers(opened: Session, as_json: bool) -> None:
     """List the issuers whose tokens are taken, as the settings say."""
-    found = opened.backend.bindings.profiles(opened.actor)
-    told = [one.model_dump(mode="json") for one in found]
+    found = opened.client.bindings.issuers()
     rows = [(one.name, one.kind, one.issuer, one.audience) for one in found]
-    emit(as_json, {"issuers": told}, table(("profile", "kind", "issuer", "audience"), rows))
+    emit(as_json, {"issuers": found}, table(("profile", "kind", "issuer", "audience"), rows))
 
 
 def _claims(pairs: Iterable[str]) -> dict[str, str]:
@@ -114,7 +111,7 @@ def _said(claims: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in claims.items())
 
 
-def _facts(one: BindingLine) -> tuple[tuple[str, object], ...]:
+def _facts(one: Binding) -> tuple[tuple[str, object], ...]:
     used = _said(one.last_used_by) or None
     return (
         ("binding", one.id), ("acts as", one.identity), ("at most", limits(one.role, one.scope)), ("issuer", one.issuer),

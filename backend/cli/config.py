@@ -9,19 +9,19 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from backend.blueprints.faults import Fault, Faulty
-from backend.blueprints.kinds import Told
-from backend.blueprints.plan import Applied, FieldChange, ObjectPlan, Plan
+from backend.blueprints.needs import needs
 from backend.blueprints.text import MOST_BYTES, Source
-from backend.blueprints.writing import written
 from backend.cli import inputs
 from backend.cli.output import DIFFERS, REFUSED, emit, guarded, json_option, note, printable
 from backend.cli.session import Session, acting
+from backend.client.errors import FieldError, Problem, Refused
+from backend.client.results import ConfigApplied, ConfigField, ConfigObject, ConfigPlan
 from backend.core.errors import Refusal
 
 _ENDINGS = (".yaml", ".yml", ".json")
@@ -69,22 +69,20 @@ def apply(
     """
     sources = _sources(files, recursive)
     named = inputs.digest(digest) if digest is not None else None
-    try:
-        told = _told(opened, sources, title, reason, renew, dry_run)
-        found = opened.backend.blueprints.plan(opened.actor, sources, prune=prune, told=told)
-        if dry_run:
-            _end_dry(found, as_json)
-        _show(found, as_json)
-        if found.faults:
-            raise Faulty(found.faults, "plan-refused")
-        if named is None and not yes and found.differs:
-            _ask()
-        done = opened.backend.blueprints.apply(opened.actor, sources, plan=named or found.digest, prune=prune, told=told)
-    except Faulty as faulty:
-        for fault in faulty.faults[1:] if not as_json else ():
-            note(printable(str(fault)))
-        raise
-    emit(as_json, {**_plan_told(done.plan), **_applied_told(done)}, _done_lines(done))
+    told = {"prune": prune, "renew_credentials": renew}
+    client, pairs = opened.client.config, [(one.name, one.text) for one in sources]
+    with _each_told(as_json):
+        found = client.plan(pairs, **told)
+    if dry_run:
+        _end_dry(found, as_json)
+    _show(found, as_json)
+    _refuse(found)
+    if named is None and not yes and found.differs:
+        _ask()
+    secrets = _credentials(sources, found)
+    with _each_told(as_json):
+        done = client.apply(pairs, plan=named or found.digest, title=title, reason=reason, credentials=secrets, **told)
+    emit(as_json, {**_plan_told(done.plan), "done": done.done}, _done_lines(done))
     if done.refused:
         sys.exit(REFUSED)
 
@@ -96,9 +94,9 @@ def apply(
 @json_option
 @guarded
 def export(opened: Session, kinds: tuple[str, ...], names: tuple[str, ...], as_json: bool) -> None:
-    """Write what is there, as far as you see it, as YAML that `apply` takes. Credentials are only said to be set."""
-    found = opened.backend.blueprints.export(opened.actor, kinds=kinds, names=names)
-    emit(as_json, {"objects": found}, written(found).splitlines())
+    """Write what is there, as far as you see it, as YAML that `apply` takes. No credential is among it."""
+    found = opened.client.config.export(kinds=kinds, names=names)
+    emit(as_json, {"objects": found.objects}, found.text.splitlines())
 
 
 def _sources(files: Sequence[Path], recursive: bool) -> list[Source]:
@@ -111,7 +109,7 @@ def _sources(files: Sequence[Path], recursive: bool) -> list[Source]:
     for path in paths:
         text = _text(path, left)
         left -= len(text.encode())
-        found.append(Source("-" if str(path) == "-" else str(path), text))
+        found.append(Source(os.fsencode(path).decode("utf-8", "replace"), text))
     return found
 
 
@@ -141,11 +139,31 @@ def _text(path: Path, most: int) -> str:
         raise Refusal(f"{path} cannot be read as text.", "Name a readable file in UTF-8.", code="bad-file") from error
 
 
-def _told(opened: Session, sources: Sequence[Source], title: str, reason: str, renew: bool, dry_run: bool) -> Told:
-    """What is said along with the files. Credentials are read here, by this process, and only to be applied."""
-    refers = {} if dry_run else opened.backend.blueprints.needs(sources)
-    secrets = {key: secret for key, told in refers.items() if (secret := _secret(told)) is not None}
-    return Told(reason=reason or Told.reason, title=title, secrets=secrets, renew=renew)
+@contextmanager
+def _each_told(as_json: bool) -> Iterator[None]:
+    """Everything that is wrong with the files, for people: the error itself tells the first of it."""
+    try:
+        yield
+    except Problem as problem:
+        for error in problem.errors[1:] if not as_json else ():
+            note(printable(f"{error.field}: {error.says} {error.remedy}"))
+        raise
+
+
+def _refuse(plan: ConfigPlan) -> None:
+    """As applying it would be refused, before anybody is asked whether it shall be applied."""
+    if plan.faults:
+        first, more = plan.faults[0], len(plan.faults) - 1
+        message = f"{first.where}: {first.message}" + (f" And {more} more." if more else "")
+        errors = [FieldError(one.where, one.message, one.remedy, one.code) for one in plan.faults]
+        raise Refused(message, first.remedy, code="plan-refused", status=422, errors=errors)
+
+
+def _credentials(sources: Sequence[Source], plan: ConfigPlan) -> dict[str, str]:
+    """`KIND/NAME` -> credential, read here, by this process, for what is going to be written and nothing else."""
+    written = {(one.kind, one.name) for one in plan.objects if one.action in ("create", "change")}
+    found = {key: _secret(told) for key, told in needs(sources).items() if key in written}
+    return {f"{kind}/{name}": secret for (kind, name), secret in found.items() if secret is not None}
 
 
 def _secret(told: Mapping[str, str]) -> str | None:
@@ -171,18 +189,18 @@ def _ask() -> None:
         raise Refusal("You did not agree.", "Nothing was done.", code="not-agreed")
 
 
-def _show(plan: Plan, as_json: bool) -> None:
+def _show(plan: ConfigPlan, as_json: bool) -> None:
     """For people, on standard error: what standard output holds is what became of it."""
     for line in () if as_json else _plan_lines(plan):
         note(line)
 
 
-def _end_dry(plan: Plan, as_json: bool) -> None:
+def _end_dry(plan: ConfigPlan, as_json: bool) -> None:
     emit(as_json, _plan_told(plan), [*_plan_lines(plan), f"The plan is {plan.digest}"])
     sys.exit(REFUSED if plan.faults else DIFFERS if plan.differs else 0)
 
 
-def _plan_lines(plan: Plan) -> Iterator[str]:
+def _plan_lines(plan: ConfigPlan) -> Iterator[str]:
     for one in plan.objects:
         if one.action != "none" or one.refused is not None or one.notes:
             yield from _object_lines(one)
@@ -197,7 +215,7 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield printable(f"In no file, and left alone: {kind} {', '.join(names[:_MOST_NAMES])}{more}.")
 
 
-def _object_lines(one: ObjectPlan) -> Iterator[str]:
+def _object_lines(one: ConfigObject) -> Iterator[str]:
     hows = {
         "request": "a second person confirms it",
         "move": "another person confirms the move",
@@ -214,7 +232,7 @@ def _object_lines(one: ObjectPlan) -> Iterator[str]:
         yield "    refused: " + printable(str(one.refused))
 
 
-def _field_line(change: FieldChange) -> str:
+def _field_line(change: ConfigField) -> str:
     if isinstance(change.old, list) and isinstance(change.new, list) and all(isinstance(one, str) for one in change.new):
         told = [f"+{one}" for one in change.new if one not in change.old] + [
             f"-{one}" for one in change.old if one not in change.new
@@ -230,7 +248,7 @@ def _value(value: Any) -> str:
     return text if len(text) <= 400 else f"{text[:397]}..."
 
 
-def _done_lines(applied: Applied) -> Iterable[str]:
+def _done_lines(applied: ConfigApplied) -> Iterable[str]:
     for one in applied.done:
         refused = f" {one.refused}" if one.refused is not None else ""
         yield printable(f"{one.kind} {one.name}: {one.says}{refused}")
@@ -238,23 +256,11 @@ def _done_lines(applied: Applied) -> Iterable[str]:
         yield "Everything is as declared."
 
 
-def _plan_told(plan: Plan) -> dict[str, Any]:
+def _plan_told(plan: ConfigPlan) -> dict[str, Any]:
     return {
         "plan": plan.digest,
         "differs": plan.differs,
         "counts": plan.counts,
-        "objects": [_object_told(one) for one in plan.objects],
+        "objects": plan.objects,
         "left": plan.left,
     }
-
-
-def _object_told(one: ObjectPlan) -> dict[str, Any]:
-    return {**vars(one), "refused": _fault_told(one.refused)}
-
-
-def _applied_told(applied: Applied) -> dict[str, Any]:
-    return {"done": [{**vars(one), "refused": _fault_told(one.refused)} for one in applied.done]}
-
-
-def _fault_told(fault: Fault | None) -> dict[str, Any] | None:
-    return dict(vars(fault)) if fault is not None else None

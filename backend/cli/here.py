@@ -18,7 +18,7 @@ import sqlmodel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend import bootstrap
-from backend.access.service import require_to_read
+from backend.access.checks import require_to_read
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.client.countersign import Countersign
@@ -79,7 +79,7 @@ class Here:
                 f"Put a token into {TOKEN}, or name a demo identity with `--as NAME` or in COUNTERSIGN_AS.",
                 code="no-identity",
             )
-        if (actor := self.backend.tokens.actor_of(os.environ[TOKEN].strip())) is None:
+        if (actor := self.backend.bearers.actor_of(os.environ[TOKEN].strip())) is None:
             raise Refusal(f"The token in {TOKEN} is not good.", "Make another: `countersign token create`.", code="bad-token")
         return actor
 

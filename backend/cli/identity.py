@@ -9,6 +9,7 @@ import click
 from backend.cli import binding
 from backend.cli.output import emit, guarded, json_option, note, table
 from backend.cli.session import Session, acting, data_option
+from backend.client.results import Identity
 from backend.client.states import ROLES
 
 _NAME = click.argument("name")
@@ -41,8 +42,12 @@ def create(opened: Session, name: str, owner: str | None, display_name: str, as_
 def list_identities(opened: Session, as_json: bool) -> None:
     """List people and services with the roles that they hold everywhere."""
     found = opened.client.identities.list()
-    rows = [(one.name, one.kind, "" if one.active else "deactivated", ", ".join(sorted(one.roles))) for one in found]
+    rows = [(one.name, one.kind, _state(one), ", ".join(sorted(one.roles))) for one in found]
     emit(as_json, {"identities": found}, table(("identity", "kind", "", "roles"), rows))
+
+
+def _state(one: Identity) -> str:
+    return "deactivated" if not one.active else "" if one.answered_for else "nobody answers for it"
 
 
 @identity.command()
@@ -108,6 +113,32 @@ def deactivate(opened: Session, name: str, as_json: bool) -> None:
     """Refuse every command of an identity, and every token of its, from now on."""
     opened.client.identities.deactivate(name)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])
+
+
+@identity.command()
+@acting
+@_NAME
+@json_option
+@guarded
+def activate(opened: Session, name: str, as_json: bool) -> None:
+    """Let an identity that was deactivated act again, with the roles that it still has."""
+    opened.client.identities.activate(name)
+    emit(as_json, {"activated": name}, [f"{name} counts again."])
+
+
+@identity.command("hand-over")
+@acting
+@_NAME
+@click.argument("owner")
+@json_option
+@guarded
+def hand_over(opened: Session, name: str, owner: str, as_json: bool) -> None:
+    """Hand service NAME to another OWNER. Where its roles reach changes that need approvals, a second admin confirms it."""
+    request = opened.client.identities.hand_over(name, owner).request
+    if request is not None and not as_json:
+        note("Its roles reach where changes need approvals, so that a second admin has to confirm this request:")
+    told = {"identity": name, "owner": owner}
+    emit(as_json, {"handed_over": None if request else told, "request": request}, [request or f"{owner} owns {name} now."])
 
 
 for each in (binding.bind, binding.bindings, binding.show, binding.unbind, binding.issuers):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from typing import TextIO
 
 import click
 
-from backend.cli.output import emit, facts, guarded, json_option, note, table
+from backend.cli.output import emit, facts, guarded, json_option, note, printable, table
 from backend.cli.session import Session, acting
-from backend.notify import queries
-from backend.notify.queries import MessageView, RouteLine
-from backend.notify.routes import Made
+from backend.client.results import NewRoute
 
 _ROUTE = click.argument("route")
 _MESSAGE = click.argument("message_id", metavar="MESSAGE")
@@ -23,11 +21,12 @@ def notify() -> None:
 
 
 @notify.command()
+@acting
 @json_option
 @guarded
-def events(as_json: bool) -> None:
+def events(opened: Session, as_json: bool) -> None:
     """List what one may hear of."""
-    found = queries.events()
+    found = opened.client.notify.events()
     rows = [(one.name, one.says, one.urgent, ", ".join(one.audience)) for one in found]
     emit(as_json, {"events": found}, table(("event", "", "urgent", "told by default"), rows))
 
@@ -39,9 +38,7 @@ def events(as_json: bool) -> None:
 @guarded
 def routes(opened: Session, everybody: bool, as_json: bool) -> None:
     """List your routes and those that you look after."""
-    actor, database = opened.actor, opened.backend.database
-    with database.read() as session:
-        found = queries.routes(session, actor, database.now(session), everybodys=everybody)
+    found = opened.client.notify.routes(everybody=everybody)
     rows = [(one.name, one.shown, one.owner, one.health, one.waiting, one.dead, one.says) for one in found]
     emit(as_json, {"routes": found}, table(("route", "to", "whose", "is", "waiting", "given up", "latest"), rows))
 
@@ -53,7 +50,7 @@ def routes(opened: Session, everybody: bool, as_json: bool) -> None:
 @guarded
 def show(opened: Session, route: str, as_json: bool) -> None:
     """Show a route and how it does."""
-    found = _route(opened, route)
+    found = opened.client.notify.route(route)
     told = (("route", found.name), ("id", found.id), ("to", found.shown), ("whose", found.owner), ("is", found.health),
             ("latest", found.says), ("last taken", found.ok_at), ("failing since", found.failing_since),
             ("waiting", found.waiting), ("given up", found.dead), ("two secrets until", found.two_secrets_until))  # fmt: skip
@@ -74,7 +71,7 @@ def add(opened: Session, name: str, address_from: TextIO, team: str | None, ever
     The address is read from a file or standard input, so that it is in no shell's history. A webhook's secret is printed once.
     """
     address = address_from.read(4_000).strip()
-    _made(opened.backend.routes.add(opened.actor, name, address, team=team, everybody=everybody), as_json)
+    _made(opened.client.notify.add_route(name, address, team=team, everybody=everybody), as_json)
 
 
 @notify.command()
@@ -84,7 +81,7 @@ def add(opened: Session, name: str, address_from: TextIO, team: str | None, ever
 @guarded
 def rotate(opened: Session, route: str, as_json: bool) -> None:
     """Give a webhook another signing secret; for a day both sign."""
-    _made(opened.backend.routes.rotate(opened.actor, route), as_json)
+    _made(opened.client.notify.rotate(route), as_json)
 
 
 @notify.command()
@@ -95,7 +92,7 @@ def rotate(opened: Session, route: str, as_json: bool) -> None:
 @guarded
 def pause(opened: Session, route: str, reason: str, as_json: bool) -> None:
     """Send nothing on ROUTE until it is resumed."""
-    opened.backend.routes.pause(opened.actor, route, reason)
+    opened.client.notify.pause(route, reason)
     emit(as_json, {"paused": route}, [f"{route} is paused."])
 
 
@@ -106,7 +103,7 @@ def pause(opened: Session, route: str, reason: str, as_json: bool) -> None:
 @guarded
 def resume(opened: Session, route: str, as_json: bool) -> None:
     """Send on ROUTE again."""
-    opened.backend.routes.resume(opened.actor, route)
+    opened.client.notify.resume(route)
     emit(as_json, {"resumed": route}, [f"{route} is sent on again."])
 
 
@@ -117,7 +114,7 @@ def resume(opened: Session, route: str, as_json: bool) -> None:
 @guarded
 def remove(opened: Session, route: str, as_json: bool) -> None:
     """End ROUTE with its subscriptions; its address and secrets are forgotten."""
-    opened.backend.routes.remove(opened.actor, route)
+    opened.client.notify.remove(route)
     emit(as_json, {"removed": route}, [f"{route} is removed."])
 
 
@@ -129,16 +126,13 @@ def remove(opened: Session, route: str, as_json: bool) -> None:
 @guarded
 def test(opened: Session, route: str, wait: int, as_json: bool) -> None:
     """Have a worker send a test message on ROUTE (`mail`: to yourself), and say what the receiver answered."""
-    message_id = opened.backend.routes.test(opened.actor, route)
-    until = time.monotonic() + wait
-    found = _message(opened, message_id)
-    while found.line.state == "waiting" and time.monotonic() < until:
-        time.sleep(0.3)
-        found = _message(opened, message_id)
-    waits = "It waits still; is a worker running?"
-    emit(
-        as_json, {"message": found.line, "tries": found.tries}, [found.line.result if found.line.state != "waiting" else waits]
-    )
+    client, clock = opened.client.notify, opened.pace
+    found, until = client.message(client.test(route).id), clock.now() + wait
+    while found.line.state == "waiting" and clock.now() < until:
+        clock.sleep(clock.shortest)
+        found = client.message(found.line.id)
+    says = found.line.result if found.line.state != "waiting" else "It waits still; is a worker running?"
+    emit(as_json, {"message": found.line, "tries": found.tries}, [printable(says)])
 
 
 @notify.command()
@@ -151,8 +145,8 @@ def test(opened: Session, route: str, wait: int, as_json: bool) -> None:
 def subscribe(opened: Session, events_named: tuple[str, ...], route: str, of: str, as_json: bool) -> None:
     """Have a route, or your own mail, hear of EVENTs (`*` for all) of everything or of one object."""
     kind, _, name = of.partition("/")
-    made = opened.backend.routes.subscribe(opened.actor, events_named, route=route, object_kind=kind, object_name=name)
-    emit(as_json, {"subscription": made}, [made])
+    made = opened.client.notify.subscribe(events_named, route=route, object_kind=kind, object_name=name)
+    emit(as_json, {"subscription": made}, [made.id])
 
 
 @notify.command()
@@ -162,7 +156,7 @@ def subscribe(opened: Session, events_named: tuple[str, ...], route: str, of: st
 @guarded
 def unsubscribe(opened: Session, subscription: str, as_json: bool) -> None:
     """Take SUBSCRIPTION (its id) back."""
-    opened.backend.routes.unsubscribe(opened.actor, subscription)
+    opened.client.notify.unsubscribe(subscription)
     emit(as_json, {"removed": subscription}, ["Taken back."])
 
 
@@ -172,9 +166,7 @@ def unsubscribe(opened: Session, subscription: str, as_json: bool) -> None:
 @guarded
 def subscriptions(opened: Session, as_json: bool) -> None:
     """List your subscriptions and those of routes that you look after."""
-    actor, database = opened.actor, opened.backend.database
-    with database.read() as session:
-        found = queries.subscriptions(session, actor, database.now(session))
+    found = opened.client.notify.subscriptions()
     rows = [(one.id, one.route, ", ".join(one.events), f"{one.object_kind} {one.object_name}".strip()) for one in found]
     emit(as_json, {"subscriptions": found}, table(("subscription", "route", "events", "of"), rows))
 
@@ -198,13 +190,12 @@ def preferences(
     as_json: bool,
 ) -> None:
     """Show how you are told, and change what is named."""
-    actor, database = opened.actor, opened.backend.database
-    with database.read() as session:
-        found = queries.preference(session, actor)
+    client = opened.client.notify
+    found = client.preferences()
     if any(one is not None for one in (zone, hours, urgent_through, mail)) or mute:
         begins, _, ends = (hours or "").partition("-")
-        opened.backend.preferences.set(
-            actor,
+        wanted = replace(
+            found,
             zone=zone or found.zone,
             quiet_from=found.quiet_from if hours is None else None if hours == "none" else begins,
             quiet_to=found.quiet_to if hours is None else None if hours == "none" else ends,
@@ -212,8 +203,7 @@ def preferences(
             mail=found.mail if mail is None else mail,
             muted=() if mute == ("none",) else mute or found.muted,
         )
-        with database.read() as session:
-            found = queries.preference(session, actor)
+        found = client.set_preferences(wanted)
     quiet = f"{found.quiet_from} to {found.quiet_to}" if found.quiet_from else "none"
     told = (("zone", found.zone), ("quiet hours", quiet), ("urgent through", found.urgent_through), ("mail", found.mail),
             ("muted", ", ".join(found.muted)))  # fmt: skip
@@ -224,18 +214,19 @@ def preferences(
 @acting
 @click.option("--route", help="Of one route, or `mail`.")
 @click.option("--state", type=click.Choice(["waiting", "sent", "dead", "dropped"]))
-@click.option("--before", help="The last message of the page before.")
+@click.option("--after", metavar="NEXT", help="The next page: `next` of the page before.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @json_option
 @guarded
-def log(opened: Session, route: str | None, state: str | None, before: str | None, limit: int, as_json: bool) -> None:
+def log(opened: Session, route: str | None, state: str | None, after: str | None, limit: int, as_json: bool) -> None:
     """List messages and what became of them, the newest first."""
-    actor, database = opened.actor, opened.backend.database
-    with database.read() as session:
-        now = database.now(session)
-        found = queries.messages(session, actor, now, route=route, state=state, before=before, limit=limit)
-    rows = [(one.id, one.created_at, one.whom, one.event, one.state, one.attempts, one.result) for one in found]
-    emit(as_json, {"messages": found}, table(("message", "at", "to", "event", "state", "tries", "latest"), rows))
+    page = opened.client.notify.messages(route=route, state=state, after=after, limit=limit)
+    rows = [(one.id, one.created_at, one.whom, one.event, one.state, one.attempts, one.result) for one in page.items]
+    emit(
+        as_json,
+        {"messages": page.items, "next": page.next},
+        table(("message", "at", "to", "event", "state", "tries", "latest"), rows),
+    )
 
 
 @notify.command()
@@ -245,7 +236,7 @@ def log(opened: Session, route: str | None, state: str | None, before: str | Non
 @guarded
 def message(opened: Session, message_id: str, as_json: bool) -> None:
     """Show a message with every try."""
-    found = _message(opened, message_id)
+    found = opened.client.notify.message(message_id)
     rows = [(one.at, one.seconds, one.ok, one.says) for one in found.tries]
     emit(as_json, {"message": found.line, "tries": found.tries}, table(("at", "seconds", "taken", ""), rows))
 
@@ -259,26 +250,14 @@ def message(opened: Session, message_id: str, as_json: bool) -> None:
 def replay(opened: Session, message_id: str, whole_route: bool, as_json: bool) -> None:
     """Send MESSAGE again under the id that it had."""
     if whole_route:
-        count = opened.backend.routes.replay_dead(opened.actor, message_id)
+        count = opened.client.notify.replay_route(message_id)
         emit(as_json, {"replayed": count}, [f"{count} wait again."])
         return
-    opened.backend.routes.replay(opened.actor, message_id)
+    opened.client.notify.replay(message_id)
     emit(as_json, {"replayed": 1}, ["It waits again."])
 
 
-def _route(opened: Session, ref: str) -> RouteLine:
-    actor, database = opened.actor, opened.backend.database
-    with database.read() as session:
-        return queries.route(session, actor, ref, database.now(session))
-
-
-def _message(opened: Session, message_id: str) -> MessageView:
-    actor, database = opened.actor, opened.backend.database
-    with database.read() as session:
-        return queries.message(session, actor, message_id, database.now(session))
-
-
-def _made(made: Made, as_json: bool) -> None:
+def _made(made: NewRoute, as_json: bool) -> None:
     if made.secret is not None and not as_json:
         note("The signing secret of this webhook is shown only now; give it to the receiver.")
     emit(as_json, {"route": made}, [made.secret or made.id])

@@ -17,7 +17,7 @@ import click
 import structlog
 
 from backend.cli.exits import DEFECT, DIFFERS, EXTERNAL, NO, REFUSED
-from backend.client.errors import ClientError, Defect, OtherSystemFailed, StrangeAnswer, Unreachable
+from backend.client.errors import ClientError, Defect, OtherSystemFailed, Problem, StrangeAnswer, Unreachable
 from backend.core.errors import ExternalFailure, Refusal
 
 P = ParamSpec("P")
@@ -66,7 +66,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             remedy = "Try again; nothing needs to be changed." if failure.retryable else "Correct that system, then try again."
             _fail(as_json, EXTERNAL, "external-failure", str(failure), remedy)
         except ClientError as failure:
-            _fail(as_json, _status(failure), failure.code, failure.message, failure.remedy, getattr(failure, "request_id", ""))
+            _fail(as_json, _status(failure), failure.code, failure.message, failure.remedy, **_besides(failure))
 
     return run
 
@@ -78,8 +78,19 @@ def _status(failure: ClientError) -> int:
     return EXTERNAL if isinstance(failure, OtherSystemFailed | Unreachable | StrangeAnswer) else REFUSED
 
 
-def _fail(as_json: bool, status: int, code: str, message: str, remedy: str, request: str = "") -> NoReturn:
-    error = {"code": code, "message": message, "remedy": remedy} | ({"request_id": request} if request else {})
+def _besides(failure: ClientError) -> dict[str, Any]:
+    """What only a server's answer has: the request's id, and everything that is wrong by its place."""
+    if not isinstance(failure, Problem):
+        return {}
+    told = [{"field": one.field, "detail": one.says, "remedy": one.remedy, "code": one.code} for one in failure.errors]
+    return {"request": failure.request_id, "errors": [{name: text for name, text in one.items() if text} for one in told]}
+
+
+def _fail(
+    as_json: bool, status: int, code: str, message: str, remedy: str, request: str = "", errors: Sequence[Any] = ()
+) -> NoReturn:
+    error: dict[str, Any] = {"code": code, "message": message, "remedy": remedy}
+    error |= ({"request_id": request} if request else {}) | ({"errors": list(errors)} if errors else {})
     if as_json:
         click.echo(json.dumps({"error": error}, ensure_ascii=False))
     note(printable(f"{message} {remedy}".strip()))

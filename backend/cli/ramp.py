@@ -7,12 +7,11 @@ from collections.abc import Iterable
 import click
 
 from backend.cli import inputs
-from backend.cli.output import emit, guarded, json_option, table
+from backend.cli.output import emit, guarded, json_option, percent, table
 from backend.cli.session import Session, acting
+from backend.client.errors import NotFound
+from backend.client.results import RampStep
 from backend.core import durations
-from backend.delivery.plan import percent
-from backend.policy import ramps
-from backend.policy.rules import RampStep
 
 _NAME = click.argument("name")
 
@@ -28,8 +27,7 @@ def ramp() -> None:
 @guarded
 def list_ramps(opened: Session, as_json: bool) -> None:
     """List ramps with their steps, and which environments ask for them."""
-    with opened.reading("policy.read") as look:
-        found = ramps.lines(look.session)
+    found = opened.client.ramps.list()
     rows = [(one.name, _told(one.steps), ", ".join(one.asked_for_by)) for one in found]
     emit(as_json, {"ramps": found}, table(("ramp", "steps", "asked for in"), rows))
 
@@ -42,9 +40,9 @@ def list_ramps(opened: Session, as_json: bool) -> None:
 @guarded
 def set_ramp(opened: Session, name: str, steps: str, as_json: bool) -> None:
     """Name a ramp, or change its STEPS, like 1:10m,25:1h,50:1h:person. Changes that were proposed with it stay as they are."""
-    made = opened.backend.ramps.set(opened.actor, name, inputs.steps(steps))
-    told = {"name": name, "steps": made.steps, "revision": made.revision}
-    emit(as_json, {"ramp": told}, [f"{name} has {len(made.steps)} step(s) now."])
+    told = inputs.steps(steps)
+    made = opened.client.ramps.set(name, told, if_match=_seen(opened, name))
+    emit(as_json, {"ramp": made}, [f"{name} has {len(made.steps)} step(s) now."])
 
 
 @ramp.command()
@@ -54,8 +52,16 @@ def set_ramp(opened: Session, name: str, steps: str, as_json: bool) -> None:
 @guarded
 def remove(opened: Session, name: str, as_json: bool) -> None:
     """Forget a ramp that no policy asks for."""
-    opened.backend.ramps.remove(opened.actor, name)
+    opened.client.ramps.remove(name)
     emit(as_json, {"removed": name}, [f"{name} is forgotten."])
+
+
+def _seen(opened: Session, name: str) -> str:
+    """What there is under that name; "" for nothing yet."""
+    try:
+        return opened.client.ramps.show(name).etag
+    except NotFound:
+        return ""
 
 
 def _told(steps: Iterable[RampStep]) -> str:

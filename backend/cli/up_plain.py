@@ -62,7 +62,9 @@ def _variables(settings: Settings, folder: Path, at: Ports | None) -> dict[str, 
     mine = ("COUNTERSIGN_AS", TOKEN)
     found = {name: value for name, value in os.environ.items() if name.startswith("COUNTERSIGN_") and name not in mine}
     found["COUNTERSIGN_DATA_DIR"] = str(folder)
-    if settings.sign_in_file is not None:  # the children run in another folder, and with no other variable of ours
+    files = {"COUNTERSIGN_BEARER_FILE": settings.bearer_file, "COUNTERSIGN_CREDENTIALS_DIR": settings.credentials_dir}
+    found |= {name: str(path.absolute()) for name, path in files.items() if path is not None}  # children run in another folder
+    if settings.sign_in_file is not None:  # and with no other variable of ours
         file = settings.sign_in_file.absolute()
         found["COUNTERSIGN_SIGN_IN_FILE"] = str(file)
         found |= {name: os.environ[name] for name in sign_in_file.variables(file) if name in os.environ}

@@ -1,12 +1,25 @@
-"""`client.identities`, `.teams`, `.requests`, `.tokens`, `.data_sets`: who there is, who may do what, and what takes two."""
+"""`client.identities`, `.teams`, `.requests`, `.tokens`, `.bindings`, `.data_sets`: who there is, who may do what."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from backend.client.pages import MOST, Pages
-from backend.client.results import DataSetGrant, Grant, Identity, NewToken, Request, Settled, Team, Token
+from backend.client.results import (
+    Binding,
+    Bound,
+    DataSetGrant,
+    Grant,
+    Identity,
+    Issuer,
+    NewToken,
+    Request,
+    Settled,
+    Team,
+    Token,
+)
 from backend.client.shapes import read
 from backend.client.wire import Wire
 
@@ -30,6 +43,14 @@ class Identities:
     def deactivate(self, name: str) -> None:
         """Refuses every command of an identity, and every token of its, from now on."""
         self._wire.send("POST", ("identities", name, "deactivate"), again=True)
+
+    def activate(self, name: str) -> None:
+        """An identity that was deactivated counts again, with the roles that it still has."""
+        self._wire.send("POST", ("identities", name, "activate"), again=True)
+
+    def hand_over(self, name: str, owner: str) -> Settled:
+        """Hands a service to another owner; where its roles reach changes that need approvals, a second admin confirms it."""
+        return read(Settled, self._wire.send("POST", ("identities", name, "owner"), sent={"owner": owner}, again=True).content)
 
     def grants(self) -> tuple[Grant, ...]:
         """Every grant, ended ones included."""
@@ -131,6 +152,44 @@ class Tokens:
     def revoke(self, token: str) -> None:
         """Ends a token, named by its id, at once."""
         self._wire.send("DELETE", ("tokens", token))
+
+
+class Bindings:
+    """Which builds and machine clients act as which service, without a secret to keep."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def list(self, *, ended: bool = False) -> tuple[Binding, ...]:
+        """Every binding, the newest first; `ended`: ended ones too."""
+        return tuple(Pages(self._wire, Binding, "bindings").all(ended=ended or None, limit=MOST))
+
+    def show(self, binding: str) -> Binding:
+        """One binding, ended or not."""
+        return read(Binding, self._wire.get("bindings", binding).content)
+
+    def issuers(self) -> tuple[Issuer, ...]:
+        """The issuers whose tokens are taken, as the server's settings say."""
+        return tuple(Pages(self._wire, Issuer, "bindings", "issuers").all(limit=MOST))
+
+    def make(
+        self,
+        service: str,
+        profile: str,
+        claims: Mapping[str, str],
+        *,
+        role: str | None = None,
+        scope: str = "*",
+        expires_at: datetime | None = None,
+    ) -> Bound:
+        """Lets tokens of an issuer that say all of `claims` act as a service, as at most `role` in `scope`."""
+        sent: dict[str, Any] = {"service": service, "profile": profile, "claims": dict(claims), "role": role, "scope": scope}
+        sent |= {} if expires_at is None else {"expires_at": expires_at.isoformat()}
+        return read(Bound, self._wire.send("POST", ("bindings",), sent=sent, key="").content)
+
+    def end(self, binding: str, reason: str = "") -> Binding:
+        """Ends a binding at once: the next request of its tokens is refused."""
+        return read(Binding, self._wire.send("DELETE", ("bindings", binding), query={"reason": reason}).content)
 
 
 class DataSets:

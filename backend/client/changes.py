@@ -64,8 +64,8 @@ class Changes:
         Args:
             key: of your own choice, e.g. the build's number: the same proposal again under it is the same change, for ever.
                 Without one, a key of its own keeps a request whose answer was lost from making two.
-            wishes: `share_percent`, `ramp` (steps of `share_percent`, `hold_seconds`, `person`), `bake_seconds`, `start_mode`,
-                `start_at`, `supersede`, `shadow`, `experiment`, `unit_header`.
+            wishes: `share_percent`, `ramp` (steps of `share_percent`, `hold_seconds`, `person`, or the name of a ramp),
+                `bake_seconds`, `start_mode`, `start_at`, `supersede`, `shadow`, `experiment`, `unit_header`.
         """
         sent = {"endpoint": endpoint, "version": version, "title": title, "reason": reason, **_wishes(wishes)}
         return _change(self._wire.send("POST", ("changes",), sent=sent, key=key or ""))

@@ -6,13 +6,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from backend.client.access import DataSets, Identities, Requests, Teams, Tokens
+from backend.client.access import Bindings, DataSets, Identities, Requests, Teams, Tokens
 from backend.client.changes import Changes
+from backend.client.config import Config, Ramps
 from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Rollouts
 from backend.client.errors import NoToken
 from backend.client.models import Models
+from backend.client.notify import Notify
 from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
 from backend.client.servers import Routers, Servers
@@ -63,9 +65,13 @@ class Countersign:
         self.teams = Teams(self._wire)
         self.requests = Requests(self._wire)
         self.tokens = Tokens(self._wire)
+        self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)
+        self.notify = Notify(self._wire)
+        self.ramps = Ramps(self._wire)
+        self.config = Config(self._wire)
         self.audit = Audit(self._wire)
 
     def me(self) -> Me:

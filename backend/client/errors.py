@@ -65,10 +65,12 @@ class StrangeAnswer(ClientError):
 
 @dataclass(frozen=True)
 class FieldError:
-    """One field of what was sent, and what is wrong with it."""
+    """One field of what was sent (of a file `FILE:LINE:COLUMN`), what is wrong with it and, where that is known, what to do."""
 
     field: str
     says: str
+    remedy: str = ""
+    code: str = ""
 
 
 class Problem(ClientError):
@@ -150,7 +152,8 @@ _KINDS: Mapping[int, type[Problem]] = {
 def problem(status: int, told: Mapping[str, Any], *, request_id: str = "", retry_after: float | None = None) -> Problem:
     """The error for an answer; every text in it is taken as text, and cut."""
     errors = _fields(told.get("errors"))
-    if status == 422 and errors and all(one.field.startswith("path.") for one in errors):
+    unreadable = status == 422 and _text(told, "code") == "bad-request"
+    if unreadable and errors and all(one.field.startswith("path.") for one in errors):
         return _nothing(errors[0], _text(told, "request_id") or request_id)
     kind = _KINDS.get(status, Defect if status >= 500 else Refused)
     found = kind(
@@ -181,4 +184,7 @@ def _text(told: Mapping[str, Any], name: str) -> str:
 
 def _fields(told: Any) -> tuple[FieldError, ...]:
     listed = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
-    return tuple(FieldError(_text(one, "field"), _text(one, "detail") or _text(one, "says")) for one in listed[:50])
+    return tuple(
+        FieldError(_text(one, "field"), _text(one, "detail") or _text(one, "says"), _text(one, "remedy"), _text(one, "code"))
+        for one in listed[:50]
+    )

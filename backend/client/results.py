@@ -637,6 +637,19 @@ class Router:
 
 
 @dataclass(frozen=True)
+class Advisory:
+    """A published weakness of what a server said that it is; `fixed`: the releases that mend it."""
+
+    product: str
+    cves: tuple[str, ...]
+    says: str
+    fixed: tuple[str, ...]
+    remedy: str
+    source: str
+    since: str
+
+
+@dataclass(frozen=True)
 class Inspected:
     """What a server or a router said of itself, and what its kind is able to do."""
 
@@ -646,6 +659,7 @@ class Inspected:
     warnings: tuple[str, ...]
     abilities: Mapping[str, Any]
     extensions: tuple[str, ...] = ()
+    advisories: tuple[Advisory, ...] = ()
 
 
 # -- people, roles, what takes two
@@ -653,7 +667,7 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Identity:
-    """A person or a service, with the roles that count everywhere; of a service also who owns it."""
+    """A person or a service, with the roles that count everywhere; of a service also who owns it, and whether he is active."""
 
     id: str
     name: str
@@ -664,6 +678,45 @@ class Identity:
     is_demo: bool
     created_at: datetime
     roles: tuple[str, ...]
+    answered_for: bool = True
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What acts as a service: tokens of an issuer that say all of `claims`. `state`: active, expired, ended or off."""
+
+    id: str
+    profile: str
+    issuer: str
+    claims: Mapping[str, str]
+    identity: str
+    role: str | None
+    scope: str
+    state: str
+    made_by: str
+    made_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    last_used_by: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """An issuer whose tokens are taken. `kind`: access, github or gitlab."""
+
+    name: str
+    title: str
+    kind: str
+    issuer: str
+    audience: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What came of binding: the binding, or the request that a second admin has to confirm."""
+
+    binding: str | None
+    request: str | None
 
 
 @dataclass(frozen=True)
@@ -838,3 +891,221 @@ class Verification:
     first_bad: BrokenRow | None
     signed_to: int
     warning: str
+
+
+# -- configuration as code, ramps by name
+
+
+@dataclass(frozen=True)
+class RampStep:
+    """One step of a ramp; its share in buckets out of 10,000."""
+
+    share: int
+    hold_seconds: int
+    person: bool
+
+
+@dataclass(frozen=True)
+class NamedRamp:
+    """Steps under a name, and the environments whose policies ask for it."""
+
+    name: str
+    steps: tuple[RampStep, ...]
+    revision: int
+    asked_for_by: tuple[str, ...]
+    etag: str = field(default="", compare=False, metadata={"told": False})
+
+
+@dataclass(frozen=True)
+class ConfigFault:
+    """What is refused, and where (`FILE:LINE:COLUMN`) the files ask for it."""
+
+    where: str
+    message: str
+    remedy: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message} {self.remedy}".strip()
+
+
+@dataclass(frozen=True)
+class ConfigField:
+    """One field: what it is, and what it shall be."""
+
+    field: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class ConfigObject:
+    """One declared object. `action`: create, change, remove, none or waits; `how`: direct, request, move, change."""
+
+    kind: str
+    name: str
+    action: str
+    fields: tuple[ConfigField, ...]
+    where: str
+    how: tuple[str, ...]
+    notes: tuple[str, ...]
+    refused: ConfigFault | None
+    mark: str
+
+
+@dataclass(frozen=True)
+class ConfigPlan:
+    """What applying would do. `left`: kind -> what is there and in none of the files; it is left alone."""
+
+    digest: str
+    differs: bool
+    counts: Mapping[str, int]
+    objects: tuple[ConfigObject, ...]
+    left: Mapping[str, tuple[str, ...]]
+
+    @property
+    def faults(self) -> tuple[ConfigFault, ...]:
+        """What is refused."""
+        return tuple(one.refused for one in self.objects if one.refused is not None)
+
+
+@dataclass(frozen=True)
+class ConfigDone:
+    """What became of one object: done, a request that a second person confirms, a change, or refused after all."""
+
+    kind: str
+    name: str
+    says: str
+    request: str | None
+    change: int | None
+    refused: ConfigFault | None
+
+
+@dataclass(frozen=True)
+class ConfigApplied:
+    """The plan, and what was done."""
+
+    plan: ConfigPlan
+    done: tuple[ConfigDone, ...]
+
+    @property
+    def refused(self) -> tuple[ConfigFault, ...]:
+        """Changes that could not be proposed after the rest had been done."""
+        return tuple(one.refused for one in self.done if one.refused is not None)
+
+
+@dataclass(frozen=True)
+class ConfigExport:
+    """What is there: as YAML that `apply` takes, and as values."""
+
+    text: str
+    objects: tuple[Mapping[str, Any], ...]
+
+
+# -- messages
+
+
+@dataclass(frozen=True)
+class MessageEvent:
+    """One thing that one may hear of. `audience`: who hears of it without having asked."""
+
+    name: str
+    says: str
+    urgent: bool
+    audience: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where messages go, without anything secret of it.
+
+    `health` is `new`, `ok`, `failing` or `paused`; `waiting` and `dead` count messages that wait and that were given up.
+    """
+
+    id: str
+    name: str
+    kind: str
+    shown: str
+    owner: str
+    state: str
+    state_reason: str
+    health: str
+    says: str
+    ok_at: datetime | None
+    failing_since: datetime | None
+    waiting: int
+    dead: int
+    two_secrets_until: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class NewRoute(Route):
+    """A route that was just made or given another secret. `secret` is what a webhook is signed with, told this once."""
+
+    secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What a route, or one's own `mail`, hears of."""
+
+    id: str
+    route: str
+    events: tuple[str, ...]
+    object_kind: str
+    object_name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """How one is told."""
+
+    zone: str
+    quiet_from: str | None
+    quiet_to: str | None
+    urgent_through: bool
+    mail: bool
+    muted: tuple[str, ...]
+    etag: str = field(default="", compare=False, metadata={"told": False})
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message. `state` is `waiting`, `sent`, `dead` (given up) or `dropped` (not to be told any more)."""
+
+    id: str
+    route: str
+    whom: str
+    event: str
+    says: str
+    subject_kind: str
+    subject_id: str
+    seq: int
+    count: int
+    state: str
+    result: str
+    attempts: int
+    due_at: datetime
+    created_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True)
+class MessageTry:
+    """One try to send a message."""
+
+    at: datetime
+    seconds: float
+    ok: bool
+    status: int | None
+    says: str
+
+
+@dataclass(frozen=True)
+class WholeMessage:
+    """A message with every try."""
+
+    line: Message
+    tries: tuple[MessageTry, ...]

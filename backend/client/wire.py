@@ -106,6 +106,7 @@ class Wire:
         again: bool | None = None,
         key: str | None = None,
         if_match: str = "",
+        only_new: bool = False,
         seconds: float = _ANSWER_SECONDS,
         stream: Path | None = None,
     ) -> Answer:
@@ -118,6 +119,7 @@ class Wire:
             again: whether sending it twice does what sending it once does; by default as its method or a key says.
             key: an idempotency key; "" makes one, and makes it safe to send again.
             if_match: the ETag that it is bound to.
+            only_new: bound to there being no such thing yet.
             seconds: how long an answer may take.
             stream: a file that is the body.
         """
@@ -127,9 +129,11 @@ class Wire:
             headers["idempotency-key"] = key or uuid.uuid4().hex
         if if_match:
             headers["if-match"] = if_match
+        if only_new:
+            headers["if-none-match"] = "*"
         if sent is not None or stream is not None:
             headers["content-type"] = "application/json" if stream is None else "application/octet-stream"
-        body = None if sent is None else json.dumps(sent, allow_nan=False).encode()
+        body = None if sent is None else json.dumps(sent, allow_nan=False, ensure_ascii=False).encode("utf-8", "surrogatepass")
         asked = _Asked(method, url, _query(query or {}), headers, body, seconds, stream)
         safe = (key is not None or method in _IDEMPOTENT) if again is None else again
         return self._patiently(asked, safe=safe)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sqlmodel import select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from sqlmodel import Session
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core import work
 from backend.core.errors import Refusal
 from backend.core.unit import Unit

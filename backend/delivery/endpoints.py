@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlmodel import col, select
 
 from backend.access import teams
-from backend.access.service import require, require_server, sees_endpoint
+from backend.access.checks import require, require_server, sees_endpoint
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.database import Database

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from sqlmodel import Session, select
 
+from backend.access.checks import require
 from backend.access.data_sets import require_data_set
-from backend.access.service import require
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound

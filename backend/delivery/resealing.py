@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core import failpoints, sealed
 from backend.core.columns import Row
 from backend.core.context import SYSTEM, Actor

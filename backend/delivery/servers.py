@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import BaseModel
 from sqlmodel import col, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core import sealing
 from backend.core.context import Actor
 from backend.core.credentials import check_reference

@@ -93,7 +93,8 @@ class Stack:
 
 def variables(settings: Settings) -> dict[str, str]:
     """The settings of the demo as a child reads them from its environment."""
-    return {
+    bearers = {"COUNTERSIGN_BEARER_FILE": str(settings.bearer_file.absolute())} if settings.bearer_file is not None else {}
+    return bearers | {
         "COUNTERSIGN_DATA_DIR": str(settings.data_dir),
         "COUNTERSIGN_MLFLOW_URL": str(settings.mlflow_url),
         "COUNTERSIGN_ALLOWED_NETWORKS": settings.allowed_networks,

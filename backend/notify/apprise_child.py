@@ -129,7 +129,7 @@ def _service(order: dict[str, Any]) -> Any:
 
     module, name = SERVICES[_scheme(order)]
     kind = getattr(importlib.import_module(f"apprise.plugins.{module}"), name)
-    read = kind.parse_url(order["address"])
+    read = kind.parse_url(str(order["address"]).replace("/#", "/%23"))  # a channel's name, as Apprise itself reads it
     if not read:
         return None
     if order.get("to"):

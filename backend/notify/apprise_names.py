@@ -7,8 +7,9 @@ post to any address in any form (`json://`, `xml://`, `form://`): a signed webho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote
 
 from backend.core.errors import Refusal
 
@@ -61,7 +62,13 @@ def check(address: str) -> str:
             f"Use one of {', '.join(SERVICES)}, or a webhook.",
             code="bad-address",
         )
-    options = {name.lower() for name, _ in parse_qsl(urlsplit(address).query, keep_blank_values=True)}
-    if found := sorted(options & _OWN):
+    if found := sorted(_options(address) & _OWN):
         raise Refusal(f"The option {found[0]} is not open here.", "Leave it out of the address.", code="bad-address")
     return scheme
+
+
+def _options(address: str) -> set[str]:
+    """Names of options however Apprise may come to read them: after any `?`, between `&` or `;`, beyond a `#`, quoted twice."""
+    parts = re.split(r"[?&;#]", address.partition("?")[2])
+    names = [part.partition("=")[0].replace("+", " ") for part in parts]
+    return {one.strip().lower() for name in names for one in (name, unquote(name), unquote(unquote(name)))}

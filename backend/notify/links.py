@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from backend.access.service import active_identity
+from backend.access.checks import active_identity
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sqlmodel import col, select
 
-from backend.access.service import active_identity
+from backend.access.checks import active_identity
+from backend.access.rows import Identity
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -41,6 +42,7 @@ class Preferences:
             rules.check_events(tuple(muted))
         with self._database.unit(actor) as tx:
             active_identity(tx.session, actor)
+            tx.session.get(Identity, actor.id, with_for_update=True)  # of two first times, one waits for the other
             row = tx.session.get(Preference, actor.id, with_for_update=True)
             before = row.facts(*_FACTS) if row is not None else None
             row = row or tx.add(Preference(id=actor.id, updated_at=tx.now))

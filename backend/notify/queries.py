@@ -20,6 +20,7 @@ from backend.notify.rows import Attempt, Message, Preference, Route, RouteHealth
 from backend.notify.rules import EVENTS, SUBSCRIBABLE
 
 MAX_PAGE = 200
+"""Messages of a page; one more may be asked for, to see whether another page follows."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class RouteLine:
         owner: `me`, `team NAME`, `everybody`, or the name of another person.
         health: `new` (nothing sent yet), `ok`, `failing` or `paused`.
         waiting, dead: messages.
+        manages: whether whoever looks may change it; somebody else's own is his, whoever sees it.
     """
 
     id: str
@@ -57,6 +59,7 @@ class RouteLine:
     dead: int
     two_secrets_until: datetime | None
     created_at: datetime
+    manages: bool
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,20 @@ def route(session: Session, actor: Actor, ref: str, now: datetime) -> RouteLine:
     return _route_lines(session, [row], actor, now)[0]
 
 
+def found_route(session: Session, actor: Actor, ref: str) -> str | None:
+    """Id of the route that a reference means to somebody, whether he may see it or not."""
+    row = find(session, actor, ref)
+    return row.id if row is not None else None
+
+
+def subscription(session: Session, actor: Actor, subscription_id: str, now: datetime) -> SubscriptionLine:
+    """One of them. NotFound for somebody else's."""
+    found = next((one for one in subscriptions(session, actor, now) if one.id == subscription_id), None)
+    if found is None:
+        raise NotFound("subscription", subscription_id[:60])
+    return found
+
+
 def subscriptions(session: Session, actor: Actor, now: datetime) -> tuple[SubscriptionLine, ...]:
     """One's own, and those of the routes that one looks after."""
     names = {one.id: one.name for one in routes(session, actor, now)}
@@ -186,7 +203,7 @@ def messages(
     query = select(Message).where(_mine(session, actor, now, route))
     query = query if state is None else query.where(Message.state == state)
     query = query if before is None else query.where(Message.id < before)
-    rows = session.exec(query.order_by(col(Message.id).desc()).limit(min(max(limit, 1), MAX_PAGE))).all()
+    rows = session.exec(query.order_by(col(Message.id).desc()).limit(min(max(limit, 1), MAX_PAGE + 1))).all()
     return _message_lines(session, rows)
 
 
@@ -227,13 +244,15 @@ def _may_see(row: Route, actor: Actor, held: Iterable[rights.Grant], now: dateti
 
 def _route_lines(session: Session, rows: Sequence[Route], actor: Actor, now: datetime) -> tuple[RouteLine, ...]:
     ids = [one.id for one in rows]
+    held = access.grants(session, actor.id)
+    mine = {one.id for one in rows if _may_see(one, actor, held, now, everybodys=False)}
     healths = {one.id: one for one in session.exec(select(RouteHealth).where(col(RouteHealth.id).in_(ids)))}
     names = _names(session, rows)
     query = select(Message.route_key, Message.state, sa.func.count()).where(
         col(Message.route_key).in_(ids), col(Message.state).in_(("waiting", "dead")), Message.event != "test"
     )
     counted = {(key, state): number for key, state, number in session.exec(query.group_by(Message.route_key, Message.state))}
-    return tuple(_route_line(one, healths.get(one.id), names, counted, actor, now) for one in rows)
+    return tuple(_route_line(one, healths.get(one.id), names, counted, actor, now, manages=one.id in mine) for one in rows)
 
 
 def _route_line(
@@ -243,6 +262,8 @@ def _route_line(
     counted: Mapping[tuple[str, str], int],
     actor: Actor,
     now: datetime,
+    *,
+    manages: bool,
 ) -> RouteLine:
     owner = "me" if row.identity_id == actor.id else names.get(row.identity_id or row.team_id or "", "everybody")
     stands = "new" if health is None else "failing" if health.failures else "ok"
@@ -263,6 +284,7 @@ def _route_line(
         dead=counted.get((row.id, "dead"), 0),
         two_secrets_until=until if until is not None and now < until else None,
         created_at=row.created_at,
+        manages=manages,
     )
 
 

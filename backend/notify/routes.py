@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
-from backend.access.service import active_identity, named_team, require
+from backend.access.checks import active_identity, require
+from backend.access.service import named_team
 from backend.core import sealing, work
 from backend.core.context import Actor
 from backend.core.database import Database

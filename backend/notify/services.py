@@ -123,7 +123,7 @@ def _read(got: dict[str, Any]) -> Answer:
     if got.get("ok"):
         return Answer(True, f"It was taken ({status})." if status else "It was taken.", status)
     if got.get("code") == "address-not-allowed":
-        return Answer(False, "It is at an address that is not public and that no administrator allowed.", status)
+        return Answer(False, "It is at an address that is not public, or at a port, that no administrator allowed.", status)
     if got.get("code") == "bad-address":
         return Answer(False, "The service does not understand this address.", status, final=True)
     if isinstance(status, int) and status >= 300:

@@ -11,12 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core.context import Actor
 from backend.core.database import Database
-from backend.core.errors import NotFound, Refusal
+from backend.core.errors import NotFound, Refusal, StaleWrite
 from backend.core.unit import Unit
 from backend.policy import rules
 from backend.policy.rows import Environment, Ramp
@@ -48,7 +49,7 @@ class Ramps:
         """Names a ramp, or changes its steps. Saying it again changes nothing.
 
         The steps of one that a policy asks for, where changes need approvals, stay: else one person could make them steeper.
-        Refusal codes: bad-name, bad-ramp, ramp-asked-for.
+        Refusal codes: bad-name, bad-ramp, ramp-asked-for, stale-write.
         """
         told = [one.model_dump(mode="json") for one in checked(name, steps)]
         with self._database.unit(actor) as tx:
@@ -57,7 +58,7 @@ class Ramps:
             if row is not None and row.steps == told:
                 return row
             if row is None:
-                row = tx.add(Ramp(id=name, steps=told, set_by=actor.id, set_at=tx.now))
+                row = added(tx, Ramp(id=name, steps=told, set_by=actor.id, set_at=tx.now))
                 tx.record("ramp.set", row, after=row.facts("steps", "revision"))
                 return row
             _refuse_asked_for(tx, name, protected_only=True)
@@ -76,6 +77,16 @@ class Ramps:
             _refuse_asked_for(tx, name, protected_only=False)
             tx.record("ramp.remove", row, before=row.facts("steps", "revision"))
             tx.session.delete(row)
+
+
+def added(tx: Unit, row: Ramp) -> Ramp:
+    """Adds a ramp. StaleWrite where somebody else named one so at this very moment."""
+    try:
+        with tx.session.begin_nested():
+            tx.session.add(row)
+    except IntegrityError as error:
+        raise StaleWrite("ramp", row.id) from error
+    return row
 
 
 def checked(name: str, steps: Sequence[RampStep | Mapping[str, Any]]) -> tuple[RampStep, ...]:

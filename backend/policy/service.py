@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries as access
 from backend.access import requests
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core.canonical import digest
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from backend.access.checks import require
 from backend.access.queries import some_people
-from backend.access.service import require
 from backend.core.canonical import digest_bytes
 from backend.core.context import Actor
 from backend.core.database import Database

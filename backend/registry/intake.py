@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
-from backend.access.service import require, require_now
+from backend.access.checks import require, require_now
 from backend.core import context
 from backend.core.context import Actor
 from backend.core.database import Database

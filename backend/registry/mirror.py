@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import CountersignError, NotFound

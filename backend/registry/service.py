@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlmodel import Session, select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core.canonical import TreeFile, digest_tree, tree_files
 from backend.core.context import Actor
 from backend.core.database import Database

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from sqlmodel import select
 
-from backend.access.service import require
+from backend.access.checks import require
 from backend.core import work
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database

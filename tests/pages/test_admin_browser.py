@@ -13,7 +13,7 @@ from backend import bootstrap
 from backend.settings import Settings
 from tests.browsers import Server, serve, visit
 
-PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in")
+PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in", "Messages")
 DETAILS = {
     "/person?person=ben": "Ben",
     "/person?person=builds": "Build server",

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlmodel import select
+from streamlit.testing.v1 import AppTest
 
+from app import wiring
+from app.access_pages import scopes
+from app.access_pages.bindings import NARROWINGS
+from app.endpoint_pages.admin_cards import KINDS
+from backend.access.bearer_claims import ANCHORS, CLAIMS, NARROWING, check_binding
+from backend.access.bearer_file import Kind
+from backend.access.binding_rows import BearerUse
 from backend.access.rows import Identity, RoleGrant
+from backend.access.rules import MATRIX
 from backend.bootstrap import Backend
 from backend.core.context import SYSTEM
 from backend.core.errors import Refusal
 from tests.pages.conftest import Open, offered, press, words
 
-BARRED = ("Add a person", "Add a service", "Give a role", "Create a team", "Give a data set", "Register a server")
-PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in")
+BARRED = (
+    "Add a person", "Add a service", "Bind a build", "Unbind", "Give a role", "Create a team", "Give a data set",
+    "Register a server", "Add a route",
+)  # fmt: skip
+PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in", "Messages")
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -27,14 +40,7 @@ def test_every_part_draws_for_whoever_may_look_and_offers_nothing_that_would_be_
         assert not test.error, words(test)
         assert not test.warning, words(test)
         if name == "ana":
-            for barred in (
-                "Add a person",
-                "Add a service",
-                "Give a role",
-                "Create a team",
-                "Give a data set",
-                "Register a server",
-            ):
+            for barred in BARRED:
                 assert not offered(test, barred), (part, barred)
 
 
@@ -100,6 +106,25 @@ def test_a_person_has_a_page_with_roles_and_what_can_be_done(page: Open, backend
     assert offered(page("person", "otto", person="carla"), "Activate again")
 
 
+def test_a_service_whose_owner_is_gone_says_so_and_is_handed_over(page: Open, backend: Backend) -> None:
+    otto = backend.identities.act_as("otto")
+    backend.identities.create(otto, "builds", kind="service", owner="carla")
+    backend.identities.deactivate(otto, "carla", "Left.")
+    assert "No active owner" in str(page("admin", "otto", part="Services").dataframe[0].value["State"][0])
+    assert not offered(page("person", "ana", person="builds"), "Hand over")
+    test = page("person", "otto", person="builds")
+    assert "No active owner" in words(test)
+    press(test, "Hand over")
+    assert "Nobody hands a service to himself" in words(test)
+    offers = test.selectbox(key="hand.owner").options
+    assert "Ben (reviewer)" in offers
+    assert not {"Otto (administrator)", "Carla (reviewer)", "builds"} & set(offers)
+    backend.identities.hand_over(otto, "builds", "ben")
+    said = words(page("person", "otto", person="builds"))
+    assert "service of ben" in said
+    assert "No active owner" not in said
+
+
 def test_nobody_deactivates_himself_or_the_last_admin(page: Open, backend: Backend) -> None:
     otto, nora = (backend.identities.act_as(name) for name in ("otto", "nora"))
     assert not offered(page("person", "otto", person="otto"), "Deactivate")
@@ -141,6 +166,149 @@ def test_a_service_shows_its_owner_and_its_owner_makes_its_tokens(page: Open, ba
     backend.tokens.create(backend.identities.act_as("ana"), "nightly", identity="builds")
     assert list(page("admin", "otto", part="Services").dataframe[1].value["Token"]) == ["nightly"]
     assert "nightly" in words(page("account", "ana"))
+
+
+def _inside(draw: str, who: str) -> AppTest:
+    """What a dialog draws, as somebody: AppTest draws a dialog of a page no more after its first click."""
+
+    def script(draw: str, who: str) -> None:
+        from app import acting, wiring
+        from app.access_pages import bindings, tokens
+        from app.kit import feedback
+
+        acting.choose(who)
+        acting.recall()
+        wiring.look_as(acting.current())
+        with feedback.shown():
+            if draw == "token":
+                tokens._make({who: who})
+            else:
+                bindings._bind({one.name: one for one in wiring.backend().bindings.profiles(acting.current())}, None)
+
+    return AppTest.from_function(script, default_timeout=60, kwargs={"draw": draw, "who": who}).run()
+
+
+def test_a_token_is_made_within_a_role_and_a_scope_and_every_list_says_so(page: Open, backend: Backend) -> None:
+    ana = backend.identities.act_as("ana")
+    assert offered(page("account", "ana"), "Make a token")
+    test = _inside("token", "ana")
+    test.text_input(key="token.name").set_value("nightly").run()
+    test.selectbox(key="token.role").set_value("Reviewer").run()
+    test.selectbox(key="token.where").set_value(scopes.ENVIRONMENT).run()
+    test.selectbox(key=f"token.{scopes.ENVIRONMENT}").set_value("staging").run()
+    press(test, "Make the token")
+    assert "holds nothing that counts for a token of the role reviewer in environment:staging" in words(test)
+    test.selectbox(key="token.role").set_value("Contributor").run()
+    press(test, "Make the token")
+    (made,) = backend.tokens.list(ana)
+    assert (made.role, made.scope) == ("contributor", "environment:staging")
+    assert "at most contributor, only in environment:staging" in words(page("account", "ana"))
+    everybodys = next(one.value for one in page("admin", "otto", part="Services").dataframe if "Token" in one.value)
+    assert list(everybodys["At most"]) == ["Contributor in environment:staging"]
+
+
+ISSUERS = '[github]\nkind = "github"\ntitle = "GitHub"\naudience = "https://countersign.example.com"\n'
+JOB = {"repository_id": "456789", "ref": "refs/heads/main"}
+
+
+@pytest.fixture
+def bound(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """With an issuer in the settings, and a service of Ana's."""
+    (tmp_path / "bearer.toml").write_text(ISSUERS)
+    monkeypatch.setenv("COUNTERSIGN_BEARER_FILE", str(tmp_path / "bearer.toml"))
+    wiring.forget()
+    again = wiring.backend()
+    again.identities.create(again.identities.act_as("otto"), "builds", kind="service", display_name="Build server", owner="ana")
+    return again
+
+
+def test_without_issuers_the_page_says_how_a_build_is_let_in(page: Open) -> None:
+    said = words(page("admin", "otto", part="Services"))
+    assert "COUNTERSIGN_BEARER_FILE" in said
+    assert "docs/machines.md" in said
+    assert "Issuers" not in words(page("admin", "ana", part="Services")), "for admins and auditors"
+
+
+def test_a_build_is_bound_by_the_dialog_and_waits_for_a_second_admin_where_it_reaches_production(
+    page: Open, bound: Backend
+) -> None:
+    assert offered(page("admin", "otto", part="Services"), "Bind a build")
+    test = _inside("binding", "otto")
+    test.text_input(key="bind.github.anchor").set_value("456789").run()
+    assert not offered(test, "Bind it"), "a repository alone is every branch of it"
+    test.text_input(key="bind.ref").set_value("refs/heads/*").run()
+    assert "Anybody who may push could make such a ref." in words(test)
+    assert not offered(test, "Bind it")
+    test.text_input(key="bind.ref").set_value("refs/heads/main").run()
+    test.selectbox(key="bind.role").set_value("Contributor").run()
+    assert "second admin confirms it" in test.info[0].value
+    press(test, "Bind it")
+    grants = page("admin", "nora", part="Grants")
+    assert "Let tokens of github with ref=refs/heads/main, repository_id=456789 act as Build server" in words(grants)
+    assert offered(grants, "Confirm")
+    assert bound.bindings.lines(bound.identities.act_as("otto")) == (), "it waits"
+
+
+def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_last(page: Open, bound: Backend) -> None:
+    otto, now = bound.identities.act_as("otto"), bound.database.now()
+    made = bound.bindings.bind(otto, "builds", "github", JOB, role="contributor", scope="environment:staging")
+    with bound.database.unit(SYSTEM) as tx:
+        told = {"repository": "acme/flight-delay", "ref": "refs/heads/main", "run_id": "1842"}
+        use = {"binding_id": made.id, "identity_id": made.identity_id, "jti": "j1", "told": told}
+        tx.session.add(BearerUse(id="use", first_at=now, used_at=now, expires_at=now, **use))
+    for who in ("otto", "audra"):
+        said = words(page("admin", who, part="Services"))
+        wanted = (
+            "**builds** by github", "repository_id = 456789, ref = refs/heads/main", "bound by Otto", "no end",
+            "at most contributor, only in environment:staging", "by acme/flight-delay, refs/heads/main, run 1842",
+        )  # fmt: skip
+        assert all(one in said for one in wanted), (who, said)
+    services = page("admin", "otto", part="Services").dataframe[0].value
+    assert list(services["Bindings"]) == [1]
+    assert list(services["Used"]) != ["never"]
+    assert "repository_id" in words(page("person", "otto", person="builds"))
+    assert "456789" not in words(page("admin", "ana", part="Services"))
+    assert "456789" not in words(page("person", "ana", person="builds"))
+    assert not offered(page("admin", "audra", part="Services"), "Unbind")
+    test = page("admin", "otto", part="Services")
+    press(test, "Details")
+    assert [one.value for one in test.code] == [made.id]
+    test = page("admin", "otto", part="Services")
+    press(test, "Unbind")
+    assert "do not act as **builds** any more, from the next request on" in words(test)
+    bound.bindings.unbind(otto, made.id, "The repository moved.")
+    assert "No binding is like this" in words(page("admin", "otto", part="Services"))
+    assert "456789" in words(page("admin", "otto", part="Services", bindings="Ended"))
+
+
+@pytest.mark.parametrize("kind", sorted(CLAIMS))
+def test_the_form_of_a_binding_asks_for_claims_that_narrow(kind: Kind) -> None:
+    asked = {one.claim for one in NARROWINGS[kind]}
+    assert asked <= NARROWING[kind] & CLAIMS[kind]
+    assert asked or NARROWING[kind] == {ANCHORS[kind]}
+    for one in NARROWINGS[kind]:
+        check_binding(kind, {ANCHORS[kind]: "1", one.claim: one.example})
+
+
+def test_keys_say_since_when_what_depends_on_them_and_how_others_take_their_place(page: Open, backend: Backend) -> None:
+    otto = backend.identities.act_as("otto")
+    before = backend.audit.signing_key()
+    name = backend.sealing_keys.rotate(otto)
+    succession = backend.audit.rotate_key(otto)
+    test = page("admin", "otto", part="Servers")
+    said = words(test)
+    for wanted in (name, succession.next_id, "In force", "Being replaced", f"after row {succession.last_seq}", " s ago"):
+        assert wanted in said, wanted
+    assert before.id not in said
+    assert "countersign secrets rotate" in test.code[0].value
+    auditors = page("admin", "audra", part="Servers")
+    assert name in words(auditors)
+    assert not auditors.code, "who may not rotate is not told how"
+    assert name not in words(page("admin", "ana", part="Servers"))
+
+
+def test_the_matrix_on_the_page_has_every_kind_of_action() -> None:
+    assert set(KINDS) == {line.action.partition(".")[0] for line in MATRIX}
 
 
 def test_a_role_is_given_by_the_dialog_and_says_what_waits(page: Open, backend: Backend) -> None:

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 from sqlmodel import select
+from streamlit.testing.v1 import AppTest
 
 from app.deep_links import encoded, kept
 from backend.access.rows import Identity
@@ -91,7 +92,6 @@ def test_one_sets_how_one_is_told_and_takes_subscriptions_back(page: Open, backe
 
 
 def test_routes_show_how_they_do_and_no_secret(page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend.routes, "_networks", ["127.0.0.0/8"])
     monkeypatch.setattr(backend.routes._guard, "allowed", (ip_network("127.0.0.0/8"),))
     otto, ana = backend.identities.act_as("otto"), backend.identities.act_as("ana")
     backend.routes.add(otto, "release-room", "http://127.0.0.1:9/PLANTED", everybody=True)
@@ -99,16 +99,53 @@ def test_routes_show_how_they_do_and_no_secret(page: Open, backend: Backend, mon
     seen = words(page("notifications", "ana"))
     assert "mine" in seen
     assert "release-room" not in seen
-    everybodys = words(page("admin", "audra", part="Messages"))
-    assert "release-room" in everybodys
-    assert "mine" in everybodys
-    assert "Routes for messages" not in words(page("admin", "ben", part="Messages"))
     for name in ("ana", "otto"):
         assert "PLANTED" not in words(page("notifications", name))
     test = page("notifications", "ana")
     press(test, "Test my mail")
     assert "A test message" in words(test)
     assert _messages(backend, ana) == ["test"]
+
+
+def test_admins_act_on_the_routes_of_teams_and_of_everybody_auditors_look_and_others_are_told_where_theirs_are(
+    page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend.routes._guard, "allowed", (ip_network("127.0.0.0/8"),))
+    otto, ana = backend.identities.act_as("otto"), backend.identities.act_as("ana")
+    backend.teams.create(otto, "flights")
+    backend.routes.add(otto, "release-room", "http://127.0.0.1:9/PLANTED", everybody=True)
+    backend.routes.add(otto, "flights-room", "http://127.0.0.1:9/PLANTED", team="flights")
+    backend.routes.add(ana, "of-ana", "http://127.0.0.1:9/PLANTED")
+    backend.routes.pause(otto, "flights-room", "It moves today.")
+    managed = page("admin", "otto", part="Messages")
+    looked_at = page("admin", "audra", part="Messages")
+    for test in (managed, looked_at):
+        assert not test.exception
+        for told in ("release-room", "flights-room", "team flights", "of-ana", "It moves today."):
+            assert told in words(test), told
+        assert "PLANTED" not in words(test)
+    assert _acts(managed) == [
+        ["Send a test", "Resume", "Change the secret", "Remove"], ["Send a test", "Pause", "Change the secret", "Remove"],
+    ]  # fmt: skip
+    assert offered(managed, "Add a route")
+    assert _acts(looked_at) == []
+    assert not offered(looked_at, "Add a route")
+    told = words(page("admin", "ben", part="Messages"))
+    assert "This is for admins and auditors" in told
+    assert "release-room" not in told
+
+
+def _acts(test: AppTest) -> list[list[str]]:
+    """What the menu of each route offers."""
+    return [list(one.proto.options) for one in test.get("menu_button") if one.proto.label == "Act"]
+
+
+def test_whoever_follows_a_link_signs_in_first_and_uses_nothing_up_before(full: Backend, full_page: Open) -> None:
+    token, number = link_for(full, "carla")
+    with pytest.raises(ValueError, match=r"Could not find a navigation page for .*pages/open\.py"):
+        full_page("open", None, link=token)  # every address leads to the sign-in page, and that page to it again
+    assert used(full) == [False]
+    assert full_page("open", "carla", link=token).query_params["change"] == str(number)
 
 
 def _messages(backend: Backend, actor: Actor) -> list[str]:

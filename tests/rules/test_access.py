@@ -25,6 +25,7 @@ ONLY = {
     "role.take_back": {"admin"},
     "identity.create": {"admin"},
     "identity.deactivate": {"admin"},
+    "identity.hand_over": {"admin"},
     "freeze.lift": {"admin"},
     "binding.make": {"admin"},
     "binding.end": {"admin"},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backend.access import bearer_claims, bearer_file, rules
 from backend.access.bearer_claims import NotAdmitted, check_binding, fits, spoken, strict
 from backend.access.bearer_file import Profile
-from backend.access.rules import ACTIONS, ROLES, Grant, may, narrowed, sight
+from backend.access.rules import ACTIONS, ROLES, Grant, Sight, may, narrowed, sight
 from backend.core.context import Limits
 from backend.core.errors import Refusal
 
@@ -241,6 +241,24 @@ def test_a_narrow_token_does_nothing_that_its_identity_or_its_limits_forbid(
         assert shown.teams <= whole.teams
 
 
+PLACES = tuple(
+    dict(zip(("environment", "model", "team"), one, strict=True))
+    for one in (("dev", "m", None), ("dev", "other", "t"), (None, "m", "t"), ("production", None, None), ("dev", "m", "t"))
+)
+
+
+@given(GRANTS, LIMITS, st.sampled_from(sorted(ACTIONS)), st.sampled_from(PLACES))
+def test_a_right_counts_exactly_where_a_grant_and_the_limit_both_reach(
+    held: list[Grant], limits: Limits, action: str, place: dict[str, str | None]
+) -> None:
+    within = narrowed(held, limits)
+    if not Grant("viewer", limits.scope).covers(**place):
+        assert not may(within, action, now=NOW, **place)
+    else:
+        reaching = [Grant(one.role) for one in held if one.covers(**place)]
+        assert may(within, action, now=NOW, **place) == may(narrowed(reaching, Limits(limits.role)), action, now=NOW)
+
+
 @given(GRANTS)
 def test_a_token_without_limits_is_as_good_as_its_identity(held: list[Grant]) -> None:
     assert narrowed(held, None) == tuple(held)
@@ -253,5 +271,8 @@ def test_a_limit_counts_where_the_identity_holds_as_much() -> None:
     assert narrowed([Grant("admin")], Limits("viewer")) == (Grant("viewer"),), "everybody may look"
     assert narrowed([Grant("contributor")], Limits("operator")) == ()
     assert narrowed([Grant("admin")], Limits("contributor")) == (), "an admin does not propose"
-    assert narrowed([Grant("viewer", "environment:dev")], Limits(None, "model:m")) == ()
+    assert narrowed([Grant("viewer", "environment:dev")], Limits(None, "environment:production")) == ()
+    both = Grant("viewer", "environment:dev", within="model:m")
+    assert narrowed([Grant("viewer", "environment:dev")], Limits(None, "model:m")) == (both,)
+    assert sight([both], now=NOW) == Sight(environments=frozenset({"dev"}), within=Sight(models=frozenset({"m"})))
     assert set(rules._ALLOWS) == set(ROLES)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import hmac
+import importlib.util
+import sys
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -199,6 +203,24 @@ def test_a_letter_says_what_happened_and_nothing_that_somebody_wrote_but_names()
 # -- signatures and answers
 
 
+def test_the_services_that_may_be_used_call_by_requests_and_smtplib_alone() -> None:
+    """Python's own sockets are what their process watches: a library that brings others is to be looked at first."""
+    found = importlib.util.find_spec("apprise")
+    assert found is not None
+    assert found.origin is not None
+    plugins = Path(found.origin).parent / "plugins"
+    theirs: dict[str, set[str]] = {}
+    for module, name in set(apprise_names.SERVICES.values()):
+        tree = ast.parse((plugins / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+        assert any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.walk(tree)), name
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+        theirs[module] = {one.partition(".")[0] for one in imported} - sys.stdlib_module_names
+    assert theirs.pop("pushover") == {"requests", "cryptography"}
+    assert theirs.pop("email.base") == set()
+    assert set(map(frozenset, theirs.values())) == {frozenset({"requests"})}
+
+
 def test_a_webhook_is_signed_as_the_standard_says() -> None:
     """The example of Standard Webhooks' libraries (standard-webhooks/standard-webhooks, libraries/python/tests)."""
     secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b'{"test": 2432232314}'
@@ -230,7 +252,9 @@ def test_what_a_receiver_answers_is_said_in_our_words() -> None:
 @pytest.mark.parametrize(
     "address",
     ["dbus://", "syslog://x", "json://127.0.0.1", "mqtt://h/t", "python://x", "slack://a/b/c?template=/etc/passwd",
-     "ntfys://h/t?Verify=no", "mailto://u:p@h?pgp=yes", "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
+     "ntfys://h/t?Verify=no", "ntfys://h/t?a=b;verify=no", "slack://a/b/c/#d?verify=no", "ntfys://h/t?a#b&verify=no",
+     "ntfys://h/t?%76erify=no", "ntfys://h/t?%2576erify=no", "ntfys://h/t?a=?verify=no", "ntfys://h/t?+verify=no",
+     "mailto://u:p@h?pgp=yes", "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
 )  # fmt: skip
 def test_services_that_act_here_and_options_that_open_doors_are_refused(address: str) -> None:
     with pytest.raises(Refusal):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlmodel import select
 
+from backend.access.checks import require
 from backend.access.queries import people, permitted
-from backend.access.service import Identities, require
+from backend.access.service import Identities
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal

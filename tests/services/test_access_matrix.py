@@ -19,7 +19,7 @@ import pytest
 from sqlmodel import select
 
 from backend import bootstrap
-from backend.access import bindings, provisioning, scim, service
+from backend.access import bindings, checks, provisioning, scim
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team
 from backend.access.rules import ACTIONS, MATRIX, ROLES, SCOPES, Line, may
 from backend.access.rules import Grant as RuleGrant
@@ -74,6 +74,9 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "identities.take_back": ("role.take_back", lambda b, a, at: b.identities.take_back(a, "ana", "contributor")),
     "identities.deactivate": ("identity.deactivate", lambda b, a, at: b.identities.deactivate(a, "ana")),
     "identities.activate": ("identity.activate", lambda b, a, at: b.identities.activate(a, "ana")),
+    "identities.hand_over": ("identity.hand_over", lambda b, a, at: b.identities.hand_over(a, "x", "ana")),
+    "identities.confirm_hand_over": ("identity.hand_over", lambda b, a, at: b.identities.confirm_hand_over(a, "ask_x")),
+    "identities.refuse_hand_over": ("identity.hand_over", lambda b, a, at: b.identities.refuse_hand_over(a, "ask_x", "x")),
     "group_mappings.map": ("role.grant", lambda b, a, at: b.group_mappings.map(a, "corp", "ml", "viewer")),
     "group_mappings.confirm": ("role.grant", lambda b, a, at: b.group_mappings.confirm(a, "map_x")),
     "group_mappings.unmap": ("role.take_back", lambda b, a, at: b.group_mappings.unmap(a, "map_x")),
@@ -320,7 +323,7 @@ def test_the_rule_says_what_the_table_says(line: Line) -> None:
 def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every command stops right after its first check; the actions that were asked for."""
     asked: list[str] = []
-    real = service.require_now
+    real = checks.require_now
 
     def require_now(session: Any, actor: Actor, action: str, **where: Any) -> Identity:
         asked.append(action)
@@ -329,10 +332,10 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def require_to_read(session: Any, actor: Actor, action: str, *, now: datetime) -> None:
         asked.append(action)
-        service.require_to_read(session, actor, action, now=now)
+        checks.require_to_read(session, actor, action, now=now)
         raise Passed
 
-    for module in (service, desk, intake):
+    for module in (checks, desk, intake):
         monkeypatch.setattr(module, "require_now", require_now)
     for one in (bindings, provisioning):
         monkeypatch.setattr(one, "require_to_read", require_to_read)

@@ -24,8 +24,13 @@ SOURCES = Path(backend.api.__file__).parent
 WITHOUT_OPERATION = {
     "changes.approve": "a vote: votes.py chooses between approving and rejecting",
     "changes.reject": "the same",
+    "links.open": "a link is opened by the browser of whoever signed in, and leads to a page",
     "changes.material": "what proposing and previewing begin with",
     "identities.confirm_grant": "Backend.confirm_request chooses by the request's kind",
+    "identities.confirm_hand_over": "Backend.confirm_request",
+    "identities.refuse_hand_over": "Backend.refuse_request",
+    "bindings.confirm": "Backend.confirm_request",
+    "bindings.refuse": "Backend.refuse_request",
     "identities.refuse_grant": "Backend.refuse_request chooses by the request's kind",
     "policies.confirm_policy": "Backend.confirm_request",
     "policies.refuse_policy": "Backend.refuse_request",
@@ -33,6 +38,9 @@ WITHOUT_OPERATION = {
     "teams.refuse_owner": "Backend.refuse_request",
     "packaging.build": "commands call it that have checked; proposing builds what is missing",
     "packaging.keep": "commands call it that have checked",
+    "servers.check_address": "said on the Admin page before a call is allowed; testing a server says what came of the call",
+    "sealing_keys.rotate": "done where the keys are: `countersign secrets rotate`",
+    "audit.rotate_key": "done where the keys are: `countersign secrets rotate-ledger-key`",
     "sessions.end_of": "end_everywhere by the identity's name is offered",
     "versions.upload": "an upload is an intake, which goes on after the answer",
 }
@@ -110,7 +118,10 @@ def test_no_route_of_any_application_answers_any_method_without_a_token(applicat
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-PUBLIC_METHODS = {"/v1/health": {"GET", "HEAD"}, "/v1/ready": {"GET", "HEAD"}, "/v1/sign-in/backchannel-logout": {"POST"}}
+PUBLIC_METHODS = {
+    "/v1/health": {"GET", "HEAD"}, "/v1/ready": {"GET", "HEAD"}, "/v1/sign-in/backchannel-logout": {"POST"},
+    "/v1/hooks/mlflow": {"POST"},
+}  # fmt: skip
 
 
 def test_what_is_public_runs_nothing_by_another_method(application: typing.Any) -> None:

@@ -87,6 +87,7 @@ def test_every_command_on_one_thing_is_held_to_what_was_seen(asked: Api) -> None
     asked("POST", "/freezes", {"scope": "dev", **WHY}, by="olga", status=201)
     freeze = asked("GET", "/freezes")["items"][0]["id"]
     asked("POST", "/teams", {"name": "flights"}, by="otto", status=201)
+    asked("POST", "/notify/routes", {"name": "room", "address": "http://127.0.0.1:9/a"}, status=201)
     writes: tuple[tuple[str, str, Any, str], ...] = (
         ("POST", f"{CHANGE}/withdraw", WHY, "ana"),
         ("POST", f"/endpoints/{ENDPOINT}/pause", WHY, "olga"),
@@ -98,6 +99,10 @@ def test_every_command_on_one_thing_is_held_to_what_was_seen(asked: Api) -> None
         ("POST", "/teams/flights/rename", {"name": "delays"}, "otto"),
         ("PUT", "/teams/flights/members/ana", None, "otto"),
         ("POST", "/identities/nora/deactivate", None, "otto"),
+        ("PUT", "/notify/preferences", {"zone": "Europe/Berlin"}, "ana"),
+        ("POST", "/notify/routes/room/pause", {}, "ana"),
+        ("POST", "/notify/routes/room/rotate", None, "ana"),
+        ("DELETE", "/notify/routes/room", None, "ana"),
     )
     before = len(_ledger(asked))
     for method, path, sent, by in writes:
@@ -114,6 +119,7 @@ def _ledger(asked: Api) -> list[str]:
 
 ONE_THING = (
     CHANGE, f"/endpoints/{ENDPOINT}", "/servers/s", "/policies/dev", "/identities/ana", "/teams/flights",
+    "/notify/preferences",
 )  # fmt: skip
 
 
@@ -177,6 +183,9 @@ MAKING: tuple[tuple[str, Any, Any, str], ...] = (
      {"provider": "corp", "value": "ml", "role": "admin"}, "otto"),
     ("/data-sets/grants", {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"},
      {"data_set": f"requests/{ENDPOINT}", "identity": "ben", "until": "2026-12-31T00:00:00Z"}, "otto"),
+    ("/notify/routes", {"name": "room", "address": "http://127.0.0.1:9/a"}, {"name": "room", "address": "http://127.0.0.1:9/b"},
+     "ana"),
+    ("/notify/subscriptions", {"events": ["*"], "route": "room"}, {"events": ["*"]}, "ana"),
 )  # fmt: skip
 
 
@@ -198,10 +207,10 @@ def test_what_is_sent_again_under_its_key_is_made_once(asked: Api) -> None:
 
 
 def _settled(content: Any) -> Any:
-    """Without the text of a token, which is told once, and what moves by itself."""
+    """Without the text of a token or a secret, which is told once, and what moves by itself."""
     if not isinstance(content, dict):
         return content
-    return {name: _settled(one) for name, one in content.items() if name not in {*AGES, "token", "evidence"}}
+    return {name: _settled(one) for name, one in content.items() if name not in {*AGES, "token", "secret", "evidence"}}
 
 
 @SQLITE

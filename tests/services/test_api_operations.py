@@ -39,6 +39,7 @@ def untouchable() -> Backend:
 WHY = {"reason": "Because of the tests"}
 PROPOSAL = {"endpoint": ENDPOINT, "version": 2, "title": "Newer", "reason": "It is better."}
 DECLARED = {"files": [{"name": "a.yaml", "text": "apiVersion: countersign/v1\nkind: Ramp\n"}]}
+RAMP = {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "hold_seconds": 3600, "person": True}]}
 UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 
 MEMORY = {"name": "other", "kind": "memory", "settings": {"path": "/tmp/countersign-nowhere.json"}}
@@ -135,6 +136,7 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("DELETE", "/v1/notify/routes/{route}"): ("", "/notify/routes/hook", None),
     ("GET", "/v1/notify/subscriptions"): ("", "/notify/subscriptions", None),
     ("POST", "/v1/notify/subscriptions"): ("", "/notify/subscriptions", {"events": ["*"]}),
+    ("GET", "/v1/notify/subscriptions/{subscription}"): ("", f"/notify/subscriptions/sub_{'0' * 26}", None),
     ("DELETE", "/v1/notify/subscriptions/{subscription}"): ("", f"/notify/subscriptions/sub_{'0' * 26}", None),
     ("GET", "/v1/notify/preferences"): ("", "/notify/preferences", None),
     ("PUT", "/v1/notify/preferences"): ("", "/notify/preferences", {"zone": "Europe/Berlin"}),
@@ -198,6 +200,10 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/environments"): ("policy.read", "/environments", None),
     ("GET", "/v1/policies/{environment}"): ("policy.read", "/policies/dev", None),
     ("GET", "/v1/policies/{environment}/versions"): ("policy.read", "/policies/dev/versions", None),
+    ("GET", "/v1/ramps"): ("policy.read", "/ramps", None),
+    ("GET", "/v1/ramps/{ramp}"): ("policy.read", "/ramps/careful", None),
+    ("PUT", "/v1/ramps/{ramp}"): ("ramp.set", "/ramps/careful", RAMP),
+    ("DELETE", "/v1/ramps/{ramp}"): ("ramp.remove", "/ramps/careful", None),
     ("GET", "/v1/freezes"): ("policy.read", "/freezes", None),
     ("POST", "/v1/freezes"): ("freeze.set", "/freezes", {"scope": "dev", **WHY}),
     ("GET", "/v1/freezes/{freeze}"): ("policy.read", f"/freezes/frz_{'0' * 26}", None),
@@ -206,6 +212,8 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/identities"): ("identity.create", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}),
     ("GET", "/v1/identities/{identity}"): ("policy.read", "/identities/ana", None),
     ("POST", "/v1/identities/{identity}/deactivate"): ("identity.deactivate", "/identities/nora/deactivate", None),
+    ("POST", "/v1/identities/{identity}/activate"): ("identity.activate", "/identities/nora/activate", None),
+    ("POST", "/v1/identities/{identity}/owner"): ("identity.hand_over", "/identities/nora/owner", {"owner": "ana"}),
     ("GET", "/v1/tokens"): ("", "/tokens", None),
     ("POST", "/v1/tokens"): ("", "/tokens", {"name": "ci"}),
     ("DELETE", "/v1/tokens/{token}"): ("", f"/tokens/tok_{'0' * 26}", None),

@@ -35,6 +35,7 @@ from backend.access.rules import ROLES
 from backend.api.document import operations
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.notify.rows import Message
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
@@ -65,11 +66,19 @@ def known(asked: Api) -> dict[str, list[Any]]:
     request = asked.backend.identities.grant(admin, "carla", "operator")
     mapping = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
     token = asked.backend.tokens.create(world.ana, "another")
+    asked.backend.identities.create(admin, "robots", kind="service", owner="ana")
+    claims = {"repository_id": "456789", "ref": "refs/heads/main"}
+    binding = asked.backend.bindings.bind(admin, "robots", "github", claims, role="contributor", scope="environment:dev")
+    route = asked.backend.routes.add(admin, "release-room", "http://127.0.0.1:9/countersign", everybody=True)
+    subscription = asked.backend.routes.subscribe(admin, ("change.waiting",), route=route.id)
+    message = asked.backend.routes.test(admin, route.id)
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
+    asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
     vera = asked.backend.identities.create(admin, "vera")
     asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
     asked.backend.identities.grant(admin, "vera", "viewer", "environment:dev")
     with asked.backend.database.unit(SYSTEM) as tx:
+        tx.session.get_one(Message, message).state = "dead"
         model = tx.session.get_one(Model, "mod_1")
         model.search, model.latest_version = MODEL, 5
         tx.record("model.mirror", model)
@@ -83,6 +92,9 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "router_name": ["r"], "environment": ["dev", "staging", "production"], "freeze": [freeze.id], "team": [team.name],
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
+        "route": [route.name, route.id], "subscription": [subscription], "message": [message],
+        "ramp": ["careful"],
+        "binding": [binding.id], "service": ["robots"], "profile": ["github"],
     }  # fmt: skip
 
 

@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import select
 
-from backend.access import visible
+from backend.access import queries, visible
+from backend.access.checks import require, require_now, require_to_read, see_as
 from backend.access.rows import Identity, RoleGrant, Token, TokenUse
-from backend.access.service import Identities, require, require_now, require_to_read, see_as
+from backend.access.service import Identities
 from backend.access.tokens import MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
 from backend.api import guard
 from backend.api.attempts import MOST_FAILURES, WINDOW_SECONDS, Attempts
@@ -210,6 +211,43 @@ def test_a_narrow_token_is_no_more_than_its_limits_and_no_more_than_its_identity
         require_now(session, actor, "change.propose", now=people.database.now(session), model="flight-delay")
 
 
+def test_of_an_environment_and_a_model_counts_that_model_there(people: People) -> None:
+    people.identities.grant(people.otto, "ci", "contributor", "environment:staging")
+    actor = people.tokens.actor_of(people.made(people.olga, identity="ci", scope="model:flight-delay").text)
+    assert actor is not None
+    with people.database.unit(actor) as tx:
+        require(tx, actor, "change.propose", environment="staging", model="flight-delay")
+        for place in ({"environment": "staging", "model": "churn"}, {"environment": "production", "model": "flight-delay"}):
+            with pytest.raises(Refusal):
+                require(tx, actor, "change.propose", **place)
+
+
+def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_handed_over(people: People) -> None:
+    people.identities.grant(people.otto, "ci", "contributor", "environment:staging")
+    text = people.made(people.olga, identity="ci").text
+    people.identities.deactivate(people.otto, "olga")
+    actor = people.tokens.actor_of(text)
+    assert actor is not None, "the token is good; what it is refused for is told by every command"
+    with people.database.unit(actor) as tx:
+        for look in (require, lambda *given, **_: require_to_read(tx.session, *given[1:], now=tx.now)):
+            with pytest.raises(Refusal) as refused:
+                look(tx, actor, "change.propose", environment="staging", model="m")
+            assert refused.value.code == "no-owner"
+            assert "hand" in refused.value.remedy
+    people.refused("no-owner", people.tokens.list, actor)
+    with people.database.read() as session:
+        assert queries.held(session, actor) == ()
+        assert not queries.some_people(session, [people.ci.id], now=people.database.now(session))[people.ci.id].active
+        assert not {one.id: one for one in queries.people(session, now=people.database.now(session))}[people.ci.id].active
+    people.identities.hand_over(people.otto, "ci", "ana")
+    heir = people.tokens.actor_of(text)
+    assert heir is not None
+    assert heir.interests == {people.ci.id, people.ana.id}
+    with people.database.unit(heir) as tx:
+        require(tx, heir, "change.propose", environment="staging", model="m")
+    people.refused("not-yours", people.tokens.create, people.olga, "x", identity="ci", role=None)
+
+
 def test_what_it_sees_is_narrowed_as_well(people: People) -> None:
     actor = people.tokens.actor_of(people.made(people.otto, role="viewer", scope="environment:dev").text)
     assert actor is not None
@@ -236,7 +274,7 @@ def test_a_narrow_token_makes_no_other_and_ends_none_but_itself(people: People) 
 
 def test_a_token_that_could_do_nothing_is_refused_when_it_is_made(people: People) -> None:
     people.refused("good-for-nothing", people.tokens.create, people.ana, "x", role="reviewer")
-    people.refused("good-for-nothing", people.tokens.create, people.olga, "x", identity="ci", scope="model:m")
+    people.refused("good-for-nothing", people.tokens.create, people.olga, "x", identity="ci", scope="environment:staging")
     people.refused("bad-role", people.tokens.create, people.ana, "x", role="king")
     people.refused("bad-scope", people.tokens.create, people.ana, "x", scope="models")
     people.refused("not-found", people.tokens.create, people.ana, "x", scope="team:nobody")

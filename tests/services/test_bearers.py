@@ -21,9 +21,10 @@ from backend.access.bearer_claims import NotAdmitted
 from backend.access.bearers import Bearers
 from backend.access.binding_rows import BearerUse, Binding
 from backend.access.bindings import Bindings
+from backend.access.checks import require, require_now
 from backend.access.providers import ASKED_EVERY, ASKED_SELDOM, FAILED_SECONDS, KEPT_SECONDS, Providers
 from backend.access.rows import Request
-from backend.access.service import Identities, require, require_now
+from backend.access.service import Identities
 from backend.access.session_rows import ExternalLogin
 from backend.access.sessions import Sessions
 from backend.access.tokens import Tokens
@@ -39,6 +40,8 @@ from tests.api_world import Api
 from tests.command_line import CommandLine
 from tests.databases import Clock
 from tests.identity_provider import CLIENT, IdentityProvider, identity_provider, rsa_key, signs_in
+from tests.live_api import serving
+from tests.services.changes.world import ENDPOINT, MODEL
 from tests.services.changes.world import World as Changes
 from tests.services.test_sign_in import Seconds
 
@@ -557,7 +560,7 @@ def test_the_api_takes_a_builds_token_and_tells_401_from_503(
         me = asked("GET", "/me?environment=dev", token=token)
         assert (me["name"], me["kind"], me["roles"]) == ("builds", "service", ["viewer"])
         assert asked("GET", f"/bindings/{made['binding']}", by="audra")["last_used_by"]["run_id"] == "77"
-        assert [one["audience"] for one in asked("GET", "/bindings/issuers", by="audra")] == [HERE]
+        assert [one["audience"] for one in asked("GET", "/bindings/issuers", by="audra")["items"]] == [HERE]
         answer = asked.client.get(
             "/v1/me", headers={"authorization": f"Bearer {ci.sign(ci.claims(aud=HERE, **JOB), key=rsa_key('x'))}"}
         )
@@ -567,6 +570,39 @@ def test_the_api_takes_a_builds_token_and_tells_401_from_503(
         asked.backend.providers._published.clear()
         ci.down = True
         asked.refused("external-failure", "GET", "/me", token=token, status=503)
+        asked.close()
+
+
+@pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+def test_a_job_acts_by_its_own_identity_through_the_remote_command_line_where_binding_and_grant_both_reach(
+    real_time_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with identity_provider("ci") as ci:
+        file = tmp_path / "bearers.toml"
+        file.write_text(f'[github]\nkind = "github"\nissuer = "{ci.issuer}"\naudience = "{HERE}"\n')
+        monkeypatch.setenv("COUNTERSIGN_BEARER_FILE", str(file))
+        asked = Api(Changes(real_time_database), tmp_path / "data")
+        backend, otto, nora = asked.backend, asked.world.otto, asked.world.nora
+        backend.identities.create(otto, "builds", kind="service", owner="olga")
+        backend.confirm_request(nora, backend.identities.grant(otto, "builds", "operator", "environment:production").id)
+        limits = {"role": "contributor", "scope": f"model:{MODEL}"}
+        backend.confirm_request(nora, backend.bindings.bind(otto, "builds", "github", BOUND, **limits).id)
+        with serving(asked.application) as url:
+            options = {"url": url, "config_dir": str(tmp_path / "config")}
+            token = ci.sign(ci.claims(aud=HERE, nonce=None, jti="j", **JOB))
+            job = CommandLine(id_token=token, **options)
+            assert job("whoami").content["identity"] == "builds"
+            proposed = job("change", "propose", ENDPOINT, "2", "--title", "Newer", "--reason", "Tested", "--key", "run-77")
+            assert proposed.code == 0, proposed
+            assert proposed.content["line"]["requester"] == "builds"
+            assert job("endpoint", "pause", ENDPOINT, "--reason", "x").error == "not-allowed", "an operator's, no contributor's"
+            assert job("model", "register", MODEL, "1").error == "not-allowed", "of the model anywhere, not in production alone"
+            assert job("token", "create", "longer").error == "narrow-token"
+            strange = ci.sign(ci.claims(aud=HERE, nonce=None, jti="k", **{**JOB, "ref": "refs/heads/other"}))
+            assert CommandLine(token=strange, **options)("whoami").error == "no-binding"
+            backend.identities.deactivate(otto, "olga")
+            refused = job("change", "list")
+            assert (refused.code, refused.error) == (2, "no-owner")
         asked.close()
 
 

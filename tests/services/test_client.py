@@ -538,3 +538,28 @@ def test_results_are_values() -> None:
     line = read(ChangeLine, LINE)
     assert copy.deepcopy(line) == line
     assert line.updated_at.utcoffset() is not None
+
+
+def test_applying_is_never_sent_twice_and_planning_is() -> None:
+    def away(_request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("lost")
+
+    plan = {"digest": "sha256:" + "0" * 64, "differs": False, "counts": {}, "objects": [], "left": {}}
+    lost = Script([away])
+    with pytest.raises(errors.Unreachable) as refused:
+        lost.client().config.apply({"a.yaml": "x"}, plan="sha256:0")
+    assert refused.value.applied_unknown
+    assert len(lost.asked) == 1
+    planned = Script([away, lambda _request: httpx.Response(200, json=plan)])
+    assert not planned.client().config.plan([("ä.yaml", "Größe")]).differs
+    assert "Größe".encode() in planned.asked[1].content, "escapes would make a file larger than is taken"
+
+
+def test_a_file_whose_name_begins_like_an_address_is_no_missing_thing() -> None:
+    told = {
+        "detail": "path.yaml:1:1: This is no declaration.", "remedy": "Begin anew.", "code": "bad-config",
+        "errors": [{"field": "path.yaml:1:1", "detail": "No declaration.", "remedy": "Begin anew.", "code": "bad-config"}],
+    }  # fmt: skip
+    found = errors.problem(422, told)
+    assert isinstance(found, errors.Refused)
+    assert found.errors == (errors.FieldError("path.yaml:1:1", "No declaration.", "Begin anew.", "bad-config"),)

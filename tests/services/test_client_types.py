@@ -26,11 +26,18 @@ NAMES = {
     "EndpointLine": "EndpointLine", "Arm": "ArmView", "Stranger": "Stranger", "Endpoint": "EndpointDetail", "Share": "Share",
     "Generation": "GenerationView", "Push": "PushView", "EndpointMoment": "Moment", "Running": "RunningVersion",
     "Unmanaged": "UnmanagedModel", "Baseline": "BaselineView", "WaitingMove": "MoveLine", "Server": "ServerLine",
-    "Router": "RouterLine", "Inspected": "InspectedServer", "Identity": "IdentityView", "Grant": "GrantView",
+    "Router": "RouterLine", "Inspected": "InspectedServer",
+    "Advisory": "Advisory", "Identity": "IdentityView", "Grant": "GrantView",
     "Settled": "Settled", "Request": "RequestView", "Team": "TeamView", "NewToken": "TokenMade", "Token": "TokenView",
+    "Binding": "BindingView", "Issuer": "IssuerView", "Bound": "Bound",
     "DataSetGrant": "DataSetGrantView", "EnvironmentLine": "EnvironmentLine", "Policy": "PolicyShown",
     "SavedPolicy": "PolicyView", "Freeze": "FreezeView", "Event": "Event", "BrokenRow": "BrokenRow",
-    "Verification": "VerificationView",
+    "Verification": "VerificationView", "MessageEvent": "EventView", "Route": "RouteView", "NewRoute": "MadeRoute",
+    "Subscription": "SubscriptionView", "Preferences": "PreferenceView", "Message": "MessageView", "MessageTry": "TryView",
+    "WholeMessage": "WholeMessage",
+    "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
+    "ConfigField": "FieldView", "ConfigObject": "ObjectView", "ConfigPlan": "PlanView", "ConfigDone": "DoneView",
+    "ConfigApplied": "AppliedView", "ConfigExport": "ExportView",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""

@@ -20,9 +20,9 @@ from starlette.testclient import TestClient
 from backend import bootstrap
 from backend.access import visible
 from backend.access.binding_rows import Binding
+from backend.access.checks import see_as
 from backend.access.rows import Request
 from backend.access.rules import ROLES
-from backend.access.service import see_as
 from backend.access.session_rows import GroupMapping, SignInSession
 from backend.api import app as api
 from backend.api.document import EXAMPLES

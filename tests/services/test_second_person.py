@@ -10,7 +10,7 @@ from sqlmodel import select
 
 from backend.access import requests
 from backend.access.queries import grants, owner
-from backend.access.rows import Request, RoleGrant
+from backend.access.rows import Identity, Request, RoleGrant
 from backend.access.service import Identities
 from backend.access.teams import Teams
 from backend.core.context import Actor
@@ -78,6 +78,32 @@ def test_a_role_that_reaches_production_waits_for_a_second_admin(
     assert ("reviewer", scope) in _roles(database, ana)
     _refused("settled", identities.confirm_grant, nora, asked.id)
     assert _actions(database)[-3:] == ["request.ask", "request.confirm", "role.grant"]
+
+
+def test_a_service_whose_roles_reach_production_is_handed_over_by_two_and_never_to_oneself(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    identities.create(otto, "ci", kind="service", owner="olga")
+    assert isinstance(identities.hand_over(otto, "ci", "ana"), Identity), "without a role it takes one"
+    _refused("own-identity", identities.hand_over, otto, "ci", "otto")
+    _refused("bad-identity", identities.hand_over, otto, "ben", "ana")
+    _refused("bad-identity", identities.hand_over, otto, "ci", "ci")
+    _refused("not-allowed", identities.hand_over, identities.act_as("ana"), "ci", "ben")
+    given = identities.grant(otto, "ci", "contributor", "model:flight-delay")
+    identities.confirm_grant(nora, given.id)
+    asked = identities.hand_over(otto, "ci", "ben")
+    assert isinstance(asked, Request)
+    with database.read() as session:
+        (line,) = requests.lines(session, now=database.now(session))
+    assert line.says.startswith("Hand ci to Ben (reviewer), who makes its tokens")
+    _refused("own-request", identities.confirm_hand_over, otto, asked.id)
+    to_nora = identities.hand_over(otto, "ci", "nora")
+    _refused("own-identity", identities.confirm_hand_over, nora, to_nora.id)
+    identities.refuse_hand_over(nora, to_nora.id, "Not me.")
+    stale = identities.hand_over(otto, "ci", "carla")
+    assert identities.confirm_hand_over(nora, asked.id).owner_id == identities.act_as("ben").id
+    _refused("stale-request", identities.confirm_hand_over, nora, stale.id)
+    assert _actions(database)[-2:] == ["request.confirm", "identity.hand_over"]
 
 
 def test_elsewhere_one_admin_is_enough_and_taking_back_or_shortening_always_is(

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import SQLModel, select
 
+from backend import bootstrap, schema
 from backend.audit import heads, signing
 from backend.audit.heads import HeadStore
 from backend.audit.service import Audit
@@ -20,11 +21,14 @@ from backend.core import failpoints, sealed
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import Refusal
+from backend.core.outbound import Guard
 from backend.core.sealed import Opener, Sealer, create_keys, key_of
 from backend.delivery.resealing import KeyLine, SealingKeys
 from backend.delivery.routers.names import router_type
 from backend.delivery.rows import RouterRow, Server
 from backend.delivery.servers import Servers
+from backend.notify.routes import Routes
+from backend.notify.rows import Route
 from tests.services.delivery.surroundings import SECRET, Surroundings, refused
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -251,6 +255,49 @@ def test_where_the_private_keys_are_not_nothing_is_rotated_or_touched(around: Su
     refused("sealing-key", keys_of(around).rotate, around.as_("otto"))
     assert keys_of(around).tend().resealed == 0
     assert texts(around) == before
+
+
+def test_what_routes_of_messages_keep_is_sealed_anew_and_what_was_forgotten_stays_so(around: Surroundings) -> None:
+    """An address, a webhook's secret and the one before it; of a route that was removed nothing is left to be read."""
+    folder, otto = around.folder / "keys", around.as_("otto")
+    routes = Routes(around.database, Guard(["127.0.0.0/8"]), lambda: Sealer.from_folder(folder))
+    address = "http://127.0.0.1:9/hook"
+    first = routes.add(otto, "room", address, everybody=True)
+    second = routes.rotate(otto, first.id)
+    removed = routes.add(otto, "gone", address, everybody=True).id
+    routes.remove(otto, removed)
+    keys = SealingKeys(around.database, folder, bootstrap.SEALED)
+    old, new = sealed.public_id(folder), keys.rotate(otto)
+    done = keys.tend()
+    assert (done.resealed, done.unreadable, done.destroyed) == (1, (), (old,))
+    opener = Opener.from_folder(folder)
+    with around.database.read() as session:
+        row = session.exec(select(Route).where(Route.id == first.id)).one()
+        kept = [row.sealed_address, str(row.sealed_secret), str(row.sealed_previous)]
+        gone = session.exec(select(Route).where(Route.id == removed)).one()
+        assert (gone.sealed_address, gone.sealed_secret, gone.sealed_previous) == ("", None, None)
+    assert [opener.open(first.id, one) for one in kept] == [address, second.secret, first.secret]
+    assert {key_of(one) for one in kept} == {new}
+    around.check_ledger()
+
+
+def test_every_column_that_holds_something_sealed_is_renewed_by_some_place() -> None:
+    """Whoever adds a further one has to say in `bootstrap.SEALED` how it is sealed anew: else a rotation loses it."""
+    metadata = SQLModel.metadata
+    assert schema.notify is not None, "every table of every room is known"
+    columns = {
+        (table.name, column.name) for table in metadata.tables.values() for column in table.columns if "sealed" in column.name
+    }
+    assert len(columns) >= 5
+    renewed = set()
+    for place in bootstrap.SEALED:
+        table = metadata.tables[str(place.table.__tablename__)]
+        held = {column.name: f"{column.name}-of-before" for column in table.columns if "sealed" in column.name}
+        row = place.table(id="x", **held)
+        assert sorted(place.texts(row)) == sorted(held.values()), table.name
+        place.renew(row, lambda text: text.replace("before", "now"))
+        renewed |= {(table.name, name) for name in held if getattr(row, name) == f"{name}-of-now"}
+    assert renewed == columns
 
 
 @SQLITE

@@ -14,11 +14,12 @@ from sqlmodel import select
 from structlog.testing import capture_logs
 
 from backend.access import claims
+from backend.access.checks import require
 from backend.access.claimed_roles import BOOTSTRAP, GroupMappings
 from backend.access.claims import SignedOut
 from backend.access.providers import ASKED_EVERY, FAILED_SECONDS, KEPT_SECONDS, Providers
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import Identities, require
+from backend.access.service import Identities
 from backend.access.session_rows import SignInSession
 from backend.access.sessions import Sessions, SignedIn
 from backend.access.sign_in_file import SignIn

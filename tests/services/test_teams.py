@@ -8,8 +8,8 @@ import pytest
 from sqlmodel import select
 
 from backend.access import teams as reads
+from backend.access.checks import require_to_read
 from backend.access.rows import Ownership
-from backend.access.service import require_to_read
 from backend.access.teams import Teams
 from backend.audit import queries as audit
 from backend.changes import course

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,9 +16,9 @@ from sqlmodel import Session, select
 from starlette.testclient import TestClient
 
 from backend import bootstrap
-from backend.access import visible
+from backend.access import queries, rules, visible
+from backend.access.checks import require_to_read, see_as
 from backend.access.rules import ROLES
-from backend.access.service import require_to_read, see_as
 from backend.api import app as api
 from backend.audit import queries as audit
 from backend.bootstrap import Backend
@@ -26,7 +27,7 @@ from backend.changes import queries as changes
 from backend.changes.rows import Change
 from backend.changes.timeline import timeline
 from backend.changes.view import view
-from backend.core.context import Actor
+from backend.core.context import Actor, Limits
 from backend.core.errors import NotFound
 from backend.delivery import fleet, lines, places
 from backend.delivery import queries as delivery
@@ -71,6 +72,23 @@ def looking(backend: Backend, name: str) -> Iterator[Session]:
     with backend.database.read() as session:
         require_to_read(session, _actor(backend, name), "endpoint.read", now=backend.database.now())
         yield session
+
+
+def test_a_token_for_a_model_shows_that_model_alone_where_its_identity_looks(filled: Backend) -> None:
+    with filled.database.read() as session:
+        there = {(one.name, one.environment, one.model) for one in session.exec(select(Endpoint))}
+    model = next(model for name, _, model in there if name == TAXI_STAGING)
+    narrow = replace(_actor(filled, "stella"), limits=Limits(None, f"model:{model}"))
+    with filled.database.read() as session:
+        see_as(session, narrow, now=filled.database.now(session))
+        shown = {(one.name, one.environment, one.model) for one in session.exec(select(Endpoint))}
+        now = filled.database.now(session)
+    wanted = {one for one in there if one[1:] == ("staging", model)}
+    assert shown == wanted
+    assert wanted < {one for one in there if one[1] == "staging"}
+    assert wanted < {one for one in there if one[2] == model}
+    sight = rules.sight(queries.held(session, narrow), now=now)
+    assert [visible.shows_endpoint(session, sight, name) for name in (TAXI_STAGING, TAXI, STAGING)] == [True, False, False]
 
 
 def _seen(backend: Backend, name: str) -> dict[str, Any]:

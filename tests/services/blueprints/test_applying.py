@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 from backend.access import teams as team_reads
 from backend.blueprints.plan import FieldChange
 from backend.core.database import Database
+from backend.core.errors import StaleWrite
+from backend.policy import ramps
+from backend.policy.ramps import Ramps
+from backend.policy.rows import Ramp
 from tests.services.blueprints.world import Files, Told, document
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
@@ -232,6 +237,16 @@ def test_a_policy_asks_for_a_ramp_by_name_and_then_its_steps_stay(given: Files) 
     given.refused("ramp-asked-for", document("Ramp", "careful", absent="true"), prune=True)
     freed = given.apply(document("Environment", "production", "policy: {ramp: {named: []}}"))
     assert freed.done[0].request is not None, "asking for less takes a second person"
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)  # SQLite lets one write after the other
+def test_two_who_name_a_ramp_at_once_are_told_so(world: World) -> None:
+    named = [{"share": 100, "hold_seconds": 60}]
+    with pytest.raises(StaleWrite), world.database.unit(world.olga) as tx:
+        assert tx.session.get(Ramp, "careful") is None
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(Ramps(world.database).set, world.otto, "careful", named).result(20)
+        ramps.added(tx, Ramp(id="careful", steps=named, set_by=world.olga.id, set_at=tx.now))
 
 
 @SQLITE

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 
 from backend import bootstrap
 from backend.access.service import actor_of, named_identity
+from backend.blueprints.faults import Faulty
 from backend.blueprints.kinds import Told
+from backend.blueprints.needs import needs
 from backend.blueprints.text import Source
 from backend.blueprints.writing import written
 from backend.bootstrap import Backend
@@ -55,6 +59,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     backend.servers.register(
         olga, name="secret", kind="memory", settings={"path": str(path)}, upstream=f"memory:{path}", credential=SECRET
     )
+    path = folder / "servers" / "referred.json"
+    backend.servers.register(
+        olga, name="referred", kind="memory", settings={"path": str(path)}, upstream=f"memory:{path}", credential_from="file:eu"
+    )
     yield Place(folder, backend, otto)
     backend.close()
 
@@ -69,6 +77,7 @@ def test_what_is_exported_applies_without_a_difference(place: Place) -> None:
     assert place.exported() == text, "one state has one text"
     assert SECRET not in text
     assert "set: true" in text
+    assert 'reference: "file:eu"' in text
 
 
 def test_what_is_exported_fits_the_published_schema(place: Place) -> None:
@@ -144,7 +153,7 @@ def test_a_credential_is_named_entered_once_and_never_told(place: Place) -> None
     backend, path = place.backend, place.folder / "servers" / "named.json"
     spec = f"kind: memory\nupstream: 'memory:{path}'\nsettings: {{path: '{path}'}}\ncredential: {{fromEnv: THE_KEY}}"
     sources = server("named", spec)
-    assert dict(backend.blueprints.needs(sources)) == {("Server", "named"): {"fromEnv": "THE_KEY"}}
+    assert needs(sources) == {("Server", "named"): {"fromEnv": "THE_KEY"}}
     plan = backend.blueprints.plan(place.otto, sources)
     assert ("credential", None, "set") in [(one.field, one.old, one.new) for one in plan.objects[0].fields]
     assert not plan.faults, "a plan needs no credential"
@@ -162,13 +171,65 @@ def test_a_credential_is_named_entered_once_and_never_told(place: Place) -> None
     assert [one.code for one in backend.blueprints.plan(place.otto, made_up).faults] == ["credential-needed"]
 
 
+def credential(place: Place, name: str) -> str:
+    (exported,) = place.backend.blueprints.export(place.otto, kinds=["Server"], names=[name])
+    return json.dumps(exported["spec"].get("credential"))
+
+
+def test_a_reference_is_a_field_like_any_other_and_needs_no_secret(place: Place) -> None:
+    """Declared, changed, entered in its place and referred to again: each is one difference, and then there is none."""
+    path = place.folder / "servers" / "changing.json"
+    spec = f"kind: memory\nupstream: 'memory:{path}'\nsettings: {{path: '{path}'}}\ncredential: "
+    sealed = Told(secrets={("Server", "changing"): SECRET})
+    walk = [
+        ("{reference: 'file:eu'}", (None, "file:eu"), '{"reference": "file:eu"}'),
+        ("{reference: 'env:EU_2'}", ("file:eu", "env:EU_2"), '{"reference": "env:EU_2"}'),
+        ("{fromEnv: THE_KEY}", ("env:EU_2", "set"), '{"set": true}'),
+        ("{reference: 'file:eu'}", ("set", "file:eu"), '{"reference": "file:eu"}'),
+    ]
+    for refers, change, exported in walk:
+        sources = server("changing", spec + refers)
+        plan = place.backend.blueprints.plan(place.otto, sources)
+        assert [(one.old, one.new) for one in plan.objects[0].fields if one.field == "credential"] == [change]
+        place.backend.blueprints.apply(place.otto, sources, plan=plan.digest, told=sealed)
+        assert not place.backend.blueprints.plan(place.otto, sources).differs
+        assert credential(place, "changing") == exported
+    kept = server("changing", spec + "{set: true}")
+    assert not place.backend.blueprints.plan(place.otto, kept).differs, "as it is, whichever it is"
+    moved = server("changing", spec.replace("changing.json", "moved.json") + "{reference: 'file:eu'}")
+    place.backend.blueprints.apply(place.otto, moved)
+    assert credential(place, "changing") == '{"reference": "file:eu"}'
+
+
+@pytest.mark.parametrize(
+    "refers", ["{reference: '../keys/x'}", "{reference: 'file:eu', fromEnv: A}", "{reference: 'vault:x'}", "{}"]
+)
+def test_what_is_no_reference_or_names_two_places_is_refused(place: Place, refers: str) -> None:
+    path = place.folder / "servers" / "none.json"
+    spec = f"kind: memory\nupstream: 'memory:{path}'\nsettings: {{path: '{path}'}}\ncredential: {refers}"
+    try:
+        faults = place.backend.blueprints.plan(place.otto, server("none", spec)).faults
+    except Faulty as faulty:
+        faults = faulty.faults
+    assert [(one.code, one.where.startswith("s.yaml:8:")) for one in faults] == [("bad-config", True)], faults
+
+
+def test_what_files_need_is_known_without_any_backend() -> None:
+    """At a command that acts far away. What else is wrong with the files is the plan's to say."""
+    text = "kind: Server\nmetadata: {name: a}\nspec: {credential: {fromFile: /run/a}, odd: 1}\n---\n[1]\n---\nkind: Later\n"
+    assert needs([Source("x.yaml", text)]) == {("Server", "a"): {"fromFile": "/run/a"}}
+    program = "import sys, backend.cli.config; print({'sqlmodel', 'pydantic', 'fastapi'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_the_command_line_plans_asks_applies_and_exports(place: Place, tmp_path: Path) -> None:
     countersign = CommandLine(data_dir=str(place.folder), demo_identities="true")
     file = tmp_path / "teams.yaml"
     file.write_text("apiVersion: countersign/v1\nkind: Team\nmetadata: {name: taxis}\nspec: {title: Taxis, members: [carla]}\n")
     (tmp_path / "ignored.txt").write_text("{")
     dry = countersign("apply", "-f", str(tmp_path), "--dry-run", by="otto")
-    assert (dry.code, dry.content["differs"]) == (5, True)
+    assert (dry.code, dry.content["differs"]) == (8, True)
     unnamed = countersign("apply", "-f", str(file), by="otto")
     assert (unnamed.code, unnamed.error) == (2, "not-named")
     done = countersign("apply", "-f", str(file), "--plan", dry.content["plan"], by="otto")

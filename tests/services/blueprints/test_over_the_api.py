@@ -41,6 +41,49 @@ def test_what_was_planned_is_applied_and_exported(asked: Api) -> None:
     assert "title: Delays" in export["text"]
 
 
+def test_everything_that_is_wrong_is_told_at_its_place(asked: Api) -> None:
+    wrong = sent(document("Team", "flights", "titel: Delays\nmembers: ana"))
+    error = asked.refused("bad-config", "POST", "/config/plan", wrong, by="otto", status=422)
+    assert [(one["field"], one["code"]) for one in error["errors"]] == [
+        ("f.yaml:5:3", "bad-config"),
+        ("f.yaml:6:3", "bad-config"),
+    ]
+    assert error["errors"][0]["remedy"] == "Did you mean `title`?"
+    later = sent(document("Monitor", "drift"), document("SLO", "delay"))
+    error = asked.refused("not-built", "POST", "/config/plan", later, by="otto", status=422)
+    assert "service level objectives" in error["errors"][1]["detail"]
+    refused = sent(document("Team", "flights", "members: [nobody]"), document("Team", "others", "members: [otto]"))
+    plan = asked("POST", "/config/plan", refused, by="otto")
+    told = {**refused, "plan": plan["digest"]}
+    error = asked.refused("plan-refused", "POST", "/config/apply", told, by="otto", status=422)
+    assert [one["code"] for one in error["errors"]] == ["not-found", "own-identity"]
+
+
+def test_ramps_have_operations_of_their_own_and_are_not_written_over(asked: Api) -> None:
+    steps = {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "person": True}]}
+    asked.refused("condition-needed", "PUT", "/ramps/careful", steps, by="olga", status=428)
+    made = asked("PUT", "/ramps/careful", steps, by="olga", If_None_Match="*")
+    assert [(one["share"], one["hold_seconds"], one["person"]) for one in made["steps"]] == [
+        (100, 600, False),
+        (2_500, 0, True),
+    ]
+    asked.refused("stale", "PUT", "/ramps/careful", {"steps": steps["steps"][:1]}, by="olga", If_None_Match="*", status=412)
+    tag = asked.tag("/ramps/careful")
+    assert asked("PUT", "/ramps/careful", {"steps": steps["steps"][:1]}, by="olga", If_Match=tag)["revision"] == 2
+    asked.refused("stale", "DELETE", "/ramps/careful", by="olga", If_Match=tag, status=412)
+    for name, sent_steps in (("Bad", steps), ("careful", {"steps": steps["steps"][::-1]})):
+        code = "bad-name" if name == "Bad" else "bad-ramp"
+        asked.refused(code, "PUT", f"/ramps/{name}", sent_steps, by="olga", If_Match="*", If_None_Match="*", status=422)
+    asks = sent(document("Environment", "production", "policy: {ramp: {named: [careful]}}"))
+    asked("POST", "/config/apply", {**asks, "plan": asked("POST", "/config/plan", asks, by="otto")["digest"]}, by="otto")
+    assert asked("GET", "/ramps")["items"][0]["asked_for_by"] == ["production"]
+    asked.refused("ramp-asked-for", "DELETE", "/ramps/careful", by="olga", status=409)
+    asked.refused("ramp-asked-for", "PUT", "/ramps/careful", steps, by="olga", If_Match="*", status=409)
+    asked("PUT", "/ramps/quick", steps, by="olga", If_None_Match="*")
+    asked("DELETE", "/ramps/quick", by="olga", status=204)
+    asked.refused("not-found", "GET", "/ramps/quick", status=404)
+
+
 def test_a_file_on_the_server_is_read_for_nobody(asked: Api, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("planted")
     place = tmp_path / "s.json"

@@ -20,9 +20,11 @@ from backend.cli.here import Here
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.ledger import LedgerRow
+from backend.delivery.rows import Server
 from tests.api_world import Api
 from tests.command_line import CommandLine
 from tests.live_api import serving
+from tests.services.blueprints.world import document
 from tests.services.changes.world import ENDPOINT, MODEL, World
 from tests.services.registry.worlds import archive
 
@@ -31,8 +33,15 @@ WHY = ("--reason", "Have a look")
 SAID = ("--title", "Newer", "--reason", "It is better")
 POLICY = json.dumps({"schema": 1, "approvals_needed": 0})
 DIGEST = "sha256:" + "0" * 64
+TEAM = document("Team", "taxis", "title: Taxis\nmembers: [carla]")
+WEAKER = document("Environment", "production", "policy: {approvals_needed: 0}")
+SERVES = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 5}]")
 SERVER = ("--kind", "memory", "--upstream", "127.0.0.1:8001", "--setting", "path={folder}/world.json")
 ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting", "path={folder}/door.json")
+
+JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
+       "--scope", "environment:dev")  # fmt: skip
+HOOK = "http://127.0.0.1:9/hook\n"
 
 Step = tuple[str, tuple[str, ...], str | None]
 """Who, which command, and what standard input holds."""
@@ -113,13 +122,43 @@ STEPS: tuple[Step, ...] = (
     by("otto", "policy", "set", "dev", "-", given='{"odd": 1}'), by("olga", "freeze", "set", "production", *WHY),
     by("olga", "freeze", "set", "nowhere", *WHY), by("ana", "freeze", "list"),
     by("otto", "freeze", "lift", "frz_absent", *WHY), by("otto", "freeze", "lift", "{freeze}", *WHY),
+    # configuration as code, ramps by name
+    by("olga", "ramp", "set", "careful", "1:10m,25:1h:person"), by("olga", "ramp", "set", "careful", "1:10m,50:1h"),
+    by("olga", "ramp", "set", "careful", "50:1h,1:10m"), by("olga", "ramp", "set", "Careful", "1:10m"),
+    by("ana", "ramp", "set", "careful", "1:10m"), by("ana", "ramp", "list"),
+    by("ana", "change", "propose", ENDPOINT, "5", *SAID, "--ramp", "careful"),
+    by("ana", "change", "propose", ENDPOINT, "5", *SAID, "--ramp", "absent"),
+    by("olga", "ramp", "remove", "careful"), by("olga", "ramp", "remove", "careful"),
+    by("otto", "apply", "-f", "-", "--dry-run", given=TEAM), by("otto", "apply", "-f", "-", given=TEAM),
+    by("ana", "apply", "-f", "-", "--plan", "{plan}", given=TEAM), by("otto", "apply", "-f", "-", "--plan", DIGEST, given=TEAM),
+    by("otto", "apply", "-f", "-", "--plan", "{plan}", given=TEAM), by("otto", "apply", "-f", "-", "--dry-run", given=TEAM),
+    by("otto", "apply", "-f", "-", "--plan", "{before}", given=TEAM), by("ana", "apply", "-f", "-", "--dry-run", given=WEAKER),
+    by("otto", "apply", "-f", "-", "--yes", given=WEAKER), by("otto", "apply", "-f", "-", "--dry-run", given=WEAKER),
+    by("otto", "apply", "-f", "-", "--dry-run", given="a: &a 1"), by("otto", "apply", "-f", "absent.yaml", "--dry-run"),
+    by("otto", "apply", "-f", "-", "--dry-run", given=TEAM.replace("Team", "Monitor")),
+    by("otto", "apply", "-f", "-", "--dry-run", given=TEAM.replace("title", "titel").replace("members", "member")),
+    by("ana", "apply", "-f", "-", "--yes", "--title", "As declared", given=SERVES),
+    by("otto", "apply", "-f", "-", "--yes", given=document("Team", "taxis", absent="true")),
+    by("otto", "apply", "-f", "-", "--yes", "--prune", given=document("Team", "taxis", absent="true")),
+    by("otto", "export"), by("otto", "export", "--kind", "Environment", "--name", "dev"),
+    by("otto", "export", "--kind", "Grant"), by("otto", "export", "--name", "absent"),
     # people, teams, what takes two
     by("ana", "identity", "create", "builds"), by("otto", "identity", "create", "builds", "--owner", "ana"),
+    by("otto", "identity", "hand-over", "builds", "otto"), by("ana", "identity", "hand-over", "builds", "ben"),
+    by("otto", "identity", "hand-over", "builds", "ben"), by("otto", "identity", "hand-over", "builds", "ana"),
+    by("audra", "identity", "issuers"), by("ana", "identity", "issuers"), by("ana", "identity", "bind", "builds", *JOB),
+    by("otto", "identity", "bind", "builds", *JOB), by("otto", "identity", "bind", "builds", *JOB),
+    by("audra", "identity", "bindings"), by("audra", "identity", "binding", "bnd_absent"),
+    by("audra", "identity", "binding", "{binding}"), by("ana", "identity", "unbind", "{binding}"),
+    by("otto", "identity", "unbind", "{binding}", "--reason", "The repository moved."),
+    by("otto", "identity", "bind", "builds", "--issuer", "github", "--claim", "repository_id=1", "--claim", "ref=x"),
+    by("audra", "identity", "bindings", "--all"), by("audra", "identity", "bindings"),
     by("ana", "identity", "list"), by("otto", "identity", "grant", "builds", "contributor", "--scope", f"model:{MODEL}"),
     by("otto", "identity", "grant", "builds", "viewer", "--scope", "environment:dev", "--until", SOON),
     by("ben", "identity", "grants"),
     by("otto", "identity", "take-back", "builds", "viewer", "--scope", "environment:dev"),
-    by("otto", "identity", "deactivate", "carla"), by("ana", "request", "list"), by("nora", "request", "list"),
+    by("otto", "identity", "deactivate", "carla"), by("ana", "identity", "activate", "carla"),
+    by("otto", "identity", "activate", "carla"), by("ana", "request", "list"), by("nora", "request", "list"),
     by("nora", "request", "list", "--all"), by("nora", "request", "show", "ask_absent"),
     by("nora", "request", "confirm", "ask_absent"), by("nora", "request", "show", "{request}"),
     by("otto", "request", "confirm", "{request}"), by("nora", "request", "confirm", "{request}"),
@@ -131,6 +170,24 @@ STEPS: tuple[Step, ...] = (
     by("otto", "team", "rename", "flights", "delays"), by("ben", "team", "list"), by("ben", "team", "show", "delays"),
     by("otto", "team", "remove", "delays", "ana"), by("otto", "team", "retire", "delays"),
     by("otto", "team", "retire", "delays"),
+    # messages
+    by("ana", "notify", "events"), by("ana", "notify", "add", "Room", given=HOOK),
+    by("ana", "notify", "add", "room", given=HOOK), by("ana", "notify", "add", "room", given=HOOK),
+    by("ana", "notify", "add", "all", "--everybody", given=HOOK),
+    by("otto", "notify", "add", "all", "--everybody", given=HOOK), by("ana", "notify", "add", "bad", given="json://127.0.0.1/x\n"),
+    by("ana", "notify", "routes"), by("audra", "notify", "routes", "--all"), by("ana", "notify", "show", "room"),
+    by("ben", "notify", "show", "room"), by("ana", "notify", "test", "room", "--wait", "0"),
+    by("ana", "notify", "message", "{message}"), by("ben", "notify", "message", "{message}"),
+    by("ana", "notify", "message", "nonsense"), by("ana", "notify", "log", "--route", "room", "--limit", "1"),
+    by("ana", "notify", "replay", "{message}"), by("ana", "notify", "replay", "room", "--whole-route"),
+    by("ana", "notify", "subscribe", "change.waiting", "--route", "room", "--of", f"model/{MODEL}"),
+    by("ana", "notify", "subscribe", "nothing.of-that-name"), by("ana", "notify", "subscriptions"),
+    by("ben", "notify", "unsubscribe", "{subscription}"), by("ana", "notify", "unsubscribe", "{subscription}"),
+    by("ana", "notify", "preferences", "--zone", "Europe/Berlin", "--quiet", "22:00-07:00", "--mute", "change.approved"),
+    by("ana", "notify", "preferences", "--zone", "Mars"), by("ana", "notify", "preferences", "--quiet", "none"),
+    by("ana", "notify", "rotate", "room"), by("ana", "notify", "rotate", "room"),
+    by("ana", "notify", "pause", "room", *WHY), by("ana", "notify", "resume", "room"), by("ana", "notify", "remove", "room"),
+    by("ana", "notify", "remove", "room"),
     # tokens, data sets, the ledger
     by("ana", "token", "create", "ci", "--for", "builds", "--lifetime", "7d"),
     by("ben", "token", "create", "ci", "--for", "builds"),
@@ -144,6 +201,14 @@ STEPS: tuple[Step, ...] = (
     by("audra", "audit", "log", "--action", "change.propose"), by("audra", "audit", "log", "--limit", "210"),
     by("audra", "audit", "log", "--subject", "environment/dev"),
 )  # fmt: skip
+
+
+ALONE = {"apply", "export"}
+"""Commands that are no group: what follows their names are options."""
+
+
+def _named(command: tuple[str, ...]) -> tuple[str, ...]:
+    return command[:1] if command[0] in ALONE else command[:2]
 
 
 ONLY_REFUSED = {
@@ -178,11 +243,12 @@ class Place:
 
     def _keep(self, told: dict[str, Any]) -> None:
         """Ids that later commands name, as people copy them."""
-        for noun in ("freeze", "token", "granted"):
+        for noun in ("freeze", "token", "granted", "message", "subscription"):
             if isinstance(told.get(noun), dict) and "id" in told[noun]:
                 self.last[noun] = told[noun]["id"]
-        if isinstance(told.get("request"), str):
-            self.last["request"] = told["request"]
+        self.last |= {noun: told[noun] for noun in ("request", "binding") if isinstance(told.get(noun), str)}
+        if isinstance(told.get("plan"), str):
+            self.last |= {"plan": told["plan"], "before": self.last.get("plan", "")}
 
     def ledger(self) -> list[tuple[str, str]]:
         with self.world.database.read() as look:
@@ -191,7 +257,7 @@ class Place:
 
 
 UNLIKE = re.compile(
-    r"(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
+    r"(?P<secret>\bwhsec_[0-9A-Za-z+/=]+)|(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
     r"|(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00)?)|(?P<host>\bthis machine\b|http://127\.0\.0\.1:\d{5}\b)"
 )
 AGES = {"age_seconds", "seen_seconds", "next"}
@@ -240,19 +306,26 @@ def test_commands_do_and_say_the_same_here_and_at_a_server(places: tuple[Place, 
         assert near == far, step
         assert here.ledger()[-3:] == there.ledger()[-3:], step
         codes.add(near[0])
-        succeeded |= {step[1][:2]} if near[0] == 0 and step[0] else set()
+        succeeded |= {_named(step[1])} if near[0] == 0 and step[0] else set()
     assert here.ledger() == there.ledger()
-    assert codes == {0, 2, 4, 5, 7}
-    assert {command[:2] for name, command, _ in STEPS if name} - succeeded == ONLY_REFUSED
+    assert codes == {0, 2, 4, 5, 7, 8}
+    assert {_named(command) for name, command, _ in STEPS if name} - succeeded == ONLY_REFUSED
+
+
+ONLY_HERE: tuple[tuple[str, ...], ...] = (
+    ("migrate",), ("doctor",), ("demo", "--headless"), ("up",), ("identity", "bootstrap", "ana"),
+    ("secrets", "status"), ("secrets", "rotate"), ("secrets", "rotate-ledger-key"),
+)  # fmt: skip
+"""What concerns the machine itself: it acts here, and is refused at a server's address."""
 
 
 def test_the_table_has_every_command_that_acts_at_a_server() -> None:
     from tests.services.cli.test_every_command import _leaves, main
 
-    taken = {command[:2] for name, command, _ in STEPS if name} | {("whoami",)}
+    taken = {_named(command) for name, command, _ in STEPS if name} | {("whoami",)}
     acting = {path for path, command in _leaves(main) if any(one.name == "url" for one in command.params)}
     elsewhere = {("login",), ("logout",), ("model", "upload")}  # tests of their own
-    assert acting - elsewhere == {one[:1] if one[0] == "whoami" else one for one in taken}
+    assert acting - elsewhere - set(ONLY_HERE) == {one[:1] if one[0] == "whoami" else one for one in taken}
 
 
 def test_text_is_the_same_too(places: tuple[Place, Place]) -> None:
@@ -302,11 +375,7 @@ def test_a_command_acts_in_one_place() -> None:
     assert refused.value.code == "two-places"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("migrate",), ("doctor",), ("demo", "--headless"), ("up",), ("identity", "bootstrap", "ana"),
-     ("secrets", "status"), ("secrets", "rotate"), ("secrets", "rotate-ledger-key")],
-)  # fmt: skip
+@pytest.mark.parametrize("command", ONLY_HERE)
 def test_what_is_of_the_machine_itself_says_so(command: tuple[str, ...], tmp_path: Path) -> None:
     answer = CommandLine(url="https://x.test", config_dir=str(tmp_path))(*command)
     assert (answer.code, answer.error) == (2, "only-here")
@@ -319,6 +388,37 @@ def test_nobody_there_is_another_system_s_failure(tmp_path: Path) -> None:
     assert (answer.code, answer.error) == (3, "unreachable")
     assert CommandLine(url="http://10.0.0.1", tokens=lambda _name: "some-token")("whoami", by="ana").error == "bad-address"
     assert CommandLine(url="http://127.0.0.1:9", config_dir=str(tmp_path))("whoami").error == "no-identity"
+
+
+def test_a_credential_is_read_where_apply_runs_and_sent_to_be_sealed_alone(
+    places: tuple[Place, Place], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text("from-a-file-7f3a\n")
+    monkeypatch.setenv("SERVER_KEY", "from-a-variable-7f3a")
+    spec = f"kind: memory\nupstream: '127.0.0.1:8001'\nsettings: {{path: '{tmp_path}/own.json'}}\ncredential: "
+    for place in places:
+        for refers in (f"{{fromFile: '{tmp_path}/key'}}", "{fromEnv: SERVER_KEY}", "{fromEnv: NOT_SET}"):
+            text = document("Server", "keyed", spec + refers)
+            assert place.countersign("apply", "-f", "-", "--dry-run", "--renew-credentials", by="olga", given=text).code == 8
+            done = place.countersign("apply", "-f", "-", "--yes", "--renew-credentials", by="olga", given=text)
+            assert done.content.get("error", {}).get("code") == ("credential-missing" if "NOT_SET" in refers else None)
+            assert "7f3a" not in str(done)
+        with place.world.database.read() as look:
+            row = look.exec(select(Server).where(Server.name == "keyed")).one()
+        assert row.sealed_credential is not None
+        assert row.revision == 2
+        assert "7f3a" not in row.sealed_credential
+
+
+def test_every_place_of_a_file_that_is_wrong_is_told_and_an_export_is_what_apply_reads(places: tuple[Place, Place]) -> None:
+    wrong = TEAM.replace("title", "titel").replace("members", "member")
+    for place in places:
+        told = place.countersign("apply", "-f", "-", "--dry-run", by="otto", given=wrong)
+        assert [one["field"] for one in told.content["error"]["errors"]] == ["-:5:3", "-:6:3"]
+        assert told.content["error"]["errors"][1]["remedy"] == "Did you mean `members`?"
+        text = place.countersign.text("export", "--kind", "Environment", "--kind", "Endpoint", by="otto")
+        again = place.countersign("apply", "-f", "-", "--dry-run", by="otto", given=text)
+        assert (again.code, again.content["differs"], len(again.content["objects"])) == (0, False, 4)
 
 
 def test_an_archive_is_uploaded_to_a_server(places: tuple[Place, Place], tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import hashlib
 import hmac
 import json
 import re
+from contextlib import nullcontext
 from email import message_from_string
 from email.header import decode_header, make_header
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import select
@@ -19,7 +21,9 @@ from backend.core.context import SYSTEM
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
 from backend.core.outbound import Guard
-from backend.notify import keeping, queries
+from backend.notify import apprise_child, keeping, queries
+from backend.notify.apprise_child import Watch
+from backend.notify.apprise_names import SERVICES
 from backend.notify.rows import Attempt, Link, Message, Route
 from backend.notify.services import Services
 from tests.databases import Clock
@@ -309,6 +313,59 @@ def test_a_service_of_apprise_sends_follows_no_redirect_and_reads_no_file() -> N
         with pytest.raises(Refusal):
             services.check("slack://no")
         assert not services.send("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#c?template=/etc/passwd", "t", "b").ok
+
+
+ADDRESSES = (
+    "mailto://127.0.0.1:25?from=a@corp.example&to=b@corp.example",
+    "mailtos://user:password@127.0.0.1?from=a@corp.example&to=b@corp.example",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#room", f"workflows://127.0.0.1:443/{'a' * 32}/{'b' * 43}",
+    f"discord://{'1' * 18}/{'a' * 64}", f"mmost://127.0.0.1/{'a' * 26}", f"mmosts://127.0.0.1/{'a' * 26}",
+    "rocket://user:password@127.0.0.1/#room", "rockets://user:password@127.0.0.1/#room", "gchat://space/key/token",
+    f"wxteams://{'a' * 80}", f"tgram://123456789:{'a' * 35}/12315544", "ntfy://127.0.0.1/topic", "ntfys://127.0.0.1/topic",
+    "gotify://127.0.0.1/token", "gotifys://127.0.0.1/token", f"pagerduty://{'a' * 32}@{'b' * 20}", f"opsgenie://{'a' * 36}",
+    f"pover://{'a' * 30}@{'b' * 30}", f"splunk://route@{'a' * 36}", f"ryver://corp/{'A' * 15}",
+)  # fmt: skip
+
+
+def test_every_service_that_may_be_used_is_there_and_reads_its_address_under_the_hook() -> None:
+    assert {one.partition("://")[0] for one in ADDRESSES} == SERVICES.keys()
+    with Services(Guard()) as services:
+        for address in ADDRESSES:
+            services.check(address)
+    (slack,) = (one for one in ADDRESSES if one.startswith("slack"))
+    assert apprise_child._service({"address": slack}).channels == ["#room"], "a channel is no part that browsers keep"
+
+
+def test_a_service_is_called_at_the_allowed_ports_alone_and_mail_goes_to_the_port_of_its_server() -> None:
+    """COUNTERSIGN_ALLOWED_PORTS are those of HTTP; the process in which Apprise runs is told them and keeps to them."""
+    with web() as receiver, mail() as server:
+        with Services(Guard(NETWORKS, ports=str(receiver.port))) as services:
+            assert services.send(f"ntfy://127.0.0.1:{receiver.port}/topic", "t", "b").ok
+        with Services(Guard(NETWORKS, ports="443")) as services:
+            refused = services.send(f"ntfy://127.0.0.1:{receiver.port}/topic", "t", "b")
+            assert not refused.ok
+            assert "at a port" in refused.says
+            assert services.send(server.url, "t", "b", to="ana@corp.example").ok
+        assert (len(receiver.taken), [one for one, _ in server.taken]) == (1, [["ana@corp.example"]])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "address", "is_let"),
+    [
+        ("slack", ("127.0.0.1", 443), True), ("slack", ("127.0.0.1", 8443), False), ("slack", ("10.0.0.1", 443), False),
+        ("mailto", ("127.0.0.1", 25), True), ("mailtos", ("127.0.0.1", 465), True), ("mailto", ("10.0.0.1", 25), False),
+        ("slack", ("::ffff:10.0.0.1", 443, 0, 0), False), ("slack", "/run/docker.sock", False), ("slack", ("x", 443), False),
+        ("mailto", b"/run/docker.sock", False), ("slack", ("127.0.0.1",), False), ("slack", ("127.0.0.1", "https"), False),
+    ],
+)  # fmt: skip
+def test_the_hook_judges_the_address_and_but_for_mail_the_port_of_each_connection(
+    scheme: str, address: Any, is_let: bool
+) -> None:
+    watch = Watch(Guard(NETWORKS, ports="443"))
+    watch.begin(scheme)
+    with nullcontext() if is_let else pytest.raises(PermissionError):
+        watch("socket.connect", (None, address))
+    assert watch.refused is not is_let
 
 
 def test_a_service_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

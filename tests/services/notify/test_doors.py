@@ -55,6 +55,7 @@ def test_a_route_is_made_tested_subscribed_rotated_replayed_and_removed_through_
         assert made["secret"].startswith("whsec_")
         shown = asked("GET", "/notify/routes/room")
         assert (shown["shown"], shown["health"]) == (f"http://127.0.0.1:{receiver.port}", "new")
+        tag = asked.tag("/notify/routes/room")
         test = asked("POST", "/notify/routes/room/test", status=202)["id"]
         worked(asked)
         whole = asked("GET", f"/notify/messages/{test}")
@@ -64,30 +65,34 @@ def test_a_route_is_made_tested_subscribed_rotated_replayed_and_removed_through_
         worked(asked)
         (line,) = asked("GET", "/notify/messages?route=room&state=waiting")["items"]
         assert line["result"] == "It failed (500)."
-        asked("POST", f"/notify/messages/{test}/replay")
+        assert asked("POST", f"/notify/messages/{test}/replay")["state"] == "waiting"
         worked(asked)
         assert receiver.taken[-1].headers["webhook-id"] == test
     assert asked("POST", "/notify/routes/room/rotate")["secret"] != made["secret"]
     asked.refused("rotating", "POST", "/notify/routes/room/rotate", status=409)
     first = asked("GET", "/notify/messages?limit=1")
     assert asked("GET", f"/notify/messages?limit=1&after={first['next']}")["items"][0]["id"] != first["items"][0]["id"]
-    assert asked("GET", "/notify/routes?everybody=true", by="otto")[0]["owner"] == "Ana (data scientist)"
-    assert asked("GET", "/notify/routes", by="otto") == []
+    assert asked("GET", "/notify/routes?everybody=true", by="otto")["items"][0]["owner"] == "Ana (data scientist)"
+    assert asked("GET", "/notify/routes", by="otto")["items"] == []
     for path in (f"/notify/routes/{made['id']}", f"/notify/messages/{test}"):
         asked.refused("not-found", "GET", path, by="ben", status=404)
-    asked("DELETE", "/notify/routes/room")
-    assert asked("GET", "/notify/subscriptions") == []
+    asked.refused("stale", "DELETE", "/notify/routes/room", if_match=tag, status=412)
+    asked("DELETE", "/notify/routes/room", if_match=asked.tag("/notify/routes/room"), status=204)
+    assert asked("GET", "/notify/subscriptions")["items"] == []
 
 
 @on_sqlite
 def test_preferences_are_whole_and_refused_where_they_are_none(asked: Api) -> None:
     sent = {"zone": "Europe/Berlin", "quiet_from": "22:00", "quiet_to": "07:00", "muted": ["change.approved"]}
-    told = asked("PUT", "/notify/preferences", sent)
+    asked.refused("condition-needed", "PUT", "/notify/preferences", sent, status=428)
+    before = asked.tag("/notify/preferences")
+    told = asked("PUT", "/notify/preferences", sent, if_match=before)
+    asked.refused("stale", "PUT", "/notify/preferences", {}, if_match=before, status=412)
     assert told == {**sent, "urgent_through": True, "mail": True}
-    asked.refused("bad-zone", "PUT", "/notify/preferences", {"zone": "Mars"}, status=422)
+    asked.refused("bad-zone", "PUT", "/notify/preferences", {"zone": "Mars"}, if_match="*", status=422)
     asked.refused("bad-event", "POST", "/notify/subscriptions", {"events": ["x"]}, status=422)
     assert asked("GET", "/notify/preferences") == told
-    assert asked("PUT", "/notify/preferences", {})["zone"] == "UTC"
+    assert asked("PUT", "/notify/preferences", {}, if_match="*")["zone"] == "UTC"
 
 
 @on_sqlite
@@ -98,7 +103,7 @@ def test_the_command_line_does_the_same(asked: Api, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("COUNTERSIGN_ALLOWED_NETWORKS", "127.0.0.0/8")
 
     def said(*words: str, given: str | None = None, code: int = 0) -> Any:
-        options = ["--json"] if words[0] == "events" else ["--json", "--as", "ana", "--data", str(settings.data_dir)]
+        options = ["--json", "--as", "ana", "--data", str(settings.data_dir)]
         found = CliRunner().invoke(notify, [*words, *options], input=given)
         assert found.exit_code == code, found.output
         return json.loads(found.stdout)
@@ -107,7 +112,7 @@ def test_the_command_line_does_the_same(asked: Api, monkeypatch: pytest.MonkeyPa
     made = said("add", "room", given="http://127.0.0.1:9/PLANTED\n")["route"]
     assert said("routes")["routes"][0]["name"] == "room"
     assert "PLANTED" not in json.dumps(said("show", "room"))
-    subscription = said("subscribe", "change.waiting", "--route", "room", "--of", "model/churn")["subscription"]
+    subscription = said("subscribe", "change.waiting", "--route", "room", "--of", "model/churn")["subscription"]["id"]
     assert said("subscriptions")["subscriptions"][0]["object_name"] == "churn"
     assert said("preferences", "--zone", "Europe/Berlin", "--quiet", "22:00-07:00")["preferences"]["quiet_to"] == "07:00"
     assert said("preferences", "--quiet", "none", "--no-mail")["preferences"]["quiet_from"] is None
@@ -183,7 +188,7 @@ def test_the_api_takes_what_is_signed_and_touches_no_database_for_anything_else(
     good = headers(body)
     client = TestClient(asked.application, raise_server_exceptions=False)
     no_secret = client.post("/v1/hooks/mlflow", content=body, headers=good)
-    assert (no_secret.status_code, no_secret.json()["error"]["code"]) == (401, "bad-signature")
+    assert (no_secret.status_code, no_secret.json()["code"]) == (401, "bad-signature")
     object.__setattr__(asked.backend, "registry_hooks", Hooks(asked.backend.database, SecretStr(SECRET)))
     with monkeypatch.context() as patch:
         patch.setattr(Database, "unit", lambda *_: 1 / 0)
