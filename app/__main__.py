@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from app.bind import check_bind
+from app.bind import believe_no_proxy, check_bind
 from backend import bootstrap
 from backend.core.errors import Refusal
 from backend.worker import logs
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return 2
+    believe_no_proxy(os.environ)
     from app import outside  # only now: importing Streamlit takes a second
     from app.asgi import app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import MutableMapping
 
 from backend.core.errors import Refusal
 
@@ -38,3 +39,13 @@ def check_bind(address: str | None, *, signs_in: bool = False, demo: bool = Fals
         "through an SSH tunnel.",
         code="open-bind",
     )
+
+
+def believe_no_proxy(environment: MutableMapping[str, str]) -> None:
+    """Lets what a request says of its own sender count for nothing, unless whoever runs this names the proxies to believe.
+
+    uvicorn takes the sender's address from `X-Forwarded-For` of whoever calls from loopback (`Config.forwarded_allow_ips`, in
+    0.54 from this variable, else 127.0.0.1 and ::1). A proxy that passes on what it was sent would let anybody choose the
+    address at which wrong tokens are counted.
+    """
+    environment.setdefault("FORWARDED_ALLOW_IPS", "")

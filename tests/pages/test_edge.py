@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -17,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit.web.server import server_util
 
 from app.acting import Browsers
-from app.bind import check_bind, is_loopback
+from app.bind import believe_no_proxy, check_bind, is_loopback
 from app.deep_links import NEXT, TOLD, encoded
 from app.edge import COOKIE, Edge, Outside, inline_hashes, is_local, security_headers
 from backend.core.errors import Refusal
@@ -308,6 +309,33 @@ def test_loopback_is_loopback(host: str) -> None:
 def test_any_other_address_is_refused_with_the_reason(host: str | None) -> None:
     with pytest.raises(Refusal, match="single sign-on"):
         check_bind(host)
+
+
+@pytest.mark.parametrize(("proxies", "sender"), [(None, "127.0.0.1"), ("127.0.0.1", "203.0.113.9")])
+def test_a_request_does_not_say_who_sent_it_unless_its_proxy_is_named(
+    monkeypatch: pytest.MonkeyPatch, proxies: str | None, sender: str
+) -> None:
+    """By the server that Streamlit starts, as it is without a word about proxies."""
+    if proxies is None:
+        monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    else:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
+    with monkeypatch.context() as environment:
+        told = dict(os.environ)
+        believe_no_proxy(told)
+        environment.setenv("FORWARDED_ALLOW_IPS", told["FORWARDED_ALLOW_IPS"])
+        seen: list[tuple[str, str]] = []
+
+        async def look(scope: Any, _receive: Any, _send: Any) -> None:
+            seen.append((scope["client"][0], scope["scheme"]))
+
+        config = uvicorn.Config(look, log_config=None, interface="asgi3")
+        config.load()
+        headers = [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")]
+        anyio.run(
+            config.loaded_app, {"type": "http", "client": ("127.0.0.1", 1), "scheme": "http", "headers": headers}, None, None
+        )
+    assert seen == [(sender, "http" if proxies is None else "https")]
 
 
 def test_the_program_refuses_to_start_on_an_open_address_and_says_why() -> None:

@@ -336,7 +336,8 @@ OWN_CALLS = {"backend/core/outbound.py", OF_PERSONS, *HERE_ALONE}
 
 
 def _imports(tree: ast.AST) -> set[str]:
-    return {library for library in CALLS for name in _named(tree) if name == library or name.startswith(f"{library}.")}
+    named = _named(tree)
+    return {library for library in CALLS for name in named if name == library or name.startswith(f"{library}.")}
 
 
 def _named(tree: ast.AST) -> set[str]:
