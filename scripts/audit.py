@@ -76,8 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--service", choices=("pypi", "osv"), default="pypi", help="whose advisories to ask")
     service = parser.parse_args(arguments).service
-    verdicts = {report(lock, ask(lock, service)) for lock in LOCKS}
-    return VULNERABLE if VULNERABLE in verdicts else max(verdicts)
+    verdicts = {lock: report(lock, ask(lock, service)) for lock in LOCKS}
+    if unsure := [f"{lock}.lock" for lock, verdict in verdicts.items() if verdict == UNKNOWN]:
+        print(f"THIS IS NO CLEAN BILL: nothing, or not everything, is known of {', '.join(unsure)}.", file=sys.stderr)
+    return VULNERABLE if VULNERABLE in verdicts.values() else max(verdicts.values())
 
 
 def _advisories(found: dict[str, Any]) -> str:

@@ -31,6 +31,12 @@ REQUIRED = {
     "16.3": range(1, 5), "16.4": range(1, 4), "16.5": range(1, 4),
 }  # fmt: skip
 """Section -> its requirements of levels 1 and 2, from OWASP ASVS 5.0.0 (docs_en, the CSV of the release)."""
+ATTACKS = {
+    "2023-1177", "2023-2780", "2024-1560", "2025-11201", "2026-2393", "2026-0545", "2023-48022", "2026-27482", "2026-4137",
+    "2023-43654", "2024-35198", "2025-23319",
+}  # fmt: skip
+"""CVE numbers of MLflow, Ray, TorchServe and Triton whose way in is tried here."""
+_CVE = re.compile(r"CVE-(\d{4})-(\d+)")
 _LINE = re.compile(r"^\| V(\d+\.\d+\.\d+) \| ([12]) \| ([^|]+) \| (.+) \|$", re.MULTILINE)
 _TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
@@ -59,6 +65,17 @@ def test_every_test_that_is_named_is_there() -> None:
             tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
             known[file] = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
         assert test in known[file], f"tests/{file} has no {test}"
+
+
+def test_every_known_attack_has_a_test_that_bears_its_number() -> None:
+    table = DOCUMENT.read_text(encoding="utf-8").partition("## Known attacks")[2].partition("\n## ")[0]
+    found: set[str] = set()
+    for row in table.splitlines():
+        words = {word for _, test in _TEST.findall(row) for word in test.split("_")}
+        for year, number in _CVE.findall(row):
+            assert {year, number} <= words, f"CVE-{year}-{number}"
+            found.add(f"{year}-{number}")
+    assert found == ATTACKS
 
 
 def test_every_gap_is_said_in_its_place() -> None:

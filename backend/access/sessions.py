@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, or_, select
@@ -120,6 +121,14 @@ class Sessions:
             id_token: what they were taken from; it is checked anew. SignedOut, Refusal, ExternalFailure.
             device: what the browser calls itself, in words; it tells nobody apart and decides nothing.
         """
+        try:
+            return self._open(told, id_token, device)
+        except Refusal as refusal:
+            provider = str(told.get("provider"))[:MAX_DEVICE]
+            structlog.get_logger().warning("sign_in.refused", provider=provider, code=refusal.code, says=refusal.message)
+            raise
+
+    def _open(self, told: Mapping[str, Any], id_token: str, device: str) -> SignedIn:
         provider = self._provider(told.get("provider"))
         signed = self._providers.signed(provider, id_token)
         if str(signed.header.get("typ") or "JWT").lower() not in ("jwt", "application/jwt"):

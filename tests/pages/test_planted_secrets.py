@@ -67,6 +67,7 @@ class Echo:
     """A server that fails and repeats, in every answer, whatever it was sent."""
 
     other: Echo
+    third: Echo
 
     def __init__(self) -> None:
         heard: list[str] = []
@@ -94,11 +95,11 @@ class Echo:
 
 @pytest.fixture
 def echo() -> Iterator[Echo]:
-    """One, and another beside it."""
+    """One, and two others beside it: each server has an address of its own."""
     made = Echo()
-    made.other = Echo()
+    made.other, made.third = Echo(), Echo()
     yield made
-    for one in (made, made.other):
+    for one in (made, made.other, made.third):
         one.server.shutdown()
         one.server.server_close()
 
@@ -121,9 +122,9 @@ def planted(filled: Path, tmp_path: Path, echo: Echo, monkeypatch: pytest.Monkey
         f'server_metadata_url = "{echo.url}/.well-known/openid-configuration"\n'
     )
     bearers = tmp_path / "bearers.toml"
-    bearers.write_text(f'[builds]\nkind = "access"\nissuer = "{echo.url}"\naudience = "countersign"\n')
+    bearers.write_text(f'[builds]\nkind = "access"\nissuer = "{echo.url}"\naudience = "countersign-api"\n')
     for name, value in {
-        "CREDENTIAL_KEPT": PLANTED["a credential in the environment"], "CREDENTIAL_KEPT_ORIGINS": echo.other.url,
+        "CREDENTIAL_KEPT": PLANTED["a credential in the environment"], "CREDENTIAL_KEPT_ORIGINS": echo.third.url,
         "MAIL_URL": f"mailto://me:{MAIL_PASSWORD}@127.0.0.1:1?from=countersign@corp.example",
         "MLFLOW_WEBHOOK_SECRET": PLANTED["the registry's webhook secret"], "BEARER_FILE": str(bearers),
         "SIGN_IN_FILE": str(sign_in), "MLFLOW_URL": echo.url, "MLFLOW_TOKEN_FILE": str(token),
@@ -152,11 +153,11 @@ def test_no_planted_secret_comes_out_anywhere(planted: Backend, echo: Echo, tmp_
     token = _drive(planted, echo, tried)
     made = {**PLANTED, "an API token": token, **_private_keys(planted.settings.data_dir / "keys")}
     made |= _messages(planted, echo, tried)
-    made["a bearer token"] = _signed(iss=echo.url, aud="countersign", sub="builder")
+    made["a bearer token"] = _signed(iss=echo.url, aud="countersign-api", sub="builder")
     assert any(PLANTED["a server's credential"] in one for one in echo.heard), "the secret really was sent, and repeated"
     assert any(PLANTED["the MLflow token"] in one for one in echo.heard)
     assert any(PLANTED["a credential in a file"] in one for one in echo.other.heard)
-    assert any(PLANTED["a credential in the environment"] in one for one in echo.other.heard)
+    assert any(PLANTED["a credential in the environment"] in one for one in echo.third.heard)
     said |= _settings(planted, tmp_path) | _doors(planted, made["a bearer token"]) | _pages()
     said |= _command_line(planted.settings.data_dir) | _logged_in(planted, tmp_path / "config", made)
     said["the database"] = _dump(planted.settings.data_dir / "countersign.db")
@@ -177,8 +178,8 @@ def _drive(backend: Backend, echo: Echo, tried: Callable[[str, Callable[[], obje
     backend.servers.register(olga, name="leaky", credential=PLANTED["a server's credential"], **where)
     other = {**where, "settings": {**settings, "url": echo.other.url, "model_repository": "/srv/others"}}
     add(olga, name="filed", credential_from="file:kept", **{**other, "upstream": "127.0.0.1:8002"})
-    third = {**other["settings"], "model_repository": "/srv/third"}
-    add(olga, name="told", credential_from="env:KEPT", **{**other, "settings": third, "upstream": "127.0.0.1:8003"})
+    third = {**where, "settings": {**settings, "url": echo.third.url, "model_repository": "/srv/third"}}
+    add(olga, name="told", credential_from="env:KEPT", **{**third, "upstream": "127.0.0.1:8003"})
     refused = PLANTED["a credential that was refused"]
     tried("a refused credential", lambda: add(olga, name="no", credential=f"{refused}\nx", **where))
     for what, wrong in {

@@ -58,4 +58,5 @@ def test_the_command_fails_loudly_where_nobody_can_be_asked(
     said = capsys.readouterr()
     assert said.out.count("NOT AUDITED") == len(audit.LOCKS)
     assert "no route" in said.err
+    assert "NO CLEAN BILL" in said.err
     assert "audit.py" in (SCRIPT.parent.parent / "Makefile").read_text()

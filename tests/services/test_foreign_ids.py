@@ -214,7 +214,7 @@ class Door:
     def asked(
         self, method: str, path: str, operation: dict[str, Any], values: dict[str, str], body: dict[str, Any] | None = None
     ) -> tuple[int, str]:
-        """Status and body, with the value itself blotted out; everything else names something that this person sees."""
+        """Status and body, without the value itself and the id of what was made; all else names what this person sees."""
         address, query = path, {}
         for one in operation.get("parameters", []):
             mine = values.get(one["name"], self._own.get(one["name"], MISSING))
@@ -225,6 +225,8 @@ class Door:
         content = json.dumps({"reason": "x"} if body is None else body).encode()
         answer = self._client.request(method, address, params=query, headers=self._headers, content=content)
         said = re.sub(r"req_[0-9a-z]{26}", "", answer.text)
+        if answer.status_code == 201:
+            said = re.sub(r'^\{"id":"[a-z]{3}_[0-9a-z]{26}"', '{"id":"*"', said)
         for value in (*values.values(), *(str(one) for one in (body or {}).values())):
             for each in (value, value.rpartition("/")[2]):
                 said = re.sub(rf"(?<!\w){re.escape(each)}(?!\w)", "*", said)

@@ -33,8 +33,10 @@ from backend.bootstrap import Backend
 from backend.core.database import Database
 from backend.core.errors import CountersignError, ExternalFailure, Refusal
 from backend.core.outbound import Guard
+from backend.core.sealed import Sealer
 from backend.delivery.targets.port import Access
 from backend.delivery.targets.triton import TritonTarget
+from backend.notify.routes import Routes
 from backend.registry.intake import Intake
 from backend.registry.mlflow import MlflowRegistry
 from backend.registry.port import VersionFacts
@@ -153,6 +155,8 @@ def test_cve_2026_2393_an_address_that_somebody_enters_does_not_lead_to_metadata
         around.server(kind="triton", settings={**triton, "url": "http://93.184.216.34"}, upstream=host)
     refused(code, around.behind_router, admin_url=f"http://{urlsplit(url).netloc}")
     refused(code, around.behind_router, admin_url="http://93.184.216.34", public_url=url)
+    routes = Routes(database, Guard(), lambda: Sealer.from_folder(tmp_path / "keys"))
+    refused(code, routes.add, around.as_("olga"), "hook", url)
     with mock.patch("socket.create_connection", side_effect=AssertionError("it was called")):
         refused(code, Guard().client(url).post, "/", json={})
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import RSAKey
 from sqlmodel import select
+from structlog.testing import capture_logs
 
 from backend.access import claims
 from backend.access.checks import require
@@ -257,8 +258,12 @@ def test_an_access_token_or_a_logout_token_is_no_id_token(world: World) -> None:
 @SQLITE
 def test_a_token_of_another_sign_in_opens_nothing(world: World) -> None:
     ours, theirs = world.told(), world.told(sub="u-first")
-    refused("bad-claims", world.open, ours, world.provider.sign(theirs))
+    with capture_logs() as written:
+        refused("bad-claims", world.open, ours, world.provider.sign(theirs))
     assert world.count(SignInSession) == 0
+    (line,) = [one for one in written if one["event"] == "sign_in.refused"]
+    assert (line["provider"], line["code"]) == (ours["provider"], "bad-claims")
+    assert ours["sub"] not in str(line)
 
 
 @SQLITE
