@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access import rules
-from backend.access.rows import Identity, Ownership, RoleGrant, Team
+from backend.access.rows import FormerOwner, Identity, Ownership, RoleGrant, Team
 from backend.access.rules import Grant
 from backend.core.context import Actor, ActorKind
 from backend.core.fixed import Fixed
@@ -29,11 +29,17 @@ class Person:
     active: bool
     owner_id: str | None
     roles: frozenset[str]
+    owned_before: tuple[tuple[str, datetime], ...] = ()
+    """Who owned this service until when."""
 
     @property
     def interests(self) -> frozenset[str]:
         """Ids that count as this one interest: a service and its owner are the same."""
         return frozenset(one for one in (self.id, self.owner_id) if one)
+
+    def interests_since(self, moment: datetime | None) -> frozenset[str]:
+        """The same with whoever owned it at that moment or after; with everybody who ever owned it, where that is None."""
+        return self.interests | {owner for owner, until in self.owned_before if moment is None or until >= moment}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,19 @@ def some_people(
     owners = {one.owner_id for one in identities if one.owner_id is not None}
     gone = select(Identity.id).where(col(Identity.id).in_(owners), col(Identity.active).is_(False))
     off = set(session.exec(gone)) if owners else set[str]()
-    return {one.id: _person(one, grants(session, one.id), now, environment, model, team, off) for one in identities}
+    before = _owned_before(session, [one.id for one in identities if one.owner_id is not None])
+    return {
+        one.id: _person(one, grants(session, one.id), now, environment, model, team, off, before.get(one.id, ()))
+        for one in identities
+    }
+
+
+def _owned_before(session: Session, services: Sequence[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
+    found: dict[str, tuple[tuple[str, datetime], ...]] = {}
+    query = select(FormerOwner).where(col(FormerOwner.identity_id).in_(services)).order_by(col(FormerOwner.until))
+    for row in session.exec(query) if services else ():
+        found[row.identity_id] = (*found.get(row.identity_id, ()), (row.owner_id, row.until))
+    return found
 
 
 def grant_lines(session: Session, *, now: datetime) -> tuple[GrantLine, ...]:
@@ -227,8 +245,9 @@ def _person(
     model: str | None,
     team: str | None,
     off: Collection[str],
+    before: tuple[tuple[str, datetime], ...] = (),
 ) -> Person:
     """`off`: ids of owners who were deactivated."""
     roles = rules.roles_in_force(held, now=now, environment=environment, model=model, team=team)
     active = row.active and row.owner_id not in off
-    return Person(row.id, row.display_name or row.name, row.kind, active, row.owner_id, roles)
+    return Person(row.id, row.display_name or row.name, row.kind, active, row.owner_id, roles, before)

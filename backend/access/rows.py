@@ -29,6 +29,22 @@ class Identity(Row, table=True):
     created_at: datetime = Field(sa_column=utc())
 
 
+class FormerOwner(Row, table=True):
+    """Who owned a service until when: what it asked for while it was his stays his interest."""
+
+    __tablename__ = "former_owner"
+    __subject__: ClassVar[str] = "identity"
+
+    id: str = Field(primary_key=True)
+    identity_id: str = Field(foreign_key="identity.id", index=True)
+    owner_id: str = Field(foreign_key="identity.id")
+    until: datetime = Field(sa_column=utc())
+
+    def subject(self) -> tuple[str, str]:
+        """It is spoken of as the service's."""
+        return self.__subject__, self.identity_id
+
+
 class RoleGrant(Row, table=True):
     """One role held by one identity in one scope: `*`, or `environment:<name>`, `model:<name>`, `team:<id of the team>`."""
 

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import endings, queries, requests, rules
 from backend.access.checks import active_identity, require
-from backend.access.rows import Identity, Request, RoleGrant, Team
+from backend.access.rows import FormerOwner, Identity, Request, RoleGrant, Team
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -338,6 +338,8 @@ def _handed(row: Identity, to: Identity) -> dict[str, str | None]:
 
 def _hand_over(tx: Unit, row: Identity, to: Identity, *, request_id: str | None = None) -> Identity:
     before = row.facts("owner_id")
+    if row.owner_id is not None:
+        tx.add(FormerOwner(id=tx.new_id("fow"), identity_id=row.id, owner_id=row.owner_id, until=tx.now))
     row.owner_id = to.id
     asked = {"request_id": request_id} if request_id is not None else {}
     tx.record("identity.hand_over", row, before=before, after={**row.facts("owner_id"), **asked})

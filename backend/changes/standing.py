@@ -75,10 +75,10 @@ class Standing:
     def involved(self) -> Involved:
         """Whose interest is in the change."""
         return Involved(
-            requester=self._interests([self.change.requester_id]),
-            editors=self._interests(self.change.editors),
-            author=self._interests([self.author] if self.author else []),
-            finisher=self._interests([self.finisher] if self.finisher else []),
+            requester=self._interests([self.change.requester_id], self.change.created_at),
+            editors=self._interests(self.change.editors, self.change.created_at),
+            author=self._interests([self.author] if self.author else [], None),
+            finisher=self._interests([self.finisher] if self.finisher else [], None),
         )
 
     @property
@@ -129,8 +129,10 @@ class Standing:
             return f"It is drawn on where change {self.other.number}, which is under way, leads."
         return ""
 
-    def _interests(self, ids: Sequence[str]) -> frozenset[str]:
-        return frozenset().union(*(self.people[one].interests if one in self.people else {one} for one in ids))
+    def _interests(self, ids: Sequence[str], since: datetime | None) -> frozenset[str]:
+        """Of a service that was handed over since then, its former owner's too: nobody approves what he asked for by it."""
+        known = self.people
+        return frozenset().union(*(known[one].interests_since(since) if one in known else {one} for one in ids))
 
     def _moved(self) -> str:
         """A rollout under way moves what is live itself: then a plan stands as long as it is drawn on one of its two ends.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from sqlmodel import select
@@ -13,6 +14,7 @@ from backend.core.errors import Refusal
 from backend.delivery.rows import Authorization
 from backend.policy.rules import ApproverGroup
 from backend.registry.rows import Version
+from tests.databases import Clock
 from tests.services.changes.world import World, refused
 
 
@@ -69,6 +71,20 @@ def test_nobody_with_an_interest_in_a_change_approves_it(world: World) -> None:
     assert "requested this change" in str(refused("conflict-of-interest", world.vote, second))
     world.vote(second, world.carla)
     assert world.state(second) == "approved"
+
+
+def test_whoever_gave_a_service_away_does_not_approve_what_it_asked_for_while_it_was_his(world: World, clock: Clock) -> None:
+    bot = world.identities.create(world.otto, "ci", kind="service", owner="ben")
+    world.identities.grant(world.otto, "ci", "contributor")
+    before = world.reviewed(actor=bot)
+    world.identities.hand_over(world.otto, "ci", "olga")
+    assert "requested this change" in str(refused("conflict-of-interest", world.vote, before))
+    world.vote(before, world.carla)
+    assert world.state(before) == "approved"
+    clock.tick(seconds=1)
+    after = world.reviewed(3, actor=replace(bot, owner_id=world.olga.id))
+    world.vote(after)
+    assert world.state(after) == "approved"
 
 
 def test_whoever_tried_an_upload_again_has_its_authors_interest(world: World) -> None:
