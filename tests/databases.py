@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -78,6 +79,14 @@ def postgres_template(postgres_url: sa.URL) -> str:
     return "countersign_template"
 
 
+@pytest.fixture(scope="session")
+def kept_postgres(postgres_url: sa.URL, postgres_template: str) -> Iterator[KeptDatabase]:
+    """The database that tests on PostgreSQL share, one after the other."""
+    kept = KeptDatabase(postgres_url, postgres_template)
+    yield kept
+    kept.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Database]:
     """A migrated, empty database with the test's clock; each test that asks runs on both kinds."""
@@ -107,12 +116,80 @@ def _sqlite(request: pytest.FixtureRequest, folder: Path):
 
 
 def _postgres(request: pytest.FixtureRequest):
-    server = request.getfixturevalue("postgres_url")
-    template = request.getfixturevalue("postgres_template")
-    name = f"t{abs(hash(request.node.nodeid)) % 10**12}"
-    _execute(server, f'DROP DATABASE IF EXISTS "{name}"')
-    _execute(server, f'CREATE DATABASE "{name}" TEMPLATE {template}')
-    return _named(server, name), lambda: _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    kept: KeptDatabase = request.getfixturevalue("kept_postgres")
+    kept.be_ready()
+    return kept.url, kept.empty
+
+
+class KeptDatabase:
+    """One migrated PostgreSQL database for all tests of a process, emptied after each.
+
+    Cloning a database a test costs 0.2 s, nearly all of it in the kernel; emptying one costs a tenth. It is cloned anew where a
+    test left another schema behind, or so many rows that the next one would be planned for them.
+    """
+
+    def __init__(self, server: sa.URL, template: str) -> None:
+        self._server, self._template = server, template
+        self._schema: str | None = None
+        self.url = _named(server, _KEPT)
+        self._engine = sa.create_engine(self.url, isolation_level="AUTOCOMMIT", pool_size=1)
+
+    def be_ready(self) -> None:
+        """Clones it where there is none."""
+        if self._schema is None:
+            self.close()
+            _execute(self._server, f'DROP DATABASE IF EXISTS "{_KEPT}" WITH (FORCE)')
+            _execute(self._server, f'CREATE DATABASE "{_KEPT}" TEMPLATE {self._template}')
+            self._schema = str(self._ask(_PREPARE, _SCHEMA))
+
+    def empty(self) -> None:
+        """Everything as the migrations left it, whoever is still connected."""
+        left = self._ask(_DISCONNECT, _SCHEMA)
+        if left != self._schema or int(self._ask("SELECT kept.empty()")) > _MOST_ROWS:
+            self._schema = None
+
+    def close(self) -> None:
+        """Ends its own connection."""
+        self._engine.dispose()
+
+    def _ask(self, *statements: str) -> Any:
+        with self._engine.connect() as connection:
+            told = [connection.execute(sa.text(one)) for one in statements][-1]
+            return told.scalar() if told.returns_rows else None
+
+
+_KEPT = "countersign_kept"
+_MOST_ROWS = 2_000
+_DISCONNECT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+_SCHEMA = """SELECT md5(string_agg(told, ';' ORDER BY told)) FROM (
+    SELECT format('%s %s %s %s', attrelid::regclass, attname, atttypid, attnotnull) AS told
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relnamespace = 'public'::regnamespace AND attnum > 0
+    UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace) AS schema"""
+_PREPARE = """CREATE SCHEMA kept;
+DO $$ DECLARE one text; rows bigint; BEGIN
+    FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('CREATE TABLE kept.%I AS SELECT * FROM public.%I', one, one);
+        EXECUTE format('SELECT count(*) FROM kept.%I', one) INTO rows;
+        IF rows = 0 THEN EXECUTE format('DROP TABLE kept.%I', one); END IF;
+    END LOOP;
+END $$;
+CREATE FUNCTION kept.empty() RETURNS bigint LANGUAGE plpgsql SET session_replication_role = replica AS $$
+DECLARE one text; gone bigint; gone_in_all bigint := 0; BEGIN
+    FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        EXECUTE format('DELETE FROM public.%I', one);
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        gone_in_all := gone_in_all + gone;
+    END LOOP;
+    FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'kept' LOOP
+        EXECUTE format('INSERT INTO public.%I SELECT * FROM kept.%I', one, one);
+    END LOOP;
+    FOR one IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' LOOP
+        EXECUTE format('ALTER SEQUENCE public.%I RESTART', one);
+    END LOOP;
+    RETURN gone_in_all;
+END $$"""
 
 
 def _named(url: sa.URL, name: str) -> str:

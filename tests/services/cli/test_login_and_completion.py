@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from backend.cli import exits, saved
@@ -110,6 +111,9 @@ def test_bash_completes_names_of_a_server(asked: Api, tmp_path: Path) -> None:
             "COUNTERSIGN_TOKEN": asked.token("ana"),
             "COUNTERSIGN_CONFIG_DIR": str(tmp_path / "none"),
         }
+        CommandLine(url=url, token=asked.token("ana"), config_dir=str(tmp_path / "none"))(
+            "whoami"
+        )  # the first answer takes longer
         assert completed("countersign endpoint show fl", tmp_path, **told) == [ENDPOINT]
         assert completed("countersign model show ", tmp_path, **told) == [MODEL]
         assert completed("countersign change show ", tmp_path, **told) == ["1"]
