@@ -6,6 +6,7 @@ Examples are what a real installation answered (`examples.json`); tests hold eac
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -53,10 +54,10 @@ REQUEST_ID = {
 
 def complete(api: FastAPI) -> None:
     """Has the application answer with the whole document, which is made once."""
-    made = api.openapi
+    made, lock = api.openapi, threading.Lock()
 
     @cache
-    def whole() -> dict[str, Any]:
+    def drawn() -> dict[str, Any]:
         told = made()
         for path, method, operation in operations(told):
             _describe(path, method, operation)
@@ -65,6 +66,10 @@ def complete(api: FastAPI) -> None:
             schemas.pop(unused, None)
         schemas.update(_problem_schemas())
         return told
+
+    def whole() -> dict[str, Any]:
+        with lock:  # the first requests come at once, and each would draw it for itself
+            return drawn()
 
     api.state.takes = cache(lambda: _takes(whole()))
     api.openapi = whole  # type: ignore[method-assign]  # the way that FastAPI documents: "Extending OpenAPI"

@@ -60,12 +60,8 @@ def readable_keys(folder: Path) -> dict[str, Path]:
     """Key id -> its private file, of those that this process may read."""
     found: dict[str, Path] = {}
     for path in private_files(folder):
-        if os.access(path, os.R_OK):
-            try:
-                found[key_id(bytes(_private(path).public_key))] = path
-            except Refusal:
-                if path.exists():  # else it was destroyed between the two looks
-                    raise
+        if os.access(path, os.R_OK) and (private := _present(path)) is not None:
+            found[key_id(bytes(private.public_key))] = path
     return found
 
 
@@ -84,7 +80,10 @@ def add_private(folder: Path) -> str:
 
 def publish_id(folder: Path, name: str) -> None:
     """From now on secrets are sealed to this key, whose private half is here."""
-    publish(folder, _private(readable_keys(folder)[name]))
+    path = readable_keys(folder).get(name)
+    private = _present(path) if path is not None else None
+    if private is not None:  # else another took its place meanwhile, and is published by whoever did that
+        publish(folder, private)
 
 
 def publish(folder: Path, private: PrivateKey) -> None:
@@ -151,11 +150,22 @@ class Opener:
         found = readable_keys(self._folder)
         if not found:
             _read(self._folder / PRIVATE_NAME)  # says what is wrong with it
-        self._boxes = {name: (path, SealedBox(_private(path))) for name, path in found.items()}
+        keys = {name: (path, _present(path)) for name, path in found.items()}
+        self._boxes = {name: (path, SealedBox(private)) for name, (path, private) in keys.items() if private is not None}
 
 
 def _private(path: Path) -> PrivateKey:
     return PrivateKey(_read(path))
+
+
+def _present(path: Path) -> PrivateKey | None:
+    """The key of a file; None where it was destroyed since the folder was looked at."""
+    try:
+        return _private(path)
+    except Refusal:
+        if path.exists():
+            raise
+        return None
 
 
 def _read(path: Path) -> bytes:

@@ -101,7 +101,7 @@ class Worker:
     @property
     def words(self) -> str:
         """What it logged."""
-        return self.log.read_text(errors="replace")[-4000:]
+        return self.log.read_text(errors="replace")
 
 
 def _is_free(lock: Path) -> bool:
@@ -146,7 +146,7 @@ def until(what: Callable[[], bool], worker: Worker | None = None, seconds: float
     """Waits until something is so. Fails with the worker's log when it does not come to be in time."""
     limit = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < limit, worker.words if worker is not None else "it did not come to be"
+        assert time.monotonic() < limit, worker.words[-4000:] if worker is not None else "it did not come to be"
         time.sleep(0.05)
 
 

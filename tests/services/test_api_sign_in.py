@@ -58,9 +58,14 @@ def test_anything_else_is_refused(backend: Backend, sent: dict[str, str]) -> Non
     assert answer.json()["remedy"]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD"])
 def test_only_a_post_is_answered(backend: Backend, method: str) -> None:
     assert TestClient(api.build(lambda: backend)).request(method, PATH).status_code == 405
+
+
+def test_what_may_be_asked_is_told_and_no_more(backend: Backend) -> None:
+    answer = TestClient(api.build(lambda: backend)).options(PATH)
+    assert (answer.status_code, answer.headers["allow"], answer.content) == (204, "OPTIONS, POST", b"")
 
 
 def test_a_provider_that_is_away_is_asked_to_send_it_again(provider: IdentityProvider, backend: Backend) -> None:

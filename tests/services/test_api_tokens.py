@@ -245,7 +245,7 @@ def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_hande
     assert heir.interests == {people.ci.id, people.ana.id}
     with people.database.unit(heir) as tx:
         require(tx, heir, "change.propose", environment="staging", model="m")
-    people.refused("not-yours", people.tokens.create, people.olga, "x", identity="ci", role=None)
+    people.refused("deactivated", people.tokens.create, people.olga, "x", identity="ci", role=None)
 
 
 def test_what_it_sees_is_narrowed_as_well(people: People) -> None:

@@ -213,7 +213,7 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
     everybodys = {
         "environment", "policy_version", "freeze", "ramp", "identity", "role_grant", "token", "token_use", "team",
         "team_member", "former_owner", "external_login", "sign_in_session", "session_use", "provider_logout", "group_mapping",
-        "provisioned_user",
+        "provisioned_user", "told_groups",
         "provisioned_group", "provisioned_member", "request", "data_set_grant", "binding", "bearer_use",
         "package", "mirror_state", "ledger_head",
         "request_key", "work_item", "job_run", "heartbeat", "sealing_key",
