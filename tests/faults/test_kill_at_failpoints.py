@@ -10,8 +10,15 @@ from backend.core import failpoints
 from backend.core.database import Database
 from tests.faults.workers import Worker, at_rest, fault_world, until
 
+STEPS = [
+    pytest.param(kind, failpoint, marks=[pytest.mark.slow] if (number + turn) % 2 else [])
+    for turn, kind in enumerate(("sqlite", "postgresql"))
+    for number, failpoint in enumerate(failpoints.DELIVERY)
+]
+"""Each step on one of the two databases every time, and on the other among the slow tests."""
 
-@pytest.mark.parametrize("failpoint", failpoints.DELIVERY)
+
+@pytest.mark.parametrize(("real_time_database", "failpoint"), STEPS, indirect=["real_time_database"])
 def test_a_worker_that_dies_at_a_step_leaves_nothing_half_done(
     real_time_database: Database, tmp_path: Path, failpoint: str
 ) -> None:

@@ -90,6 +90,7 @@ def test_up_serves_pages_api_and_worker_and_ctrl_c_ends_all_of_it(tmp_path: Path
     assert not any(SECRET in text for text in [*logs.values(), (tmp_path / "said").read_text()])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_demo_that_is_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
     """Two votes are asked for, and one was given: after the restart it still counts, and the addresses are the same."""

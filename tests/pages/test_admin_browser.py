@@ -44,9 +44,8 @@ def server(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_every_part_of_admin_is_clean(chromium: Browser, server: Server, scheme: str) -> None:
-    with visit(chromium, server.url, scheme=scheme, policy=False) as seen:
+def test_every_part_of_admin_is_clean(chromium: Browser, server: Server) -> None:
+    with visit(chromium, server.url, policy=False) as seen:
         seen.open("/", title="Whom do you act as?").act_as("otto", title="Overview")
         for address, title in {**{f"/admin?part={part}": "Admin" for part in PARTS}, **DETAILS}.items():
             seen.open(address, title=title)

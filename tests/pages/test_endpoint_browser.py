@@ -80,7 +80,6 @@ ADDRESSES = {
     "/endpoint?endpoint=nobody": "Endpoint",
     "/server?server=serving-a": "serving-a",
     "/admin?part=Servers": "Admin",
-    "/admin?part=Sign-in": "Admin",
 }
 
 

@@ -132,6 +132,7 @@ def test_a_small_run_of_web_measures_every_page_that_there_is() -> None:
     assert min(min(each) for each in values.values()) > 0
 
 
+@pytest.mark.slow
 def test_access_run_small_measures_each_check_and_the_list_of_whoever_sees_a_part() -> None:
     sizes = {"models": 300, "versions": 1, "owned": 20, "checks": 20, "lists": 2, "rounds": 1, "rate": 10, "seconds": 1}
     found = run("access", *(f"--{name}={value}" for name, value in sizes.items()))
