@@ -85,7 +85,7 @@ class Ramps:
             if_match: the `etag` of the one that was looked at; without it there must be none of that name yet.
         """
         sent = {"steps": [dict(one) for one in steps]}
-        answer = self._wire.send("PUT", ("ramps", name), sent=sent, if_match=if_match, only_new=not if_match, again=False)
+        answer = self._wire.send("PUT", ("ramps", name), sent=sent, if_match=if_match, only_new=not if_match)
         return _ramp(answer)
 
     def remove(self, name: str) -> None:

@@ -99,7 +99,7 @@ class Notify:
     def set_preferences(self, wanted: Preferences) -> Preferences:
         """How one wants to be told, all of it; Conflict where it is not as it was when `wanted` was read."""
         sent: dict[str, Any] = {name: value for name, value in asdict(wanted).items() if name != "etag"}
-        return _preferences(self._wire.send("PUT", ("notify", "preferences"), sent=sent, if_match=wanted.etag, again=False))
+        return _preferences(self._wire.send("PUT", ("notify", "preferences"), sent=sent, if_match=wanted.etag))
 
     def messages(
         self, *, route: str | None = None, state: str | None = None, after: str | None = None, limit: int = 50

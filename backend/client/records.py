@@ -74,7 +74,7 @@ class Policies:
             if_match: the `etag` of the one that was looked at.
         """
         path = ("policies", environment)
-        return read(SavedPolicy, self._wire.send("PUT", path, sent=dict(policy), if_match=if_match, again=False).content)
+        return read(SavedPolicy, self._wire.send("PUT", path, sent=dict(policy), if_match=if_match).content)
 
 
 class Freezes:

@@ -116,7 +116,8 @@ class Wire:
             path: parts under `/api/v1`; each is quoted whole.
             query: what is None or empty is left out.
             sent: the body, as JSON.
-            again: whether sending it twice does what sending it once does; by default as its method or a key says.
+            again: whether sending it twice does what sending it once does; by default as its method or a key says, and never
+                where it is bound to what there was.
             key: an idempotency key; "" makes one, and makes it safe to send again.
             if_match: the ETag that it is bound to.
             only_new: bound to there being no such thing yet.
@@ -135,7 +136,8 @@ class Wire:
             headers["content-type"] = "application/json" if stream is None else "application/octet-stream"
         body = None if sent is None else json.dumps(sent, allow_nan=False, ensure_ascii=False).encode("utf-8", "surrogatepass")
         asked = _Asked(method, url, _query(query or {}), headers, body, seconds, stream)
-        safe = (key is not None or method in _IDEMPOTENT) if again is None else again
+        bound = bool(if_match) or only_new  # its own first effect would have it refused: 412, as if nothing had been done
+        safe = (key is not None or (method in _IDEMPOTENT and not bound)) if again is None else again
         return self._patiently(asked, safe=safe)
 
     def _patiently(self, asked: _Asked, *, safe: bool) -> Answer:

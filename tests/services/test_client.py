@@ -31,7 +31,7 @@ from backend.client.credentials import FromFile, FromGitHub, Given, from_environ
 from backend.client.results import ChangeLine, Me
 from backend.client.shapes import read
 from backend.client.waiting import Clock, Look, end_of, wait
-from backend.client.wire import Patience, address
+from backend.client.wire import Patience, Wire, address
 from tests.live_api import serving
 
 SECRET = "cst_0123456789_a-secret-that-nobody-may-see"
@@ -267,6 +267,22 @@ def test_what_could_happen_twice_is_sent_once() -> None:
     with pytest.raises(errors.Unreachable):
         never_sent.client().tokens.create("ci", lifetime_seconds=60)
     assert len(never_sent.asked) == 4
+
+
+@pytest.mark.parametrize("bound", [{"if_match": '"e1"'}, {"only_new": True}])
+def test_a_write_over_what_was_looked_at_is_not_sent_again_once_its_answer_was_lost(bound: dict[str, Any]) -> None:
+    """Its own first effect would be what the second finds: 412, "nothing was changed", although it was."""
+    server = Script([loses(httpx.ReadError), problem(412, "stale")])
+    wire = Wire(
+        "https://server.test",
+        Given(SECRET),
+        patience=Patience(sleep=server.slept.append),
+        transport=httpx.MockTransport(server),
+    )
+    with pytest.raises(errors.Unreachable) as lost:
+        wire.send("PUT", ("ramps", "slow"), sent={}, **bound)
+    assert (len(server.asked), lost.value.applied_unknown) == (1, True)
+    assert "Look at how it stands" in lost.value.remedy
 
 
 @pytest.mark.parametrize("status", [429, 503])
