@@ -9,8 +9,11 @@ itself, or the owner of a service, makes one; who sets the rules may not thereby
 from __future__ import annotations
 
 import hmac
+import math
 import re
 import secrets
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,6 +56,9 @@ _FOUND = Fixed(
     .select_from(_T.join(_I, _I.c.id == _T.c.identity_id).outerjoin(_uses, _uses.c.token_id == _T.c.id))
     .where(_T.c.id == sa.bindparam("token"))
 )  # fmt: skip
+_KNOWN = Fixed(sa.select(_T.c.digest).where(_T.c.revoked_at.is_(None)))
+KNOWN_SECONDS = 1.0
+"""How old what is known of all tokens may be before it is read anew for one that is not among them."""
 _NOBODY = sha256(b"nobody").hexdigest()
 
 
@@ -101,14 +107,22 @@ class Tokens:
         database: where they are kept.
         settings: tokens of the demo identities are good for as long as `demo_identities` allows those.
         later: what notes a token's last use, so that no request waits for that.
+        clock: seconds that only grow.
     """
 
     def __init__(
-        self, database: Database, settings: Settings, later: Callable[[str, Callable[[], None]], None] = at_once
+        self,
+        database: Database,
+        settings: Settings,
+        later: Callable[[str, Callable[[], None]], None] = at_once,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._settings = settings
         self._later = later
+        self._clock = clock
+        self._reading = threading.Lock()
+        self._known, self._known_at = frozenset[str](), -math.inf
 
     def create(
         self,
@@ -202,6 +216,22 @@ class Tokens:
         if used_at is None or used_at < now - USED_EVERY:
             self._later(token_id, lambda: self._note_use(actor, token_id))
         return actor
+
+    def is_known(self, text: str) -> bool:
+        """Whether it is one that was made and not revoked, from memory; one that was made a second ago may not be known yet.
+
+        However often it is asked, and by whatever texts, the database is asked once a second.
+        """
+        digest = _digest(text)
+        if digest not in self._known and self._reading.acquire(blocking=False):
+            try:
+                if self._clock() >= self._known_at + KNOWN_SECONDS:
+                    self._known_at = self._clock()
+                    with self._database.glance() as connection:
+                        self._known = frozenset(row[0] for row in _KNOWN.on(connection))
+            finally:
+                self._reading.release()
+        return digest in self._known
 
     def _note_use(self, actor: Actor, token_id: str) -> None:
         """Two requests that come at once may both note it."""

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backend.access.bearer_claims import LONGEST, NotAdmitted, is_jws
 from backend.access.tokens import is_well_formed
 from backend.api import errors, hooks, limits, sign_in
-from backend.api.attempts import Attempts
+from backend.api.attempts import AGAIN_SECONDS, Attempts
 from backend.api.limits import Limits
 from backend.bootstrap import Backend
 from backend.core import context
@@ -96,10 +96,13 @@ class Guard:
         if not is_well_formed(text) and not (is_jws(text) and self._backend().bearers.could_be(text)):
             return _unauthorized("no-token", "This API answers only to a bearer token.")
         address = str((scope.get("client") or ("",))[0])
-        if (seconds := self._attempts.blocked(address, text)) is not None:
-            return _too_many(seconds)
+        wary = self._attempts.is_over(address)
+        if wary and self._attempts.has_just_failed(text):
+            return _too_many()
         try:
-            lacking, actor = await run_in_threadpool(self._look_up, text)
+            lacking, actor = await run_in_threadpool(self._look_up, text, wary)
+        except _NotKnown:
+            return _too_many()
         except NotAdmitted as error:
             self._attempts.note(address, text, good=False)
             return _unauthorized(error.code, error.message, error.remedy)
@@ -128,10 +131,20 @@ class Guard:
         send.add("ratelimit", limits.told(standing))
         return _too_many_requests(standing.wait) if standing.wait else None
 
-    def _look_up(self, text: str) -> tuple[str | None, Actor | None]:
-        """What is lacking, or whom the token acts as; in one turn of a thread, as each turn costs a request's time."""
-        lacking = self._ready.code()
-        return lacking, self._backend().bearers.actor_of(text) if lacking is None else None
+    def _look_up(self, text: str, wary: bool) -> tuple[str | None, Actor | None]:
+        """What is lacking, or whom the token acts as; in one turn of a thread, as each turn costs a request's time.
+
+        _NotKnown, without a look for this token, where it is one of ours that there is not and the caller is wary.
+        """
+        if (lacking := self._ready.code()) is not None:
+            return lacking, None
+        if wary and is_well_formed(text) and not self._backend().tokens.is_known(text):
+            raise _NotKnown
+        return None, self._backend().bearers.actor_of(text)
+
+
+class _NotKnown(Exception):
+    """A token is none of those that there are, by what is known of them without a look."""
 
 
 class _Told:
@@ -182,11 +195,14 @@ def _unauthorized(code: str, message: str, remedy: str = _REMEDY) -> JSONRespons
     return found
 
 
-def _too_many(seconds: int) -> JSONResponse:
+def _too_many() -> JSONResponse:
     found = errors.answer(
-        429, "too-many-attempts", "Too many tokens from this address were not good.", f"Try again in {seconds} seconds."
+        429,
+        "too-many-attempts",
+        "Too many tokens from this address were not good, and this is none that is known to be.",
+        f"If it was made just now, try again in {AGAIN_SECONDS:.0f} seconds; else make another.",
     )
-    found.headers["retry-after"] = str(seconds)
+    found.headers["retry-after"] = f"{AGAIN_SECONDS:.0f}"
     return found
 
 

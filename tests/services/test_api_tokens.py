@@ -15,9 +15,9 @@ from backend.access import queries, visible
 from backend.access.checks import require, require_now, require_to_read, see_as
 from backend.access.rows import Identity, RoleGrant, Token, TokenUse
 from backend.access.service import Identities
-from backend.access.tokens import MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
+from backend.access.tokens import KNOWN_SECONDS, MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
 from backend.api import guard
-from backend.api.attempts import MOST_FAILURES, WINDOW_SECONDS, Attempts
+from backend.api.attempts import AGAIN_SECONDS, MOST_FAILURES, WINDOW_SECONDS, Attempts
 from backend.core.behind import Behind
 from backend.core.context import Actor, Limits
 from backend.core.database import Database
@@ -308,7 +308,7 @@ def test_a_token_that_is_not_good_is_401_and_one_that_is_acts_with_the_roles_of_
 
 
 @SQLITE
-def test_who_guesses_is_turned_away_without_a_look_at_the_database(asked: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_guesses_costs_the_database_nothing_and_keeps_nobody_out(asked: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     good, never_used = asked.token("ana"), asked.token("ben")
     asked("GET", "/me")
     looked = list[str]()
@@ -319,23 +319,54 @@ def test_who_guesses_is_turned_away_without_a_look_at_the_database(asked: Api, m
         answer = asked.client.get("/v1/me", headers={"authorization": f"Bearer cst_{'0' * 26}_{number:052d}"})
         assert answer.status_code == status, number
     assert len(looked) == MOST_FAILURES
-    assert 0 < int(answer.headers["retry-after"]) <= WINDOW_SECONDS + 1
-    assert asked.client.get("/v1/me", headers={"authorization": f"Bearer {never_used}"}).status_code == 429
-    assert asked.client.get("/v1/me", headers={"authorization": f"Bearer {good}"}).status_code == 200, "known to be good"
+    assert int(answer.headers["retry-after"]) == AGAIN_SECONDS
+    for token in (good, never_used):
+        assert asked.client.get("/v1/me", headers={"authorization": f"Bearer {token}"}).status_code == 200, "good is good"
+    ended = asked.backend.tokens.create(asked.world.ana, "ended")
+    monkeypatch.setattr("backend.access.tokens.KNOWN_SECONDS", -1.0)
+    assert asked.backend.tokens.is_known(ended.text)
+    monkeypatch.setattr("backend.access.tokens.KNOWN_SECONDS", 60.0)
+    monkeypatch.setattr("backend.api.attempts.AGAIN_SECONDS", 60.0)
+    asked.backend.tokens.revoke(asked.world.ana, ended.id)
+    said = [asked.client.get("/v1/me", headers={"authorization": f"Bearer {ended.text}"}).status_code for _ in range(3)]
+    assert said == [401, 429, 429], "one look, then none for a while"
 
 
 def test_failures_are_counted_within_a_window_and_for_each_address() -> None:
     now = [0.0]
     attempts = Attempts(lambda: now[0])
     for _ in range(MOST_FAILURES):
-        assert attempts.blocked("a", "t") is None
+        assert not attempts.is_over("a")
         attempts.note("a", "t", good=False)
-    assert attempts.blocked("a", "t") == 61
-    assert attempts.blocked("b", "t") is None
-    now[0] = WINDOW_SECONDS
-    assert attempts.blocked("a", "t") is None
+    assert (attempts.is_over("a"), attempts.is_over("b")) == (True, False)
+    assert (attempts.has_just_failed("t"), attempts.has_just_failed("u")) == (True, False)
+    now[0] = AGAIN_SECONDS
+    assert not attempts.has_just_failed("t"), "what it speaks of may have been set right meanwhile"
     attempts.note("a", "t", good=False)
-    assert attempts.blocked("a", "t") is None, "it begins to count anew"
+    attempts.note("a", "t", good=True)
+    assert not attempts.has_just_failed("t")
+    now[0] = WINDOW_SECONDS
+    assert not attempts.is_over("a")
+    attempts.note("a", "t", good=False)
+    assert not attempts.is_over("a"), "it begins to count anew"
+
+
+def test_what_tokens_there_are_is_read_once_a_second_however_often_it_is_asked(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, read = [0.0], list[float]()
+    known = Tokens(people.database, SETTINGS, clock=lambda: now[0])
+    first = known.create(people.ana, "first").text
+    glance = people.database.glance
+    monkeypatch.setattr(people.database, "glance", lambda: read.append(now[0]) or glance())
+    assert known.is_known(first)
+    second = known.create(people.ana, "second").text
+    read.clear()
+    assert [known.is_known(f"cst_{number}") for number in range(50)] == [False] * 50
+    assert (known.is_known(second), read) == (False, [])
+    now[0] = KNOWN_SECONDS
+    assert known.is_known(second)
+    assert (known.is_known(f"{second[:-1]}x"), read) == (False, [KNOWN_SECONDS])
 
 
 @SQLITE

@@ -28,6 +28,7 @@ from backend.access.service import Identities
 from backend.access.session_rows import ExternalLogin
 from backend.access.sessions import Sessions
 from backend.access.tokens import Tokens
+from backend.api.attempts import MOST_FAILURES
 from backend.core.context import Actor, Limits
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, NotFound, Refusal
@@ -565,6 +566,19 @@ def test_the_api_takes_a_builds_token_and_tells_401_from_503(
             "/v1/me", headers={"authorization": f"Bearer {ci.sign(ci.claims(aud=HERE, **JOB), key=rsa_key('x'))}"}
         )
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
+        monkeypatch.setattr("backend.api.attempts.AGAIN_SECONDS", 0.0)
+        for number in range(MOST_FAILURES):
+            guess = f"cst_{'0' * 26}_{number:052d}"
+            last = asked.client.get("/v1/me", headers={"authorization": f"Bearer {guess}"}).status_code
+        assert last == 429
+        again = ci.sign(ci.claims(aud=HERE, nonce=None, jti="k", **JOB))
+        assert asked("GET", "/me?environment=dev", token=again)["name"] == "builds", "a stranger at its proxy keeps no job out"
+        glance, looks = asked.backend.database.glance, list[str]()
+        with monkeypatch.context() as watched:
+            watched.setattr(asked.backend.database, "glance", lambda: looks.append("look") or glance())
+            forged = ci.sign(ci.claims(aud=HERE, **JOB), key=rsa_key("x"))
+            asked.refused("bad-token", "GET", "/me", token=forged, status=401)
+        assert looks == [], "its signature is checked before anything is looked up"
         asked("DELETE", f"/bindings/{made['binding']}", by="otto")
         asked.refused("no-binding", "GET", "/me", token=token, status=401)
         asked.backend.providers._published.clear()
