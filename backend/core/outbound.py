@@ -75,9 +75,7 @@ class Guard:
         setting: where an administrator lists those ranges, which a refusal names.
     """
 
-    def __init__(
-        self, allowed: Iterable[str] = (), *, ports: str = "", setting: str = "COUNTERSIGN_ALLOWED_NETWORKS"
-    ) -> None:
+    def __init__(self, allowed: Iterable[str] = (), *, ports: str = "", setting: str = "COUNTERSIGN_ALLOWED_NETWORKS") -> None:
         self.setting = setting
         self.allowed = tuple(_network(text, setting) for text in allowed if text.strip())
         self.ports = _ports(ports)
