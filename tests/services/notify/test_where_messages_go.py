@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from backend import bootstrap
+from backend.access.rows import Request
 from backend.core.context import Limits
 from backend.core.errors import NotFound, Refusal
 from backend.notify import queries
 from backend.settings import Settings
+from tests.receivers import web
 from tests.services.changes.world import World
 from tests.services.notify.conftest import Post
 
 LOOPBACK = "127.0.0.0/8"
+NOBODYS = "Whoever answers for what it was for is not active any more."
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
@@ -64,6 +67,28 @@ def test_a_narrow_token_makes_no_lasting_way_out_for_what_its_identity_sees(post
                 call(narrow)
             assert refused.value.code == "narrow-token"
     post.routes.pause(narrow, own)  # which tells less
+
+
+@on_sqlite
+def test_a_service_that_nobody_answers_for_any_more_is_told_nothing(post: Post) -> None:
+    """Neither what happens from then on nor what waited already; as it may do nothing either."""
+    world = post.world
+    bot = world.identities.create(world.otto, "bot", kind="service", owner="ana")
+    asked = world.identities.grant(world.otto, "bot", "viewer")
+    if isinstance(asked, Request):
+        world.identities.confirm_grant(world.nora, asked.id)
+    with web() as receiver:
+        post.hook(receiver.url, "change.waiting", actor=bot)
+        world.reviewed(actor=world.olga)
+        post.fan_out()
+        assert [one.state for one in post.messages()] == ["waiting"], "as long as somebody answers for it, it hears"
+        world.identities.deactivate(world.nora, "ana")
+        post.deliver()
+        assert [(one.state, one.says) for one in post.messages()] == [("dropped", NOBODYS)]
+        world.reviewed(actor=world.olga)
+        post.run()
+    assert receiver.taken == []
+    assert len(post.messages()) == 1
 
 
 @on_sqlite
