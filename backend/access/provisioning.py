@@ -3,6 +3,9 @@
 A person that the directory deactivates or deletes is out at the next click. Groups give roles by the same mappings as those of
 a sign-in, at once and without an end, as grants given by `scim:<provider>`. An identity that an admin deactivated by hand is
 not activated again from outside.
+
+As it gives roles without a second person, only the service does it that the settings name for the provider, and whoever owns
+that service gets no role by it.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class Provisioning:
         """How many people there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             where = _where(ProvisionedUser, known, wanted, {"username": "user_key", "externalid": "external_id", "id": "id"})
             total, rows = _some(session, ProvisionedUser, where, first, most)
             return total, [_user_line(session, one) for one in rows]
@@ -78,14 +81,14 @@ class Provisioning:
         """One person. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             return _user_line(session, _own(session, ProvisionedUser, known, user_id))
 
     def create_user(self, actor: Actor, provider: str, told: scim.User) -> UserLine:
         """A new identity, or the one that already signed in under this id of the directory."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             _refuse_taken(tx.session, known, told.user_name)
             identity = _signed_in_before(tx.session, known, told) or create_identity(
                 tx,
@@ -118,7 +121,7 @@ class Provisioning:
         """Deactivates the identity, which stays for the ledger, and forgets the directory's person."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             _set_active(tx, row, identity, active=False)
@@ -137,7 +140,7 @@ class Provisioning:
         """How many groups there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             names = {"displayname": "display_name", "externalid": "external_id", "id": "id"}
             total, rows = _some(session, ProvisionedGroup, _where(ProvisionedGroup, known, wanted, names), first, most)
             return total, [_group_line(session, one) for one in rows]
@@ -146,14 +149,14 @@ class Provisioning:
         """One group. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             return _group_line(session, _own(session, ProvisionedGroup, known, group_id))
 
     def create_group(self, actor: Actor, provider: str, told: scim.Group) -> GroupLine:
         """A group, with whoever is in it."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = ProvisionedGroup(
                 id=tx.new_id("scg"), provider=known.name, display_name="", created_at=tx.now, changed_at=tx.now
             )
@@ -172,7 +175,7 @@ class Provisioning:
         """The group is no more, and gives nothing."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedGroup, known, group_id)
             touched = _members_of(tx.session, row)
             for one in tx.session.exec(select(ProvisionedMember).where(ProvisionedMember.group_id == row.id)):
@@ -186,7 +189,7 @@ class Provisioning:
     def _changed(self, actor: Actor, provider: str, user_id: str, change: Any) -> UserLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             told: scim.User = change(_user_line(tx.session, row).told)
@@ -200,7 +203,7 @@ class Provisioning:
     def _group_changed(self, actor: Actor, provider: str, group_id: str, change: Any) -> GroupLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedGroup, known, group_id)
             self._write_group(tx, known, row, change(_group_line(tx.session, row).told), is_new=False)
             return _group_line(tx.session, row)
@@ -231,6 +234,33 @@ class Provisioning:
         return found
 
 
+def _require(tx: Unit, actor: Actor, provider: Provider) -> None:
+    who = require(tx, actor, ACTION)
+    _refuse_other(provider, who.kind, who.name)
+
+
+def _require_to_read(session: Session, actor: Actor, provider: Provider, *, now: datetime) -> None:
+    require_to_read(session, actor, ACTION, now=now)
+    who = session.get_one(Identity, actor.id)
+    _refuse_other(provider, who.kind, who.name)
+
+
+def _refuse_other(provider: Provider, kind: str, name: str) -> None:
+    """An admin could else make up a group and give roles in production alone."""
+    if kind != "service" or not provider.scim_identity or name != provider.scim_identity:
+        raise Refusal(
+            f"{name} is not the service by which the directory of {provider.name} tells of its people.",
+            f"Name that service in the settings of sign-in (scim_identity of {provider.name}), and use a token of it.",
+            code="not-allowed",
+        )
+
+
+def _keeps_it(session: Session, provider: Provider) -> frozenset[str]:
+    """Ids of the service of this directory and of whoever owns it, who would give roles to himself."""
+    row = session.exec(select(Identity).where(Identity.name == provider.scim_identity)).one_or_none()
+    return frozenset(one for one in (row.id, row.owner_id) if one) if row is not None else frozenset()
+
+
 def identity_provisioned(session: Session, provider: Provider, who: Person) -> Identity | None:
     """Whom the directory announced before the first sign-in, by the directory's own id."""
     if not who.external_id:
@@ -254,12 +284,14 @@ def roles_of_directory(tx: Unit, provider: Provider, identity_id: str) -> None:
 
 
 def _grant(tx: Unit, provider: Provider, user_ids: Iterable[str]) -> None:
+    keepers = _keeps_it(tx.session, provider)
     for user_id in sorted(user_ids):
         row = tx.session.get_one(ProvisionedUser, user_id)
         query = select(ProvisionedGroup.display_name).join(
             ProvisionedMember, col(ProvisionedMember.group_id) == ProvisionedGroup.id
         )
-        names = tx.session.exec(query.where(ProvisionedMember.user_id == user_id)).all()
+        told = tx.session.exec(query.where(ProvisionedMember.user_id == user_id)).all()
+        names = told if row.identity_id not in keepers else ()
         source = PROVISIONED + provider.name
         claimed_roles.bring_up_to_date(tx, row.identity_id, provider, names, source=source, until=None)
 
