@@ -21,8 +21,9 @@ from backend import bootstrap
 from backend.access.checks import require_to_read
 from backend.api import app as api
 from backend.bootstrap import Backend
+from backend.client import wire
 from backend.client.countersign import Countersign
-from backend.client.credentials import TOKEN, Given
+from backend.client.credentials import AUDIENCE, GITHUB_URL, TOKEN, Given, Tokens, from_environment
 from backend.client.wire import API, Patience
 from backend.core.context import Actor
 from backend.core.errors import ExternalFailure, Refusal
@@ -73,14 +74,16 @@ class Here:
         self.require_ready()
         if self._name is not None:
             return self.backend.identities.act_as(self._name)
-        if TOKEN not in os.environ:
+        if (source := _tokens()) is None:
             raise Refusal(
                 "A command always acts as somebody.",
                 f"Put a token into {TOKEN}, or name a demo identity with `--as NAME` or in COUNTERSIGN_AS.",
                 code="no-identity",
             )
-        if (actor := self.backend.bearers.actor_of(os.environ[TOKEN].strip())) is None:
-            raise Refusal(f"The token in {TOKEN} is not good.", "Make another: `countersign token create`.", code="bad-token")
+        if (actor := self.backend.bearers.actor_of(source.token())) is None:
+            raise Refusal(
+                f"The token in {source.says} is not good.", "Make another: `countersign token create`.", code="bad-token"
+            )
         return actor
 
     def require_ready(self) -> None:
@@ -105,6 +108,14 @@ class Here:
         """The API in this process, as the actor. Nothing listens, and no token is made for it."""
         _ = self.actor
         return Countersign(_NOWHERE, Given("in-this-process"), patience=Patience(tries=1), transport=_Inside(self))
+
+
+def _tokens() -> Tokens | None:
+    """Where the environment has a token, as for a server; a folder has no address that GitHub could be asked for one to."""
+    told = dict(os.environ)
+    if not told.get(AUDIENCE):
+        told.pop(GITHUB_URL, None)
+    return from_environment("", wire.asked, told)
 
 
 _asking: ContextVar[Here] = ContextVar("countersign_here")
