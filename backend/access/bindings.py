@@ -106,7 +106,7 @@ class Bindings:
                 raise Refusal("The settings do not know this issuer any more.", "Ask for it anew.", code="stale-request")
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
             _refuse_unfit(tx, actor, whose, found, row.what["claims"], until)
-            requests.confirm(tx, row, "binding.make", reason)
+            requests.confirm(tx, row, "binding.make", reason, whose=whose)
             return _make(tx, row.what, request_id=row.id)
 
     def refuse(self, actor: Actor, request_id: str, reason: str) -> None:

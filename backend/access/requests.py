@@ -73,8 +73,12 @@ def waiting(tx: Unit, identifier: str, kind: Kind | None = None) -> Request:
     return row
 
 
-def confirm(tx: Unit, row: Request, action: str, reason: str = "") -> None:
-    """Settles it as confirmed, by somebody else than whoever asked, who must still be allowed to ask. The room does it then."""
+def confirm(tx: Unit, row: Request, action: str, reason: str = "", *, whose: Identity | None = None) -> None:
+    """Settles it as confirmed, by somebody else than whoever asked, who must still be allowed to ask. The room does it then.
+
+    Args:
+        whose: who gains by it. A service may belong to whoever asked by now, who would get what he asked for.
+    """
     if set(tx.actor.interests) & set(row.interests):
         raise Refusal(
             "You asked for this, or whoever owns you or is owned by you did.",
@@ -82,6 +86,13 @@ def confirm(tx: Unit, row: Request, action: str, reason: str = "") -> None:
             code="own-request",
         )
     asked = tx.session.get_one(Identity, row.asked_by)
+    gains = {whose.id, whose.owner_id} if whose is not None else set[str | None]()
+    if gains & {*row.interests, asked.id, asked.owner_id} - {None}:
+        raise Refusal(
+            "Whoever asked for this owns by now what would gain by it.",
+            "Refuse this request; an admin who does not own it asks anew.",
+            code="own-request",
+        )
     held = queries.grants(tx.session, asked.id)
     answers = asked.active and queries.answers_for(tx.session, asked)
     if not (answers and rules.may(held, action, now=tx.now, environment=row.what.get("environment"))):
