@@ -79,15 +79,15 @@ def confirm(tx: Unit, row: Request, action: str, reason: str = "", *, whose: Ide
     Args:
         whose: who gains by it. A service may belong to whoever asked by now, who would get what he asked for.
     """
-    if set(tx.actor.interests) & set(row.interests):
+    asked = tx.session.get_one(Identity, row.asked_by)
+    askers = {*row.interests, asked.owner_id} - {None}  # as it was when it was asked for, and as it is now
+    if tx.actor.interests & askers:
         raise Refusal(
             "You asked for this, or whoever owns you or is owned by you did.",
             "Ask another admin to confirm it.",
             code="own-request",
         )
-    asked = tx.session.get_one(Identity, row.asked_by)
-    gains = {whose.id, whose.owner_id} if whose is not None else set[str | None]()
-    if gains & {*row.interests, asked.id, asked.owner_id} - {None}:
+    if whose is not None and {whose.id, whose.owner_id} & askers:
         raise Refusal(
             "Whoever asked for this owns by now what would gain by it.",
             "Refuse this request; an admin who does not own it asks anew.",

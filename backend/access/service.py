@@ -196,7 +196,7 @@ class Identities:
             if not row.active:
                 return
             _refuse_last(tx, self._settings, row.id)
-            row.active = False
+            row.active, row.off_by = False, None
             said = {"reason": reason} if reason else {}
             tx.record("identity.deactivate", row, before={"active": True}, after={"active": False, **said})
             endings.end_those_of(tx, row.id, "deactivated")
@@ -208,7 +208,7 @@ class Identities:
             row = named_identity(tx.session, name)
             _refuse_own(actor, row)
             if not row.active:
-                row.active = True
+                row.active, row.off_by = True, None
                 said = {"reason": reason} if reason else {}
                 tx.record("identity.activate", row, before={"active": False}, after={"active": True, **said})
 

@@ -353,3 +353,61 @@ def test_no_name_and_no_address_stands_in_the_ledger(directory: Directory) -> No
         said = "".join(f"{one.before_json}{one.after_json}{one.subject_id}" for one in session.exec(select(LedgerRow)))
     for planted in ("lovelace", "Lovelace", "planted"):
         assert planted not in said
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["told-at-once", "told-by-a-later-patch"])
+def test_a_directory_that_is_connected_later_shuts_out_whoever_signed_in_before(directory: Directory, late: bool) -> None:
+    cookie = directory.sign_in(oid="o-9", name="Ben Early", sub="pairwise-9", groups=["ml-operators"])
+    row = directory.person("ben.early@corp.test", displayName="Ben Early", **({} if late else {"externalId": "o-9"}))
+    if late:
+        directory.patch(f"/Users/{row}", {"op": "Add", "path": "externalId", "value": "o-9"})
+    answer = directory.patch(f"/Users/{row}", DEACTIVATIONS["entra"])
+    assert (answer.status_code, answer.json()["active"]) == (200, False)
+    with pytest.raises(Refusal, match="was deactivated"):
+        directory.backend.sessions.resume(cookie)
+    with pytest.raises(Refusal, match="was deactivated"):
+        directory.sign_in(oid="o-9", name="Ben Early", sub="pairwise-9", nonce="n-2")
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_login_whose_id_was_not_known_yet_meets_the_directory_at_the_next_sign_in(directory: Directory, active: bool) -> None:
+    old = directory.sign_in(name="Ben", sub="pairwise-9")
+    row = directory.person("ben@corp.test", externalId="o-9", displayName="Ben of the directory")
+    directory.group("ml-reviewers", row)
+    directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": active})
+    if active:
+        directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+    else:
+        with pytest.raises(Refusal, match="was deactivated"):
+            directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+        with pytest.raises(Refusal, match="was deactivated"):
+            directory.backend.sessions.resume(old)
+    assert directory.roles("Ben") == {("reviewer", "scim:corp")}
+    assert directory.roles("Ben of the directory") == set()
+    assert directory.identity("Ben").active is active
+    assert not directory.identity("Ben of the directory").active
+
+
+def test_who_is_deleted_and_told_anew_is_the_same_and_can_be_shut_out_again(directory: Directory) -> None:
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe")
+    directory.sign_in(oid="o-5", name="Zoe", sub="pairwise-5")
+    before = directory.identity("Zoe").id
+    directory.ask("DELETE", f"/Users/{row}")
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
+    assert directory.ask("GET", f"/Users/{row}").json()["active"] is True
+    cookie = directory.sign_in(oid="o-5", name="Zoe", sub="pairwise-5", nonce="n-2")
+    assert directory.identity("Zoe").id == before
+    directory.patch(f"/Users/{row}", DEACTIVATIONS["okta"])
+    with pytest.raises(Refusal, match="was deactivated"):
+        directory.backend.sessions.resume(cookie)
+
+
+def test_what_an_admin_switched_off_after_the_directory_stays_off(directory: Directory) -> None:
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe")
+    directory.sign_in(oid="o-5", name="Zoe", sub="pairwise-5")
+    directory.ask("DELETE", f"/Users/{row}")
+    otto = directory.backend.identities.act_as("otto")
+    directory.backend.identities.activate(otto, "zoe")
+    directory.backend.identities.deactivate(otto, "zoe")
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
+    assert directory.ask("GET", f"/Users/{row}").json()["active"] is False
