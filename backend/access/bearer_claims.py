@@ -72,6 +72,9 @@ TOLD: dict[Kind, tuple[str, ...]] = {
 }  # fmt: skip
 """What the ledger is told of the job behind a token; nobody's name is among it."""
 _STARRED = frozenset({"ref", "ref_path"})
+_GITLABS_REFS = frozenset({"ref", "ref_path", "ci_config_ref_uri"})
+"""Whoever may push a branch writes its `.gitlab-ci.yml`, and with it the environment that its jobs name. `ci_config_ref_uri`
+ends with the ref of that file."""
 
 
 class NotAdmitted(Refusal):
@@ -170,6 +173,11 @@ def check_binding(kind: Kind, claims: Mapping[str, str]) -> None:
         raise _bad_binding(f"It does not say {anchor}.", _REMEDIES[kind])
     if NARROWING[kind].isdisjoint(claims):
         raise _bad_binding("It would be good for every branch.", f"Say one of {', '.join(sorted(NARROWING[kind]))} besides.")
+    if kind == "gitlab" and not _GITLABS_REFS & claims.keys() and not _says_protected(claims):
+        raise _bad_binding(
+            "Every branch can name an environment.",
+            "Say environment_protected=true or ref_protected=true besides, or the branch by ref_path.",
+        )
     if kind == "gitlab" and "ref" in claims and "ref_type" not in claims:
         raise _bad_binding("A tag can have the name of a branch.", "Say ref_type=branch besides, or ref_path=refs/heads/NAME.")
     for name, value in claims.items():
@@ -179,6 +187,11 @@ def check_binding(kind: Kind, claims: Mapping[str, str]) -> None:
             raise _bad_binding(f"{name} holds a star.", "One star may end a whole ref: refs/tags/v*.")
         if claims.get("ref_protected") != "true":
             raise _bad_binding("Anybody who may push could make such a ref.", "Say ref_protected=true besides.")
+
+
+def _says_protected(claims: Mapping[str, str]) -> bool:
+    """An environment that is protected runs jobs of those alone who may deploy to it; a ref, of those who may push to it."""
+    return claims.get("ref_protected") == "true" or ("environment" in claims and claims.get("environment_protected") == "true")
 
 
 def fits(kind: Kind, bound: Mapping[str, str], said: Mapping[str, str]) -> bool:

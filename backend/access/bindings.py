@@ -104,9 +104,10 @@ class Bindings:
             found = self._profiles.get(row.what["profile"])
             if found is None or found.issuer != row.what["issuer"]:
                 raise Refusal("The settings do not know this issuer any more.", "Ask for it anew.", code="stale-request")
+            bearer_claims.check_binding(found.kind, row.what["claims"])
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
             _refuse_unfit(tx, actor, whose, found, row.what["claims"], until)
-            requests.confirm(tx, row, "binding.make", reason)
+            requests.confirm(tx, row, "binding.make", reason, whose=whose)
             return _make(tx, row.what, request_id=row.id)
 
     def refuse(self, actor: Actor, request_id: str, reason: str) -> None:

@@ -198,18 +198,20 @@ def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
 
 
 def _mapped(session: Session, provider: Provider, identity_id: str) -> Iterable[tuple[str, str, str]]:
-    """Mappings that count for this person: those of the settings, and confirmed ones that are not the person's own.
+    """Mappings that count for this person: those of the settings, and confirmed ones that neither the person nor a service
+    of the person made or confirmed.
 
     The settings name teams; a name that no team has gives nothing.
     """
     teams = {name: key for key, name in queries.scope_names(session, retired=False).items()}
     fixed = [(one.value, one.role, teams.get(one.scope, one.scope)) for one in provider.roles]
-    rows = session.exec(select(GroupMapping).where(GroupMapping.provider == provider.name))
+    rows = session.exec(select(GroupMapping).where(GroupMapping.provider == provider.name)).all()
+    own = {identity_id, *session.exec(select(Identity.id).where(Identity.owner_id == identity_id))}
     return [
         *(one for one in fixed if not one[2].startswith("team:") or one[2] in teams.values()),
         *(
             (one.value, one.role, one.scope)
             for one in rows
-            if one.confirmed_at and identity_id not in (one.made_by, one.confirmed_by)
+            if one.confirmed_at and own.isdisjoint((one.made_by, one.confirmed_by))
         ),
     ]

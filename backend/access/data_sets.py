@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from backend.access import queries
 from backend.access.checks import active_identity, require
 from backend.access.rows import DataSetGrant, Identity, Team, TeamMember
 from backend.access.service import named_identity, named_team
@@ -136,7 +137,7 @@ def _holder(tx: Unit, actor: Actor, identity: str | None, team: str | None) -> t
             raise own
         return row.id, None
     found = named_team(tx.session, str(team))
-    mine = select(Identity.id).where(col(Identity.id).in_(actor.interests) | (col(Identity.owner_id) == actor.id))
+    mine = queries.ids_of_interest(actor)
     member = select(TeamMember.team_id).where(TeamMember.team_id == found.id, col(TeamMember.identity_id).in_(mine))
     if tx.session.exec(member.limit(1)).first() is not None:
         raise own

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from backend.access import rules
 from backend.access.rows import FormerOwner, Identity, Ownership, RoleGrant, Team
@@ -124,6 +125,11 @@ def answers_for(session: Session, row: Identity) -> bool:
     """Whether somebody who is active answers for an identity: the owner of a service; anybody else does so himself."""
     owner = session.get(Identity, row.owner_id, populate_existing=True) if row.owner_id is not None else None
     return row.owner_id is None or (owner is not None and is_answering(owner))
+
+
+def ids_of_interest(actor: Actor) -> SelectOfScalar[str]:
+    """Ids of whoever is one interest with the actor: itself, its owner, and every service that one of the two owns."""
+    return select(Identity.id).where(col(Identity.id).in_(actor.interests) | col(Identity.owner_id).in_(actor.interests))
 
 
 def is_answering(owner: Identity) -> bool:

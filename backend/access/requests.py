@@ -73,13 +73,24 @@ def waiting(tx: Unit, identifier: str, kind: Kind | None = None) -> Request:
     return row
 
 
-def confirm(tx: Unit, row: Request, action: str, reason: str = "") -> None:
-    """Settles it as confirmed, by somebody else than whoever asked, who must still be allowed to ask. The room does it then."""
+def confirm(tx: Unit, row: Request, action: str, reason: str = "", *, whose: Identity | None = None) -> None:
+    """Settles it as confirmed, by somebody else than whoever asked, who must still be allowed to ask. The room does it then.
+
+    Args:
+        whose: who gains by it. A service may belong to whoever asked by now, who would get what he asked for.
+    """
     asked = tx.session.get_one(Identity, row.asked_by)
-    if tx.actor.interests & {*row.interests, asked.owner_id}:  # as it was when it was asked for, and as it is now
+    askers = {*row.interests, asked.owner_id} - {None}  # as it was when it was asked for, and as it is now
+    if tx.actor.interests & askers:
         raise Refusal(
             "You asked for this, or whoever owns you or is owned by you did.",
             "Ask another admin to confirm it.",
+            code="own-request",
+        )
+    if whose is not None and {whose.id, whose.owner_id} & askers:
+        raise Refusal(
+            "Whoever asked for this owns by now what would gain by it.",
+            "Refuse this request; an admin who does not own it asks anew.",
             code="own-request",
         )
     held = queries.grants(tx.session, asked.id)

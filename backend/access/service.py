@@ -137,7 +137,7 @@ class Identities:
             row = requests.waiting(tx, request_id, "role.grant")
             whose = tx.get(Identity, row.what["identity_id"])
             _refuse_own(actor, whose)
-            requests.confirm(tx, row, "role.grant", reason)
+            requests.confirm(tx, row, "role.grant", reason, whose=whose)
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
             return _grant(tx, whose.id, row.what["role"], row.what["scope"], until, request_id=row.id)
 
@@ -191,7 +191,7 @@ class Identities:
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.deactivate")
             row = named_identity(tx.session, name)
-            if row.id == actor.id:
+            if row.id in actor.interests:
                 raise Refusal("You cannot deactivate yourself.", "Ask another admin.", code="own-identity")
             if not row.active:
                 return
@@ -243,7 +243,7 @@ class Identities:
             _refuse_hand_over(actor, row, to)
             if row.owner_id != asked.what["from_id"]:
                 raise Refusal("The service has another owner by now.", "Ask for it anew.", code="stale-request")
-            requests.confirm(tx, asked, "identity.hand_over", reason)
+            requests.confirm(tx, asked, "identity.hand_over", reason, whose=to)
             return _hand_over(tx, row, to, request_id=asked.id)
 
     def refuse_hand_over(self, actor: Actor, request_id: str, reason: str) -> None:

@@ -92,7 +92,7 @@ class Teams:
         with self._database.unit(actor) as tx:
             row = _allowed(tx, actor, name, "team.add_member")
             whose = named_identity(tx.session, identity)
-            if actor.id in (whose.id, whose.owner_id):
+            if actor.interests & {one for one in (whose.id, whose.owner_id) if one}:
                 raise Refusal("You cannot add yourself to a team.", "Ask another admin.", code="own-identity")
             if tx.session.get(TeamMember, (row.id, whose.id)) is None:
                 tx.add(TeamMember(team_id=row.id, identity_id=whose.id, added_by=actor.id, added_at=tx.now))
@@ -227,7 +227,7 @@ def _give(tx: Unit, kind: str, name: str, team: Team | None, *, request_id: str 
 
 
 def _refuse_own(tx: Unit, actor: Actor, team: Team) -> None:
-    own = select(Identity.id).where((col(Identity.id) == actor.id) | (col(Identity.owner_id) == actor.id))
+    own = queries.ids_of_interest(actor)
     held = select(RoleGrant.id).where(RoleGrant.scope == f"team:{team.id}", col(RoleGrant.identity_id).in_(own))
     if tx.session.exec(held.limit(1)).first() is not None:
         raise Refusal(f"You hold a role on what {team.name} owns.", "Ask another admin.", code="own-identity")

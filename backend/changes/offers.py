@@ -40,7 +40,7 @@ def offers(session: Session, actor: Actor, at: Standing) -> dict[str, str]:
     """For everything that can be done with a change: "" when this person may do it now, else why not and what would help."""
     where = {"environment": at.endpoint.environment, "model": at.endpoint.model, "endpoint": at.endpoint.name}
     person = access.some_people(session, [actor.id], now=at.now, **where).get(actor.id)
-    grants = access.grants(session, actor.id)
+    grants = access.held(session, actor)
     team = access.owner_among(session, grants, endpoint=at.endpoint.name, model=at.endpoint.model)
     here = {"environment": at.endpoint.environment, "model": at.endpoint.model, "team": team}
     told = {}

@@ -143,6 +143,7 @@ def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
         (new.approvals_needed < old.approvals_needed, f"{new.approvals_needed} approval(s) instead of {old.approvals_needed}."),
         (bool(set(new.approver_roles) - set(old.approver_roles)), "More roles may approve."),
         (not all(_as_strict(one, new.groups) for one in old.groups), "A group of approvers is asked for less."),
+        (any(_admits_more(one, old) for one in new.groups), "More people may approve by a group."),
         (bool(set(old.excluded) - set(new.excluded)), "Fewer people are kept from approving."),
         (not all(_as_sure(one, new.gates) for one in old.gates), "A check is left out or weighs less."),
         (new.decide_within_seconds > old.decide_within_seconds, "A change may wait longer for its decision."),
@@ -162,6 +163,15 @@ def _as_strict(old: ApproverGroup, groups: Sequence[ApproverGroup]) -> bool:
     return any(
         one.needed >= old.needed and set(one.roles) <= set(old.roles) and set(one.members) <= set(old.members) for one in groups
     )
+
+
+def _admits_more(group: ApproverGroup, old: Policy) -> bool:
+    """Whether a group lets somebody approve whom neither a role nor a group of the old policy did: approvals by its members
+    count towards all that are needed.
+    """
+    roles = {*old.approver_roles, *(role for one in old.groups for role in one.roles)}
+    members = {name for one in old.groups for name in one.members}
+    return not (set(group.roles) <= roles and set(group.members) <= members)
 
 
 def _as_sure(old: GateRule, gates: Sequence[GateRule]) -> bool:

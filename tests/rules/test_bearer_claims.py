@@ -171,6 +171,13 @@ def test_a_star_stands_for_the_rest_of_a_protected_ref() -> None:
 
 
 @pytest.mark.parametrize(
+    "more", [{"environment_protected": "true"}, {"ref_protected": "true"}, {"ref_path": "refs/heads/main"}], ids=str
+)
+def test_an_environment_of_gitlab_is_bound_with_what_keeps_other_branches_out(more: dict[str, str]) -> None:
+    check_binding("gitlab", {"project_id": "22", "environment": "production", **more})
+
+
+@pytest.mark.parametrize(
     ("kind", "bound"),
     [
         ("github", {}), ("github", {"repository_id": "1"}), ("github", {"repository": "acme/x", "ref": "refs/heads/main"}),
@@ -179,6 +186,9 @@ def test_a_star_stands_for_the_rest_of_a_protected_ref() -> None:
         ("github", {**BOUND, "ref": "refs/*", "ref_protected": "true"}), ("github", {**BOUND, "repository": "acme/*"}),
         ("github", {**BOUND, "ref": "refs/heads/a*b", "ref_protected": "true"}), ("github", {**BOUND, "ref": "a\x00"}),
         ("gitlab", {"project_id": "22", "ref": "main"}), ("gitlab", {"project_path": "acme/x", "ref_path": "refs/heads/main"}),
+        ("gitlab", {"project_id": "22", "environment": "production"}),
+        ("gitlab", {"project_id": "22", "environment": "production", "environment_protected": "false"}),
+        ("gitlab", {"project_id": "22", "environment": "production", "ref_protected": "false"}),
         ("access", {"client_id": "c"}), ("access", {"sub": "s", "scope": "x"}),
     ],
     ids=str,

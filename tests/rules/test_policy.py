@@ -193,7 +193,7 @@ LOOSER: dict[str, object] = {
 }
 STRICT = Policy(
     approvals_needed=2,
-    groups=(ApproverGroup(name="risk", needed=1, roles=("auditor",)),),
+    groups=(ApproverGroup(name="risk", needed=1, roles=("reviewer",)),),
     gates=(GateRule(gate="artifact", max_age_seconds=60),),
     start_modes=("by_hand",),
     min_bake_seconds=60,
@@ -208,6 +208,25 @@ def test_each_demand_that_is_lowered_makes_a_policy_weaker_and_raised_none(name:
     assert len(weaker(STRICT, looser)) == 1
     assert weaker(looser, STRICT) == ()
     assert weaker(STRICT, STRICT) == ()
+
+
+@pytest.mark.parametrize(
+    ("added", "is_weaker"),
+    [
+        (ApproverGroup(name="x", needed=1, members=("mallory",)), True),
+        (ApproverGroup(name="x", needed=1, roles=("reviewer",)), True),
+        (ApproverGroup(name="x", needed=1, members=("carla", "mallory")), True),
+        (ApproverGroup(name="x", needed=1, members=("carla",)), False),
+    ],
+)
+def test_another_group_makes_a_policy_weaker_where_it_admits_others(added: ApproverGroup, is_weaker: bool) -> None:
+    """The approvals of its members count towards all that are needed, so that one of the old ones is done without."""
+    old = Policy(
+        approvals_needed=2, approver_roles=(), groups=(ApproverGroup(name="sec", needed=1, members=("carla", "dana")),)
+    )
+    new = old.model_copy(update={"groups": (*old.groups, added)})
+    assert bool(weaker(old, new)) == is_weaker
+    assert bool(weaker(new, old)), "a demand less"
 
 
 def test_every_demand_of_a_policy_is_compared() -> None:

@@ -267,6 +267,9 @@ def test_a_narrow_token_makes_no_other_and_ends_none_but_itself(people: People) 
     assert actor is not None
     people.refused("narrow-token", people.tokens.create, actor, "wider")
     people.refused("narrow-token", people.tokens.revoke, actor, wide.id)
+    admin = people.tokens.actor_of(people.made(people.otto, role="admin").text)
+    assert admin is not None
+    people.refused("narrow-token", people.tokens.revoke, admin, wide.id)
     people.tokens.revoke(actor, made.id)
     assert people.tokens.actor_of(made.text) is None
     assert people.tokens.actor_of(wide.text) is not None

@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import select
 
 from backend.access.data_sets import DataSets, lines
+from backend.access.rows import RoleGrant
 from backend.access.teams import Teams
 from backend.core.canonical import loads
 from backend.core.database import Database
@@ -108,11 +109,21 @@ def test_who_may_give_it_gives_none_to_himself(world: World, clock: Clock) -> No
     sets, teams = DataSets(world.database), Teams(world.database, lambda *_: True)
     teams.create(world.nora, "admins")
     teams.add_member(world.nora, "admins", "otto")
-    world.identities.create(world.nora, "bot", kind="service", owner="otto")
+    bot = world.identities.create(world.nora, "bot", kind="service", owner="otto")
     soon = clock.now + timedelta(days=1)
     for holder in ({"identity": "otto"}, {"identity": "bot"}, {"team": "admins"}):
         with pytest.raises(Refusal) as refused:
             sets.grant(world.otto, LOG, until=soon, **holder)  # type: ignore[arg-type]
+        assert refused.value.code == "own-identity"
+    world.identities.create(world.nora, "sibling", kind="service", owner="otto")
+    with world.database.unit(world.nora) as tx:
+        held = RoleGrant(id="grt_x", identity_id=bot.id, role="admin", granted_by=world.nora.id, granted_at=tx.now)
+        tx.record("role.grant", tx.add(held))
+    teams.create(world.nora, "siblings")
+    teams.add_member(world.nora, "siblings", "sibling")
+    for holder in ({"identity": "otto"}, {"team": "admins"}, {"team": "siblings"}):
+        with pytest.raises(Refusal) as refused:
+            sets.grant(bot, LOG, until=soon, **holder)  # type: ignore[arg-type]
         assert refused.value.code == "own-identity"
     with pytest.raises(Refusal) as refused:
         sets.grant(world.ana, LOG, until=soon, identity="ben")

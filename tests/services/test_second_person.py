@@ -9,6 +9,8 @@ import pytest
 from sqlmodel import select
 
 from backend.access import requests
+from backend.access.bearer_file import Profile
+from backend.access.bindings import Bindings
 from backend.access.queries import grants, owner
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.access.service import Identities
@@ -155,6 +157,23 @@ def test_nobody_confirms_for_himself_by_another_hand(
     _refused("own-request", identities.confirm_grant, bot, asked.id)
     for_nora = identities.grant(otto, "nora", "operator")
     _refused("own-identity", identities.confirm_grant, nora, for_nora.id)
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_nobody_gets_by_a_hand_over_what_he_asked_for_another_owners_service(
+    identities: Identities, database: Database, otto: Actor, nora: Actor, bound: bool
+) -> None:
+    github = Profile(name="github", title="GitHub", kind="github", audience="https://countersign.example.com")
+    bindings = Bindings(database, [github], policy.protected)
+    identities.create(otto, "ci", kind="service", owner="ana")
+    claims = {"repository_id": "1", "ref": "refs/heads/main"}
+    asked = bindings.bind(otto, "ci", "github", claims) if bound else identities.grant(otto, "ci", "admin")
+    assert isinstance(asked, Request)
+    identities.hand_over(nora, "ci", "otto")
+    confirm = bindings.confirm if bound else identities.confirm_grant
+    _refused("own-request", confirm, nora, asked.id)
+    identities.hand_over(nora, "ci", "ben")
+    confirm(nora, asked.id)
 
 
 def test_who_asked_must_still_be_allowed_to_when_it_is_confirmed(

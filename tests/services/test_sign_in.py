@@ -19,12 +19,12 @@ from backend.access.claimed_roles import BOOTSTRAP, GroupMappings
 from backend.access.claims import SignedOut
 from backend.access.providers import ASKED_EVERY, FAILED_SECONDS, KEPT_SECONDS, Providers
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import Identities
-from backend.access.session_rows import SignInSession
+from backend.access.service import Identities, create_identity
+from backend.access.session_rows import GroupMapping, SignInSession
 from backend.access.sessions import Sessions, SignedIn
 from backend.access.sign_in_file import SignIn
 from backend.access.teams import Teams
-from backend.core.context import Actor
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, NotFound, Refusal
 from backend.core.ledger import LedgerRow
@@ -589,6 +589,17 @@ def test_nobody_gets_a_role_by_a_mapping_of_his_own(world: World) -> None:
     mappings.confirm(Identities(world.database, Settings(demo_identities=True)).act_as("otto"), str(line.id))
     world.arrive(sub="u-first", groups=["staff"])
     assert ("reviewer", "*", "claims:corp") not in world.roles(boss.actor)
+    world.arrive(sub="u-eve", groups=["staff"])
+    assert world.roles(eve.actor) == {("reviewer", "*", "claims:corp")}
+    with world.database.unit(SYSTEM) as tx:
+        service = create_identity(tx, name="eves", kind="service", owner_id=eve.actor.id)
+        tx.get(GroupMapping, str(line.id)).made_by = service.id
+        tx.record("group_mapping.make", ("group_mapping", str(line.id)))
+    world.arrive(sub="u-eve", groups=["staff"])
+    assert world.roles(eve.actor) == set(), "a service of hers made it"
+    with world.database.unit(SYSTEM) as tx:
+        tx.get(GroupMapping, str(line.id)).made_by = boss.actor.id
+        tx.record("group_mapping.make", ("group_mapping", str(line.id)))
     world.arrive(sub="u-eve", groups=["staff"])
     assert world.roles(eve.actor) == {("reviewer", "*", "claims:corp")}
     mappings.unmap(boss.actor, str(line.id))

@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from backend.access import teams as reads
 from backend.access.checks import require_to_read
-from backend.access.rows import Ownership
+from backend.access.rows import Ownership, RoleGrant, Team
 from backend.access.teams import Teams
 from backend.audit import queries as audit
 from backend.changes import course
@@ -120,6 +120,40 @@ def test_nobody_widens_his_own_reach_by_teams(world: World, teams: Teams) -> Non
         teams.add_member(root, "flights", "root")
     assert refused.value.code == "own-identity"
     teams.set_owner(world.otto, "model", MODEL, "flights")
+
+
+def test_nobody_widens_his_own_reach_by_a_service_of_his_own(world: World, teams: Teams) -> None:
+    """The service is another identity, and the same interest."""
+    root = _person(world, "root", "admin")
+    bot = world.identities.create(world.otto, "bot", kind="service", owner="root")
+    with world.database.unit(world.otto) as tx:
+        row = RoleGrant(id="grt_x", identity_id=bot.id, role="admin", granted_by=world.otto.id, granted_at=tx.now)
+        tx.record("role.grant", tx.add(row))
+    other = world.identities.create(world.otto, "other", kind="service", owner="root")
+    teams.create(world.otto, "flights")
+    for whose in ("root", "other", "bot"):
+        with pytest.raises(Refusal) as refused:
+            teams.add_member(bot, "flights", whose)
+        assert refused.value.code == "own-identity"
+    for holder in (root, other):
+        with world.database.unit(world.otto) as tx:
+            at = RoleGrant(
+                id=f"grt_{holder.name}", identity_id=holder.id, role="operator", scope=f"team:{_team(world)}",
+                granted_by=world.otto.id, granted_at=tx.now,
+            )  # fmt: skip
+            tx.record("role.grant", tx.add(at))
+        with pytest.raises(Refusal) as refused:
+            teams.set_owner(bot, "model", MODEL, "flights")
+        assert refused.value.code == "own-identity"
+        world.identities.take_back(world.otto, holder.name, "operator", "team:flights")
+    with pytest.raises(Refusal) as refused:
+        world.identities.deactivate(bot, "root")
+    assert refused.value.code == "own-identity"
+
+
+def _team(world: World) -> str:
+    with world.database.read() as session:
+        return session.exec(select(Team.id).where(Team.name == "flights")).one()
 
 
 def test_a_grant_for_a_team_that_is_not_there_is_refused(world: World) -> None:

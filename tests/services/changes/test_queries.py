@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from backend.changes.offers import offers
 from backend.changes.queries import Filters, counts, page, queue
 from backend.changes.timeline import timeline
 from backend.changes.view import ChangeView, view
-from backend.core.context import Actor
+from backend.core.context import Actor, Limits
 from backend.core.errors import NotFound, Refusal
 from tests.databases import Clock
 from tests.services.changes.world import World, refused
@@ -137,6 +138,7 @@ def test_what_one_may_do_is_what_the_commands_let_one_do(world: World) -> None:
     assert may(world, number, world.ana) == {"comment", "edit", "recheck", "withdraw"}
     assert may(world, number, world.ben) == {"approve", "reject", "comment", "recheck"}
     assert may(world, number, world.audra) == set()
+    assert may(world, number, replace(world.ben, limits=Limits("viewer"))) == set(), "by a token that is good for less"
     world.vote(number)
     assert may(world, number, world.ben) == {"reject", "comment", "revoke"}
     assert may(world, number, world.olga) == {"comment", "edit", "withdraw", "start", "revoke"}
