@@ -41,10 +41,11 @@ from backend.core.context import Actor
 from backend.core.credentials import References
 from backend.core.database import Database
 from backend.core.errors import Refusal
-from backend.core.outbound import Guard
+from backend.core.outbound import Guard, Origin
 from backend.core.sealed import PUBLIC_NAME, Opener, Sealer
 from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
+from backend.delivery.origins import of_urls, registered
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
 from backend.delivery.recorded import Recorded
@@ -80,6 +81,7 @@ from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
 
+_POSTGRESQL = 5432
 SEALED = (*SERVERS_AND_ROUTERS, Place(Route, keeping.sealed_texts, keeping.renew_sealed))
 """Every place where something sealed lies: what is missing here loses its key at a rotation."""
 
@@ -170,13 +172,13 @@ def build(settings: Settings) -> Backend:
     """The backend of one process."""
     database = Database(settings.sqlalchemy_url)
     guard = Guard(settings.allowed_networks.split(","), ports=settings.allowed_ports)
-    messages = _message_guard(settings)
+    sign_in = read_sign_in(settings)
+    messages = _message_guard(settings, database, sign_in)
     packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
     connections = Connections(guard, _opener(settings), References(settings.credentials_dir))
     registry = _registry(settings, guard)
     versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
-    sign_in = read_sign_in(settings)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
     behind = Behind()
@@ -250,10 +252,21 @@ def _sending(settings: Settings, guard: Guard, sign_in: SignIn | None) -> Sendin
     return Sending(guard, Guard(named, ports=settings.allowed_ports), _opener(settings), mail, seen)
 
 
-def _message_guard(settings: Settings) -> Guard:
-    """Where messages on routes go: anybody names their addresses, so that they reach none of the servers' networks by that."""
+def _message_guard(settings: Settings, database: Database, sign_in: SignIn | None) -> Guard:
+    """Where messages on routes go: anybody names their addresses, so that they reach none of the servers' networks by that,
+    and nothing at which a server, a router or Countersign itself is.
+    """
+    at = make_url(settings.sqlalchemy_url)
+    metrics = f"http://127.0.0.1:{settings.metrics_port}" if settings.metrics_port else None
+    own = [settings.mlflow_url, settings.public_url, sign_in.origin if sign_in is not None else None, metrics]
+    named = [*of_urls(own), *([(at.host, at.port or _POSTGRESQL)] if at.host else [])]
+
+    def closed() -> list[Origin]:
+        with database.read() as session:
+            return [*named, *registered(session)]
+
     networks = settings.message_networks.split(",")
-    return Guard(networks, ports=settings.allowed_ports, setting="COUNTERSIGN_MESSAGE_NETWORKS")
+    return Guard(networks, ports=settings.allowed_ports, setting="COUNTERSIGN_MESSAGE_NETWORKS", closed=closed)
 
 
 def gate_context(settings: Settings) -> GateContext:

@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -25,6 +25,8 @@ from backend.core.unit import assert_outside_unit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Origin = tuple[str, int]
+"""A host, by name or numeric, and a port."""
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")
 _CARRIERS = tuple(ipaddress.IPv6Network(one) for one in ("64:ff9b::/96", "::ffff:0:0:0/96"))
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
@@ -73,10 +75,18 @@ class Guard:
         allowed: private ranges an administrator listed, e.g. ["127.0.0.0/8", "10.2.0.0/16"]. Public addresses are allowed.
         ports: the only ports, as `443,8000-8002`; "" for all but those of other protocols.
         setting: where an administrator lists those ranges, which a refusal names.
+        closed: what is not called whatever is allowed, asked at each call.
     """
 
-    def __init__(self, allowed: Iterable[str] = (), *, ports: str = "", setting: str = "COUNTERSIGN_ALLOWED_NETWORKS") -> None:
-        self.setting = setting
+    def __init__(
+        self,
+        allowed: Iterable[str] = (),
+        *,
+        ports: str = "",
+        setting: str = "COUNTERSIGN_ALLOWED_NETWORKS",
+        closed: Callable[[], Iterable[Origin]] = tuple,
+    ) -> None:
+        self.setting, self.closed = setting, closed
         self.allowed = tuple(_network(text, setting) for text in allowed if text.strip())
         self.ports = _ports(ports)
         self._clients: dict[tuple[Any, ...], httpx.Client] = {}
@@ -107,7 +117,21 @@ class Guard:
                 code="port-not-allowed",
                 port=port,
             )
+        if self.is_closed(found, port, host):
+            raise Refusal(
+                f"{host}:{port} is an address of a server, a router or Countersign itself, to which this does not go.",
+                "Give the address of the receiver.",
+                code="address-not-allowed",
+                host=host,
+            )
         return str(permitted[0])
+
+    def is_closed(self, addresses: Iterable[Address], port: int, host: str = "") -> bool:
+        """Whether something closed is there: by the name as it is written, or at one of the addresses, under whatever name."""
+        there = {_plain(name) for name, at in self.closed() if at == port}
+        if not there or _plain(host) in there:
+            return bool(there)
+        return not _places(addresses).isdisjoint(_places(one for name in there for one in addresses_of(name, port)))
 
     def permits(self, address: Address) -> bool:
         """Whether an address is public, or in a listed range. An IPv4 address inside IPv6 is judged as what it is."""
@@ -283,6 +307,24 @@ def _resolve(host: str, port: int) -> list[Address]:
     except (OSError, UnicodeError) as error:
         raise ExternalFailure(host, "could not be resolved", retryable=True) from error
     return [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
+
+
+def addresses_of(host: str, port: int) -> list[Address]:
+    """Every address of a host; none where it has none, or cannot be resolved."""
+    try:
+        return _resolve(host, port)
+    except ExternalFailure:
+        return []
+
+
+def _plain(host: str) -> str:
+    return host.lower().rstrip(".")
+
+
+def _places(addresses: Iterable[Address]) -> set[str]:
+    """Addresses to compare: what listens on one of loopback's often does so on all of them, and on the unspecified one."""
+    plain = map(_unmapped, addresses)
+    return {"loopback" if one.is_loopback or one.is_unspecified else str(one) for one in plain}
 
 
 def _is_public(address: Address) -> bool:

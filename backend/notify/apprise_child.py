@@ -51,8 +51,10 @@ class Watch:
         self.is_mail = False
         self._mails = False
 
-    def begin(self, scheme: str) -> None:
-        """A new order."""
+    def begin(self, scheme: str, closed: Iterable[tuple[str, int]] = ()) -> None:
+        """A new order, and where it must not go."""
+        there = [(name, port) for name, port in closed]
+        self._guard.closed = lambda: there
         self.refused, self.status, self.is_mail = False, None, False
         self._mails = scheme in MAIL
 
@@ -67,8 +69,10 @@ class Watch:
 
     def _connect(self, address: Any) -> None:
         try:
-            known = self._guard.permits(ipaddress.ip_address(str(address[0]).split("%")[0]))
+            found = ipaddress.ip_address(str(address[0]).split("%")[0])
+            known = self._guard.permits(found)
             permitted = known and (self._mails or self._guard.permits_port(int(address[1])))  # the guard's ports are HTTP's
+            permitted = permitted and not self._guard.is_closed([found], int(address[1]))
         except (ValueError, TypeError, IndexError):
             permitted = False
         if not permitted:
@@ -143,7 +147,7 @@ def _service(order: dict[str, Any]) -> Any:
 def _answer(order: dict[str, Any], watch: Watch) -> dict[str, Any]:
     from apprise import NotifyFormat, NotifyType
 
-    watch.begin(_scheme(order))
+    watch.begin(_scheme(order), order.get("closed", ()))
     try:
         service = _service(order)
         if service is None:

@@ -39,6 +39,8 @@ SERVICES: Mapping[str, tuple[str, str]] = {
     "ryver": ("ryver", "NotifyRyver"),
 }
 """Scheme -> the module below `apprise.plugins` and its class."""
+NAMES_ITS_HOST = ("mailto", "mailtos", "mmost", "mmosts", "rocket", "rockets", "ntfy", "ntfys", "gotify", "gotifys")
+"""Services whose address begins with a host; in those of the others a token stands there."""
 _OWN = frozenset(
     {"template", "verify", "attach", "attachment", "pgp", "pgpkey", "keyfile", "retry", "wait", "cto", "rto", "redirect",
      "format", "overflow", "emojis", "interpret"}

@@ -241,7 +241,7 @@ class Routes:
         scheme = apprise_names.check(address)
         with Services(self._guard) as services:
             services.check(address)
-        host = urlsplit(address).hostname or "" if scheme in _NAMES_ITS_HOST else ""
+        host = urlsplit(address).hostname or "" if scheme in apprise_names.NAMES_ITS_HOST else ""
         return "apprise", f"{scheme}://{host}"
 
     def _seal(self, tx: Unit, row_id: str, secret: str) -> str:
@@ -263,10 +263,6 @@ class Routes:
                     health.rest_until, health.failures = None, 0
                 tx.session.flush()
                 work.wake(tx, ROUTE, row.id)
-
-
-_NAMES_ITS_HOST = ("mailto", "mailtos", "mmost", "mmosts", "rocket", "rockets", "ntfy", "ntfys", "gotify", "gotifys")
-"""Services whose address begins with a host; in those of the others a token stands there."""
 
 
 def _owner_of_new(tx: Unit, actor: Actor, team: str | None, everybody: bool) -> str | None:

@@ -11,9 +11,10 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 from backend.core.errors import ExternalFailure, Refusal
-from backend.core.outbound import Guard
+from backend.core.outbound import Guard, addresses_of
 from backend.core.unit import assert_outside_unit
 from backend.notify import apprise_names
 from backend.notify.answers import Answer, of_mail, of_status
@@ -31,7 +32,7 @@ class Services:
 
     def __init__(self, guard: Guard, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self._bounds = {"networks": [str(one) for one in guard.allowed], "ports": ",".join(map(str, sorted(guard.ports)))}
-        self._timeout = timeout
+        self._guard, self._timeout = guard, timeout
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Services:
@@ -43,6 +44,7 @@ class Services:
     def check(self, address: str) -> None:
         """Refusal unless the service that an address names can read it. Nothing is sent."""
         apprise_names.check(address)
+        self._refuse_closed(address)
         if not self._ask({"address": address, "only_read": True}).get("ok"):
             raise Refusal(
                 "The service does not understand this address.",
@@ -54,12 +56,32 @@ class Services:
         """One try. `to`: the one recipient of a mail, instead of those in the address."""
         try:
             apprise_names.check(address)
-            got = self._ask({"address": address, "title": title, "body": body, "to": to})
+            self._refuse_closed(address)
+            got = self._ask({"address": address, "title": title, "body": body, "to": to, "closed": list(self._guard.closed())})
         except Refusal as refusal:
             return Answer(False, str(refusal), final=True)
         except ExternalFailure as failure:
             return Answer(False, f"{failure}.")
         return _read(got)
+
+    def _refuse_closed(self, address: str) -> None:
+        """Refusal for a host that is closed. A service that is called is judged once more where it is connected to.
+
+        What is no host but a token is not looked up: a name server would read it.
+        """
+        if address.partition("://")[0].lower() not in apprise_names.NAMES_ITS_HOST:
+            return
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname or "", parts.port or (443 if parts.scheme.endswith("s") else 80)
+        except ValueError:
+            return
+        if host and self._guard.is_closed(addresses_of(host, port), port, host):
+            raise Refusal(
+                f"{host}:{port} is an address of a server, a router or Countersign itself: no message goes there.",
+                "Give the address of the receiver.",
+                code="address-not-allowed",
+            )
 
     def close(self) -> None:
         """Ends the process."""

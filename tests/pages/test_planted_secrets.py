@@ -68,6 +68,7 @@ class Echo:
 
     other: Echo
     third: Echo
+    receiver: Echo
 
     def __init__(self) -> None:
         heard: list[str] = []
@@ -95,11 +96,11 @@ class Echo:
 
 @pytest.fixture
 def echo() -> Iterator[Echo]:
-    """One, and two others beside it: each server has an address of its own."""
+    """One, and others beside it: each server has an address of its own, and so has who receives messages."""
     made = Echo()
-    made.other, made.third = Echo(), Echo()
+    made.other, made.third, made.receiver = Echo(), Echo(), Echo()
     yield made
-    for one in (made, made.other, made.third):
+    for one in (made, made.other, made.third, made.receiver):
         one.server.shutdown()
         one.server.server_close()
 
@@ -224,8 +225,8 @@ def _messages(backend: Backend, echo: Echo, tried: Callable[[str, Callable[[], o
         row = tx.session.exec(select(Identity).where(Identity.id == olga.id)).one()
         row.email = "olga@corp.example"
         tx.record("identity.describe", row)
-    hook = routes.add(olga, "hook", f"{echo.url}/{HOOK_PATH}")
-    gotify = f"gotify://{echo.url.removeprefix('http://')}/{SERVICE_TOKEN}"
+    hook = routes.add(olga, "hook", f"{echo.receiver.url}/{HOOK_PATH}")
+    gotify = f"gotify://{echo.receiver.url.removeprefix('http://')}/{SERVICE_TOKEN}"
     for what, call in {
         "a route": lambda: routes.add(olga, "service", gotify).id,
         "a wrong address": lambda: routes.add(olga, "wrong", f"evil://{SERVICE_TOKEN}@x"),

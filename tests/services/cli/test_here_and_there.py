@@ -41,7 +41,7 @@ ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting",
 
 JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
        "--scope", "environment:dev")  # fmt: skip
-HOOK = "http://127.0.0.1:9/hook\n"
+HOOK = "http://127.0.0.1:12/hook\n"
 
 Step = tuple[str, tuple[str, ...], str | None]
 """Who, which command, and what standard input holds."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from backend import bootstrap
+from backend import bootstrap, migrate
 from backend.access.rows import Request
-from backend.core.context import Limits
+from backend.bootstrap import Backend
+from backend.core import work
+from backend.core.context import Actor, Limits
+from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
+from backend.core.outbound import Guard
 from backend.notify import queries
+from backend.notify.apprise_child import Watch
 from backend.settings import Settings
+from tests.api_world import Api
 from tests.receivers import web
 from tests.services.changes.world import World
 from tests.services.notify.conftest import Post
@@ -21,6 +28,13 @@ from tests.services.notify.conftest import Post
 LOOPBACK = "127.0.0.0/8"
 NOBODYS = "Whoever answers for what it was for is not active any more."
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def asked(database: Database, tmp_path: Path) -> Iterator[Api]:
+    opened = Api(World(database), tmp_path / "data")
+    yield opened
+    opened.close()
 
 
 @on_sqlite
@@ -110,3 +124,69 @@ def test_a_narrow_token_of_an_admin_sees_nobody_else_s_routes(post: Post) -> Non
                 queries.route(session, narrow, ref, now)
         with pytest.raises(NotFound):
             queries.message(session, narrow, message, now)
+
+
+@on_sqlite
+def test_no_route_leads_to_a_server_a_router_or_countersign_itself(asked: Api) -> None:
+    """Not when it is added and, since servers are registered later, not when it is sent on; whatever its host is called."""
+    backend = asked.backend
+    olga = backend.identities.act_as("olga")
+    with web() as receiver:
+        for name, address in {"hook": receiver.url, "service": f"ntfy://127.0.0.1:{receiver.port}/topic"}.items():
+            backend.routes.add(olga, name, address)
+        delivered(asked, olga)
+        assert len(receiver.taken) == 2, "nothing of ours is there yet"
+        register(backend, f"http://127.0.0.1:{receiver.port}")
+        delivered(asked, olga)
+        assert len(receiver.taken) == 2
+        for scheme, path in (("http", "quitquitquit"), ("ntfy", "x"), ("gotify", "token")):
+            for host in ("127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2"):
+                with pytest.raises(Refusal) as refused:
+                    backend.routes.add(olga, "late", f"{scheme}://{host}:{receiver.port}/{path}")
+                assert refused.value.code == "address-not-allowed"
+
+
+def test_what_is_closed_is_known_by_its_name_and_by_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"mlflow.test": "198.51.100.7", "alias.test": "198.51.100.7", "other.test": "198.51.100.8"}
+    monkeypatch.setattr("socket.getaddrinfo", lambda host, port, **_: [(0, 0, 0, "", (names.get(host, host), port))])
+    guard = Guard(("198.51.100.0/24",), closed=lambda: [("MLflow.test", 443)])
+    for closed in ("https://mlflow.test/x", "https://alias.test/", "https://198.51.100.7/", "https://mlflow.test:443"):
+        with pytest.raises(Refusal, match="to which this does not go"):
+            guard.check(closed)
+    for free in ("https://other.test/", "http://mlflow.test/"):
+        guard.check(free)
+
+
+@pytest.mark.parametrize(("port", "is_let"), [(9901, False), (443, True)])
+def test_the_hook_lets_no_service_connect_to_what_is_closed(port: int, is_let: bool) -> None:
+    watch = Watch(Guard((LOOPBACK,)))
+    for scheme in ("ntfy", "mailto"):
+        watch.begin(scheme, [("127.0.0.1", 9901)])
+        with nullcontext() if is_let else pytest.raises(PermissionError):
+            watch("socket.connect", (None, ("127.0.0.1", port)))
+
+
+def test_settings_of_countersign_itself_are_closed_to_messages(tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path, mlflow_url="https://mlflow.test", public_url="https://countersign.test:8443/x", metrics_port=9109
+    )
+    with closing(Database(f"sqlite:///{tmp_path / 'a.db'}")) as database:
+        migrate.upgrade(database)
+        found = set(bootstrap._message_guard(settings, database, None).closed())
+    assert found == {("mlflow.test", 443), ("countersign.test", 8443), ("127.0.0.1", 9109)}
+
+
+def register(backend: Backend, url: str) -> None:
+    """A server whose management address this is, as whoever may registers it."""
+    settings = {"url": url, "model_repository": "/srv/models"}
+    backend.servers.register(
+        backend.identities.act_as("otto"), name="late", kind="triton", settings=settings, upstream="127.0.0.1:8001"
+    )
+
+
+def delivered(asked: Api, actor: Actor) -> None:
+    """A test message on both routes, and the courier's round."""
+    for name in ("hook", "service"):
+        asked.backend.routes.test(actor, name)
+    for claim in work.claim(asked.backend.database, "route", holder="w1", seconds=60, limit=50):
+        asked.backend.courier.handle(claim)
