@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlmodel import Session, col, select
 
 from backend.access import claims, queries, rules
 from backend.access.checks import require
 from backend.access.claims import SOURCE, Person
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import stored_scope
+from backend.access.service import is_last_admin, stored_scope
 from backend.access.session_rows import GroupMapping, ToldGroups
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import Actor
@@ -134,10 +135,10 @@ class GroupMappings:
         )
 
 
-def after_sign_in(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta) -> None:
+def after_sign_in(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta, demo: bool) -> None:
     """Gives and takes back the roles that follow from what the provider told at this sign-in."""
     _note(tx, identity_id, provider, who)
-    bring_up_to_date(tx, identity_id, provider, who.values, source=SOURCE + provider.name, until=tx.now + lasts)
+    bring_up_to_date(tx, identity_id, provider, who.values, source=SOURCE + provider.name, until=tx.now + lasts, demo=demo)
 
 
 def _note(tx: Unit, identity_id: str, provider: Provider, who: Person) -> None:
@@ -151,15 +152,24 @@ def _note(tx: Unit, identity_id: str, provider: Provider, who: Person) -> None:
 
 
 def bring_up_to_date(
-    tx: Unit, identity_id: str, provider: Provider, groups: Iterable[str], *, source: str, until: datetime | None
+    tx: Unit, identity_id: str, provider: Provider, groups: Iterable[str], *, source: str, until: datetime | None, demo: bool
 ) -> None:
-    """Gives and takes back the roles from one source, by the groups that it tells."""
+    """Gives and takes back the roles from one source, by the groups that it tells.
+
+    Args:
+        demo: whether demo identities count as admins: the last one keeps that role, and it is said.
+    """
     wanted = claims.roles_for(groups, _mapped(tx.session, provider, identity_id))
     held = {
         (one.role, one.scope): one for one in tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == identity_id))
     }
     for place, row in held.items():
-        if row.granted_by == source and place not in wanted:
+        if row.granted_by != source or place in wanted:
+            continue
+        if place == ("admin", "*") and is_last_admin(tx, identity_id, demo=demo):
+            structlog.get_logger().warning("role.kept", identity=identity_id, source=source, says="Nobody else is an admin.")
+            tx.record("role.keep", row, after={**row.facts("identity_id", "role", "scope"), "why": "last-admin"})
+        else:
             tx.session.delete(row)
             tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope", "granted_by"))
     for role, scope in sorted(wanted):

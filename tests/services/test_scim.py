@@ -75,7 +75,8 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
             f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
             f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_claim = "oid"\n'
             f'server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"\n'
-            'roles = [{ value = "ml-reviewers", role = "reviewer" }, { value = "ml-operators", role = "operator" }]\n'
+            'roles = [{ value = "ml-reviewers", role = "reviewer" }, { value = "ml-operators", role = "operator" }, '
+            '{ value = "ml-admins", role = "admin" }]\n'
             f'[auth.other]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
             'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
         )
@@ -367,3 +368,22 @@ def test_what_an_admin_switched_off_after_the_directory_stays_off(directory: Dir
     directory.backend.identities.deactivate(otto, "zoe")
     row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
     assert directory.ask("GET", f"/Users/{row}").json()["active"] is False
+
+
+def test_the_last_admin_is_neither_deactivated_nor_loses_the_role_by_the_directory(directory: Directory) -> None:
+    row = directory.person(externalId="o-1", displayName="Ada")
+    group = directory.group("ml-admins", row)
+    cookie = directory.sign_in(oid="o-1", name="Ada", groups=["ml-admins"])
+    found = directory.backend.sessions.resume(cookie)
+    assert found is not None
+    for name in ("otto", "nora"):
+        directory.backend.identities.deactivate(found.actor, name)
+    for answer in (directory.patch(f"/Users/{row}", DEACTIVATIONS["okta"]), directory.ask("DELETE", f"/Users/{row}")):
+        assert (answer.status_code, "Nobody else is an admin" in answer.json()["detail"]) == (409, True)
+    directory.patch(f"/Groups/{group}", {"op": "replace", "path": "members", "value": []})
+    assert directory.roles("Ada") == {("admin", "scim:corp")}
+    directory.sign_in(oid="o-1", name="Ada", groups=[], nonce="n-2")
+    assert directory.roles("Ada") == {("admin", "scim:corp")}
+    directory.backend.identities.activate(found.actor, "otto")
+    directory.sign_in(oid="o-1", name="Ada", groups=[], nonce="n-3")
+    assert directory.roles("Ada") == set()
