@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
 import streamlit as st
 
@@ -21,6 +23,7 @@ from backend.core.errors import Refusal
 
 _NAME, _ACTOR = "identity.name", "identity.actor"
 _ASKED, _BY_ITSELF = "identity.asked", "identity.by_itself"
+T = TypeVar("T")
 _MOST_BROWSERS = 10_000
 ASKED_EVERY = 1.0
 """Seconds within which the parts of one run do not ask again about the session. Services ask about the identity each time."""
@@ -69,7 +72,7 @@ def current() -> Actor:
     """Who acts in this session, now. Refusal where nobody is there, which only a stale live part can meet."""
     actor = st.session_state.get(_ACTOR)
     if not isinstance(actor, Actor):
-        raise Refusal("Nobody is signed in here any more.", "Reload the page and sign in.", code="no-identity")
+        _nobody()
     if signed_in_by_provider() and time.monotonic() > st.session_state.get(_ASKED, 0.0) + ASKED_EVERY:
         _recalled(by_click=False)
         st.session_state[_ASKED] = time.monotonic()
@@ -86,6 +89,20 @@ def ask_again() -> None:
         gone = True
     if gone:
         st.rerun(scope="app")
+
+
+def while_here(make: Callable[[], T]) -> Callable[[], T]:
+    """The same, for what Streamlit calls after the run and away from it: it refuses where whoever looks now, in this run,
+    does not count any more then. Streamlit calls it without a run, so that who looks has to be kept from here."""
+    if signed_in_by_provider():
+        told, resume = st.user.to_dict(), wiring.backend().sessions.resume
+        return lambda: make() if resume(told, by_click=False) is not None else _nobody()
+    name, act_as = st.session_state.get(_NAME), wiring.backend().identities.act_as
+    return lambda: make() if name is not None and act_as(name) is not None else _nobody()
+
+
+def _nobody() -> NoReturn:
+    raise Refusal("Nobody is signed in here any more.", "Reload the page and sign in.", code="no-identity")
 
 
 def redraw() -> None:

@@ -36,7 +36,8 @@ _ONLY_HERE = (
 _OTHER_NAME = b"Countersign does not answer to this name. Open the address that its redirect_uri begins with.\n"
 _FOREIGN = b"This was asked by a page of another site, which may not act here. Open Countersign itself.\n"
 _UPLOADS = "/_stcore/upload_file"
-_NO_FILES = b"Sign in first: files are taken only from people who are signed in.\n"
+_MADE, _API = "/media/", "/api/"
+_NO_FILES = b"Sign in first: files are taken from, and given to, only people who are signed in.\n"
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 Header = tuple[bytes, bytes]
 
@@ -63,8 +64,9 @@ class Edge:
         only_loopback: answer nobody but this machine, under no name but its own; off once everybody has to sign in.
         outside: how browsers see this; None where nobody signs in.
         leaving: ends the session that these cookies stand for, before anybody is signed out by address.
-        admits: whether these cookies are of somebody who may send files; None where nobody signs in. Streamlit itself takes
-            files from whoever opened a page, signed in or not, and keeps them in memory.
+        admits: whether these cookies are of somebody who may send files, and get what a page made; None where nobody signs
+            in. Streamlit itself takes files from whoever opened a page and keeps them in memory, and hands a file that was
+            made for one page to whoever knows its address.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Edge:
             await _refuse(scope, send, self._headers, _OTHER_NAME)
         elif not is_from_here(scope, self._outside):
             await _refuse(scope, send, self._headers, _FOREIGN)
-        elif not await self._takes_files(scope):
+        elif not await self._may_have_files(scope):
             await _refuse(scope, send, self._headers, _NO_FILES)
         else:
             if self._ends_session is not None and self._outside is not None and _inner(scope, self._outside) == "/auth/logout":
@@ -107,9 +109,11 @@ class Edge:
         named = self._outside is None or host == self._outside.host
         return named or is_loopback(host) or scope.get("path", "").endswith(_ANY_HOST)
 
-    async def _takes_files(self, scope: Scope) -> bool:
-        """Whether a request brings no file, or comes from somebody who may bring one."""
-        if self._admits is None or _UPLOADS not in scope["path"]:
+    async def _may_have_files(self, scope: Scope) -> bool:
+        """Whether a request is about no file of a page, or comes from somebody who may bring and have one."""
+        path = str(scope["path"]) if self._outside is None else _inner(scope, self._outside)
+        about_files = _UPLOADS in path or (_MADE in path and not path.startswith(_API))
+        if self._admits is None or not about_files:
             return True
         return await run_in_threadpool(self._admits, _cookies(scope))
 

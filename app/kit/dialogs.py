@@ -12,6 +12,7 @@ from typing import Literal, ParamSpec
 
 import streamlit as st
 
+from app import acting
 from app.kit import components, feedback
 
 LONGEST_REASON = 2_000
@@ -30,13 +31,22 @@ def is_open() -> bool:
 
 
 def framed(title: str, *, width: Literal["medium", "large"] = "medium") -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """`st.dialog` that notes that it is open."""
+    """`st.dialog` that notes that it is open, and asks on every run of its own whether whoever looks still counts.
+
+    Where whoever looks was signed out or deactivated meanwhile, the whole page says so instead.
+    """
 
     def around(draw: Callable[P, None]) -> Callable[P, None]:
         @wraps(draw)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+            with feedback.shown():
+                acting.ask_again()
+                draw(*args, **kwargs)
+
+        @wraps(draw)
         def opened(*args: P.args, **kwargs: P.kwargs) -> None:
             st.session_state[_IS_OPEN] = True
-            st.dialog(title, width=width)(draw)(*args, **kwargs)
+            st.dialog(title, width=width)(guarded)(*args, **kwargs)
 
         return opened
 

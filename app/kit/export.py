@@ -11,6 +11,8 @@ from typing import Any
 
 import streamlit as st
 
+from app import acting
+
 _BEGINS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
@@ -35,10 +37,10 @@ def guarded(value: Any) -> Any:
 
 
 def download(label: str, file: str, make: Callable[[], bytes], *, key: str, primary: bool = False) -> None:
-    """A button that makes the file when it is clicked, not on every run."""
+    """A button that makes the file when it is clicked, not on every run, and only while whoever looks is still signed in."""
     st.download_button(
         label,
-        data=make,
+        data=acting.while_here(make),
         file_name=file,
         mime="text/csv",
         key=key,

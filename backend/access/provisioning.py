@@ -3,6 +3,9 @@
 A person that the directory deactivates or deletes is out at the next click. Groups give roles by the same mappings as those of
 a sign-in, at once and without an end, as grants given by `scim:<provider>`. An identity that an admin deactivated by hand is
 not activated again from outside.
+
+As it gives roles without a second person, only the service does it that the settings name for the provider, and whoever owns
+that service gets no role by it.
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ class Provisioning:
         """How many people there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             where = _where(ProvisionedUser, known, wanted, {"username": "user_key", "externalid": "external_id", "id": "id"})
             total, rows = _some(session, ProvisionedUser, where, first, most)
             return total, [_user_line(session, one) for one in rows]
@@ -81,14 +84,14 @@ class Provisioning:
         """One person. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             return _user_line(session, _own(session, ProvisionedUser, known, user_id))
 
     def create_user(self, actor: Actor, provider: str, told: scim.User) -> UserLine:
         """A new identity, or the one that already signed in under this id of the directory."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             _refuse_taken(tx.session, known, told.user_name)
             identity = _signed_in_before(tx.session, known, told.external_id) or create_identity(
                 tx,
@@ -121,7 +124,7 @@ class Provisioning:
         """Deactivates the identity, which stays for the ledger, and forgets the directory's person."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             _set_active(tx, row, identity, active=False, demo=self._demo)
@@ -142,7 +145,7 @@ class Provisioning:
         """How many groups there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             names = {"displayname": "display_name", "externalid": "external_id", "id": "id"}
             total, rows = _some(session, ProvisionedGroup, _where(ProvisionedGroup, known, wanted, names), first, most)
             return total, [_group_line(session, one) for one in rows]
@@ -151,14 +154,14 @@ class Provisioning:
         """One group. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             return _group_line(session, _own(session, ProvisionedGroup, known, group_id))
 
     def create_group(self, actor: Actor, provider: str, told: scim.Group) -> GroupLine:
         """A group, with whoever is in it."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = ProvisionedGroup(
                 id=tx.new_id("scg"), provider=known.name, display_name="", created_at=tx.now, changed_at=tx.now
             )
@@ -177,7 +180,7 @@ class Provisioning:
         """The group is no more, and gives nothing."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedGroup, known, group_id)
             touched = _members_of(tx.session, row)
             for one in tx.session.exec(select(ProvisionedMember).where(ProvisionedMember.group_id == row.id)):
@@ -191,7 +194,7 @@ class Provisioning:
     def _changed(self, actor: Actor, provider: str, user_id: str, change: Any) -> UserLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             told: scim.User = change(_user_line(tx.session, row).told)
@@ -208,7 +211,7 @@ class Provisioning:
     def _group_changed(self, actor: Actor, provider: str, group_id: str, change: Any) -> GroupLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedGroup, known, group_id)
             self._write_group(tx, known, row, change(_group_line(tx.session, row).told), is_new=False)
             return _group_line(tx.session, row)
@@ -239,6 +242,27 @@ class Provisioning:
         return found
 
 
+def _require(tx: Unit, actor: Actor, provider: Provider) -> None:
+    who = require(tx, actor, ACTION)
+    _refuse_other(provider, who.kind, who.name)
+
+
+def _require_to_read(session: Session, actor: Actor, provider: Provider, *, now: datetime) -> None:
+    require_to_read(session, actor, ACTION, now=now)
+    who = session.get_one(Identity, actor.id)
+    _refuse_other(provider, who.kind, who.name)
+
+
+def _refuse_other(provider: Provider, kind: str, name: str) -> None:
+    """An admin could else make up a group and give roles in production alone."""
+    if kind != "service" or not provider.scim_identity or name != provider.scim_identity:
+        raise Refusal(
+            f"{name} is not the service by which the directory of {provider.name} tells of its people.",
+            f"Name that service in the settings of sign-in (scim_identity of {provider.name}), and use a token of it.",
+            code="not-allowed",
+        )
+
+
 def identity_provisioned(session: Session, provider: Provider, who: Person) -> Identity | None:
     """Whom the directory announced before the first sign-in, by the directory's own id."""
     if not who.external_id:
@@ -254,25 +278,9 @@ def meet_at_sign_in(tx: Unit, provider: Provider, who: Person, identity: Identit
         _meet(tx, provider, row, identity, demo=demo)
 
 
-def roles_of_directory(tx: Unit, provider: Provider, identity_id: str, *, demo: bool) -> None:
-    """Brings the roles that follow from the directory's groups up to date for one person."""
-    query = select(ProvisionedUser.id).where(
-        ProvisionedUser.provider == provider.name, ProvisionedUser.identity_id == identity_id
-    )
-    _grant(tx, provider, tx.session.exec(query).all(), demo=demo)
-
-
 def _grant(tx: Unit, provider: Provider, user_ids: Iterable[str], *, demo: bool) -> None:
-    for user_id in sorted(user_ids):
-        row = tx.session.get_one(ProvisionedUser, user_id)
-        query = select(ProvisionedGroup.display_name).join(
-            ProvisionedMember, col(ProvisionedMember.group_id) == ProvisionedGroup.id
-        )
-        query = query.join(ProvisionedUser, col(ProvisionedUser.id) == ProvisionedMember.user_id)
-        mine = ProvisionedUser.provider == provider.name, ProvisionedUser.identity_id == row.identity_id
-        names = tx.session.exec(query.where(*mine)).all()
-        source = PROVISIONED + provider.name
-        claimed_roles.bring_up_to_date(tx, row.identity_id, provider, names, source=source, until=None, demo=demo)
+    whose = {tx.session.get_one(ProvisionedUser, one).identity_id for one in user_ids}
+    claimed_roles.directory_up_to_date(tx, provider, whose, demo=demo)
 
 
 def _announced(session: Session, provider: Provider, who: Person) -> ProvisionedUser | None:

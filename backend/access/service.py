@@ -91,7 +91,10 @@ class Identities:
         email: str | None = None,
         owner: str | None = None,
     ) -> Actor:
-        """A new identity without any role. A service names the person who owns it: both are one interest."""
+        """A new identity without any role. A service names the active person who owns it: both are one interest.
+
+        Refusal codes: bad-identity, name-taken.
+        """
         if kind == "system" or (kind == "service") != (owner is not None):
             raise Refusal(
                 "A service has an owner and a person has none.",
@@ -102,7 +105,7 @@ class Identities:
             require(tx, actor, "identity.create")
             if _by_name(tx.session, name) is not None:
                 raise Refusal(f"There is already an identity {name}.", "Choose another name.", code="name-taken")
-            owner_id = named_identity(tx.session, owner).id if owner is not None else None
+            owner_id = _owner(tx.session, owner).id if owner is not None else None
             return actor_of(
                 create_identity(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id)
             )
@@ -338,10 +341,21 @@ def _refuse_own(actor: Actor, whose: Identity) -> None:
 def _refuse_hand_over(actor: Actor, row: Identity, to: Identity) -> None:
     if row.kind != "service":
         raise Refusal(f"{row.name} is no service.", "A person answers for himself; name a service.", code="bad-identity")
-    if to.kind != "person" or not to.active:
-        raise Refusal(f"{to.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
+    _refuse_owner(to)
     if to.id in actor.interests or row.id == actor.id:
         raise Refusal("You cannot hand a service to yourself.", "Ask another admin.", code="own-identity")
+
+
+def _owner(session: Session, name: str) -> Identity:
+    row = named_identity(session, name)
+    _refuse_owner(row)
+    return row
+
+
+def _refuse_owner(row: Identity) -> None:
+    """A service that owned a service would be one interest more than there are people, and so would whatever it owned."""
+    if not queries.is_answering(row):
+        raise Refusal(f"{row.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
 
 
 def _handed(row: Identity, to: Identity) -> dict[str, str | None]:

@@ -27,7 +27,7 @@ from backend.access.checks import active_identity, refuse_narrow
 from backend.access.claims import Logout, Person, SignedOut
 from backend.access.names import free_name
 from backend.access.providers import Providers
-from backend.access.provisioning import identity_provisioned, meet_at_sign_in, roles_of_directory
+from backend.access.provisioning import identity_provisioned, meet_at_sign_in
 from backend.access.rows import Identity, RoleGrant
 from backend.access.service import actor_of, admins, create_identity, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
@@ -220,7 +220,7 @@ class Sessions:
             _require_active(identity)
             lasts = timedelta(days=settings.claims_days)
             claimed_roles.after_sign_in(tx, identity.id, provider, who, lasts=lasts, demo=self._demo)
-            roles_of_directory(tx, provider, identity.id, demo=self._demo)
+            claimed_roles.directory_up_to_date(tx, provider, {identity.id}, demo=self._demo)
             _appoint_first(tx, settings, provider, who, identity)
             row = SignInSession(
                 id=tx.new_id("ses"),

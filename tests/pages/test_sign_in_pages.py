@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import wiring
 from backend.bootstrap import Backend
+from backend.core.errors import Refusal
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
 from tests.pages.conftest import ROOT, press, words
 
@@ -93,6 +94,42 @@ def test_a_session_that_was_ended_shows_no_page(signs_in: Backend, provider: Ide
     test.run()
     assert headers(test) == ["You are signed out"]
     assert "You signed out." in test.info[0].value.replace("\\", "")
+
+
+def _part(kept, drawn, asked):  # type: ignore[no-untyped-def]  # its source alone is run, where no type is known
+    """A page with a file to be made at a click, and a dialog; run again, the dialog alone, as a click in it does."""
+    from unittest.mock import patch
+
+    import streamlit as st
+
+    from app import acting
+    from app.kit import dialogs, export
+
+    if kept:
+        with patch.object(st, "rerun", lambda *, scope: asked.append(scope) or st.stop()):
+            kept[1]()
+    acting.recall()
+    with patch.object(st, "download_button", lambda *_, data, **__: kept.append(data)):
+        export.download("Export CSV", "a.csv", lambda: b"rows", key="export")
+    with patch.object(st, "dialog", lambda *_, **__: lambda draw: kept.append(draw) or draw):
+        dialogs.framed("Who is here")(lambda: drawn.append("people"))()
+
+
+def test_a_session_that_was_ended_makes_no_file_and_draws_no_dialog(signs_in: Backend, provider: IdentityProvider) -> None:
+    """Streamlit calls both away from the run of the page, as long as the page is open."""
+    kept, drawn, asked = list[Any](), list[str](), list[str]()
+    told = provider.claims()
+    test = AppTest.from_function(_part, args=(kept, drawn, asked), default_timeout=60)
+    test.user = {**told, "is_logged_in": True, "provider": "corp", "tokens": {"id": provider.sign(told)}}
+    test.run()
+    assert not test.exception
+    assert kept[0]() == b"rows"
+    assert drawn == ["people"]
+    signs_in.sessions.end(told | {"provider": "corp"})
+    with pytest.raises(Refusal, match="You signed out"):
+        kept[0]()
+    test.run()
+    assert (drawn, asked) == (["people"], ["app"])
 
 
 def test_a_token_that_lies_shows_no_page(signs_in: Backend, provider: IdentityProvider) -> None:

@@ -117,10 +117,10 @@ def _session(line: ClientConnection, message: ForwardMsg) -> str:
     ("path", "statuses"),
     [
         ("/_stcore/health", {200}), ("/_stcore/host-config", {200}), ("/_stcore/metrics", {200, 404}),
-        ("/_stcore/script-health-check", {404, 403}), ("/media/0123456789abcdef.png", {404}),
+        ("/_stcore/script-health-check", {404, 403}), ("/media/0123456789abcdef.png", {403}),
         ("/component/x/index.html", {404}), ("/_stcore/bidi-components/x/index.js", {404}),
         ("/app/static/../main.py", {400, 403, 404}), ("/static/../../x", {400, 403, 404}),
-        ("/app/static/%2e%2e/main.py", {400, 403, 404}), ("/media/..%2f..%2fetc%2fpasswd", {400, 404}),
+        ("/app/static/%2e%2e/main.py", {400, 403, 404}), ("/media/..%2f..%2fetc%2fpasswd", {400, 403, 404}),
         ("/_stcore/stream", {400, 403, 404, 426}),
     ],
 )  # fmt: skip
@@ -145,4 +145,7 @@ def test_files_are_taken_from_whoever_is_signed_in_and_from_nobody_else() -> Non
         path = f"{OUTSIDE.base_path}/_stcore/upload_file/a/b"
         assert edge.request(method, path).status_code == 403
         assert edge.request(method, path, headers={"cookie": "who=signed"}).status_code != 403
+        assert edge.request(method, f"{OUTSIDE.base_path}/media/a.csv").status_code == 403, "what a page made"
+        assert edge.request(method, f"{OUTSIDE.base_path}/media/a.csv", headers={"cookie": "who=signed"}).status_code != 403
+        assert edge.request(method, f"{OUTSIDE.base_path}/api/v1/models/media/versions").status_code != 403, "a name alone"
     assert edge.get(f"{OUTSIDE.base_path}/").status_code == 200, "pages are not asked about"

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import scim
-from backend.access.rows import Identity, RoleGrant
+from backend.access.claimed_roles import GroupMappings
+from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
@@ -74,11 +75,14 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
         file.write_text(
             f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
             f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_claim = "oid"\n'
+            'scim_identity = "directory"\n'
             f'server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"\n'
             'roles = [{ value = "ml-reviewers", role = "reviewer" }, { value = "ml-operators", role = "operator" }, '
             '{ value = "ml-admins", role = "admin" }]\n'
-            f'[auth.other]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+            f'[auth.other]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_identity = "directory"\n'
             'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
+            f'[auth.unnamed]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+            'server_metadata_url = "https://id2.example.com/.well-known/openid-configuration"\n'
         )
         settings = Settings(data_dir=tmp_path / "data", sign_in_file=file, allowed_networks="127.0.0.0/8", demo_identities=True)
         backend = bootstrap.install(settings)
@@ -102,6 +106,47 @@ def test_without_a_token_or_the_right_nothing_is_answered(directory: Directory) 
     assert answer.status_code == 403
     with pytest.raises(Exception, match="No row"):
         directory.identity("eve")
+
+
+def test_an_admin_tells_of_nobody_and_another_service_with_the_role_neither(directory: Directory) -> None:
+    """Whoever makes up a group gives the roles that it is mapped to, and nobody confirms that."""
+    backend = directory.backend
+    otto, nora, olga = (backend.identities.act_as(name) for name in ("otto", "nora", "olga"))
+    backend.identities.create(otto, "elsewhere", kind="service", owner="olga")
+    backend.identities.confirm_grant(nora, backend.identities.grant(otto, "elsewhere", "admin").id)
+    tokens = [backend.tokens.create(otto, "mine").text, backend.tokens.create(olga, "its", identity="elsewhere").text]
+    row = directory.person(displayName="Ada")
+    group = {"schemas": [scim.GROUP], "displayName": "ml-reviewers", "members": [{"value": row}]}
+    for token in tokens:
+        for method, path, body in (
+            ("POST", "/Users", {"schemas": [scim.USER], "userName": "puppet@corp.test"}),
+            ("POST", "/Groups", group),
+            ("DELETE", f"/Users/{row}", None),
+            ("GET", "/Users", None),
+            ("GET", f"/Users/{row}", None),
+        ):
+            answer = directory.ask(method, path, body, token=token)
+            assert answer.status_code == 403, (method, path)
+            assert "scim_identity" in answer.json()["detail"]
+    assert directory.roles("Ada") == set()
+
+
+def test_whoever_owns_the_directorys_service_gets_no_role_by_it(directory: Directory) -> None:
+    row = directory.person(externalId="o-9", displayName="Ada")
+    backend = directory.backend
+    asked = backend.identities.hand_over(backend.identities.act_as("otto"), "directory", directory.identity("Ada").name)
+    assert isinstance(asked, Request)
+    backend.identities.confirm_hand_over(backend.identities.act_as("nora"), asked.id)
+    directory.group("ml-reviewers", row, directory.person("bob@corp.test", displayName="Bob"))
+    assert directory.roles("Ada") == set()
+    assert directory.roles("Bob") == {("reviewer", "scim:corp")}
+    directory.sign_in(oid="o-9", name="Ada", groups=[])
+    assert directory.roles("Ada") == set()
+
+
+def test_a_provider_without_a_service_of_its_own_has_no_directory(directory: Directory) -> None:
+    assert directory.ask("GET", "/v1/scim/v2/unnamed/Users").status_code == 403
+    assert directory.ask("POST", "/v1/scim/v2/unnamed/Groups", {"displayName": "ml-reviewers"}).status_code == 403
 
 
 def test_a_person_of_the_directory_is_an_identity_and_is_told_back(directory: Directory) -> None:
@@ -328,15 +373,15 @@ def test_a_directory_that_is_connected_later_shuts_out_whoever_signed_in_before(
 
 @pytest.mark.parametrize("active", [True, False])
 def test_a_login_whose_id_was_not_known_yet_meets_the_directory_at_the_next_sign_in(directory: Directory, active: bool) -> None:
-    old = directory.sign_in(name="Ben", sub="pairwise-9")
+    old = directory.sign_in(name="Ben", sub="pairwise-9", groups=[])
     row = directory.person("ben@corp.test", externalId="o-9", displayName="Ben of the directory")
     directory.group("ml-reviewers", row)
     directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": active})
     if active:
-        directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+        directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", groups=[], nonce="n-2")
     else:
         with pytest.raises(Refusal, match="was deactivated"):
-            directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+            directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", groups=[], nonce="n-2")
         with pytest.raises(Refusal, match="was deactivated"):
             directory.backend.sessions.resume(old)
     assert directory.roles("Ben") == {("reviewer", "scim:corp")}
@@ -387,3 +432,36 @@ def test_the_last_admin_is_neither_deactivated_nor_loses_the_role_by_the_directo
     directory.backend.identities.activate(found.actor, "otto")
     directory.sign_in(oid="o-1", name="Ada", groups=[], nonce="n-3")
     assert directory.roles("Ada") == set()
+
+
+def test_a_mapping_counts_for_a_directorys_group_as_soon_as_it_is_confirmed_and_no_longer_than_it_is_there(
+    directory: Directory,
+) -> None:
+    directory.group("g1", directory.person(displayName="Kim"))
+    mappings = directory.backend.group_mappings
+    otto, nora = (directory.backend.identities.act_as(name) for name in ("otto", "nora"))
+    made = mappings.map(otto, "corp", "g1", "operator", "environment:production")
+    assert directory.roles("Kim") == set()
+    mappings.confirm(nora, made.id)
+    assert directory.roles("Kim") == {("operator", "scim:corp")}
+    mappings.unmap(otto, made.id)
+    assert directory.roles("Kim") == set()
+
+
+def test_what_left_the_settings_gives_nothing_from_the_next_start_on(directory: Directory) -> None:
+    directory.group("ml-reviewers", directory.person(displayName="Kim"))
+    backend, settings = directory.backend, directory.backend.sign_in
+    assert settings is not None
+    corp, other = settings.providers[:2]
+    fewer = corp.model_copy(update={"roles": corp.roles[1:]})
+    for left in (None, settings.model_copy(update={"providers": (corp, other)})):
+        GroupMappings(backend.database, left).settle()
+        assert directory.roles("Kim") == {("reviewer", "scim:corp")}
+    GroupMappings(backend.database, settings.model_copy(update={"providers": (fewer, other)})).settle()
+    assert directory.roles("Kim") == set()
+    backend.group_mappings.settle()
+    assert directory.roles("Kim") == {("reviewer", "scim:corp")}
+    GroupMappings(backend.database, settings.model_copy(update={"providers": (other,)})).settle()
+    assert directory.roles("Kim") == set()
+    bootstrap.prepare(backend)
+    assert directory.roles("Kim") == {("reviewer", "scim:corp")}
