@@ -199,9 +199,9 @@ def build(settings: Settings) -> Backend:
         bindings=Bindings(database, profiles, policy.protected),
         sign_in=sign_in,
         providers=providers,
-        sessions=Sessions(database, providers, sign_in),
-        group_mappings=GroupMappings(database, sign_in),
-        provisioning=Provisioning(database, sign_in),
+        sessions=Sessions(database, providers, sign_in, demo=settings.demo_identities),
+        group_mappings=GroupMappings(database, sign_in, demo=settings.demo_identities),
+        provisioning=Provisioning(database, sign_in, demo=settings.demo_identities),
         teams=Teams(database, _exists, policy.protected),
         data_sets=DataSets(database),
         recorded=Recorded(database, packages, log),
@@ -379,6 +379,7 @@ def prepare(backend: Backend) -> None:
     _make_keys(backend.settings)
     migrate.upgrade(backend.database)
     backend.identities.seed_demo()
+    backend.group_mappings.settle()
     backend.policies.seed()
 
 

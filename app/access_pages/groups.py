@@ -26,7 +26,8 @@ def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights) -> None:
     """Those of the settings file first; the others with what can be done about them."""
     changes, takes = mine.may("role.grant"), mine.may("role.take_back")
     waiting = sum(one.waits for one in lines)
-    note = f"{plural(len(lines), 'mapping')}, {waiting} waiting for a second admin · they count from the next sign-in on"
+    counts = "they count at once for a directory, else from the next sign-in on"
+    note = f"{plural(len(lines), 'mapping')}, {waiting} waiting for a second admin · {counts}"
     with components.card("Groups to roles", note) as head:
         if changes and head.button("Map a group", icon=":material/group_add:"):
             _ask_map(sign_in)
@@ -106,7 +107,10 @@ def _ask_confirm(one: MappingLine) -> None:
     def opened() -> None:
         with feedback.shown():
             where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
-            st.markdown(f"Whoever is in **{escape(one.value, 120)}** is {one.role} {where} from the next sign-in on.")
+            st.markdown(
+                f"Whoever is in **{escape(one.value, 120)}** is {one.role} {where}: "
+                "by a directory at once, else from the next sign-in on."
+            )
             _preview(_found(one))
             st.markdown(":small[:gray[It gives nothing to you, nor to whoever made it.]]")
             if st.button("Confirm it", type="primary", key="mapping.confirm"):
@@ -122,8 +126,8 @@ def _ask_take_back(one: MappingLine) -> None:
             has = [found for found in _found(one) if found.has]
             names = ", ".join(escape(found.shown, 60) for found in has[:_NAMES]) or "nobody who is known"
             st.markdown(
-                f"**{escape(one.value, 120)}** gives {one.role} no longer. Whoever has it by this loses it at the next sign-in "
-                f"({names}); end their sessions to make that now."
+                f"**{escape(one.value, 120)}** gives {one.role} no longer. Whoever has it by this loses it, by a "
+                f"directory at once, else at the next sign-in ({names}); end their sessions to make that now."
             )
             if st.button("Take it back", type="primary", key="mapping.unmap"):
                 feedback.act(

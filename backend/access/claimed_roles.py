@@ -9,16 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlmodel import Session, col, select
 
 from backend.access import claims, queries, rules
 from backend.access.checks import require
-from backend.access.claims import SOURCE, Person
+from backend.access.claims import PROVISIONED, SOURCE, Person
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import stored_scope
+from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
+from backend.access.service import is_last_admin, stored_scope
 from backend.access.session_rows import GroupMapping, ToldGroups
 from backend.access.sign_in_file import Provider, SignIn
-from backend.core.context import Actor
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
@@ -49,14 +51,16 @@ class GroupMappings:
     Args:
         database: where they are kept.
         sign_in: the settings, which hold mappings of their own; None where nobody signs in.
+        demo: whether demo identities count as admins.
     """
 
-    def __init__(self, database: Database, sign_in: SignIn | None) -> None:
+    def __init__(self, database: Database, sign_in: SignIn | None, *, demo: bool = False) -> None:
         self._database = database
         self._sign_in = sign_in
+        self._demo = demo
 
     def map(self, actor: Actor, provider: str, value: str, role: str, scope: str = "*") -> GroupMapping:
-        """This group shall give this role: from the next sign-in on after another admin confirmed it.
+        """This group shall give this role once another admin confirmed it: of a directory at once, else at the next sign-in.
 
         It would else be a way to give roles alone, to oneself too.
         """
@@ -99,14 +103,45 @@ class GroupMappings:
             if row.confirmed_at is None:
                 row.confirmed_by, row.confirmed_at = actor.id, tx.now
                 tx.record("group_mapping.confirm", row, after=row.facts("provider", "role", "scope"))
+                self._tell_members(tx, row)
 
     def unmap(self, actor: Actor, mapping_id: str) -> None:
-        """The group gives this role no longer; whoever has it by it loses it at the next sign-in."""
+        """The group gives this role no longer: whoever has it by the directory loses it at once, others at the next sign-in."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.take_back")
             row = tx.get(GroupMapping, mapping_id, "mapping")
             tx.session.delete(row)
             tx.record("group_mapping.take_back", row, before=row.facts("provider", "role", "scope"))
+            tx.session.flush()
+            self._tell_members(tx, row)
+
+    def settle(self) -> None:
+        """Brings what directories gave up to date with the settings: mappings and providers may have left the file.
+
+        Where nobody signs in, nothing is known of either, and everything stays: a command may lack the file that others have.
+        """
+        if self._sign_in is None:
+            return
+        with self._database.unit(SYSTEM) as tx:
+            for provider in self._sign_in.providers:
+                query = select(ProvisionedUser.identity_id).where(ProvisionedUser.provider == provider.name)
+                directory_up_to_date(tx, provider, set(tx.session.exec(query)), demo=self._demo)
+            there = {PROVISIONED + one.name for one in self._sign_in.providers}
+            given = tx.session.exec(select(RoleGrant).where(col(RoleGrant.granted_by).startswith(PROVISIONED))).all()
+            for row in given:
+                if row.granted_by not in there:
+                    _take_back(tx, row, demo=self._demo)
+
+    def _tell_members(self, tx: Unit, mapping: GroupMapping) -> None:
+        provider = self._sign_in.provider(mapping.provider) if self._sign_in is not None else None
+        if provider is None:
+            return
+        query = select(ProvisionedUser.identity_id).join(
+            ProvisionedMember, col(ProvisionedMember.user_id) == ProvisionedUser.id
+        )
+        query = query.join(ProvisionedGroup, col(ProvisionedGroup.id) == ProvisionedMember.group_id)
+        mapped = ProvisionedGroup.provider == mapping.provider, ProvisionedGroup.display_name == mapping.value
+        directory_up_to_date(tx, provider, set(tx.session.exec(query.where(*mapped))), demo=self._demo)
 
     def lines(self, session: Session) -> tuple[MappingLine, ...]:
         """Those of the settings file first. A team's scope is shown by its name."""
@@ -134,10 +169,10 @@ class GroupMappings:
         )
 
 
-def after_sign_in(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta) -> None:
+def after_sign_in(tx: Unit, identity_id: str, provider: Provider, who: Person, *, lasts: timedelta, demo: bool) -> None:
     """Gives and takes back the roles that follow from what the provider told at this sign-in."""
     _note(tx, identity_id, provider, who)
-    bring_up_to_date(tx, identity_id, provider, who.values, source=SOURCE + provider.name, until=tx.now + lasts)
+    bring_up_to_date(tx, identity_id, provider, who.values, source=SOURCE + provider.name, until=tx.now + lasts, demo=demo)
 
 
 def _note(tx: Unit, identity_id: str, provider: Provider, who: Person) -> None:
@@ -151,19 +186,51 @@ def _note(tx: Unit, identity_id: str, provider: Provider, who: Person) -> None:
 
 
 def bring_up_to_date(
-    tx: Unit, identity_id: str, provider: Provider, groups: Iterable[str], *, source: str, until: datetime | None
+    tx: Unit, identity_id: str, provider: Provider, groups: Iterable[str], *, source: str, until: datetime | None, demo: bool
 ) -> None:
-    """Gives and takes back the roles from one source, by the groups that it tells."""
+    """Gives and takes back the roles from one source, by the groups that it tells.
+
+    Args:
+        demo: whether demo identities count as admins: the last one keeps that role, and it is said.
+    """
     wanted = claims.roles_for(groups, _mapped(tx.session, provider, identity_id))
     held = {
         (one.role, one.scope): one for one in tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == identity_id))
     }
     for place, row in held.items():
         if row.granted_by == source and place not in wanted:
-            tx.session.delete(row)
-            tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope", "granted_by"))
+            _take_back(tx, row, demo=demo)
     for role, scope in sorted(wanted):
         give(tx, identity_id, (role, scope), held.get((role, scope)), source=source, until=until)
+
+
+def directory_up_to_date(tx: Unit, provider: Provider, identity_ids: Iterable[str], *, demo: bool) -> None:
+    """Brings the roles that follow from the directory's groups up to date for some people."""
+    keepers, source = _keeps_it(tx.session, provider), PROVISIONED + provider.name
+    query = select(ProvisionedGroup.display_name).join(
+        ProvisionedMember, col(ProvisionedMember.group_id) == ProvisionedGroup.id
+    )
+    query = query.join(ProvisionedUser, col(ProvisionedUser.id) == ProvisionedMember.user_id)
+    query = query.where(ProvisionedUser.provider == provider.name)
+    for one in sorted(identity_ids):
+        told = tx.session.exec(query.where(ProvisionedUser.identity_id == one)).all() if one not in keepers else ()
+        bring_up_to_date(tx, one, provider, told, source=source, until=None, demo=demo)
+
+
+def _keeps_it(session: Session, provider: Provider) -> frozenset[str]:
+    """Ids of the service of this directory and of whoever owns it, who would give roles to himself."""
+    row = session.exec(select(Identity).where(Identity.name == provider.scim_identity)).one_or_none()
+    return frozenset(one for one in (row.id, row.owner_id) if one) if row is not None else frozenset()
+
+
+def _take_back(tx: Unit, row: RoleGrant, *, demo: bool) -> None:
+    if (row.role, row.scope) == ("admin", "*") and is_last_admin(tx, row.identity_id, demo=demo):
+        says = "Nobody else is an admin."
+        structlog.get_logger().warning("role.kept", identity=row.identity_id, source=row.granted_by, says=says)
+        tx.record("role.keep", row, after={**row.facts("identity_id", "role", "scope"), "why": "last-admin"})
+        return
+    tx.session.delete(row)
+    tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope", "granted_by"))
 
 
 def give(

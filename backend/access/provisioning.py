@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlmodel import Session, col, func, select
 
 from backend.access import claimed_roles, endings, scim
@@ -23,7 +24,7 @@ from backend.access.claims import PROVISIONED, Person, handle_of
 from backend.access.names import free_name
 from backend.access.rows import Identity
 from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
-from backend.access.service import create_identity
+from backend.access.service import create_identity, is_last_admin, refuse_last
 from backend.access.session_rows import ExternalLogin, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import Actor
@@ -60,11 +61,13 @@ class Provisioning:
     Args:
         database: where identities are kept.
         sign_in: the settings, which name the providers.
+        demo: whether demo identities count as admins.
     """
 
-    def __init__(self, database: Database, sign_in: SignIn | None) -> None:
+    def __init__(self, database: Database, sign_in: SignIn | None, *, demo: bool = False) -> None:
         self._database = database
         self._sign_in = sign_in
+        self._demo = demo
 
     def users(
         self, actor: Actor, provider: str, wanted: tuple[str, str] | None, first: int, most: int
@@ -105,7 +108,7 @@ class Provisioning:
                 changed_at=tx.now,
             )
             tx.record("identity.provision", tx.add(row), after={"provider": known.name})
-            _write(tx, row, identity, told)
+            _write(tx, row, identity, told, demo=self._demo)
             tx.session.flush()
             return _user_line(tx.session, row)
 
@@ -124,12 +127,14 @@ class Provisioning:
             _require(tx, actor, known)
             row = _own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
-            _set_active(tx, row, identity, active=False)
+            _set_active(tx, row, identity, active=False, demo=self._demo)
             groups = [tx.session.get_one(ProvisionedGroup, one.group_id) for one in _memberships(tx.session, row)]
             _set_groups(tx, row, frozenset())
             for group in groups:
                 tx.record("provisioned_group.change", group)
-            claimed_roles.bring_up_to_date(tx, identity.id, known, (), source=PROVISIONED + known.name, until=None)
+            claimed_roles.bring_up_to_date(
+                tx, identity.id, known, (), source=PROVISIONED + known.name, until=None, demo=self._demo
+            )
             tx.session.flush()
             tx.session.delete(row)
             tx.record("identity.unprovision", row, before={"provider": known.name})
@@ -184,7 +189,7 @@ class Provisioning:
             tx.session.delete(row)
             tx.record("provisioned_group.delete", row, before={"provider": known.name})
             tx.session.flush()
-            _grant(tx, known, touched)
+            _grant(tx, known, touched, demo=self._demo)
 
     def _changed(self, actor: Actor, provider: str, user_id: str, change: Any) -> UserLine:
         known = self._provider(provider)
@@ -197,8 +202,8 @@ class Provisioning:
                 _refuse_taken(tx.session, known, told.user_name)
             if told.external_id != row.external_id:
                 known_as = _signed_in_before(tx.session, known, told.external_id)
-                identity = _meet(tx, known, row, known_as) if known_as is not None else identity
-            _write(tx, row, identity, told)
+                identity = _meet(tx, known, row, known_as, demo=self._demo) if known_as is not None else identity
+            _write(tx, row, identity, told, demo=self._demo)
             tx.record("identity.provision", row, after={"provider": known.name})
             tx.session.flush()
             return _user_line(tx.session, row)
@@ -228,7 +233,7 @@ class Provisioning:
         for user_id in before - told.members:
             tx.session.delete(tx.session.get_one(ProvisionedMember, (row.id, user_id)))
         tx.session.flush()
-        _grant(tx, provider, before | told.members)
+        _grant(tx, provider, before | told.members, demo=self._demo)
 
     def _provider(self, name: str) -> Provider:
         found = self._sign_in.provider(name) if self._sign_in is not None else None
@@ -258,12 +263,6 @@ def _refuse_other(provider: Provider, kind: str, name: str) -> None:
         )
 
 
-def _keeps_it(session: Session, provider: Provider) -> frozenset[str]:
-    """Ids of the service of this directory and of whoever owns it, who would give roles to himself."""
-    row = session.exec(select(Identity).where(Identity.name == provider.scim_identity)).one_or_none()
-    return frozenset(one for one in (row.id, row.owner_id) if one) if row is not None else frozenset()
-
-
 def identity_provisioned(session: Session, provider: Provider, who: Person) -> Identity | None:
     """Whom the directory announced before the first sign-in, by the directory's own id."""
     if not who.external_id:
@@ -272,34 +271,16 @@ def identity_provisioned(session: Session, provider: Provider, who: Person) -> I
     return session.get_one(Identity, row.identity_id) if row is not None and not _has_login(session, row.identity_id) else None
 
 
-def meet_at_sign_in(tx: Unit, provider: Provider, who: Person, identity: Identity) -> None:
+def meet_at_sign_in(tx: Unit, provider: Provider, who: Person, identity: Identity, *, demo: bool) -> None:
     """Whom the directory announced as somebody else, before it was known whom it means, is this identity from now on."""
     row = _announced(tx.session, provider, who)
     if row is not None:
-        _meet(tx, provider, row, identity)
+        _meet(tx, provider, row, identity, demo=demo)
 
 
-def roles_of_directory(tx: Unit, provider: Provider, identity_id: str) -> None:
-    """Brings the roles that follow from the directory's groups up to date for one person."""
-    query = select(ProvisionedUser.id).where(
-        ProvisionedUser.provider == provider.name, ProvisionedUser.identity_id == identity_id
-    )
-    _grant(tx, provider, tx.session.exec(query).all())
-
-
-def _grant(tx: Unit, provider: Provider, user_ids: Iterable[str]) -> None:
-    keepers = _keeps_it(tx.session, provider)
-    for user_id in sorted(user_ids):
-        row = tx.session.get_one(ProvisionedUser, user_id)
-        query = select(ProvisionedGroup.display_name).join(
-            ProvisionedMember, col(ProvisionedMember.group_id) == ProvisionedGroup.id
-        )
-        query = query.join(ProvisionedUser, col(ProvisionedUser.id) == ProvisionedMember.user_id)
-        mine = ProvisionedUser.provider == provider.name, ProvisionedUser.identity_id == row.identity_id
-        told = tx.session.exec(query.where(*mine)).all()
-        names = told if row.identity_id not in keepers else ()
-        source = PROVISIONED + provider.name
-        claimed_roles.bring_up_to_date(tx, row.identity_id, provider, names, source=source, until=None)
+def _grant(tx: Unit, provider: Provider, user_ids: Iterable[str], *, demo: bool) -> None:
+    whose = {tx.session.get_one(ProvisionedUser, one).identity_id for one in user_ids}
+    claimed_roles.directory_up_to_date(tx, provider, whose, demo=demo)
 
 
 def _announced(session: Session, provider: Provider, who: Person) -> ProvisionedUser | None:
@@ -329,7 +310,7 @@ def _signed_in_before(session: Session, provider: Provider, external_id: str) ->
     return session.get_one(Identity, found) if found is not None else None
 
 
-def _meet(tx: Unit, provider: Provider, row: ProvisionedUser, identity: Identity) -> Identity:
+def _meet(tx: Unit, provider: Provider, row: ProvisionedUser, identity: Identity, *, demo: bool) -> Identity:
     """Makes the directory's person the identity that signs in, unless it is one that signs in itself. Returns which it is.
 
     What stood for the person till then loses what groups gave it, and is switched off. Whom the directory had deactivated there
@@ -342,29 +323,32 @@ def _meet(tx: Unit, provider: Provider, row: ProvisionedUser, identity: Identity
     row.identity_id = identity.id
     tx.record("identity.provision", row, after={"provider": provider.name, "instead_of": apart.id})
     tx.session.flush()
-    claimed_roles.bring_up_to_date(tx, apart.id, provider, (), source=PROVISIONED + provider.name, until=None)
-    _set_active(tx, row, apart, active=False)
-    if was_off:
-        _set_active(tx, row, identity, active=False)
-    _grant(tx, provider, (row.id,))
+    claimed_roles.bring_up_to_date(tx, apart.id, provider, (), source=PROVISIONED + provider.name, until=None, demo=demo)
+    for one in (apart, identity) if was_off else (apart,):
+        if is_last_admin(tx, one.id, demo=demo):
+            structlog.get_logger().warning("identity.kept", identity=one.id, says="Nobody else is an admin.")
+        else:
+            _set_active(tx, row, one, active=False, demo=demo)
+    _grant(tx, provider, (row.id,), demo=demo)
     return identity
 
 
-def _write(tx: Unit, row: ProvisionedUser, identity: Identity, told: scim.User) -> None:
+def _write(tx: Unit, row: ProvisionedUser, identity: Identity, told: scim.User, *, demo: bool) -> None:
     row.user_name, row.user_key, row.external_id = told.user_name, told.user_name.casefold(), told.external_id
     row.changed_at = tx.now
     shown = (told.display_name or told.user_name)[:120], told.email or identity.email
     if (identity.display_name, identity.email) != shown:
         identity.display_name, identity.email = shown
         tx.record("identity.describe", identity)
-    _set_active(tx, row, identity, active=told.active)
+    _set_active(tx, row, identity, active=told.active, demo=demo)
 
 
-def _set_active(tx: Unit, row: ProvisionedUser, identity: Identity, *, active: bool) -> None:
+def _set_active(tx: Unit, row: ProvisionedUser, identity: Identity, *, active: bool, demo: bool) -> None:
     source = PROVISIONED + row.provider
     if identity.active and not active:
         if identity.id == tx.actor.id:
             raise Refusal("Nobody deactivates himself.", "Ask an admin.", code="scim", scim_type="mutability")
+        refuse_last(tx, identity.id, demo=demo)
         identity.active, identity.off_by = False, source
         tx.record("identity.deactivate", identity, before={"active": True}, after={"active": False})
         endings.end_those_of(tx, identity.id, "provider")

@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import endings, queries, requests, rules
 from backend.access.checks import active_identity, require
+from backend.access.claims import PROVISIONED, SOURCE
 from backend.access.rows import FormerOwner, Identity, Request, RoleGrant, Team
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
@@ -165,9 +166,16 @@ class Identities:
             return actor_of(row)
 
     def _needs_second(self, tx: Unit, identity_id: str, role: str, scope: str, expires_at: datetime | None) -> bool:
-        """Whether it reaches a protected environment, and further than what is held already."""
+        """Whether it reaches a protected environment, and further than what is held already.
+
+        What groups gave is no such thing: it ends with them, and what an admin gives stays.
+        """
         held = _held(tx, identity_id, role, scope)
-        if held is not None and (held.expires_at is None or (expires_at is not None and expires_at <= held.expires_at)):
+        if (
+            held is not None
+            and not _of_groups(held)
+            and (held.expires_at is None or (expires_at is not None and expires_at <= held.expires_at))
+        ):
             return False
         return rules.reaches(scope, self._protected(tx.session))
 
@@ -179,7 +187,7 @@ class Identities:
             if row is None:
                 raise NotFound("role", f"{role} of {name} in {scope}")
             if (row.role, row.scope) == ("admin", "*"):
-                _refuse_last(tx, self._settings, row.identity_id)
+                refuse_last(tx, row.identity_id, demo=self._settings.demo_identities)
             tx.session.delete(row)
             said = {"reason": reason} if reason else None
             tx.record("role.take_back", row, before=row.facts("identity_id", "role", "scope"), after=said)
@@ -195,7 +203,7 @@ class Identities:
                 raise Refusal("You cannot deactivate yourself.", "Ask another admin.", code="own-identity")
             if not row.active:
                 return
-            _refuse_last(tx, self._settings, row.id)
+            refuse_last(tx, row.id, demo=self._settings.demo_identities)
             row.active, row.off_by = False, None
             said = {"reason": reason} if reason else {}
             tx.record("identity.deactivate", row, before={"active": True}, after={"active": False, **said})
@@ -321,6 +329,10 @@ def _held(tx: Unit, identity_id: str, role: str, scope: str) -> RoleGrant | None
     return tx.session.exec(query).one_or_none()
 
 
+def _of_groups(row: RoleGrant) -> bool:
+    return row.granted_by.startswith((SOURCE, PROVISIONED))
+
+
 def _refuse_own(actor: Actor, whose: Identity) -> None:
     if {actor.id, *actor.interests} & {one for one in (whose.id, whose.owner_id) if one}:
         raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
@@ -376,8 +388,14 @@ def admins(tx: Unit, *, demo: bool) -> set[str]:
     }
 
 
-def _refuse_last(tx: Unit, settings: Settings, identity_id: str) -> None:
-    if admins(tx, demo=settings.demo_identities) == {identity_id}:
+def is_last_admin(tx: Unit, identity_id: str, *, demo: bool) -> bool:
+    """Whether nobody could give a role any more without this one."""
+    return admins(tx, demo=demo) == {identity_id}
+
+
+def refuse_last(tx: Unit, identity_id: str, *, demo: bool) -> None:
+    """Refusal `last-admin` for whom the installation cannot do without."""
+    if is_last_admin(tx, identity_id, demo=demo):
         raise Refusal(
             "Nobody else is an admin everywhere: without this one nobody could give a role any more.",
             "Make somebody else an admin first.",
@@ -396,7 +414,9 @@ def _grant(
     request_id: str | None = None,
 ) -> RoleGrant:
     row = _held(tx, identity_id, role, scope)
-    before = row.facts("expires_at") if row else None
+    before = row.facts("expires_at", *(["granted_by"] if _of_groups(row) else [])) if row else None
+    if row is not None and _of_groups(row):  # else the next sign-in would take back what an admin gave
+        row.granted_by, row.granted_at = tx.actor.id, tx.now
     if row is None:
         row = tx.add(
             RoleGrant(

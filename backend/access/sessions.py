@@ -27,7 +27,7 @@ from backend.access.checks import active_identity, refuse_narrow
 from backend.access.claims import Logout, Person, SignedOut
 from backend.access.names import free_name
 from backend.access.providers import Providers
-from backend.access.provisioning import identity_provisioned, meet_at_sign_in, roles_of_directory
+from backend.access.provisioning import identity_provisioned, meet_at_sign_in
 from backend.access.rows import Identity, RoleGrant
 from backend.access.service import actor_of, admins, create_identity, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
@@ -81,12 +81,14 @@ class Sessions:
         database: where they are kept.
         providers: who judges signatures.
         sign_in: the settings; None where nobody signs in.
+        demo: whether demo identities count as admins.
     """
 
-    def __init__(self, database: Database, providers: Providers, sign_in: SignIn | None) -> None:
+    def __init__(self, database: Database, providers: Providers, sign_in: SignIn | None, *, demo: bool = False) -> None:
         self._database = database
         self._providers = providers
         self._sign_in = sign_in
+        self._demo = demo
 
     def resume(self, told: Mapping[str, Any], *, by_click: bool = True) -> SignedIn | None:
         """Who the claims of a cookie stand for now; None when no session was opened with them yet. SignedOut, Refusal.
@@ -206,7 +208,7 @@ class Sessions:
         with self._database.unit(SYSTEM) as tx:
             login = tx.session.get(ExternalLogin, (who.issuer, who.subject))
             if login is not None:
-                meet_at_sign_in(tx, provider, who, tx.session.get_one(Identity, login.identity_id))
+                meet_at_sign_in(tx, provider, who, tx.session.get_one(Identity, login.identity_id), demo=self._demo)
 
     def _begin(self, provider: Provider, who: Person, device: str) -> None:
         settings = self._required()
@@ -216,8 +218,9 @@ class Sessions:
             _refuse_logged_out(tx.session, who)
             identity = _identity(tx, provider, who)
             _require_active(identity)
-            claimed_roles.after_sign_in(tx, identity.id, provider, who, lasts=timedelta(days=settings.claims_days))
-            roles_of_directory(tx, provider, identity.id)
+            lasts = timedelta(days=settings.claims_days)
+            claimed_roles.after_sign_in(tx, identity.id, provider, who, lasts=lasts, demo=self._demo)
+            claimed_roles.directory_up_to_date(tx, provider, {identity.id}, demo=self._demo)
             _appoint_first(tx, settings, provider, who, identity)
             row = SignInSession(
                 id=tx.new_id("ses"),

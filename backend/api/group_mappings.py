@@ -51,7 +51,7 @@ def list_group_mappings(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[M
 
 @router.post("", status_code=201)
 def create_group_mapping(asks: Asks, once: Making, sent: NewMapping) -> MappingView:
-    """This group shall give this role, from the next sign-in on after another admin confirmed it."""
+    """This group shall give this role once another admin confirmed it: of a directory at once, else at the next sign-in."""
 
     asked = sent.model_dump()
     made = once.make(GroupMapping, lambda: asks.backend.group_mappings.map(asks.actor, **asked).id)
@@ -67,7 +67,7 @@ def confirm_group_mapping(asks: Asks, mapping: MappingId) -> MappingView:
 
 @router.delete("/{mapping}", status_code=204)
 def remove_group_mapping(asks: Asks, mapping: MappingId) -> None:
-    """The group gives this role no longer; whoever has it by it loses it at the next sign-in."""
+    """The group gives this role no longer: whoever has it by a directory loses it at once, others at the next sign-in."""
     asks.backend.group_mappings.unmap(asks.actor, mapping)
 
 

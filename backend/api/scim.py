@@ -27,7 +27,7 @@ from backend.core.errors import NotFound, Refusal
 
 PATH = "/v1/scim/v2"
 _TYPE = "application/scim+json"
-_STATUS = {"not-allowed": 403, "deactivated": 403, "no-owner": 403, "uniqueness": 409}
+_STATUS = {"not-allowed": 403, "deactivated": 403, "no-owner": 403, "uniqueness": 409, "last-admin": 409}
 
 Answer = Callable[[Provisioning, Actor, Request, Any], Response]
 

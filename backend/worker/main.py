@@ -47,6 +47,7 @@ def run(settings: Settings, name: str) -> None:
         raise lacking
     with closing(bootstrap.build(settings)) as backend:
         require_ready(backend.database, settings)
+        backend.group_mappings.settle()
         until_told(wiring.worker(backend, name), settings.metrics_port)
 
 

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import scim
+from backend.access.claimed_roles import GroupMappings
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
 from backend.bootstrap import Backend
@@ -76,7 +77,8 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
             f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_claim = "oid"\n'
             'scim_identity = "directory"\n'
             f'server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"\n'
-            'roles = [{ value = "ml-reviewers", role = "reviewer" }, { value = "ml-operators", role = "operator" }]\n'
+            'roles = [{ value = "ml-reviewers", role = "reviewer" }, { value = "ml-operators", role = "operator" }, '
+            '{ value = "ml-admins", role = "admin" }]\n'
             f'[auth.other]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_identity = "directory"\n'
             'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
             f'[auth.unnamed]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
@@ -371,15 +373,15 @@ def test_a_directory_that_is_connected_later_shuts_out_whoever_signed_in_before(
 
 @pytest.mark.parametrize("active", [True, False])
 def test_a_login_whose_id_was_not_known_yet_meets_the_directory_at_the_next_sign_in(directory: Directory, active: bool) -> None:
-    old = directory.sign_in(name="Ben", sub="pairwise-9")
+    old = directory.sign_in(name="Ben", sub="pairwise-9", groups=[])
     row = directory.person("ben@corp.test", externalId="o-9", displayName="Ben of the directory")
     directory.group("ml-reviewers", row)
     directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": active})
     if active:
-        directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+        directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", groups=[], nonce="n-2")
     else:
         with pytest.raises(Refusal, match="was deactivated"):
-            directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+            directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", groups=[], nonce="n-2")
         with pytest.raises(Refusal, match="was deactivated"):
             directory.backend.sessions.resume(old)
     assert directory.roles("Ben") == {("reviewer", "scim:corp")}
@@ -411,3 +413,55 @@ def test_what_an_admin_switched_off_after_the_directory_stays_off(directory: Dir
     directory.backend.identities.deactivate(otto, "zoe")
     row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
     assert directory.ask("GET", f"/Users/{row}").json()["active"] is False
+
+
+def test_the_last_admin_is_neither_deactivated_nor_loses_the_role_by_the_directory(directory: Directory) -> None:
+    row = directory.person(externalId="o-1", displayName="Ada")
+    group = directory.group("ml-admins", row)
+    cookie = directory.sign_in(oid="o-1", name="Ada", groups=["ml-admins"])
+    found = directory.backend.sessions.resume(cookie)
+    assert found is not None
+    for name in ("otto", "nora"):
+        directory.backend.identities.deactivate(found.actor, name)
+    for answer in (directory.patch(f"/Users/{row}", DEACTIVATIONS["okta"]), directory.ask("DELETE", f"/Users/{row}")):
+        assert (answer.status_code, "Nobody else is an admin" in answer.json()["detail"]) == (409, True)
+    directory.patch(f"/Groups/{group}", {"op": "replace", "path": "members", "value": []})
+    assert directory.roles("Ada") == {("admin", "scim:corp")}
+    directory.sign_in(oid="o-1", name="Ada", groups=[], nonce="n-2")
+    assert directory.roles("Ada") == {("admin", "scim:corp")}
+    directory.backend.identities.activate(found.actor, "otto")
+    directory.sign_in(oid="o-1", name="Ada", groups=[], nonce="n-3")
+    assert directory.roles("Ada") == set()
+
+
+def test_a_mapping_counts_for_a_directorys_group_as_soon_as_it_is_confirmed_and_no_longer_than_it_is_there(
+    directory: Directory,
+) -> None:
+    directory.group("g1", directory.person(displayName="Kim"))
+    mappings = directory.backend.group_mappings
+    otto, nora = (directory.backend.identities.act_as(name) for name in ("otto", "nora"))
+    made = mappings.map(otto, "corp", "g1", "operator", "environment:production")
+    assert directory.roles("Kim") == set()
+    mappings.confirm(nora, made.id)
+    assert directory.roles("Kim") == {("operator", "scim:corp")}
+    mappings.unmap(otto, made.id)
+    assert directory.roles("Kim") == set()
+
+
+def test_what_left_the_settings_gives_nothing_from_the_next_start_on(directory: Directory) -> None:
+    directory.group("ml-reviewers", directory.person(displayName="Kim"))
+    backend, settings = directory.backend, directory.backend.sign_in
+    assert settings is not None
+    corp, other = settings.providers[:2]
+    fewer = corp.model_copy(update={"roles": corp.roles[1:]})
+    for left in (None, settings.model_copy(update={"providers": (corp, other)})):
+        GroupMappings(backend.database, left).settle()
+        assert directory.roles("Kim") == {("reviewer", "scim:corp")}
+    GroupMappings(backend.database, settings.model_copy(update={"providers": (fewer, other)})).settle()
+    assert directory.roles("Kim") == set()
+    backend.group_mappings.settle()
+    assert directory.roles("Kim") == {("reviewer", "scim:corp")}
+    GroupMappings(backend.database, settings.model_copy(update={"providers": (other,)})).settle()
+    assert directory.roles("Kim") == set()
+    bootstrap.prepare(backend)
+    assert directory.roles("Kim") == {("reviewer", "scim:corp")}

@@ -18,7 +18,7 @@ from backend.access.checks import require
 from backend.access.claimed_roles import BOOTSTRAP, GroupMappings
 from backend.access.claims import SignedOut
 from backend.access.providers import ASKED_EVERY, FAILED_SECONDS, KEPT_SECONDS, Providers
-from backend.access.rows import Identity, RoleGrant
+from backend.access.rows import Identity, Request, RoleGrant
 from backend.access.service import Identities, create_identity
 from backend.access.session_rows import GroupMapping, SignInSession
 from backend.access.sessions import Sessions, SignedIn
@@ -546,6 +546,37 @@ def test_what_a_person_gave_stays_beside_the_groups(world: World) -> None:
     assert world.roles(ada.actor) == by_hand
     world.arrive(preferred_username="ada", groups=[])
     assert world.roles(ada.actor) == by_hand
+
+
+@SQLITE
+def test_what_an_admin_gives_over_a_groups_role_stays_and_takes_two_people(world: World) -> None:
+    ada, _ = world.arrive(preferred_username="ada", groups=["ml-admins"])
+    identities = Identities(world.database, Settings(demo_identities=True), lambda _: frozenset({"production"}))
+    otto, nora = identities.act_as("otto"), identities.act_as("nora")
+    asked = identities.grant(otto, "ada", "operator", expires_at=world.clock.now + timedelta(days=1))
+    assert isinstance(asked, Request), "it would stay when the group's is gone"
+    identities.refuse_grant(nora, asked.id, "for good, please")
+    asked = identities.grant(otto, "ada", "operator")
+    identities.confirm_grant(nora, asked.id)
+    for groups in (["ml-admins"], []):
+        world.arrive(preferred_username="ada", groups=groups)
+        with world.database.read() as session:
+            (grant,) = session.exec(select(RoleGrant).where(RoleGrant.identity_id == ada.actor.id))
+        assert (grant.granted_by, grant.expires_at) == (nora.id, None)
+
+
+@SQLITE
+def test_the_last_admin_keeps_the_role_at_a_sign_in_without_the_group(world: World) -> None:
+    world.sign_in = signs_in(world.provider.settings(roles=({"value": "ml-admins", "role": "admin"},)))
+    ada, _ = world.arrive(groups=["ml-admins"])
+    with capture_logs() as written:
+        world.arrive(groups=[])
+    assert world.roles(ada.actor) == {("admin", "*", "claims:corp")}
+    assert [one["event"] for one in written] == ["role.kept"]
+    assert "role.keep" in world.ledger()
+    world.arrive(sub="u-eve", groups=["ml-admins"])
+    world.arrive(groups=[])
+    assert world.roles(ada.actor) == set()
 
 
 @SQLITE
