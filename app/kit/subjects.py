@@ -30,6 +30,7 @@ def names(session: Session, events: Iterable[Event]) -> dict[str, str]:
     endpoints = ids.get("endpoint", set()) | {one.partition("/")[0] for one in ids.get("generation", ())}
     found = _plain(session, Endpoint, endpoints) | _plain(session, Server, ids.get("server", set()))
     found |= _plain(session, RouterRow, ids.get("router", set())) | _plain(session, Team, ids.get("team", set()))
+    found |= _plain(session, Model, ids.get("model", set()))
     found |= {key: f"{found.get(key.partition('/')[0], key)} {key.partition('/')[2]}" for key in ids.get("generation", ())}
     return found | _changes(session, ids) | _versions(session, ids.get("version", set())) | _rollouts(session, ids)
 

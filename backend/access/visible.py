@@ -8,7 +8,7 @@ that is there; they ask `access.checks.require` instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +25,9 @@ Clause = sa.ColumnElement[bool]
 _SIGHT = "countersign.sight"
 SHOWN_TO_READERS_OF_THE_LEDGER = ("environment", "policy", "freeze")
 """Subjects of the ledger that belong to nobody in particular: whoever may read the ledger at all reads of them."""
+
+_ONCE_OF_AN_ENVIRONMENT = "alias.set_champion"
+"""It names a model, and stood under its environment before it stood under that model: rows of the ledger stay as they are."""
 
 
 class UnseenQuery(RuntimeError):
@@ -86,6 +89,17 @@ def _shows(session: Session, name_of_table: str, sight: Sight, name: str) -> boo
         return False
     table, where = _table(name_of_table), _THROUGH[name_of_table]
     return sight.everything or _is_there(session, sa.select(table.c.id).where(table.c.name == name, where(table.c, sight)))
+
+
+def seen_endpoints(session: Session, names: Iterable[str]) -> list[str]:
+    """Those of these names of endpoints that this look shows, in their order: for names that stand in somebody's row."""
+    wanted, sights = list(names), _sights(session)
+    if not sights or not wanted:
+        return wanted
+    columns = _table("endpoint").c
+    query = sa.select(columns.name).where(columns.name.in_(wanted), *(_endpoint(columns, one) for one in sights))
+    there = set(session.connection().execute(query).scalars())
+    return [one for one in wanted if one in there]
 
 
 def owned(kind: str, teams: frozenset[str] | None = None) -> sa.Select[Any]:
@@ -220,10 +234,11 @@ def _router(columns: Any, sight: Sight) -> Clause:
 def _ledger(columns: Any, sight: Sight) -> Clause:
     """Rows about what is seen, whatever table that is in, and about what belongs to nobody."""
     about = {str(one.__subject__): _subjects(one, sight) for one in tables() if _is_subject(one)}
-    about["model_card"] = _ids("model", _model, sight)
+    about["model"] = about["model_card"] = _ids("model", _model, sight)
     seen = [sa.and_(columns.subject_kind == kind, columns.subject_id.in_(ids)) for kind, ids in sorted(about.items())]
     teams = sa.and_(columns.subject_kind == "team", columns.subject_id.in_(sorted(sight.teams)))
-    return _any(columns.subject_kind.in_(SHOWN_TO_READERS_OF_THE_LEDGER), teams, *seen)
+    nobodys = sa.and_(columns.subject_kind.in_(SHOWN_TO_READERS_OF_THE_LEDGER), columns.action != _ONCE_OF_AN_ENVIRONMENT)
+    return _any(nobodys, teams, *seen)
 
 
 def _is_subject(table: type[Row]) -> bool:

@@ -8,8 +8,12 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from backend.access.visible import seen_endpoints
 from backend.core.canonical import loads
 from backend.core.ledger import LedgerRow
+
+NAME_ENDPOINTS = ("server.ask_move", "router.ask_move")
+"""Rows about what many share, which name endpoints in `endpoints`."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,10 @@ def events(
         query = query.where(col(LedgerRow.at) <= until)
     if before_seq is not None:
         query = query.where(col(LedgerRow.seq) < before_seq)
-    return [_event(row) for row in session.exec(query)]
+    return [_event(row, session) for row in session.exec(query)]
 
 
-def _event(row: LedgerRow) -> Event:
+def _event(row: LedgerRow, session: Session) -> Event:
     return Event(
         seq=row.seq,
         at=row.at,
@@ -61,6 +65,13 @@ def _event(row: LedgerRow) -> Event:
         subject_kind=row.subject_kind,
         subject_id=row.subject_id,
         before=loads(row.before_json),
-        after=loads(row.after_json),
+        after=_shown(row.action, loads(row.after_json), session),
         hash=row.hash,
     )
+
+
+def _shown(action: str, after: dict[str, Any] | None, session: Session) -> dict[str, Any] | None:
+    """What a row says, without the names of endpoints that a narrowed look does not show: others share a server with them."""
+    if after is None or action not in NAME_ENDPOINTS or "endpoints" not in after:
+        return after
+    return {**after, "endpoints": seen_endpoints(session, after["endpoints"])}

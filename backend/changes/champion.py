@@ -14,6 +14,7 @@ from backend.core.unit import Unit
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.rows import Endpoint, Generation
 from backend.policy.rules import is_protected
+from backend.registry.rows import Model
 
 ACTION = "alias.set_champion"
 
@@ -35,7 +36,12 @@ class Champions(Desk):
                     code="not-proved",
                 )
             self._versions.want_alias(tx, model, environment, number)
-            tx.record(ACTION, ("environment", environment), after={"model": model, "version": number})
+            told = {"model": model, "environment": environment, "version": number}
+            tx.record(ACTION, ("model", _id_of(tx.session, model)), after=told)
+
+
+def _id_of(session: Session, model: str) -> str:
+    return session.exec(select(Model.id).where(Model.name == model)).one()
 
 
 def proved_champions(session: Session, model: str, environment: str) -> set[int]:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from backend.access.visible import seen_endpoints
 from backend.core.work import WorkItem
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint, Look, RouterRow, Server
@@ -28,7 +29,7 @@ class Stranger:
 @dataclass(frozen=True)
 class MoveLine:
     """A move that waits: the settings and the place (upstream or public URL) asked for, who asked when, and under which
-    managed endpoints.
+    managed endpoints, as far as whoever looks sees them.
     """
 
     settings: Mapping[str, Any]
@@ -89,7 +90,7 @@ def servers(session: Session) -> tuple[ServerLine, ...]:
     told = {key: (count, ours, seen) for key, count, ours, seen in session.exec(query)}
     items = {item.key: item for item in session.exec(select(WorkItem).where(WorkItem.kind == "server"))}
     rows = session.exec(select(Server).order_by(Server.name))
-    return tuple(_server(row, *told.get(row.id, (0, 0, None)), items.get(row.id)) for row in rows)
+    return tuple(_server(session, row, *told.get(row.id, (0, 0, None)), items.get(row.id)) for row in rows)
 
 
 def routers(session: Session) -> tuple[RouterLine, ...]:
@@ -107,7 +108,7 @@ def routers(session: Session) -> tuple[RouterLine, ...]:
             revision=row.revision,
             endpoints=used.get(row.id, 0),
             created_at=row.created_at,
-            move=_move(row),
+            move=_move(session, row),
         )
         for row in session.exec(select(RouterRow).order_by(RouterRow.name))
     )
@@ -135,7 +136,9 @@ def strangers(row: Endpoint, look: Look | None) -> tuple[Stranger, ...]:
     return tuple(Stranger(row.name, str(name), int(version), seen_at) for name, version in others)
 
 
-def _server(row: Server, count: int, managed: int, seen_at: datetime | None, item: WorkItem | None) -> ServerLine:
+def _server(
+    session: Session, row: Server, count: int, managed: int, seen_at: datetime | None, item: WorkItem | None
+) -> ServerLine:
     return ServerLine(
         id=row.id,
         name=row.name,
@@ -150,13 +153,14 @@ def _server(row: Server, count: int, managed: int, seen_at: datetime | None, ite
         next_look_at=item.due_at if item is not None else None,
         last_error=item.last_error if item is not None else None,
         created_at=row.created_at,
-        move=_move(row),
+        move=_move(session, row),
     )
 
 
-def _move(row: Server | RouterRow) -> MoveLine | None:
+def _move(session: Session, row: Server | RouterRow) -> MoveLine | None:
     if row.move is None:
         return None
     told = row.move
     at = datetime.fromisoformat(told["at"])
-    return MoveLine(told["settings"], told["place"], told["by_name"], told["by"], at, tuple(told["endpoints"]))
+    under = tuple(seen_endpoints(session, told["endpoints"]))
+    return MoveLine(told["settings"], told["place"], told["by_name"], told["by"], at, under)
