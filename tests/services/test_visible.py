@@ -267,9 +267,9 @@ def client(filled: Backend) -> TestClient:
 def token(filled: Backend) -> str:
     """Of somebody who holds every role on one model, and none anywhere else."""
     otto, nora = filled.identities.act_as("otto"), filled.identities.act_as("nora")
-    actor = filled.identities.create(otto, "everything on churn")
+    actor = filled.identities.create(otto, "everything-on-churn")
     for role in ROLES:
-        asked = filled.identities.grant(otto, "everything on churn", role, ONE_MODEL)
+        asked = filled.identities.grant(otto, "everything-on-churn", role, ONE_MODEL)
         filled.identities.confirm_grant(nora, asked.id)
     return filled.tokens.create(actor, "tests").text
 
