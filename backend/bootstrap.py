@@ -91,6 +91,7 @@ class Backend:
     settings: Settings
     database: Database
     guard: Guard
+    message_guard: Guard
     connections: Connections
     packages: PackageStore
     identities: Identities
@@ -161,6 +162,7 @@ class Backend:
         self.behind.close()
         self.inference_log.close()
         self.guard.close()
+        self.message_guard.close()
         self.database.close()
 
 
@@ -168,6 +170,7 @@ def build(settings: Settings) -> Backend:
     """The backend of one process."""
     database = Database(settings.sqlalchemy_url)
     guard = Guard(settings.allowed_networks.split(","), ports=settings.allowed_ports)
+    messages = _message_guard(settings)
     packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
     connections = Connections(guard, _opener(settings), References(settings.credentials_dir))
     registry = _registry(settings, guard)
@@ -185,6 +188,7 @@ def build(settings: Settings) -> Backend:
         settings=settings,
         database=database,
         guard=guard,
+        message_guard=messages,
         connections=connections,
         packages=packages,
         identities=Identities(database, settings, policy.protected),
@@ -229,11 +233,11 @@ def build(settings: Settings) -> Backend:
         evidence=EvidenceRunner(database, settings),
         inference_log=log,
         behind=behind,
-        routes=Routes(database, guard, lambda: _sealer(settings)),
+        routes=Routes(database, messages, lambda: _sealer(settings)),
         preferences=Preferences(database),
         links=Links(database, Notices()),
         outbox=Outbox(database, Notices(), mails=settings.mail_url is not None),
-        courier=Courier(database, Notices(), _sending(settings, guard, sign_in), lease_seconds=settings.lease_seconds),
+        courier=Courier(database, Notices(), _sending(settings, messages, sign_in), lease_seconds=settings.lease_seconds),
         registry_hooks=Hooks(database, settings.mlflow_webhook_secret),
     )
 
@@ -242,7 +246,14 @@ def _sending(settings: Settings, guard: Guard, sign_in: SignIn | None) -> Sendin
     """How messages leave, and under which address their links are."""
     seen = settings.public_url.rstrip("/") or (f"{sign_in.origin}{sign_in.base_path}" if sign_in is not None else "")
     mail = settings.mail_url.get_secret_value() if settings.mail_url is not None else ""
-    return Sending(guard, _opener(settings), mail, seen)
+    named = f"{settings.allowed_networks},{settings.message_networks}".split(",")
+    return Sending(guard, Guard(named, ports=settings.allowed_ports), _opener(settings), mail, seen)
+
+
+def _message_guard(settings: Settings) -> Guard:
+    """Where messages on routes go: anybody names their addresses, so that they reach none of the servers' networks by that."""
+    networks = settings.message_networks.split(",")
+    return Guard(networks, ports=settings.allowed_ports, setting="COUNTERSIGN_MESSAGE_NETWORKS")
 
 
 def gate_context(settings: Settings) -> GateContext:

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     allowed_networks: str = Field(
         "", description="Comma-separated private ranges that outgoing calls may reach, e.g. `10.2.0.0/16`."
     )
+    message_networks: str = Field(
+        "",
+        description="Comma-separated private ranges that messages on anybody's routes may reach (docs/notify.md). "
+        "Default: public addresses only.",
+    )
     allowed_ports: str = Field(
         "",
         description="Comma-separated ports that outgoing calls may reach, e.g. `443,8000-8002`. "

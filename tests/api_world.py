@@ -45,6 +45,7 @@ class Api:
             database_url=world.database.url.render_as_string(hide_password=False),
             demo_identities=True,
             allowed_networks="127.0.0.0/8",
+            message_networks="127.0.0.0/8",
             observe_seconds=3600,
             api_requests_per_minute=0,
             sign_in_file=_sign_in_file(folder),

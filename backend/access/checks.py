@@ -90,7 +90,7 @@ def require_server(tx: Unit, actor: Actor, name: str, table: str = "server") -> 
 
 def standing(session: Session, actor: Actor) -> Standing:
     """The actor as it stands, whatever it may do. Refusal for one that is unknown or was deactivated since it signed in, and
-    for a service whose owner was: nobody answers for it.
+    for a service whose owner was, or is no person: nobody answers for it.
     """
     found = queries.standing(session, actor)
     if found is None or not found.active:
@@ -118,7 +118,7 @@ def active_identity(session: Session, actor: Actor) -> Identity:
 
 def _nobodys(name: str) -> Refusal:
     return Refusal(
-        f"Whoever owns {name} was deactivated, so that nobody answers for what it does.",
+        f"Whoever owns {name} is not an active person, so that nobody answers for what it does.",
         "Ask an admin to hand it to another owner (`countersign identity hand-over`), or to activate that person again.",
         code="no-owner",
     )

@@ -3,6 +3,9 @@
 A person that the directory deactivates or deletes is out at the next click. Groups give roles by the same mappings as those of
 a sign-in, at once and without an end, as grants given by `scim:<provider>`. An identity that an admin deactivated by hand is
 not activated again from outside.
+
+As it gives roles without a second person, only the service does it that the settings name for the provider, and whoever owns
+that service gets no role by it.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class Provisioning:
         """How many people there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             where = _where(ProvisionedUser, known, wanted, {"username": "user_key", "externalid": "external_id", "id": "id"})
             total, rows = _some(session, ProvisionedUser, where, first, most)
             return total, [_user_line(session, one) for one in rows]
@@ -78,16 +81,16 @@ class Provisioning:
         """One person. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             return _user_line(session, _own(session, ProvisionedUser, known, user_id))
 
     def create_user(self, actor: Actor, provider: str, told: scim.User) -> UserLine:
         """A new identity, or the one that already signed in under this id of the directory."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             _refuse_taken(tx.session, known, told.user_name)
-            identity = _signed_in_before(tx.session, known, told) or create_identity(
+            identity = _signed_in_before(tx.session, known, told.external_id) or create_identity(
                 tx,
                 name=free_name(tx.session, handle_of(told.user_name)),
                 display_name=told.display_name or told.user_name,
@@ -118,7 +121,7 @@ class Provisioning:
         """Deactivates the identity, which stays for the ledger, and forgets the directory's person."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             _set_active(tx, row, identity, active=False)
@@ -137,7 +140,7 @@ class Provisioning:
         """How many groups there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             names = {"displayname": "display_name", "externalid": "external_id", "id": "id"}
             total, rows = _some(session, ProvisionedGroup, _where(ProvisionedGroup, known, wanted, names), first, most)
             return total, [_group_line(session, one) for one in rows]
@@ -146,14 +149,14 @@ class Provisioning:
         """One group. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            require_to_read(session, actor, ACTION, now=self._database.now(session))
+            _require_to_read(session, actor, known, now=self._database.now(session))
             return _group_line(session, _own(session, ProvisionedGroup, known, group_id))
 
     def create_group(self, actor: Actor, provider: str, told: scim.Group) -> GroupLine:
         """A group, with whoever is in it."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = ProvisionedGroup(
                 id=tx.new_id("scg"), provider=known.name, display_name="", created_at=tx.now, changed_at=tx.now
             )
@@ -172,7 +175,7 @@ class Provisioning:
         """The group is no more, and gives nothing."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedGroup, known, group_id)
             touched = _members_of(tx.session, row)
             for one in tx.session.exec(select(ProvisionedMember).where(ProvisionedMember.group_id == row.id)):
@@ -186,12 +189,15 @@ class Provisioning:
     def _changed(self, actor: Actor, provider: str, user_id: str, change: Any) -> UserLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             told: scim.User = change(_user_line(tx.session, row).told)
             if told.user_name.casefold() != row.user_key:
                 _refuse_taken(tx.session, known, told.user_name)
+            if told.external_id != row.external_id:
+                known_as = _signed_in_before(tx.session, known, told.external_id)
+                identity = _meet(tx, known, row, known_as) if known_as is not None else identity
             _write(tx, row, identity, told)
             tx.record("identity.provision", row, after={"provider": known.name})
             tx.session.flush()
@@ -200,7 +206,7 @@ class Provisioning:
     def _group_changed(self, actor: Actor, provider: str, group_id: str, change: Any) -> GroupLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            require(tx, actor, ACTION)
+            _require(tx, actor, known)
             row = _own(tx.session, ProvisionedGroup, known, group_id)
             self._write_group(tx, known, row, change(_group_line(tx.session, row).told), is_new=False)
             return _group_line(tx.session, row)
@@ -231,18 +237,46 @@ class Provisioning:
         return found
 
 
+def _require(tx: Unit, actor: Actor, provider: Provider) -> None:
+    who = require(tx, actor, ACTION)
+    _refuse_other(provider, who.kind, who.name)
+
+
+def _require_to_read(session: Session, actor: Actor, provider: Provider, *, now: datetime) -> None:
+    require_to_read(session, actor, ACTION, now=now)
+    who = session.get_one(Identity, actor.id)
+    _refuse_other(provider, who.kind, who.name)
+
+
+def _refuse_other(provider: Provider, kind: str, name: str) -> None:
+    """An admin could else make up a group and give roles in production alone."""
+    if kind != "service" or not provider.scim_identity or name != provider.scim_identity:
+        raise Refusal(
+            f"{name} is not the service by which the directory of {provider.name} tells of its people.",
+            f"Name that service in the settings of sign-in (scim_identity of {provider.name}), and use a token of it.",
+            code="not-allowed",
+        )
+
+
+def _keeps_it(session: Session, provider: Provider) -> frozenset[str]:
+    """Ids of the service of this directory and of whoever owns it, who would give roles to himself."""
+    row = session.exec(select(Identity).where(Identity.name == provider.scim_identity)).one_or_none()
+    return frozenset(one for one in (row.id, row.owner_id) if one) if row is not None else frozenset()
+
+
 def identity_provisioned(session: Session, provider: Provider, who: Person) -> Identity | None:
     """Whom the directory announced before the first sign-in, by the directory's own id."""
     if not who.external_id:
         return None
-    query = select(ProvisionedUser).where(
-        ProvisionedUser.provider == provider.name, ProvisionedUser.external_id == who.external_id
-    )
-    row = session.exec(query.limit(2)).all()
-    if len(row) != 1:
-        return None
-    taken = session.exec(select(ExternalLogin).where(ExternalLogin.identity_id == row[0].identity_id)).first()
-    return session.get_one(Identity, row[0].identity_id) if taken is None else None
+    row = _announced(session, provider, who)
+    return session.get_one(Identity, row.identity_id) if row is not None and not _has_login(session, row.identity_id) else None
+
+
+def meet_at_sign_in(tx: Unit, provider: Provider, who: Person, identity: Identity) -> None:
+    """Whom the directory announced as somebody else, before it was known whom it means, is this identity from now on."""
+    row = _announced(tx.session, provider, who)
+    if row is not None:
+        _meet(tx, provider, row, identity)
 
 
 def roles_of_directory(tx: Unit, provider: Provider, identity_id: str) -> None:
@@ -254,25 +288,66 @@ def roles_of_directory(tx: Unit, provider: Provider, identity_id: str) -> None:
 
 
 def _grant(tx: Unit, provider: Provider, user_ids: Iterable[str]) -> None:
+    keepers = _keeps_it(tx.session, provider)
     for user_id in sorted(user_ids):
         row = tx.session.get_one(ProvisionedUser, user_id)
         query = select(ProvisionedGroup.display_name).join(
             ProvisionedMember, col(ProvisionedMember.group_id) == ProvisionedGroup.id
         )
-        names = tx.session.exec(query.where(ProvisionedMember.user_id == user_id)).all()
+        query = query.join(ProvisionedUser, col(ProvisionedUser.id) == ProvisionedMember.user_id)
+        mine = ProvisionedUser.provider == provider.name, ProvisionedUser.identity_id == row.identity_id
+        told = tx.session.exec(query.where(*mine)).all()
+        names = told if row.identity_id not in keepers else ()
         source = PROVISIONED + provider.name
         claimed_roles.bring_up_to_date(tx, row.identity_id, provider, names, source=source, until=None)
 
 
-def _signed_in_before(session: Session, provider: Provider, told: scim.User) -> Identity | None:
-    """Whoever signed in under this id already, where the id is the provider's subject."""
-    if provider.scim_claim != "sub" or not told.external_id:
-        return None
-    query = select(SignInSession.identity_id).where(
-        SignInSession.provider == provider.name, SignInSession.external_subject == told.external_id
+def _announced(session: Session, provider: Provider, who: Person) -> ProvisionedUser | None:
+    query = select(ProvisionedUser).where(
+        ProvisionedUser.provider == provider.name, ProvisionedUser.external_id == who.external_id
     )
-    found = session.exec(query.limit(1)).first()
+    found = session.exec(query.limit(2)).all()
+    return found[0] if len(found) == 1 else None
+
+
+def _has_login(session: Session, identity_id: str) -> bool:
+    return session.exec(select(ExternalLogin).where(ExternalLogin.identity_id == identity_id)).first() is not None
+
+
+def _signed_in_before(session: Session, provider: Provider, external_id: str) -> Identity | None:
+    """Whoever signed in under this id of the directory already, the first one where several did."""
+    if not provider.scim_claim or not external_id:
+        return None
+    same = (col(SignInSession.issuer) == ExternalLogin.issuer) & (
+        col(SignInSession.external_subject) == ExternalLogin.external_subject
+    )
+    known = col(ExternalLogin.external_id) == external_id
+    if provider.scim_claim == "sub":
+        known |= col(ExternalLogin.external_subject) == external_id
+    query = select(ExternalLogin.identity_id).join(SignInSession, same).where(SignInSession.provider == provider.name, known)
+    found = session.exec(query.order_by(col(ExternalLogin.first_at)).limit(1)).first()
     return session.get_one(Identity, found) if found is not None else None
+
+
+def _meet(tx: Unit, provider: Provider, row: ProvisionedUser, identity: Identity) -> Identity:
+    """Makes the directory's person the identity that signs in, unless it is one that signs in itself. Returns which it is.
+
+    What stood for the person till then loses what groups gave it, and is switched off. Whom the directory had deactivated there
+    is deactivated here.
+    """
+    apart = tx.session.get_one(Identity, row.identity_id)
+    if apart.id == identity.id or _has_login(tx.session, apart.id):
+        return apart
+    was_off = not apart.active and apart.off_by == PROVISIONED + provider.name
+    row.identity_id = identity.id
+    tx.record("identity.provision", row, after={"provider": provider.name, "instead_of": apart.id})
+    tx.session.flush()
+    claimed_roles.bring_up_to_date(tx, apart.id, provider, (), source=PROVISIONED + provider.name, until=None)
+    _set_active(tx, row, apart, active=False)
+    if was_off:
+        _set_active(tx, row, identity, active=False)
+    _grant(tx, provider, (row.id,))
+    return identity
 
 
 def _write(tx: Unit, row: ProvisionedUser, identity: Identity, told: scim.User) -> None:
@@ -286,14 +361,15 @@ def _write(tx: Unit, row: ProvisionedUser, identity: Identity, told: scim.User) 
 
 
 def _set_active(tx: Unit, row: ProvisionedUser, identity: Identity, *, active: bool) -> None:
+    source = PROVISIONED + row.provider
     if identity.active and not active:
         if identity.id == tx.actor.id:
             raise Refusal("Nobody deactivates himself.", "Ask an admin.", code="scim", scim_type="mutability")
-        identity.active, row.off_by_scim = False, True
+        identity.active, identity.off_by = False, source
         tx.record("identity.deactivate", identity, before={"active": True}, after={"active": False})
         endings.end_those_of(tx, identity.id, "provider")
-    elif active and not identity.active and row.off_by_scim:
-        identity.active, row.off_by_scim = True, False
+    elif active and not identity.active and identity.off_by == source:
+        identity.active, identity.off_by = True, None
         tx.record("identity.activate", identity, before={"active": False}, after={"active": True})
 
 

@@ -20,7 +20,7 @@ from backend.core.fixed import Fixed
 class Person:
     """An identity as decisions see it: who it is, whose interest it serves, which roles count here and now.
 
-    A service is active for as long as its owner is.
+    A service is active for as long as the person who owns it is.
     """
 
     id: str
@@ -85,8 +85,8 @@ _G: sa.Table = RoleGrant.__table__  # type: ignore[attr-defined]
 _OWNER = _I.alias("owner")
 _STANDING = Fixed(
     sa.select(
-        _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active, _OWNER.c.active.label("answered_for"), _G.c.role,
-        _G.c.scope, _G.c.expires_at,
+        _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active, _OWNER.c.active.label("owner_active"),
+        _OWNER.c.kind.label("owner_kind"), _G.c.role, _G.c.scope, _G.c.expires_at,
     )
     .select_from(_I.outerjoin(_OWNER, _OWNER.c.id == _I.c.owner_id).outerjoin(_G, _G.c.identity_id == _I.c.id))
     .where(_I.c.id == sa.bindparam("actor"))
@@ -105,10 +105,10 @@ def standing(session: Session, actor: Actor) -> Standing | None:
     rows = _STANDING.of(session, actor=actor.id)
     if not rows:
         return None
-    name, display_name, kind, owner_id, active, owner_active = rows[0][:6]
+    name, display_name, kind, owner_id, active, owner_active, owner_kind = rows[0][:7]
     held = tuple(Grant(role, scope, until) for *_, role, scope, until in rows if role is not None)
     limited = held if actor.limits is None else rules.narrowed(held, actor.limits)
-    answered_for = owner_id is None or bool(owner_active)
+    answered_for = owner_id is None or (bool(owner_active) and owner_kind == "person")
     return Standing(actor.id, name, display_name, kind, owner_id, active, answered_for, limited)
 
 
@@ -123,7 +123,14 @@ def held(session: Session, actor: Actor) -> tuple[Grant, ...]:
 def answers_for(session: Session, row: Identity) -> bool:
     """Whether somebody who is active answers for an identity: the owner of a service; anybody else does so himself."""
     owner = session.get(Identity, row.owner_id, populate_existing=True) if row.owner_id is not None else None
-    return row.owner_id is None or (owner is not None and owner.active)
+    return row.owner_id is None or (owner is not None and is_answering(owner))
+
+
+def is_answering(owner: Identity) -> bool:
+    """Whether this owner answers for a service: an active person. Nobody does for a service that a service owns, as it would
+    else be one more interest than there are people.
+    """
+    return owner.active and owner.kind == "person"
 
 
 def owner(session: Session, *, endpoint: str | None = None, model: str | None = None) -> str | None:
@@ -178,8 +185,8 @@ def people(
         by_identity.setdefault(row.identity_id, []).append(Grant(row.role, row.scope, row.expires_at))
     team = owner(session, endpoint=endpoint, model=model)
     identities = session.exec(select(Identity).where(Identity.kind != "system").order_by(Identity.name)).all()
-    off = {one.id for one in identities if not one.active}
-    return tuple(_person(one, by_identity.get(one.id, ()), now, environment, model, team, off) for one in identities)
+    answering = {one.id for one in identities if is_answering(one)}
+    return tuple(_person(one, by_identity.get(one.id, ()), now, environment, model, team, answering) for one in identities)
 
 
 def some_people(
@@ -195,11 +202,11 @@ def some_people(
     identities = session.exec(select(Identity).where(col(Identity.id).in_(set(ids)))).all()
     team = owner(session, endpoint=endpoint, model=model)
     owners = {one.owner_id for one in identities if one.owner_id is not None}
-    gone = select(Identity.id).where(col(Identity.id).in_(owners), col(Identity.active).is_(False))
-    off = set(session.exec(gone)) if owners else set[str]()
+    found = session.exec(select(Identity).where(col(Identity.id).in_(owners))).all() if owners else ()
+    answering = {one.id for one in found if is_answering(one)}
     before = _owned_before(session, [one.id for one in identities if one.owner_id is not None])
     return {
-        one.id: _person(one, grants(session, one.id), now, environment, model, team, off, before.get(one.id, ()))
+        one.id: _person(one, grants(session, one.id), now, environment, model, team, answering, before.get(one.id, ()))
         for one in identities
     }
 
@@ -244,10 +251,10 @@ def _person(
     environment: str | None,
     model: str | None,
     team: str | None,
-    off: Collection[str],
+    answering: Collection[str],
     before: tuple[tuple[str, datetime], ...] = (),
 ) -> Person:
-    """`off`: ids of owners who were deactivated."""
+    """`answering`: ids of owners who answer for their services."""
     roles = rules.roles_in_force(held, now=now, environment=environment, model=model, team=team)
-    active = row.active and row.owner_id not in off
+    active = row.active and (row.owner_id is None or row.owner_id in answering)
     return Person(row.id, row.display_name or row.name, row.kind, active, row.owner_id, roles, before)

@@ -76,13 +76,13 @@ def waiting(tx: Unit, identifier: str, kind: Kind | None = None) -> Request:
 
 def confirm(tx: Unit, row: Request, action: str, reason: str = "") -> None:
     """Settles it as confirmed, by somebody else than whoever asked, who must still be allowed to ask. The room does it then."""
-    if set(tx.actor.interests) & set(row.interests):
+    asked = tx.session.get_one(Identity, row.asked_by)
+    if tx.actor.interests & {*row.interests, asked.owner_id}:  # as it was when it was asked for, and as it is now
         raise Refusal(
             "You asked for this, or whoever owns you or is owned by you did.",
             "Ask another admin to confirm it.",
             code="own-request",
         )
-    asked = tx.session.get_one(Identity, row.asked_by)
     held = queries.grants(tx.session, asked.id)
     answers = asked.active and queries.answers_for(tx.session, asked)
     if not (answers and rules.may(held, action, now=tx.now, environment=row.what.get("environment"))):

@@ -312,7 +312,7 @@ def _lines(session: Session, rows: Sequence[Identity], now: datetime) -> tuple[P
             sessions=running.get(one.id, 0),
             tokens=good.get(one.id, 0),
             token_used_at=used.get(one.id),
-            answered_for=one.owner_id is None or (one.owner_id in owners and owners[one.owner_id].active),
+            answered_for=one.owner_id is None or (one.owner_id in owners and queries.is_answering(owners[one.owner_id])),
         )
         for one in rows
     )

@@ -12,7 +12,10 @@ from backend.core.columns import Row, json, utc
 
 
 class Identity(Row, table=True):
-    """A person, a service (bot, CI) or the system. The ledger knows it by `id` alone; names and addresses stay here."""
+    """A person, a service (bot, CI) or the system. The ledger knows it by `id` alone; names and addresses stay here.
+
+    `off_by` names the directory (`scim:<provider>`) that switched it off, and may switch it on again; None where an admin did.
+    """
 
     __tablename__ = "identity"
     __subject__: ClassVar[str] = "identity"
@@ -26,6 +29,7 @@ class Identity(Row, table=True):
     owner_id: str | None = Field(default=None, foreign_key="identity.id")
     is_demo: bool = False
     active: bool = True
+    off_by: str | None = None
     created_at: datetime = Field(sa_column=utc())
 
 

@@ -12,7 +12,7 @@ from backend.core.columns import Row, utc
 
 
 class ProvisionedUser(Row, table=True):
-    """A person of a provider's directory. `off_by_scim` tells who may switch the identity on again."""
+    """A person of a provider's directory, and which identity it is here."""
 
     __tablename__ = "provisioned_user"
     __subject__: ClassVar[str] = "identity"
@@ -27,7 +27,6 @@ class ProvisionedUser(Row, table=True):
     user_key: str
     external_id: str = ""
     identity_id: str = Field(foreign_key="identity.id", index=True)
-    off_by_scim: bool = False
     created_at: datetime = Field(sa_column=utc())
     changed_at: datetime = Field(sa_column=utc())
 

@@ -91,7 +91,7 @@ class Identities:
         email: str | None = None,
         owner: str | None = None,
     ) -> Actor:
-        """A new identity without any role. A service names the person who owns it: both are one interest.
+        """A new identity without any role. A service names the active person who owns it: both are one interest.
 
         Refusal codes: bad-identity, bad-name, name-taken.
         """
@@ -106,7 +106,7 @@ class Identities:
             demand_name(name)
             if _by_name(tx.session, name) is not None:
                 raise Refusal(f"There is already an identity {name}.", "Choose another name.", code="name-taken")
-            owner_id = named_identity(tx.session, owner).id if owner is not None else None
+            owner_id = _owner(tx.session, owner).id if owner is not None else None
             return actor_of(
                 create_identity(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id)
             )
@@ -200,7 +200,7 @@ class Identities:
             if not row.active:
                 return
             _refuse_last(tx, self._settings, row.id)
-            row.active = False
+            row.active, row.off_by = False, None
             said = {"reason": reason} if reason else {}
             tx.record("identity.deactivate", row, before={"active": True}, after={"active": False, **said})
             endings.end_those_of(tx, row.id, "deactivated")
@@ -212,7 +212,7 @@ class Identities:
             row = named_identity(tx.session, name)
             _refuse_own(actor, row)
             if not row.active:
-                row.active = True
+                row.active, row.off_by = True, None
                 said = {"reason": reason} if reason else {}
                 tx.record("identity.activate", row, before={"active": False}, after={"active": True, **said})
 
@@ -333,10 +333,21 @@ def _refuse_own(actor: Actor, whose: Identity) -> None:
 def _refuse_hand_over(actor: Actor, row: Identity, to: Identity) -> None:
     if row.kind != "service":
         raise Refusal(f"{row.name} is no service.", "A person answers for himself; name a service.", code="bad-identity")
-    if to.kind != "person" or not to.active:
-        raise Refusal(f"{to.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
+    _refuse_owner(to)
     if to.id in actor.interests or row.id == actor.id:
         raise Refusal("You cannot hand a service to yourself.", "Ask another admin.", code="own-identity")
+
+
+def _owner(session: Session, name: str) -> Identity:
+    row = named_identity(session, name)
+    _refuse_owner(row)
+    return row
+
+
+def _refuse_owner(row: Identity) -> None:
+    """A service that owned a service would be one interest more than there are people, and so would whatever it owned."""
+    if not queries.is_answering(row):
+        raise Refusal(f"{row.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
 
 
 def _handed(row: Identity, to: Identity) -> dict[str, str | None]:

@@ -12,7 +12,10 @@ from backend.core.columns import Row, json, utc
 
 
 class ExternalLogin(Row, table=True):
-    """That a provider's subject is an identity here. Issuer and subject together tell people apart, never an address."""
+    """That a provider's subject is an identity here. Issuer and subject together tell people apart, never an address.
+
+    `external_id` is what the provider's directory calls this person, by the newest sign-in that told it.
+    """
 
     __tablename__ = "external_login"
     __subject__: ClassVar[str] = "identity"
@@ -21,6 +24,7 @@ class ExternalLogin(Row, table=True):
     external_subject: str = Field(primary_key=True)
     identity_id: str = Field(foreign_key="identity.id", index=True)
     first_at: datetime = Field(sa_column=utc())
+    external_id: str | None = Field(default=None, index=True)
 
     def subject(self) -> tuple[str, str]:
         """Spoken of as its identity: what the provider calls it stays here."""

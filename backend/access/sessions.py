@@ -27,7 +27,7 @@ from backend.access.checks import active_identity, refuse_narrow
 from backend.access.claims import Logout, Person, SignedOut
 from backend.access.names import free_name
 from backend.access.providers import Providers
-from backend.access.provisioning import identity_provisioned, roles_of_directory
+from backend.access.provisioning import identity_provisioned, meet_at_sign_in, roles_of_directory
 from backend.access.rows import Identity, RoleGrant
 from backend.access.service import actor_of, admins, create_identity, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
@@ -136,6 +136,7 @@ class Sessions:
         who = claims.person(signed.provider, signed.claims, now=self._database.now())
         if who.key != claims.key_of(told):
             raise SignedOut("This is the token of another sign-in.", "Sign in again.", code="bad-claims")
+        self._meet(provider, who)
         with suppress(IntegrityError):  # another window of the same browser was faster; anything else is met again below
             self._begin(provider, who, device[:MAX_DEVICE])
         found = self.resume(told, by_click=False)
@@ -197,6 +198,15 @@ class Sessions:
                 return _take_logout(tx, provider, asked)
         except IntegrityError:
             raise _taken_before() from None
+
+    def _meet(self, provider: Provider, who: Person) -> None:
+        """Whom the directory announced apart from a login is one with it from now on, even where this sign-in is refused."""
+        if not who.external_id:
+            return
+        with self._database.unit(SYSTEM) as tx:
+            login = tx.session.get(ExternalLogin, (who.issuer, who.subject))
+            if login is not None:
+                meet_at_sign_in(tx, provider, who, tx.session.get_one(Identity, login.identity_id))
 
     def _begin(self, provider: Provider, who: Person, device: str) -> None:
         settings = self._required()
@@ -303,6 +313,9 @@ def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
             tx, name=free_name(tx.session, who.handle), display_name=who.name, email=who.email
         )
         login = tx.add(ExternalLogin(issuer=who.issuer, external_subject=who.subject, identity_id=row.id, first_at=tx.now))
+        tx.record("identity.link", login, after={"provider": provider.name})
+    if who.external_id and login.external_id != who.external_id:
+        login.external_id = who.external_id
         tx.record("identity.link", login, after={"provider": provider.name})
     row = tx.session.get_one(Identity, login.identity_id)
     shown = who.name, who.email or row.email

@@ -73,6 +73,7 @@ class Provider(_Part):
         roles: which value gives which role; more are mapped on the Admin page.
         require_verified_email: whether somebody without an address that the provider verified is turned away.
         scim_claim: the claim that holds what its directory sends as `externalId` by SCIM: `sub` for Okta, `oid` for Entra ID.
+        scim_identity: name of the service whose tokens its directory sends; without it nobody provisions.
         algorithms: how its tokens may be signed.
         scope, prompt: what is asked of it.
     """
@@ -87,6 +88,7 @@ class Provider(_Part):
     roles: tuple[RoleOfValue, ...] = ()
     require_verified_email: bool = False
     scim_claim: Annotated[str, Field(max_length=256)] = ""
+    scim_identity: Annotated[str, Field(max_length=256)] = ""
     algorithms: Algorithms = USUAL
     scope: str = "openid email profile"
     prompt: str = "select_account"

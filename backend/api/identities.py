@@ -35,7 +35,9 @@ class IdentityView(Shown):
     kind: str = Field(description="person, service or system.")
     owner: str | None = Field(description="Of a service: the name of who owns it. Both are one interest.")
     active: bool
-    answered_for: bool = Field(description="Of a service: whether its owner is active. It does nothing here while nobody is.")
+    answered_for: bool = Field(
+        description="Of a service: whether its owner is an active person. It does nothing here while nobody is."
+    )
     is_demo: bool
     created_at: datetime
     roles: tuple[str, ...] = Field(description="Roles that count everywhere now.")
@@ -127,7 +129,7 @@ def _told(look: Reading, row: Identity) -> IdentityView:
         kind=row.kind,
         owner=owner.name if owner is not None else None,
         active=row.active,
-        answered_for=row.owner_id is None or (owner is not None and owner.active),
+        answered_for=queries.answers_for(look.session, row),
         is_demo=row.is_demo,
         created_at=row.created_at,
         roles=tuple(sorted(person.roles)),

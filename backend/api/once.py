@@ -18,6 +18,8 @@ from backend.core.request_keys import Made
 _SALT = b"countersign.request-key"
 _SECRETS = ("credential", "address")
 """Fields of a body that may hold a secret."""
+_STREAMED = frozenset({"upload_version"})
+"""Operations that take the body block by block, however large it is, and hash it themselves."""
 
 Key = Annotated[
     str | None,
@@ -49,21 +51,22 @@ class Once:
 
 
 async def _once(request: Request, response: Response, asks: Asks, key: Key = None) -> Once:
-    route = request.scope.get("route")
-    asked = {"path": request.scope["path"], "query": str(request.query_params), "body": await _digest(request)}
-    return Once(asks, response, key, str(getattr(route, "name", "")), asked)
+    name = str(getattr(request.scope.get("route"), "name", ""))
+    body = await _digest(request) if key is not None and name not in _STREAMED else ""
+    asked = {"path": request.scope["path"], "query": str(request.query_params), "body": body}
+    return Once(asks, response, key, name, asked)
 
 
 async def _digest(request: Request) -> str:
-    """Over what the body says, so that spaces and the order of fields make no other request."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return ""
+    """Over what the body says, whatever type it is sent as, so that spaces and the order of fields make no other request."""
     body = await request.body()
+    if not body:
+        return ""
     try:
         told = json.loads(body)
         body = json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
     except (ValueError, RecursionError):
-        return ""  # it is refused as no JSON elsewhere
+        told = None
     if isinstance(told, dict) and any(told.get(one) for one in _SECRETS):  # so slow that nobody guesses it from what is kept
         return (await run_in_threadpool(scrypt, body, salt=_SALT, n=2**14, r=8, p=1)).hex()
     return sha256(body).hexdigest()

@@ -197,7 +197,7 @@ class Blueprints:
         """Whose rights do not reach, so that nobody holds locks for what is refused anyway."""
         faults: dict[tuple[str, str], Fault] = {}
         with self._database.read() as session:
-            now, held = self._database.now(session), access.grants(session, actor.id)
+            now, held = self._database.now(session), access.held(session, actor)
             identity = session.get(Identity, actor.id)
             name = actor.name if identity is None else identity.display_name or identity.name
             for draft in drafts:

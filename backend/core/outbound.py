@@ -72,10 +72,12 @@ class Guard:
     Args:
         allowed: private ranges an administrator listed, e.g. ["127.0.0.0/8", "10.2.0.0/16"]. Public addresses are allowed.
         ports: the only ports, as `443,8000-8002`; "" for all but those of other protocols.
+        setting: where an administrator lists those ranges, which a refusal names.
     """
 
-    def __init__(self, allowed: Iterable[str] = (), *, ports: str = "") -> None:
-        self.allowed = tuple(_network(text) for text in allowed if text.strip())
+    def __init__(self, allowed: Iterable[str] = (), *, ports: str = "", setting: str = "COUNTERSIGN_ALLOWED_NETWORKS") -> None:
+        self.setting = setting
+        self.allowed = tuple(_network(text, setting) for text in allowed if text.strip())
         self.ports = _ports(ports)
         self._clients: dict[tuple[Any, ...], httpx.Client] = {}
         self._lock = threading.Lock()
@@ -93,7 +95,7 @@ class Guard:
         if refused and (not permitted or any(_is_public(_unmapped(one)) for one in permitted)):
             raise Refusal(
                 f"{host} is at {refused[0]}, which is not a public address.",
-                f"If this is yours, add its range to COUNTERSIGN_ALLOWED_NETWORKS (e.g. {_suggest(refused[0])}).",
+                f"If this is yours, add its range to {self.setting} (e.g. {_suggest(refused[0])}).",
                 code="address-not-allowed",
                 host=host,
                 address=str(refused[0]),
@@ -297,12 +299,12 @@ def _unmapped(address: Address) -> Address:
     return address
 
 
-def _network(text: str) -> Network:
+def _network(text: str, setting: str) -> Network:
     try:
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError as error:
         raise Refusal(
-            f"{text!r} in COUNTERSIGN_ALLOWED_NETWORKS is not a network.",
+            f"{text!r} in {setting} is not a network.",
             "Write it as 10.2.0.0/16.",
             code="bad-setting",
         ) from error

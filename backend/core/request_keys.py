@@ -97,7 +97,7 @@ def once(database: Database, claim: Claim | None, table: type[Row] | tuple[type[
     if claim is None:
         return Made(act())
     with database.read() as session:
-        found = _found(session, claim)
+        found = _found(session, claim, database.now(session))
     if found:
         return Made(found, again=True)
     keeper = _Keeper(claim, table)
@@ -108,7 +108,7 @@ def once(database: Database, claim: Claim | None, table: type[Row] | tuple[type[
         return Made(again.made, again=True)
     if not keeper.is_kept:
         with database.unit(claim.actor) as tx:
-            _found(tx.session, claim)
+            _found(tx.session, claim, tx.now)
             _keep(tx, claim, "")
     return Made(made)
 
@@ -124,7 +124,7 @@ class _Keeper:
         if tx.actor.id != self._claim.actor.id:
             return
         _queue(tx.session, self._claim)
-        if (made := _found(tx.session, self._claim)) and not self.is_kept:
+        if (made := _found(tx.session, self._claim, tx.now)) and not self.is_kept:
             raise _Again(made)
 
     def sealing(self, tx: Unit) -> None:
@@ -141,10 +141,10 @@ def _queue(session: Session, claim: Claim) -> None:
         session.connection().execute(sa.text("SELECT pg_advisory_xact_lock(:mark)"), {"mark": mark})
 
 
-def _found(session: Session, claim: Claim) -> str | None:
+def _found(session: Session, claim: Claim, now: datetime) -> str | None:
     """What this very request made; None where the key is new or too old. Refusal for another request."""
     query = sa.select(_keys.c.request_digest, _keys.c.made, _keys.c.operation)
-    query = query.where(_keys.c.identity_id == claim.actor.id, _keys.c.key == claim.key)
+    query = query.where(_keys.c.identity_id == claim.actor.id, _keys.c.key == claim.key, _keys.c.at >= now - KEPT)
     row = session.connection().execute(query).one_or_none()
     if row is None:
         return None

@@ -98,6 +98,7 @@ def variables(settings: Settings) -> dict[str, str]:
         "COUNTERSIGN_DATA_DIR": str(settings.data_dir),
         "COUNTERSIGN_MLFLOW_URL": str(settings.mlflow_url),
         "COUNTERSIGN_ALLOWED_NETWORKS": settings.allowed_networks,
+        "COUNTERSIGN_MESSAGE_NETWORKS": settings.message_networks,
         "COUNTERSIGN_DEMO_IDENTITIES": "true",
         "COUNTERSIGN_OBSERVE_SECONDS": str(settings.observe_seconds),
         "COUNTERSIGN_LOG_LEVEL": settings.log_level,

@@ -131,6 +131,8 @@ def why_not_person(session: Session, identity_id: str, event: Event, about: Abou
     identity = session.get(Identity, identity_id, populate_existing=True)
     if identity is None or not identity.active:
         return "Whoever it was for is not active any more."
+    if not access.answers_for(session, identity):
+        return "Whoever answers for what it was for is not active any more."
     held = access.grants(session, identity_id)
     if event.needs and not rights.may_read(held, event.needs, now=now):
         return "Whoever it was for may not see this any more."

@@ -48,13 +48,15 @@ class Sending:
     """How messages leave.
 
     Args:
-        guard: what every address goes through.
+        guard: what every route's address goes through.
+        mail_guard: the same for the mail server, which an administrator named.
         opener: opens sealed addresses; None where this process may not.
         mail_url: the mail server in Apprise's form, with its password; "" for none.
         public_url: under which address people see this.
     """
 
     guard: Guard
+    mail_guard: Guard
     opener: Opener | None
     mail_url: str
     public_url: str
@@ -93,7 +95,7 @@ class Courier:
 
     def handle(self, claim: Claim) -> None:
         """Sends what is due on the route, as long as it does not fail, and says when to look again."""
-        with Services(self._sending.guard) as services:
+        with Services(self._sending.mail_guard if claim.key == MAIL else self._sending.guard) as services:
             for message_id in self._due(claim.key):
                 claim = work.renew(self._database, claim, seconds=self._lease)
                 if not self._one(claim, message_id, services):

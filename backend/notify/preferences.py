@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlmodel import col, select
 
-from backend.access.checks import active_identity
+from backend.access.checks import active_identity, refuse_narrow
 from backend.access.rows import Identity
 from backend.core import work
 from backend.core.context import Actor
@@ -37,6 +37,7 @@ class Preferences:
         muted: Sequence[str] = (),
     ) -> None:
         """All of it, at once. What waits is held or let go accordingly. Refusal codes: bad-zone, bad-time, bad-event."""
+        refuse_narrow(actor)
         quiet.quiet(quiet_from, quiet_to, zone)
         if muted:
             rules.check_events(tuple(muted))

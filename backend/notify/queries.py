@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries as access
 from backend.access import rules as rights
+from backend.access.checks import refuse_narrow
 from backend.access.rows import Identity, Team
 from backend.core.context import Actor
 from backend.core.errors import NotFound
@@ -146,8 +147,13 @@ def email(session: Session, actor: Actor) -> str:
 
 
 def routes(session: Session, actor: Actor, now: datetime, *, everybodys: bool = False) -> tuple[RouteLine, ...]:
-    """One's own routes, and those that one looks after; on request everybody's, for whoever may see them."""
-    held = access.grants(session, actor.id)
+    """One's own routes, and those that one looks after; on request everybody's, for whoever may see them.
+
+    Refusal code: narrow-token, for everybody's by a token that does not reach them.
+    """
+    held = access.held(session, actor)
+    if everybodys and not rights.may(held, "route.list", now=now):
+        refuse_narrow(actor)
     query = select(Route).where(Route.state != "removed").order_by(Route.name, Route.id)
     rows = [one for one in session.exec(query) if _may_see(one, actor, held, now, everybodys=everybodys)]
     return _route_lines(session, rows, actor, now)
@@ -155,7 +161,7 @@ def routes(session: Session, actor: Actor, now: datetime, *, everybodys: bool = 
 
 def route(session: Session, actor: Actor, ref: str, now: datetime) -> RouteLine:
     """One route. NotFound for somebody else's."""
-    row, held = find(session, actor, ref), access.grants(session, actor.id)
+    row, held = find(session, actor, ref), access.held(session, actor)
     if row is None or not _may_see(row, actor, held, now, everybodys=True):
         raise NotFound("route", ref[:80])
     return _route_lines(session, [row], actor, now)[0]
@@ -219,7 +225,7 @@ def message(session: Session, actor: Actor, message_id: str, now: datetime) -> M
 
 def _mine(session: Session, actor: Actor, now: datetime, route: str | None) -> sa.ColumnElement[bool]:
     """One's own mail, and the messages of routes that one may see."""
-    held = access.grants(session, actor.id)
+    held = access.held(session, actor)
     own = sa.and_(col(Message.route_key) == MAIL, col(Message.identity_id) == actor.id)
     if route == MAIL:
         return own
@@ -244,7 +250,7 @@ def _may_see(row: Route, actor: Actor, held: Iterable[rights.Grant], now: dateti
 
 def _route_lines(session: Session, rows: Sequence[Route], actor: Actor, now: datetime) -> tuple[RouteLine, ...]:
     ids = [one.id for one in rows]
-    held = access.grants(session, actor.id)
+    held = access.held(session, actor)
     mine = {one.id for one in rows if _may_see(one, actor, held, now, everybodys=False)}
     healths = {one.id: one for one in session.exec(select(RouteHealth).where(col(RouteHealth.id).in_(ids)))}
     names = _names(session, rows)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
-from backend.access.checks import active_identity, require
+from backend.access.checks import active_identity, refuse_narrow, require
 from backend.access.service import named_team
 from backend.core import sealing, work
 from backend.core.context import Actor
@@ -57,6 +57,7 @@ class Routes:
 
         Refusal codes: bad-name, name-taken, bad-address, bad-url, address-not-allowed, too-many.
         """
+        refuse_narrow(actor)  # what is sent on a route is what its owner sees, for as long as it is there
         rules.check_name(name)
         address = address.strip()
         self._permit_new(actor, team, everybody)
@@ -83,6 +84,7 @@ class Routes:
 
     def rotate(self, actor: Actor, ref: str) -> Made:
         """Another signing secret. For a day messages are signed with the one before as well."""
+        refuse_narrow(actor)
         with self._database.unit(actor) as tx:
             row = _own(tx, actor, ref)
             if row.sealed_secret is None:
@@ -105,6 +107,7 @@ class Routes:
 
     def resume(self, actor: Actor, ref: str) -> None:
         """It is sent on again, what waited first."""
+        refuse_narrow(actor)
         self._set_state(actor, ref, "active", "", "route.resume")
 
     def remove(self, actor: Actor, ref: str) -> None:
@@ -152,6 +155,7 @@ class Routes:
 
     def replay(self, actor: Actor, message_id: str) -> None:
         """Sends a message again that was sent, given up or dropped, under the id that it had: a receiver knows it again."""
+        refuse_narrow(actor)
         with self._database.unit(actor) as tx:
             row = tx.session.get(Message, message_id, with_for_update=True)
             if row is None:
@@ -164,6 +168,7 @@ class Routes:
 
     def replay_dead(self, actor: Actor, ref: str) -> int:
         """The same for everything that was given up on a route; at most a thousand at once. Returns how many."""
+        refuse_narrow(actor)
         with self._database.unit(actor) as tx:
             row = _own(tx, actor, ref)
             query = select(Message).where(Message.route_key == row.id, Message.state == "dead", Message.event != "test")
@@ -179,6 +184,7 @@ class Routes:
         self, actor: Actor, events: Sequence[str], *, route: str = MAIL, object_kind: str = "", object_name: str = ""
     ) -> str:
         """From now on a route, or one's own mail, hears of these events of everything or of one object. Returns its id."""
+        refuse_narrow(actor)
         names = tuple(dict.fromkeys(events))
         rules.check_events(names)
         rules.check_object(object_kind, object_name)

@@ -48,6 +48,7 @@ class Worker:
             "COUNTERSIGN_DATABASE_URL": world.database.url.render_as_string(hide_password=False),
             "COUNTERSIGN_DEMO_IDENTITIES": "true",
             "COUNTERSIGN_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "COUNTERSIGN_MESSAGE_NETWORKS": "127.0.0.0/8",
             "COUNTERSIGN_OBSERVE_SECONDS": str(OBSERVE_SECONDS),
             "COUNTERSIGN_LEASE_SECONDS": str(lease),
             **({"COUNTERSIGN_FAILPOINT": failpoint} if failpoint else {}),

@@ -17,7 +17,7 @@ def test_a_webhook_is_added_subscribed_and_tested_by_clicks(
     data = tmp_path_factory.mktemp("notifications") / "data"
     shutil.copytree(prepared, data)
     with (
-        serve(data, data.parent, COUNTERSIGN_ALLOWED_NETWORKS="127.0.0.0/8") as server,
+        serve(data, data.parent, COUNTERSIGN_MESSAGE_NETWORKS="127.0.0.0/8") as server,
         visit(chromium, server.url) as seen,
     ):
         seen.open("/notifications", title="Whom do you act as?").act_as("olga", title="Notifications")

@@ -128,7 +128,8 @@ def planted(filled: Path, tmp_path: Path, echo: Echo, monkeypatch: pytest.Monkey
         "MAIL_URL": f"mailto://me:{MAIL_PASSWORD}@127.0.0.1:1?from=countersign@corp.example",
         "MLFLOW_WEBHOOK_SECRET": PLANTED["the registry's webhook secret"], "BEARER_FILE": str(bearers),
         "SIGN_IN_FILE": str(sign_in), "MLFLOW_URL": echo.url, "MLFLOW_TOKEN_FILE": str(token),
-        "ALLOWED_NETWORKS": "127.0.0.0/8", "CREDENTIALS_DIR": str(tmp_path / "credentials"),
+        "ALLOWED_NETWORKS": "127.0.0.0/8", "MESSAGE_NETWORKS": "127.0.0.0/8",
+        "CREDENTIALS_DIR": str(tmp_path / "credentials"),
     }.items():  # fmt: skip
         monkeypatch.setenv(f"COUNTERSIGN_{name}", value)
     yield from _wired(folder, monkeypatch)

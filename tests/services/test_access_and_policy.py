@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlmodel import select
 
+from backend.access import queries
 from backend.access.checks import require
 from backend.access.claims import handle_of
 from backend.access.names import demand_name, free_name
 from backend.access.queries import people, permitted
+from backend.access.rows import Identity
 from backend.access.service import Identities
-from backend.core.context import Actor
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
@@ -134,6 +136,36 @@ def test_a_service_is_one_interest_with_its_owner(identities: Identities, databa
         identities.create(admin, "orphan", kind="service")
     with pytest.raises(Refusal):
         identities.create(admin, "ci", kind="service", owner="ben")
+
+
+@pytest.mark.parametrize("owner", ["ci", "ana", SYSTEM.name])
+def test_only_an_active_person_owns_a_service(identities: Identities, database: Database, owner: str) -> None:
+    admin = identities.act_as("otto")
+    identities.create(admin, "ci", kind="service", owner="ben")
+    identities.deactivate(admin, "ana")
+    with pytest.raises(Refusal) as refused:
+        identities.create(admin, "second", kind="service", owner=owner)
+    assert refused.value.code == "bad-identity"
+
+
+@pytest.mark.parametrize("owner_kind", ["service", "system"])
+def test_nobody_answers_for_a_service_that_no_person_owns(identities: Identities, database: Database, owner_kind: str) -> None:
+    admin = identities.act_as("otto")
+    first, second = (identities.create(admin, name, kind="service", owner="ben") for name in ("first", "second"))
+    identities.grant(admin, "second", "contributor", "environment:staging")
+    with database.unit(admin) as tx:
+        owner_id = first.id if owner_kind == "service" else SYSTEM.id
+        tx.get(Identity, second.id).owner_id = owner_id
+        tx.record("identity.hand_over", ("identity", second.id))
+    with database.unit(second) as tx, pytest.raises(Refusal) as refused:
+        require(tx, second, "change.propose", environment="staging", model="m")
+    assert refused.value.code == "no-owner"
+    with database.read() as session:
+        now = database.now(session)
+        assert queries.held(session, second) == ()
+        assert not queries.answers_for(session, session.get_one(Identity, second.id))
+        assert not queries.some_people(session, [second.id], now=now)[second.id].active
+        assert not {one.id: one for one in queries.people(session, now=now)}[second.id].active
 
 
 def test_a_saved_policy_is_a_new_version_and_the_old_one_stays(identities: Identities, database: Database) -> None:

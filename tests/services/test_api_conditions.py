@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from httpx import Response
 from sqlmodel import select
 
 from backend.access.rows import Team, Token
@@ -211,6 +214,31 @@ def _settled(content: Any) -> Any:
     if not isinstance(content, dict):
         return content
     return {name: _settled(one) for name, one in content.items() if name not in {*AGES, "token", "secret", "evidence"}}
+
+
+@SQLITE
+@pytest.mark.parametrize("kind", ["application/json", "application/merge-patch+json", "Application/Vnd.Api+JSON; x=y"])
+def test_another_body_is_another_request_whatever_kind_of_json_it_is_sent_as(asked: Api, kind: str) -> None:
+    sent = {"by": "otto", "idempotency_key": "team-1", "content_type": kind}
+    asked("POST", "/teams", {"name": "flights", "title": "One"}, status=201, **sent)
+    asked("POST", "/teams", {"title": "One", "name": "flights"}, status=201, **sent)
+    asked.refused("key-used", "POST", "/teams", {"name": "flights", "title": "Two"}, status=409, **sent)
+
+
+@SQLITE
+def test_a_key_is_forgotten_after_its_time_even_where_nothing_cleared_it_away(asked: Api) -> None:
+    def team() -> Response:
+        return asked.asked("POST", "/teams", {"name": "flights"}, by="otto", idempotency_key="team-1")
+
+    assert team().status_code == 201
+    for days, replayed in ((89, "true"), (91, None)):
+        _aged(asked, days)
+        assert team().headers.get("idempotency-replayed") == replayed, days
+
+
+def _aged(asked: Api, days: int) -> None:
+    with asked.backend.database.unit(asked.world.otto) as tx:
+        tx.session.connection().execute(sa.update(RequestKey).values(at=tx.now - timedelta(days=days)))
 
 
 @SQLITE

@@ -361,6 +361,10 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
     assert made["text"] not in json.dumps(line)
     with_token = CommandLine(data_dir=str(tmp_path), database_url=url, token=made["text"])
     assert with_token("change", "list").code == 0, "a command acts by a token as well"
+    (tmp_path / "token").write_text(made["text"] + "\n")
+    for told in ({"token_file": str(tmp_path / "token")}, {"id_token": made["text"], "token": ""}):
+        assert CommandLine(data_dir=str(tmp_path), database_url=url, **told)("change", "list").code == 0, told
+    assert CommandLine(data_dir=str(tmp_path), database_url=url, token_file="/nowhere")("change", "list").error == "no-identity"
     assert with_token("freeze", "set", "dev", "--reason", "x").error == "not-allowed"
     assert countersign("change", "list").error == "no-identity"
     assert countersign("token", "revoke", made["id"], by="olga").code == 0

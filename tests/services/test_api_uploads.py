@@ -63,6 +63,8 @@ def test_one_key_uploads_once_and_another_archive_under_it_is_refused(asked: Api
     assert first.json()["id"] == again.json()["id"]
     other = archive(tmp_path / "other.zip", {**FILES, "note.txt": b"other"}).read_bytes()
     assert upload(asked, other, idempotency_key="build-7").json()["code"] == "key-used"
+    told = upload(asked, (b for b in (content,)), idempotency_key="build-7", content_type="application/json")
+    assert told.json()["id"] == first.json()["id"], "its bytes are taken as they come, whatever type they are called"
     asked.backend.intake.wait(first.json()["id"])
 
 

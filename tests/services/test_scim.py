@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import scim
-from backend.access.rows import Identity, RoleGrant
+from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
@@ -74,10 +74,13 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
         file.write_text(
             f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
             f'[auth.corp]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_claim = "oid"\n'
+            'scim_identity = "directory"\n'
             f'server_metadata_url = "{provider.issuer}/.well-known/openid-configuration"\n'
             'roles = [{ value = "ml-reviewers", role = "reviewer" }, { value = "ml-operators", role = "operator" }]\n'
-            f'[auth.other]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+            f'[auth.other]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\nscim_identity = "directory"\n'
             'server_metadata_url = "https://id.example.com/.well-known/openid-configuration"\n'
+            f'[auth.unnamed]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
+            'server_metadata_url = "https://id2.example.com/.well-known/openid-configuration"\n'
         )
         settings = Settings(data_dir=tmp_path / "data", sign_in_file=file, allowed_networks="127.0.0.0/8", demo_identities=True)
         backend = bootstrap.install(settings)
@@ -101,6 +104,47 @@ def test_without_a_token_or_the_right_nothing_is_answered(directory: Directory) 
     assert answer.status_code == 403
     with pytest.raises(Exception, match="No row"):
         directory.identity("eve")
+
+
+def test_an_admin_tells_of_nobody_and_another_service_with_the_role_neither(directory: Directory) -> None:
+    """Whoever makes up a group gives the roles that it is mapped to, and nobody confirms that."""
+    backend = directory.backend
+    otto, nora, olga = (backend.identities.act_as(name) for name in ("otto", "nora", "olga"))
+    backend.identities.create(otto, "elsewhere", kind="service", owner="olga")
+    backend.identities.confirm_grant(nora, backend.identities.grant(otto, "elsewhere", "admin").id)
+    tokens = [backend.tokens.create(otto, "mine").text, backend.tokens.create(olga, "its", identity="elsewhere").text]
+    row = directory.person(displayName="Ada")
+    group = {"schemas": [scim.GROUP], "displayName": "ml-reviewers", "members": [{"value": row}]}
+    for token in tokens:
+        for method, path, body in (
+            ("POST", "/Users", {"schemas": [scim.USER], "userName": "puppet@corp.test"}),
+            ("POST", "/Groups", group),
+            ("DELETE", f"/Users/{row}", None),
+            ("GET", "/Users", None),
+            ("GET", f"/Users/{row}", None),
+        ):
+            answer = directory.ask(method, path, body, token=token)
+            assert answer.status_code == 403, (method, path)
+            assert "scim_identity" in answer.json()["detail"]
+    assert directory.roles("Ada") == set()
+
+
+def test_whoever_owns_the_directorys_service_gets_no_role_by_it(directory: Directory) -> None:
+    row = directory.person(externalId="o-9", displayName="Ada")
+    backend = directory.backend
+    asked = backend.identities.hand_over(backend.identities.act_as("otto"), "directory", directory.identity("Ada").name)
+    assert isinstance(asked, Request)
+    backend.identities.confirm_hand_over(backend.identities.act_as("nora"), asked.id)
+    directory.group("ml-reviewers", row, directory.person("bob@corp.test", displayName="Bob"))
+    assert directory.roles("Ada") == set()
+    assert directory.roles("Bob") == {("reviewer", "scim:corp")}
+    directory.sign_in(oid="o-9", name="Ada", groups=[])
+    assert directory.roles("Ada") == set()
+
+
+def test_a_provider_without_a_service_of_its_own_has_no_directory(directory: Directory) -> None:
+    assert directory.ask("GET", "/v1/scim/v2/unnamed/Users").status_code == 403
+    assert directory.ask("POST", "/v1/scim/v2/unnamed/Groups", {"displayName": "ml-reviewers"}).status_code == 403
 
 
 def test_a_person_of_the_directory_is_an_identity_and_is_told_back(directory: Directory) -> None:
@@ -309,3 +353,61 @@ def test_no_name_and_no_address_stands_in_the_ledger(directory: Directory) -> No
         said = "".join(f"{one.before_json}{one.after_json}{one.subject_id}" for one in session.exec(select(LedgerRow)))
     for planted in ("lovelace", "Lovelace", "planted"):
         assert planted not in said
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["told-at-once", "told-by-a-later-patch"])
+def test_a_directory_that_is_connected_later_shuts_out_whoever_signed_in_before(directory: Directory, late: bool) -> None:
+    cookie = directory.sign_in(oid="o-9", name="Ben Early", sub="pairwise-9", groups=["ml-operators"])
+    row = directory.person("ben.early@corp.test", displayName="Ben Early", **({} if late else {"externalId": "o-9"}))
+    if late:
+        directory.patch(f"/Users/{row}", {"op": "Add", "path": "externalId", "value": "o-9"})
+    answer = directory.patch(f"/Users/{row}", DEACTIVATIONS["entra"])
+    assert (answer.status_code, answer.json()["active"]) == (200, False)
+    with pytest.raises(Refusal, match="was deactivated"):
+        directory.backend.sessions.resume(cookie)
+    with pytest.raises(Refusal, match="was deactivated"):
+        directory.sign_in(oid="o-9", name="Ben Early", sub="pairwise-9", nonce="n-2")
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_login_whose_id_was_not_known_yet_meets_the_directory_at_the_next_sign_in(directory: Directory, active: bool) -> None:
+    old = directory.sign_in(name="Ben", sub="pairwise-9")
+    row = directory.person("ben@corp.test", externalId="o-9", displayName="Ben of the directory")
+    directory.group("ml-reviewers", row)
+    directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": active})
+    if active:
+        directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+    else:
+        with pytest.raises(Refusal, match="was deactivated"):
+            directory.sign_in(oid="o-9", name="Ben", sub="pairwise-9", nonce="n-2")
+        with pytest.raises(Refusal, match="was deactivated"):
+            directory.backend.sessions.resume(old)
+    assert directory.roles("Ben") == {("reviewer", "scim:corp")}
+    assert directory.roles("Ben of the directory") == set()
+    assert directory.identity("Ben").active is active
+    assert not directory.identity("Ben of the directory").active
+
+
+def test_who_is_deleted_and_told_anew_is_the_same_and_can_be_shut_out_again(directory: Directory) -> None:
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe")
+    directory.sign_in(oid="o-5", name="Zoe", sub="pairwise-5")
+    before = directory.identity("Zoe").id
+    directory.ask("DELETE", f"/Users/{row}")
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
+    assert directory.ask("GET", f"/Users/{row}").json()["active"] is True
+    cookie = directory.sign_in(oid="o-5", name="Zoe", sub="pairwise-5", nonce="n-2")
+    assert directory.identity("Zoe").id == before
+    directory.patch(f"/Users/{row}", DEACTIVATIONS["okta"])
+    with pytest.raises(Refusal, match="was deactivated"):
+        directory.backend.sessions.resume(cookie)
+
+
+def test_what_an_admin_switched_off_after_the_directory_stays_off(directory: Directory) -> None:
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe")
+    directory.sign_in(oid="o-5", name="Zoe", sub="pairwise-5")
+    directory.ask("DELETE", f"/Users/{row}")
+    otto = directory.backend.identities.act_as("otto")
+    directory.backend.identities.activate(otto, "zoe")
+    directory.backend.identities.deactivate(otto, "zoe")
+    row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
+    assert directory.ask("GET", f"/Users/{row}").json()["active"] is False

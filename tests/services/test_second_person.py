@@ -234,3 +234,19 @@ def test_another_owner_takes_two_once_somebody_holds_a_role_in_the_scope_of_a_te
     away = teams.set_owner(otto, "endpoint", "e", None)
     assert away is not None
     teams.refuse_owner(nora, away.id, "It stays theirs")
+
+
+def test_whoever_owns_a_service_by_now_does_not_confirm_what_it_asked_for(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    robot = identities.create(otto, "robot", kind="service", owner="olga")
+    given = identities.grant(otto, "robot", "admin")
+    assert isinstance(given, Request)
+    identities.confirm_grant(nora, given.id)
+    asked = identities.grant(robot, "ana", "reviewer")
+    assert isinstance(asked, Request)
+    with database.unit(otto) as tx:
+        row = tx.get(Identity, robot.id)
+        row.owner_id = nora.id
+        tx.record("identity.hand_over", row, after={"owner_id": nora.id})
+    _refused("own-request", identities.confirm_grant, nora, asked.id)

@@ -38,7 +38,7 @@ class Post:
         self.preferences = Preferences(world.database)
         self.links = Links(world.database, self.subjects)
         self.outbox = Outbox(world.database, self.subjects, mails=bool(mail_url))
-        sending = Sending(self.guard, Opener.from_folder(folder / "keys"), mail_url, URL)
+        sending = Sending(self.guard, self.guard, Opener.from_folder(folder / "keys"), mail_url, URL)
         self.courier = Courier(world.database, self.subjects, sending)
         self._past()
 

@@ -100,7 +100,7 @@ def test_the_command_line_does_the_same(asked: Api, monkeypatch: pytest.MonkeyPa
     settings = asked.backend.settings
     monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", settings.sqlalchemy_url)
     monkeypatch.setenv("COUNTERSIGN_DEMO_IDENTITIES", "true")
-    monkeypatch.setenv("COUNTERSIGN_ALLOWED_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setenv("COUNTERSIGN_MESSAGE_NETWORKS", "127.0.0.0/8")
 
     def said(*words: str, given: str | None = None, code: int = 0) -> Any:
         options = ["--json", "--as", "ana", "--data", str(settings.data_dir)]
