@@ -67,9 +67,9 @@ def end(lasts: str, typed: str | None, now: datetime) -> datetime | None:
 
 
 def _said(name: str, role: str, scope: str, until: datetime | None) -> str:
-    where = "everywhere" if scope == "*" else f"in {escape(scope, 80)}"
+    where = "everywhere" if scope == "*" else f"in {escape(scope)}"
     end = f"until {times.stamp(until)}" if until is not None else "until somebody takes it back"
-    return f"**{escape(name, 80)}** holds **{role}** {where}, {end}."
+    return f"**{escape(name)}** holds **{role}** {where}, {end}."
 
 
 def _ask_for(name: str, role: str, scope: str, until: datetime | None, done: str) -> None:

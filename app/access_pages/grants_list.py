@@ -68,10 +68,10 @@ def _columns() -> dict[str, Any]:
     return {
         "Who": st.column_config.TextColumn(width=160),
         "Role": st.column_config.TextColumn(width=86),
-        "Where": st.column_config.TextColumn(width=138),
+        "Where": st.column_config.TextColumn(width=164),
         "Ends": st.column_config.TextColumn("Ends (UTC)", width=164),
         "State": column("grant", "State", width=90),
-        "By": st.column_config.TextColumn("Given by", width=172),
+        "By": st.column_config.TextColumn("Given by", width=146),
         "Given": st.column_config.TextColumn("Given", width=92),
     }
 

@@ -47,7 +47,7 @@ def _row(one: MappingLine, *, changes: bool, takes: bool) -> None:
     where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
     kept = "in the settings file" if one.id is None else "made here"
     state = f" {tag('Waits for a second admin', 'hourglass_empty', 'orange')}" if one.waits else ""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"**{escape(one.value, 120)}** gives {one.role} {where}{state}  \n"
             f":small[:gray[{escape(provider_title(one.provider))} · {kept}]]",

@@ -14,6 +14,9 @@ from app.wiring import Reading
 from backend.access import requests
 from backend.access.requests import RequestLine
 
+MOST_SAID = 2_000
+"""How much of a request is shown: what is confirmed is what was read."""
+
 
 def waiting(look: Reading, mine: identity.Rights) -> Sequence[RequestLine]:
     """What waits, for whoever may see it."""
@@ -38,7 +41,7 @@ def card(lines: Sequence[RequestLine], mine: identity.Rights) -> None:
 def _draw(one: RequestLine, *, own: bool, settles: bool, now: datetime) -> None:
     asked = f"{escape(one.asked_by_name)}, {times.both(one.asked_at, now)} · until {times.short(one.expires_at)} UTC"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
-        st.markdown(f":small[{escape(one.says)}]  \n:small[:gray[{asked}]]", width="stretch")
+        st.markdown(f":small[{escape(one.says, MOST_SAID)}]  \n:small[:gray[{asked}]]", width="stretch")
         help_ = "You asked for this; another admin confirms it." if own else None if settles else "For admins."
         if st.button("Confirm", key=f"confirm.{one.id}", disabled=own or not settles, help=help_):
             _ask_confirm(one)
@@ -48,7 +51,7 @@ def _draw(one: RequestLine, *, own: bool, settles: bool, now: datetime) -> None:
 
 def _ask_confirm(one: RequestLine) -> None:
     wanted = dialogs.Ask(
-        says=(f"{escape(one.says)} This is done at once.", f"{escape(one.asked_by_name)} asked for it."),
+        says=(f"{escape(one.says, MOST_SAID)} This is done at once.", f"{escape(one.asked_by_name)} asked for it."),
         confirm="Confirm",
         done="Confirmed, and done.",
         hint="Why is this right?",
@@ -61,7 +64,7 @@ def _ask_confirm(one: RequestLine) -> None:
 
 def _ask_refuse(one: RequestLine, *, own: bool) -> None:
     wanted = dialogs.Ask(
-        says=(f"{escape(one.says)} This will not be done.",),
+        says=(f"{escape(one.says, MOST_SAID)} This will not be done.",),
         confirm="Take it back" if own else "Refuse it",
         done="Taken back." if own else "Refused.",
         hint="Why not?",

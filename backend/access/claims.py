@@ -267,4 +267,4 @@ def _handle(claims: Mapping[str, Any], email: str | None) -> str:
 def handle_of(text: str) -> str:
     """A short name for the command line, out of a user name or an address; it tells nobody apart."""
     short = _UNSAFE.sub("-", text.partition("@")[0].casefold()).strip("-._")
-    return short[:40] or "somebody"
+    return short[:40].rstrip("-._") or "somebody"

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlmodel import Session, col, select
 
 from backend.access.rows import Identity
+from backend.core.errors import Refusal
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+
+
+def demand_name(name: str) -> None:
+    """Refusal `bad-name` for what cannot be somebody's short name: it is part of addresses and commands, and read by others.
+
+    Whatever sign-in and SCIM make of what a provider says (`claims.handle_of`) can be one.
+    """
+    if not _NAME.fullmatch(name):
+        raise Refusal(
+            f"{name[:80]!r} cannot be the short name of a person or service.",
+            "Use up to 63 small letters, digits, dots, hyphens and underscores, with a letter or digit at both ends; how "
+            "somebody is shown is another field.",
+            code="bad-name",
+        )
 
 
 def free_name(session: Session, wanted: str) -> str:
     """The wanted name, or one beside it that nobody has yet."""
     taken = set(session.exec(select(Identity.name).where(col(Identity.name).startswith(wanted, autoescape=True))))
     return next(name for name in (wanted, *(f"{wanted}-{number}" for number in range(2, len(taken) + 3))) if name not in taken)
+
+
+def beside(name: str, display_name: str) -> str:
+    """How somebody is shown where it matters who exactly is meant: `Rita Reviewer [rita]`."""
+    return f"{display_name} [{name}]" if display_name not in ("", name) else name

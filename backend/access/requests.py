@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sqlmodel import Session, col, select
 
 from backend.access import queries, rules
+from backend.access.names import beside
 from backend.access.rows import Identity, Request
 from backend.core.canonical import digest
 from backend.core.errors import NotFound, Refusal
@@ -166,25 +167,31 @@ def _line(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
 def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]) -> str:
     """What is asked for, in a sentence."""
     if row.kind == "policy.set":
-        return f"Weaken the policy of {row.what['environment']}: {' '.join(row.what['weaker'])}"
+        fields = "; ".join(row.what.get("changes", ()))  # requests of old say none
+        in_full = f" In full: {fields}." if fields else ""
+        return f"Weaken the policy of {row.what['environment']}: {' '.join(row.what['weaker'])}{in_full}"
     if row.kind == "owner.set":
         team = row.what["team_id"]
         whom = shown[f"team:{team}"].replace("team:", "the team ") if team else "no team"
         return f"Give the {row.what['kind']} {row.what['name']} to {whom}; roles in the scopes of teams reach what they own."
     if row.kind == "binding.make":
         asked = ", ".join(f"{name}={value}" for name, value in sorted(row.what["claims"].items()))
-        scope, role = shown.get(row.what["scope"], row.what["scope"]), row.what["role"] or "whatever it may do"
-        whom = _name(people[row.what["identity_id"]])
-        return f"Let tokens of {row.what['profile']} with {asked} act as {whom} ({role}, in {scope})."
+        role = f"the role {row.what['role']}" if row.what["role"] else "whatever it may do"
+        whom, where = _name(people[row.what["identity_id"]]), _where(row.what["scope"], shown)
+        return f"Give {role} {where}, as {whom}, to tokens of {row.what['profile']} with {asked}."
     if row.kind == "identity.hand_over":
         service, owner = (_name(people[row.what[one]]) for one in ("identity_id", "owner_id"))
         return f"Hand {service} to {owner}, who makes its tokens from then on, with the roles that it holds."
-    scope = shown.get(row.what["scope"], row.what["scope"])
-    where = "everywhere" if scope == "*" else f"in {scope}"
+    where = _where(row.what["scope"], shown)
     end = row.what["expires_at"]
     until = f" until {datetime.fromisoformat(end).astimezone(UTC):%-d %b %Y %H:%M} UTC" if end else ""
     return f"Give {_name(people[row.what['identity_id']])} the role {row.what['role']} {where}{until}."
 
 
+def _where(scope: str, shown: Mapping[str, str]) -> str:
+    return "everywhere" if scope == "*" else f"in {shown.get(scope, scope)}"
+
+
 def _name(row: Identity) -> str:
-    return row.display_name or row.name
+    """With the short name, of which there is one only: two people may be shown under the same."""
+    return beside(row.name, row.display_name)

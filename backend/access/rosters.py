@@ -15,6 +15,7 @@ from sqlmodel import Session, col, func, or_, select
 
 from backend.access import claims, queries
 from backend.access.claimed_roles import BOOTSTRAP
+from backend.access.names import beside
 from backend.access.rows import Identity, RoleGrant, Team, TeamMember, Token, TokenUse
 from backend.access.session_rows import ExternalLogin, SignInSession, ToldGroups
 from backend.core.context import SYSTEM
@@ -205,10 +206,10 @@ def ending_soon(session: Session, *, now: datetime) -> int:
 
 
 def names(session: Session, *, kind: str | None = None) -> dict[str, str]:
-    """Short name -> how it is shown, of everybody who is active; for a choice."""
+    """Short name -> how it is shown, with the short name, of everybody who is active; for a choice."""
     query = select(Identity.name, Identity.display_name).where(Identity.kind != SYSTEM.kind, col(Identity.active))
     rows = session.exec(query.where(Identity.kind == kind) if kind is not None else query)
-    return {name: shown or name for name, shown in sorted(rows, key=lambda one: (one[1] or one[0]).casefold())}
+    return {name: beside(name, shown) for name, shown in sorted(rows, key=lambda one: (one[1] or one[0]).casefold())}
 
 
 def shown(session: Session, ids: Iterable[str]) -> dict[str, str]:

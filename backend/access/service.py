@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from backend.access import endings, queries, requests, rules
 from backend.access.checks import active_identity, require
 from backend.access.claims import PROVISIONED, SOURCE
+from backend.access.names import demand_name
 from backend.access.rows import FormerOwner, Identity, Request, RoleGrant, Team
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
@@ -93,7 +94,7 @@ class Identities:
     ) -> Actor:
         """A new identity without any role. A service names the active person who owns it: both are one interest.
 
-        Refusal codes: bad-identity, name-taken.
+        Refusal codes: bad-identity, bad-name, name-taken.
         """
         if kind == "system" or (kind == "service") != (owner is not None):
             raise Refusal(
@@ -103,6 +104,7 @@ class Identities:
             )
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.create")
+            demand_name(name)
             if _by_name(tx.session, name) is not None:
                 raise Refusal(f"There is already an identity {name}.", "Choose another name.", code="name-taken")
             owner_id = _owner(tx.session, owner).id if owner is not None else None
@@ -160,7 +162,9 @@ class Identities:
                 raise Refusal(f"{name} is not an active person.", "Name one.", code="bad-identity")
             if len(admins(tx, demo=self._settings.demo_identities) - {row.id if row is not None else ""}) >= 2:
                 raise Refusal("There are two admins already.", "One of them grants what is needed.", code="bootstrapped")
-            row = row or create_identity(tx, name=name, display_name=display_name, email=email)
+            if row is None:
+                demand_name(name)
+                row = create_identity(tx, name=name, display_name=display_name, email=email)
             if _held(tx, row.id, "admin", "*") is None:
                 _grant(tx, row.id, "admin", "*", None, action="identity.bootstrap")
             return actor_of(row)

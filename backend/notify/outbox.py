@@ -129,9 +129,10 @@ def about_of(session: Session, subjects: Subjects, kind: str, identifier: str) -
         return found
     if kind == "freeze" and (freeze := session.get(Freeze, identifier)) is not None:
         where = None if freeze.scope == "*" else freeze.scope
-        return About(f"Starts in {where or 'every environment'}", freeze.reason, environment=where, page="admin")
+        says = f"Starts in {where or 'every environment'}"
+        return About(says, freeze.reason, environment=where, page="admin", query=("part", "Policies"))
     if kind == "request" and session.get(Request, identifier) is not None:
-        return About("A request", page="admin", query=("section", "People"))
+        return About("A request", page="admin", query=("part", "Grants"))
     if kind == "ledger":
         return About("The ledger", page="audit")
     if kind == "route" and (route := session.get(Route, identifier)) is not None:

@@ -159,6 +159,33 @@ def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
     return tuple(sentence for holds, sentence in says if holds)
 
 
+def differences(old: Policy, new: Policy) -> tuple[str, ...]:
+    """What differs, field by field, in the words of the file: `approvals_needed: 1 → 0`; checks and groups one by one."""
+    was, will = _flat(old), _flat(new)
+    names = (one for one in (*was, *(key for key in will if key not in was)) if was.get(one, _LACKS) != will.get(one, _LACKS))
+    return tuple(f"{one}: {was.get(one, _LACKS)} → {will.get(one, _LACKS)}" for one in names)
+
+
+_LACKS = "none"
+
+
+def _flat(policy: Policy) -> dict[str, str]:
+    """Field -> what it says, a line each."""
+    told = policy.to_json()
+    for field, key in (("gates", "gate"), ("groups", "name")):
+        told |= {f"{field}.{one[key]}": {name: one[name] for name in one if name != key} for one in told.pop(field)}
+    told |= {f"ramp.{name}": value for name, value in told.pop("ramp").items()}
+    return {name: _in_words(value) for name, value in told.items()}
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return " or ".join(str(one) for one in value) or _LACKS
+    return _LACKS if value is None else str(value)
+
+
 def _as_strict(old: ApproverGroup, groups: Sequence[ApproverGroup]) -> bool:
     return any(
         one.needed >= old.needed and set(one.roles) <= set(old.roles) and set(one.members) <= set(old.members) for one in groups

@@ -91,6 +91,7 @@ class Policies:
             old = version(tx.session, f"{environment}@{row.policy_version}")
             if rules.is_protected(old.policy) and (lacks := rules.weaker(old.policy, parsed)):
                 what = {"environment": environment, "policy": parsed.to_json(), "weaker": list(lacks), "base": old.id}
+                what["changes"] = list(rules.differences(old.policy, parsed))
                 return Saved(old.id, _report(tx, environment, parsed), requests.ask(tx, "policy.set", what).id)
             return _put_in_force(tx, row, parsed)
 

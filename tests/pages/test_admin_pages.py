@@ -117,7 +117,7 @@ def test_a_service_whose_owner_is_gone_says_so_and_is_handed_over(page: Open, ba
     press(test, "Hand over")
     assert "Nobody hands a service to himself" in words(test)
     offers = test.selectbox(key="hand.owner").options
-    assert "Ben (reviewer)" in offers
+    assert "Ben (reviewer) [ben]" in offers
     assert not {"Otto (administrator)", "Carla (reviewer)", "builds"} & set(offers)
     backend.identities.hand_over(otto, "builds", "ben")
     said = words(page("person", "otto", person="builds"))
@@ -244,7 +244,7 @@ def test_a_build_is_bound_by_the_dialog_and_waits_for_a_second_admin_where_it_re
     assert "second admin confirms it" in test.info[0].value
     press(test, "Bind it")
     grants = page("admin", "nora", part="Grants")
-    assert "Let tokens of github with ref=refs/heads/main, repository_id=456789 act as Build server" in words(grants)
+    assert "to tokens of github with ref=refs/heads/main, repository_id=456789." in words(grants)
     assert offered(grants, "Confirm")
     assert bound.bindings.lines(bound.identities.act_as("otto")) == (), "it waits"
 

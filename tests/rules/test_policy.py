@@ -20,6 +20,7 @@ from backend.policy.rules import (
     Stop,
     check_start,
     conflict,
+    differences,
     eligible,
     frozen,
     missing,
@@ -200,6 +201,23 @@ STRICT = Policy(
     ramp=RampRule(min_steps=2),
     pickled="refuse",
 )
+
+
+@pytest.mark.parametrize("field", LOOSER)
+def test_whatever_asks_for_less_is_said_field_by_field(field: str) -> None:
+    other = STRICT.model_copy(update={field: LOOSER[field]})
+    said = differences(STRICT, other)
+    assert [one.partition(":")[0].partition(".")[0] for one in said] == ([field] if other != STRICT else [])
+    assert all(" → " in one for one in said)
+    assert differences(STRICT, STRICT) == ()
+
+
+def test_checks_and_groups_are_told_one_by_one() -> None:
+    other = STRICT.model_copy(update={"groups": (), "gates": (GateRule(gate="artifact", weight="inform"),)})
+    assert differences(STRICT, other) == (
+        "gates.artifact: weight must_pass, max_age_seconds 60 → weight inform, max_age_seconds none",
+        "groups.risk: needed 1, roles auditor, members none → none",
+    )
 
 
 @pytest.mark.parametrize("name", sorted(LOOSER))

@@ -7,6 +7,8 @@ from sqlmodel import select
 
 from backend.access import queries
 from backend.access.checks import require
+from backend.access.claims import handle_of
+from backend.access.names import demand_name, free_name
 from backend.access.queries import people, permitted
 from backend.access.rows import Identity
 from backend.access.service import Identities
@@ -113,6 +115,17 @@ def test_only_admins_change_identities_and_policies(identities: Identities, data
     with pytest.raises(Refusal):
         Policies(database).set_policy(actor, "production", BUILT_IN["dev"])
     assert _actions(database) == before
+
+
+def test_a_short_name_is_one_that_commands_and_addresses_can_carry(identities: Identities, database: Database) -> None:
+    otto, dashes = identities.act_as("otto"), "a" * 39 + "--b"
+    for name in ("", "a/b", "..", ".", "x\ny", "otto\u202e", "ot to", "Otto", "оtto", "-a", "a" * 64):
+        with pytest.raises(Refusal, match="cannot be the short name"):
+            identities.create(otto, name)
+    for told in ("Ana.Maria_Sørensen@corp.test", "x", "", "../..", "Ана", dashes, "a" * 300):
+        demand_name(handle_of(told))
+    with database.read() as session:
+        demand_name(free_name(session, "otto"))
 
 
 def test_a_service_is_one_interest_with_its_owner(identities: Identities, database: Database) -> None:

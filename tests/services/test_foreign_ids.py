@@ -70,9 +70,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 def narrow(filled: Backend) -> tuple[str, str]:
     """(identity id, token) of somebody with every role on one model, and none anywhere else."""
     otto, nora = filled.identities.act_as("otto"), filled.identities.act_as("nora")
-    actor = filled.identities.create(otto, "everything on churn")
+    actor = filled.identities.create(otto, "everything-on-churn")
     for role in ROLES:
-        asked = filled.identities.grant(otto, "everything on churn", role, f"model:{CHURN}")
+        asked = filled.identities.grant(otto, "everything-on-churn", role, f"model:{CHURN}")
         assert isinstance(asked, Request)
         filled.identities.confirm_grant(nora, asked.id)
     return actor.id, filled.tokens.create(actor, "tests").text

@@ -97,7 +97,7 @@ def test_a_service_whose_roles_reach_production_is_handed_over_by_two_and_never_
     assert isinstance(asked, Request)
     with database.read() as session:
         (line,) = requests.lines(session, now=database.now(session))
-    assert line.says.startswith("Hand ci to Ben (reviewer), who makes its tokens")
+    assert line.says.startswith("Hand ci to Ben (reviewer) [ben], who makes its tokens")
     _refused("own-request", identities.confirm_hand_over, otto, asked.id)
     to_nora = identities.hand_over(otto, "ci", "nora")
     _refused("own-identity", identities.confirm_hand_over, nora, to_nora.id)
@@ -194,6 +194,11 @@ def test_a_weaker_policy_waits_for_a_second_person_and_a_stricter_one_does_not(
     asked = policies.set_policy(otto, "production", BUILT_IN["dev"])
     assert asked.id == "production@2"
     assert asked.request_id is not None
+    with database.read() as session:
+        says = requests.line(session, asked.request_id, now=database.now()).says
+    assert says.startswith("Weaken the policy of production: 0 approval(s) instead of 2.")
+    assert "In full: approvals_needed: 2 → 0; " in says
+    assert "; gates.recorded_answers: weight must_not_fail, max_age_seconds none → none." in says
     _refused("own-request", policies.confirm_policy, otto, asked.request_id)
     assert policies.confirm_policy(nora, asked.request_id).id == "production@3"
     with database.read() as session:

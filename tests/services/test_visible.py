@@ -27,13 +27,14 @@ from backend.changes import queries as changes
 from backend.changes.rows import Change
 from backend.changes.timeline import timeline
 from backend.changes.view import view
-from backend.core.context import Actor, Limits
+from backend.core.context import SYSTEM, Actor, Limits
 from backend.core.errors import NotFound
 from backend.delivery import fleet, lines, places
 from backend.delivery import queries as delivery
-from backend.delivery.rows import Endpoint, Generation
+from backend.delivery.rows import Endpoint, Generation, Server
 from backend.registry import catalog, freshness
 from backend.registry import queries as registry
+from backend.registry.rows import Model
 from backend.schema import access
 from backend.settings import Settings
 from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, populated
@@ -204,6 +205,37 @@ def test_what_is_not_seen_answers_by_every_key_as_what_is_not_there(filled: Back
     assert met > 10
 
 
+def test_the_ledger_and_a_move_name_no_model_and_no_endpoint_that_is_not_seen(filled: Backend) -> None:
+    """A champion is told to whoever sees the model, wherever its row stands; of a shared server one sees one's own part."""
+    champion, asked = "alias.set_champion", "server.ask_move"
+    with filled.database.unit(SYSTEM) as tx:
+        place = tx.session.exec(select(Server).join(Endpoint).where(Endpoint.name == EU)).one()
+        names = list(tx.session.exec(select(Endpoint.name).where(Endpoint.server_id == place.id).order_by(Endpoint.name)))
+        models = {one.name: one.id for one in tx.session.exec(select(Model))}
+        asked_for = {"settings": {}, "place": "http://127.0.0.1:9", "by": "x", "by_name": "x", "at": tx.now.isoformat()}
+        place.move = {**asked_for, "endpoints": names}
+        tx.record(asked, place, after={"endpoints": names})
+        tx.record(champion, ("environment", "production"), after={"model": TAXI, "version": 1})  # as it once was written
+        for model in (TAXI, CHURN):
+            tx.record(champion, ("model", models[model]), after={"model": model, "version": 1})
+
+    def told(name: str) -> tuple[list[str], list[str], list[list[str]]]:
+        with looking(filled, name) as session:
+            champions = [(one.after or {})["model"] for one in audit.events(session, action=champion)]
+            moves = [list((one.after or {})["endpoints"]) for one in audit.events(session, action=asked)]
+            lines = [one.move.endpoints for one in places.servers(session) if one.name == place.name and one.move]
+            return champions, [end for one in lines for end in one], moves
+
+    assert len(names) > 1
+    assert told("audra") == ([CHURN, TAXI, TAXI], names, [names])
+    assert told("tess") == ([], [EU], [[EU]])
+    assert told("mona")[0] == [CHURN]
+    with filled.database.unit(SYSTEM) as tx:
+        again = tx.get(Server, place.id)
+        again.move = None
+        tx.record("server.drop_move", again)
+
+
 def test_a_query_past_the_filter_is_a_defect_and_not_an_answer(filled: Backend) -> None:
     with looking(filled, "mona") as session, pytest.raises(visible.UnseenQuery):
         session.execute(sa.select(Endpoint.__table__.c.name))  # type: ignore[attr-defined]
@@ -235,9 +267,9 @@ def client(filled: Backend) -> TestClient:
 def token(filled: Backend) -> str:
     """Of somebody who holds every role on one model, and none anywhere else."""
     otto, nora = filled.identities.act_as("otto"), filled.identities.act_as("nora")
-    actor = filled.identities.create(otto, "everything on churn")
+    actor = filled.identities.create(otto, "everything-on-churn")
     for role in ROLES:
-        asked = filled.identities.grant(otto, "everything on churn", role, ONE_MODEL)
+        asked = filled.identities.grant(otto, "everything-on-churn", role, ONE_MODEL)
         filled.identities.confirm_grant(nora, asked.id)
     return filled.tokens.create(actor, "tests").text
 

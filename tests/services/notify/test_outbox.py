@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlmodel import select
@@ -14,7 +15,7 @@ from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.ledger import LedgerHead
 from backend.delivery.rows import Endpoint
-from backend.notify.outbox import BATCH
+from backend.notify.outbox import BATCH, about_of
 from backend.notify.rows import Cursor, Message, Route
 from backend.policy.rows import Freeze
 from tests.databases import Clock
@@ -234,6 +235,10 @@ def test_a_second_administrator_and_a_broken_chain_are_told_to_those_whom_it_con
         tx.record("audit.break", ("ledger", "chain"), after={"seq": 3})
     mailed.fan_out()
     assert mailed.names("request.waiting") == {"nora"}, "Otto asked himself"
+    with mailed.database.read() as session:
+        about = about_of(session, Mock(about=lambda *_: None), "request", asked.id)
+    assert about is not None
+    assert (about.page, about.query) == ("admin", ("part", "Grants")), "where requests wait (pages/admin.py)"
     assert mailed.names("audit.broken") == {"audra", "otto", "nora"}
     world.identities.confirm_grant(world.nora, asked.id)
     mailed.fan_out()
