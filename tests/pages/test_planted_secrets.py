@@ -311,7 +311,7 @@ def _pages() -> dict[str, str]:
     """Every page, with all that was handed to the browser, as an operator where there is something to operate."""
     opened, said = _opener(), dict[str, str]()
     queries: dict[str, dict[str, str]] = {
-        "server": {"server": "leaky"}, "endpoint": {"endpoint": "leaking"}, "admin": {"section": "Servers"},
+        "server": {"server": "leaky"}, "endpoint": {"endpoint": "leaking"}, "admin": {"part": "Servers"},
         "model": {"model": FLIGHTS}, "card": {"model": CHURN}, "change": {"change": "1"}, "ledger_row": {"row": "1"},
     }  # fmt: skip
     for page in menu.PAGES:
