@@ -29,11 +29,12 @@ _KINDS: dict[Kind, str] = {"github": "GitHub Actions", "gitlab": "GitLab CI", "a
 
 @dataclass(frozen=True)
 class Narrowing:
-    """One way to say which of a repository's jobs, by the claim that tells it."""
+    """One way to say which of a repository's jobs, by the claim that tells it and, where that is not enough, one besides."""
 
     label: str
     claim: str
     example: str
+    besides: tuple[str, str] | None = None
 
 
 _ANCHORS: dict[Kind, tuple[str, str]] = {
@@ -49,14 +50,14 @@ NARROWINGS: dict[Kind, tuple[Narrowing, ...]] = {
     ),
     "gitlab": (
         Narrowing("Of one branch or tag", "ref_path", "refs/heads/main"),
-        Narrowing("That deploy to an environment", "environment", "production"),
+        Narrowing("That deploy to a protected environment", "environment", "production", ("environment_protected", "true")),
         Narrowing("Of one pipeline file", "ci_config_ref_uri", "gitlab.com/acme/flight-delay//.gitlab-ci.yml@refs/heads/main"),
     ),
     "access": (),
 }
 _MORE: dict[Kind, str] = {
     "github": "environment=production\nevent_name=workflow_dispatch",
-    "gitlab": "ref_protected=true\nenvironment_protected=true",
+    "gitlab": "ref_protected=true\nref_type=branch",
     "access": "client_id=nightly-scores",
 }
 
@@ -304,7 +305,7 @@ def _pairs(kind: Kind) -> list[str]:
             way = ways[str(st.selectbox("Which of its jobs", list(ways), key=f"bind.{kind}.way"))]
             asks = f"As the token has it ({way.claim})"
             said = st.text_input(asks, key=f"bind.{way.claim}", placeholder=way.example, max_chars=512, required=True)
-        pairs.append((way.claim, (said or "").strip()))
+        pairs += [(way.claim, (said or "").strip()), *([way.besides] if way.besides is not None else [])]
     more = st.text_area(
         "What the token must say besides, one NAME=VALUE a line", key=f"bind.{kind}.more", height=76, placeholder=_MORE[kind]
     )

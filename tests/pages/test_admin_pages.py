@@ -287,7 +287,7 @@ def test_the_form_of_a_binding_asks_for_claims_that_narrow(kind: Kind) -> None:
     assert asked <= NARROWING[kind] & CLAIMS[kind]
     assert asked or NARROWING[kind] == {ANCHORS[kind]}
     for one in NARROWINGS[kind]:
-        check_binding(kind, {ANCHORS[kind]: "1", one.claim: one.example})
+        check_binding(kind, {ANCHORS[kind]: "1", one.claim: one.example, **dict([one.besides] if one.besides else [])})
 
 
 def test_keys_say_since_when_what_depends_on_them_and_how_others_take_their_place(page: Open, backend: Backend) -> None:

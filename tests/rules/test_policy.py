@@ -216,7 +216,7 @@ def test_checks_and_groups_are_told_one_by_one() -> None:
     other = STRICT.model_copy(update={"groups": (), "gates": (GateRule(gate="artifact", weight="inform"),)})
     assert differences(STRICT, other) == (
         "gates.artifact: weight must_pass, max_age_seconds 60 → weight inform, max_age_seconds none",
-        "groups.risk: needed 1, roles auditor, members none → none",
+        "groups.risk: needed 1, roles reviewer, members none → none",
     )
 
 
