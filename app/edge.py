@@ -36,7 +36,9 @@ _ONLY_HERE = (
 _OTHER_NAME = b"Countersign does not answer to this name. Open the address that its redirect_uri begins with.\n"
 _FOREIGN = b"This was asked by a page of another site, which may not act here. Open Countersign itself.\n"
 _UPLOADS = "/_stcore/upload_file"
-_MADE, _API = "/media/", "/api/"
+_MADE = "/media/"
+_ELSEWHERE = ("/api/", "/static/")
+"""Where such a name is no file that a page made: models may be called so, and fonts lie there."""
 _NO_FILES = b"Sign in first: files are taken from, and given to, only people who are signed in.\n"
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 Header = tuple[bytes, bytes]
@@ -112,7 +114,7 @@ class Edge:
     async def _may_have_files(self, scope: Scope) -> bool:
         """Whether a request is about no file of a page, or comes from somebody who may bring and have one."""
         path = str(scope["path"]) if self._outside is None else _inner(scope, self._outside)
-        about_files = _UPLOADS in path or (_MADE in path and not path.startswith(_API))
+        about_files = _UPLOADS in path or (_MADE in path and not path.startswith(_ELSEWHERE))
         if self._admits is None or not about_files:
             return True
         return await run_in_threadpool(self._admits, _cookies(scope))

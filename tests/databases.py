@@ -166,7 +166,9 @@ _DISCONNECT = (
 _SCHEMA = """SELECT md5(string_agg(told, ';' ORDER BY told)) FROM (
     SELECT format('%s %s %s %s', attrelid::regclass, attname, atttypid, attnotnull) AS told
     FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid WHERE relnamespace = 'public'::regnamespace AND attnum > 0
-    UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace) AS schema"""
+    UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT format('%s %s %s', tgrelid::regclass, tgname, tgenabled) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public') AS schema"""
 _PREPARE = """CREATE SCHEMA kept;
 DO $$ DECLARE one text; rows bigint; BEGIN
     FOR one IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
