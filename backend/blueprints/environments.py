@@ -54,8 +54,10 @@ class EnvironmentKind(Kind):
         return Draft(declared, True, fields, (step,), tuple(f"It asks for less: {one}" for one in lacks), mark=state.mark)
 
     def removal(self, declared: Declared, state: State, around: Around) -> Step:
-        """Never asked for: `may_go` is False."""
-        raise NotImplementedError
+        """Refusal: `may_go` is False, so that nobody asks; environments come and go with migrations, not with files."""
+        raise Refusal(
+            f"The environment {declared.name} cannot be removed.", "Leave it, or take it out of the files.", code="managed"
+        )
 
 
 def _setting(around: Around, name: str, policy: Policy) -> Run:
