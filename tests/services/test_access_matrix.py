@@ -37,7 +37,7 @@ from backend.rollouts.service import At as Looked
 from backend.settings import Settings
 from tests.databases import Clock
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
-from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, populated
+from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, copied
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 TEAM, OTHERS = "tem_europe", "tem_others"
@@ -221,9 +221,8 @@ class Passed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    folder = tmp_path_factory.mktemp("matrix") / "data"
-    populated(folder)
+def backend(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Backend]:
+    folder = copied(week, tmp_path_factory.mktemp("matrix") / "data")
     with mock.patch.object(bootstrap, "_registry", return_value=MemoryRegistry(Clock())):
         made = bootstrap.build(Settings(data_dir=folder, demo_identities=True, sign_in_file=_sign_in_file(folder.parent)))
     with made.database.unit(SYSTEM) as tx:
