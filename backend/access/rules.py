@@ -188,9 +188,11 @@ def narrowed(grants: Iterable[Grant], limits: Limits | None) -> tuple[Grant, ...
         return tuple(grants)
     found = dict[Grant, None]()
     for one in grants:
-        role, place = _role_within(one.role, limits.role), _place_within(one.scope, limits.scope)
-        if role is not None and place is not None:
-            found[Grant(role, place[0], one.expires_at, place[1])] = None
+        place = _place_within(one.scope, limits.scope)
+        for limit in (limits.role, *limits.besides):
+            role = _role_within(one.role, limit)
+            if role is not None and place is not None:
+                found[Grant(role, place[0], one.expires_at, place[1])] = None
     return tuple(found)
 
 

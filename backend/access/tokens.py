@@ -168,12 +168,16 @@ class Tokens:
             return NewToken(text, row.id, whose.name, label, row.expires_at, role, scope)
 
     def list(self, actor: Actor, *, everybody: bool = False) -> tuple[TokenLine, ...]:
-        """Tokens of the actor and of its services, the newest first; those of everybody for whoever may list them."""
+        """Tokens of the actor and of its services, the newest first; those of everybody for whoever may list them.
+
+        A narrowed token is shown itself alone, which is what it may revoke.
+        """
         with self._database.read() as session:
             identity, now = active_identity(session, actor), self._database.now(session)
             if everybody and not rules.may(queries.held(session, actor), "token.list", now=now):
                 raise rules.refusal(identity.display_name or identity.name, "token.list", None, None)
-            return _lines(session, None if everybody else actor.id, now)
+            itself = actor.means if actor.limits is not None and not everybody else None
+            return _lines(session, None if everybody else actor.id, now, itself=itself)
 
     def revoke(self, actor: Actor, token_id: str) -> None:
         """Ends a token at once. One's own, a service's that one owns, or anybody's for whoever may revoke them.
@@ -287,11 +291,13 @@ def _refuse_too_many(tx: Unit, whose: Identity) -> None:
         )
 
 
-def _lines(session: Session, owner: str | None, now: datetime) -> tuple[TokenLine, ...]:
+def _lines(session: Session, owner: str | None, now: datetime, *, itself: str | None = None) -> tuple[TokenLine, ...]:
     query = select(Token, Identity, TokenUse).join(Identity, col(Identity.id) == Token.identity_id)
     query = query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id)
     if owner is not None:
         query = query.where((col(Identity.id) == owner) | (col(Identity.owner_id) == owner))
+    if itself is not None:
+        query = query.where(Token.id == itself)
     rows = session.exec(query.order_by(col(Token.created_at).desc(), col(Token.id).desc()).limit(1000)).all()
     shown = queries.scope_names(session)
     return tuple(_line(token, identity, use, now, shown) for token, identity, use in rows)

@@ -249,7 +249,9 @@ def test_a_build_is_bound_by_the_dialog_and_waits_for_a_second_admin_where_it_re
     assert bound.bindings.lines(bound.identities.act_as("otto")) == (), "it waits"
 
 
-def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_last(page: Open, bound: Backend) -> None:
+def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_last(
+    page: Open, bound: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     otto, now = bound.identities.act_as("otto"), bound.database.now()
     made = bound.bindings.bind(otto, "builds", "github", JOB, role="contributor", scope="environment:staging")
     with bound.database.unit(SYSTEM) as tx:
@@ -279,6 +281,12 @@ def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_las
     bound.bindings.unbind(otto, made.id, "The repository moved.")
     assert "No binding is like this" in words(page("admin", "otto", part="Services"))
     assert "456789" in words(page("admin", "otto", part="Services", bindings="Ended"))
+    with monkeypatch.context() as before:
+        before.setattr("backend.access.bearer_claims.check_binding", lambda *_: None)
+        bound.bindings.bind(otto, "builds", "github", {"repository_id": "987"}, scope="environment:staging")
+    said = words(page("admin", "otto", part="Services"))
+    assert "No longer honoured" in said
+    assert "Make it anew: Say one of environment" in said
 
 
 @pytest.mark.parametrize("kind", sorted(CLAIMS))

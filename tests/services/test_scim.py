@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
 from backend.settings import Settings
+from tests import databases
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
 
 AT = "/v1/scim/v2/corp"
@@ -69,8 +71,10 @@ class Directory:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Directory]:
-    with identity_provider() as provider:
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Directory]:
+    """On a SQLite file of its own; on the kind of database that a test names."""
+    named = contextmanager(databases._opened)(request, tmp_path, None) if hasattr(request, "param") else nullcontext(None)
+    with named as database, identity_provider() as provider:
         file = tmp_path / "sign-in.toml"
         file.write_text(
             f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
@@ -84,7 +88,9 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
             f'[auth.unnamed]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
             'server_metadata_url = "https://id2.example.com/.well-known/openid-configuration"\n'
         )
-        settings = Settings(data_dir=tmp_path / "data", sign_in_file=file, allowed_networks="127.0.0.0/8", demo_identities=True)
+        url = database.url.render_as_string(hide_password=False) if database is not None else None
+        told = {"sign_in_file": file, "allowed_networks": "127.0.0.0/8", "demo_identities": True, "database_url": url}
+        settings = Settings(data_dir=tmp_path / "data", **told)
         backend = bootstrap.install(settings)
         otto, nora, ana = (backend.identities.act_as(name) for name in ("otto", "nora", "ana"))
         backend.identities.create(otto, "directory", kind="service", owner="ana", display_name="Directory")
@@ -448,6 +454,7 @@ def test_a_mapping_counts_for_a_directorys_group_as_soon_as_it_is_confirmed_and_
     assert directory.roles("Kim") == set()
 
 
+@pytest.mark.parametrize("directory", ["sqlite", "postgresql"], indirect=True)
 def test_what_left_the_settings_gives_nothing_from_the_next_start_on(directory: Directory) -> None:
     directory.group("ml-reviewers", directory.person(displayName="Kim"))
     backend, settings = directory.backend, directory.backend.sign_in
