@@ -18,7 +18,6 @@ from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
 SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
-SOON = "2126-03-01T06:00:00Z"
 GITHUB = {"service": "robots", "profile": "github", "claims": {"repository_id": "456789", "ref": "refs/heads/main"}}
 
 
@@ -44,22 +43,24 @@ def test_no_door_takes_a_scope_or_a_data_set_that_names_nothing(asked: Api) -> N
     names = {"environment:prod": "countersign policy show", "model:flight-dealy": "Read the registry now", "team:none": "Check"}
     for scope, remedy in names.items():
         for path, sent in _doors(scope):
-            answer = asked("POST", path, sent, by="otto")
+            answer = asked.asked("POST", path, sent, by="otto")
             said = answer.json()
             assert (answer.status_code, said["code"]) == (404, "not-found"), (path, scope)
             assert remedy in said["remedy"], (path, scope)
+    until = (asked.backend.database.now() + timedelta(days=1)).isoformat()
     sets = {"probes/flight-dealy": "model", "requests/nowhere": "endpoint"}
     for data_set, kind in sets.items():
-        answer = asked("POST", "/data-sets/grants", {"data_set": data_set, "identity": "carla", "until": SOON}, by="otto")
+        answer = asked.asked(
+            "POST", "/data-sets/grants", {"data_set": data_set, "identity": "carla", "until": until}, by="otto"
+        )
         assert (answer.status_code, kind in answer.json()["detail"]) == (404, True)
     asked.backend.teams.create(asked.world.otto, "none")
     for scope in ("environment:production", f"model:{MODEL}", "team:none"):
         for path, sent in _doors(scope):
-            assert asked("POST", path, sent, by="otto").status_code in (200, 201), (path, scope)
+            assert asked.asked("POST", path, sent, by="otto").status_code in (200, 201), (path, scope)
     for data_set in (f"probes/{MODEL}", f"requests/{ENDPOINT}"):
-        until = (asked.backend.database.now() + timedelta(days=1)).isoformat()
         sent = {"data_set": data_set, "identity": "carla", "until": until}
-        assert asked("POST", "/data-sets/grants", sent, by="otto").status_code in (200, 201), data_set
+        assert asked.asked("POST", "/data-sets/grants", sent, by="otto").status_code in (200, 201), data_set
 
 
 @SQLITE
