@@ -13,8 +13,7 @@ from typing import Any
 from sqlmodel import Session, func, select
 
 from backend.access import claimed_roles
-from backend.access.checks import require as require_action
-from backend.access.checks import require_to_read as require_action_to_read
+from backend.access.checks import require, require_to_read
 from backend.access.rows import Identity
 from backend.access.scim_rows import ProvisionedUser
 from backend.access.sign_in_file import Provider, SignIn
@@ -47,15 +46,15 @@ class Directory:
         return found
 
 
-def require(tx: Unit, actor: Actor, provider: Provider) -> None:
+def speaks(tx: Unit, actor: Actor, provider: Provider) -> None:
     """Refusal for whoever does not speak for this directory."""
-    who = require_action(tx, actor, ACTION)
+    who = require(tx, actor, ACTION)
     _refuse_other(provider, who.kind, who.name)
 
 
-def require_to_read(session: Session, actor: Actor, provider: Provider, *, now: datetime) -> None:
+def speaks_in_a_look(session: Session, actor: Actor, provider: Provider, *, now: datetime) -> None:
     """The same for a look."""
-    require_action_to_read(session, actor, ACTION, now=now)
+    require_to_read(session, actor, ACTION, now=now)
     who = session.get_one(Identity, actor.id)
     _refuse_other(provider, who.kind, who.name)
 

@@ -37,7 +37,7 @@ class DirectoryGroups(directory.Directory):
         """How many groups there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            directory.require_to_read(session, actor, known, now=self._database.now(session))
+            directory.speaks_in_a_look(session, actor, known, now=self._database.now(session))
             names = {"displayname": "display_name", "externalid": "external_id", "id": "id"}
             total, rows = directory.some(
                 session, ProvisionedGroup, directory.where(ProvisionedGroup, known, wanted, names), first, most
@@ -48,14 +48,14 @@ class DirectoryGroups(directory.Directory):
         """One group. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            directory.require_to_read(session, actor, known, now=self._database.now(session))
+            directory.speaks_in_a_look(session, actor, known, now=self._database.now(session))
             return _group_line(session, directory.own(session, ProvisionedGroup, known, group_id))
 
     def create_group(self, actor: Actor, provider: str, told: scim.Group) -> GroupLine:
         """A group, with whoever is in it."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            directory.require(tx, actor, known)
+            directory.speaks(tx, actor, known)
             row = ProvisionedGroup(
                 id=tx.new_id("scg"), provider=known.name, display_name="", created_at=tx.now, changed_at=tx.now
             )
@@ -74,7 +74,7 @@ class DirectoryGroups(directory.Directory):
         """The group is no more, and gives nothing."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            directory.require(tx, actor, known)
+            directory.speaks(tx, actor, known)
             row = directory.own(tx.session, ProvisionedGroup, known, group_id)
             touched = _members_of(tx.session, row)
             for one in tx.session.exec(select(ProvisionedMember).where(ProvisionedMember.group_id == row.id)):
@@ -88,7 +88,7 @@ class DirectoryGroups(directory.Directory):
     def _group_changed(self, actor: Actor, provider: str, group_id: str, change: Any) -> GroupLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            directory.require(tx, actor, known)
+            directory.speaks(tx, actor, known)
             row = directory.own(tx.session, ProvisionedGroup, known, group_id)
             self._write_group(tx, known, row, change(_group_line(tx.session, row).told), is_new=False)
             return _group_line(tx.session, row)

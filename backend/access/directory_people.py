@@ -46,7 +46,7 @@ class DirectoryPeople(directory.Directory):
         """How many people there are, and some of them."""
         known = self._provider(provider)
         with self._database.read() as session:
-            directory.require_to_read(session, actor, known, now=self._database.now(session))
+            directory.speaks_in_a_look(session, actor, known, now=self._database.now(session))
             where = directory.where(
                 ProvisionedUser, known, wanted, {"username": "user_key", "externalid": "external_id", "id": "id"}
             )
@@ -57,14 +57,14 @@ class DirectoryPeople(directory.Directory):
         """One person. NotFound."""
         known = self._provider(provider)
         with self._database.read() as session:
-            directory.require_to_read(session, actor, known, now=self._database.now(session))
+            directory.speaks_in_a_look(session, actor, known, now=self._database.now(session))
             return _user_line(session, directory.own(session, ProvisionedUser, known, user_id))
 
     def create_user(self, actor: Actor, provider: str, told: scim.User) -> UserLine:
         """A new identity, or the one that already signed in under this id of the directory."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            directory.require(tx, actor, known)
+            directory.speaks(tx, actor, known)
             _refuse_taken(tx.session, known, told.user_name)
             identity = _signed_in_before(tx.session, known, told.external_id) or create_identity(
                 tx,
@@ -97,7 +97,7 @@ class DirectoryPeople(directory.Directory):
         """Deactivates the identity, which stays for the ledger, and forgets the directory's person."""
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            directory.require(tx, actor, known)
+            directory.speaks(tx, actor, known)
             row = directory.own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             _set_active(tx, row, identity, active=False, demo=self._demo)
@@ -115,7 +115,7 @@ class DirectoryPeople(directory.Directory):
     def _changed(self, actor: Actor, provider: str, user_id: str, change: Any) -> UserLine:
         known = self._provider(provider)
         with self._database.unit(actor) as tx:
-            directory.require(tx, actor, known)
+            directory.speaks(tx, actor, known)
             row = directory.own(tx.session, ProvisionedUser, known, user_id)
             identity = tx.session.get_one(Identity, row.identity_id)
             told: scim.User = change(_user_line(tx.session, row).told)

@@ -19,7 +19,7 @@ import pytest
 from sqlmodel import select
 
 from backend import bootstrap
-from backend.access import bindings, checks, provisioning, scim
+from backend.access import bindings, checks, directory, scim
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team
 from backend.access.rules import ACTIONS, MATRIX, ROLES, SCOPES, Line, may
 from backend.access.rules import Grant as RuleGrant
@@ -346,7 +346,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for module in (checks, desk, intake):
         monkeypatch.setattr(module, "require_now", require_now)
-    for one in (bindings, provisioning):
+    for one in (bindings, directory):
         monkeypatch.setattr(one, "require_to_read", require_to_read)
     return asked
 
