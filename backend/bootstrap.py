@@ -16,11 +16,13 @@ from backend.access import bearer_file, requests, sign_in_file
 from backend.access.bearer_file import Profile
 from backend.access.bearers import Bearers
 from backend.access.bindings import Bindings
-from backend.access.claimed_roles import GroupMappings
 from backend.access.data_sets import DataSets
+from backend.access.directory_groups import DirectoryGroups
+from backend.access.directory_people import DirectoryPeople
+from backend.access.group_mappings import GroupMappings
 from backend.access.providers import Providers
-from backend.access.provisioning import Provisioning
 from backend.access.service import Identities
+from backend.access.service_owners import ServiceOwners
 from backend.access.sessions import Sessions
 from backend.access.sign_in_file import SignIn
 from backend.access.teams import Teams
@@ -60,6 +62,7 @@ from backend.notify.preferences import Preferences
 from backend.notify.routes import Routes
 from backend.policy import service as policy
 from backend.policy.ramps import Ramps
+from backend.policy.rows import Environment
 from backend.policy.service import Policies
 from backend.registry import champions
 from backend.registry.cards import Cards
@@ -85,6 +88,7 @@ class Backend:
     connections: Connections
     packages: PackageStore
     identities: Identities
+    service_owners: ServiceOwners
     tokens: Tokens
     bearers: Bearers
     bindings: Bindings
@@ -92,7 +96,8 @@ class Backend:
     providers: Providers
     sessions: Sessions
     group_mappings: GroupMappings
-    provisioning: Provisioning
+    directory_people: DirectoryPeople
+    directory_groups: DirectoryGroups
     teams: Teams
     data_sets: DataSets
     recorded: Recorded
@@ -128,7 +133,8 @@ class Backend:
             "policy.set": self.policies.confirm_policy,
             "owner.set": self.teams.confirm_owner,
             "binding.make": self.bindings.confirm,
-            "identity.hand_over": self.identities.confirm_hand_over,
+            "identity.hand_over": self.service_owners.confirm,
+            "group_mapping.make": self.group_mappings.confirm,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -139,7 +145,8 @@ class Backend:
             "policy.set": self.policies.refuse_policy,
             "owner.set": self.teams.refuse_owner,
             "binding.make": self.bindings.refuse,
-            "identity.hand_over": self.identities.refuse_hand_over,
+            "identity.hand_over": self.service_owners.refuse,
+            "group_mapping.make": self.group_mappings.refuse,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -170,7 +177,7 @@ def build(settings: Settings) -> Backend:
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
     behind = Behind()
-    tokens = Tokens(database, settings, behind.do)
+    tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
     changes = Changes(database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds)
@@ -181,17 +188,19 @@ def build(settings: Settings) -> Backend:
         message_guard=messages,
         connections=connections,
         packages=packages,
-        identities=Identities(database, settings, policy.protected),
+        identities=Identities(database, settings, policy.protected, _exists),
+        service_owners=ServiceOwners(database, policy.protected),
         tokens=tokens,
         bearers=Bearers(database, tokens, providers, profiles, sign_in, behind.do),
-        bindings=Bindings(database, profiles, policy.protected),
+        bindings=Bindings(database, profiles, policy.protected, _exists),
         sign_in=sign_in,
         providers=providers,
         sessions=Sessions(database, providers, sign_in, demo=settings.demo_identities),
-        group_mappings=GroupMappings(database, sign_in, demo=settings.demo_identities),
-        provisioning=Provisioning(database, sign_in, demo=settings.demo_identities),
+        group_mappings=GroupMappings(database, sign_in, demo=settings.demo_identities, exists=_exists),
+        directory_people=DirectoryPeople(database, sign_in, demo=settings.demo_identities),
+        directory_groups=DirectoryGroups(database, sign_in, demo=settings.demo_identities),
         teams=Teams(database, _exists, policy.protected),
-        data_sets=DataSets(database),
+        data_sets=DataSets(database, _exists),
         recorded=Recorded(database, packages, log),
         policies=Policies(database),
         ramps=Ramps(database),
@@ -274,9 +283,15 @@ def _registry(settings: Settings, guard: Guard) -> MlflowRegistry | None:
 
 
 def _exists(session: Session, kind: str, name: str) -> bool:
-    """Whether there is a model or an endpoint of that name."""
-    column = col(Model.name) if kind == "model" else col(Endpoint.name)
-    return session.exec(select(column).where(column == name)).first() is not None
+    """Whether there is an environment, a model or an endpoint of that name. A model that an endpoint serves is there too where
+    the registry does not tell of it.
+    """
+    columns = {
+        "environment": (col(Environment.id),),
+        "model": (col(Model.name), col(Endpoint.model)),
+        "endpoint": (col(Endpoint.name),),
+    }[kind]
+    return any(session.exec(select(one).where(one == name).limit(1)).first() is not None for one in columns)
 
 
 def _registered_digest(database: Database, model: str, number: int) -> str | None:

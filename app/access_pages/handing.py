@@ -37,7 +37,7 @@ def ask(service: PersonLine) -> None:
 def _hand_over(service: PersonLine, owner: str, shown: str) -> None:
     found: list[object] = []
     with feedback.shown() as outcome:
-        found.append(wiring.backend().identities.hand_over(identity.current(), service.name, owner))
+        found.append(wiring.backend().service_owners.hand_over(identity.current(), service.name, owner))
     if outcome.ok:
         waits = isinstance(found[0], Request)
         owns = f"{escape(shown, 80)} owns {escape(service.shown, 80)} now."

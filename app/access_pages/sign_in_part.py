@@ -8,7 +8,7 @@ from datetime import datetime
 import streamlit as st
 
 from app import wiring
-from app.access_pages import groups
+from app.access_pages import groups, second_person
 from app.identity import Rights
 from app.kit import components, times
 from app.kit.plain import escape, plural
@@ -47,7 +47,8 @@ def part(mine: Rights) -> None:
         return
     with wiring.reading() as look:
         lines = backend.group_mappings.lines(look.session)
-    groups.card(lines, backend.sign_in, mine)
+        waiting = sum(one.kind == "group_mapping.make" for one in second_person.waiting(look, mine))
+    groups.card(lines, backend.sign_in, mine, waiting=waiting)
     _providers(backend.sign_in, look.now)
     _settings(backend.sign_in)
 

@@ -14,12 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from backend.access import bearer_claims, queries, requests, rules
+from backend.access import bearer_claims, queries, requests, rules, scopes
 from backend.access.bearer_file import Profile
 from backend.access.binding_rows import BearerUse, Binding
 from backend.access.checks import require, require_to_read
 from backend.access.rows import Identity, Request
-from backend.access.service import Protected, named_identity, stored_scope
+from backend.access.scopes import Exists
+from backend.access.service import Protected, named_identity
 from backend.access.session_rows import ExternalLogin
 from backend.core.context import SYSTEM, Actor, Limits
 from backend.core.database import Database
@@ -64,9 +65,17 @@ class Bindings:
         database: where they are kept.
         profiles: the settings of bearer tokens.
         protected: environments in which a role needs a second person.
+        exists: whether what a scope names is there.
     """
 
-    def __init__(self, database: Database, profiles: Sequence[Profile], protected: Protected = lambda _: frozenset()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        profiles: Sequence[Profile],
+        protected: Protected = lambda _: frozenset(),
+        exists: Exists = scopes.everything,
+    ) -> None:
+        self._exists = exists
         self._database = database
         self._profiles = {one.name: one for one in profiles}
         self._protected = protected
@@ -92,7 +101,7 @@ class Bindings:
             found = self._profile(profile)
             bearer_claims.check_binding(found.kind, claims)
             whose = named_identity(tx.session, service)
-            limits = Limits(role, stored_scope(tx.session, scope))
+            limits = Limits(role, scopes.demanded(tx.session, scope, self._exists))
             _refuse_unfit(tx, actor, whose, found, claims, expires_at)
             what = _what(found, claims, whose, limits, expires_at)
             if rules.reaches(limits.scope, self._protected(tx.session)):
@@ -115,6 +124,7 @@ class Bindings:
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
             _refuse_unfit(tx, actor, whose, found, row.what["claims"], until)
             requests.confirm(tx, row, "binding.make", reason, whose=whose)
+            scopes.demand_still(tx.session, row.what["scope"], self._exists)
             return _make(tx, row.what, request_id=row.id)
 
     def refuse(self, actor: Actor, request_id: str, reason: str) -> None:

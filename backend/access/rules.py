@@ -103,6 +103,8 @@ MATRIX: tuple[Line, ...] = (
     Line("identity.hand_over", "hand a service to another owner; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.grant", "give a role; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.take_back", "take a role back", _ADMIN, "whole"),
+    Line("group_mapping.make", "say which group of a provider gives which role; it takes two", _ADMIN, "whole"),
+    Line("group_mapping.take_back", "take such a mapping back", _ADMIN, "whole"),
     Line("request.list", "see what waits for a second person", _roles("admin", "auditor"), "whole"),
     Line("data_set.list", "see who may read which data set", _roles("admin", "auditor"), "whole"),
     Line("data_set.grant", "give a data set", _ADMIN, "whole"),

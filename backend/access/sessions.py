@@ -25,11 +25,12 @@ from sqlmodel import Session, col, or_, select
 from backend.access import claimed_roles, claims, endings, queries, rules
 from backend.access.checks import active_identity, refuse_narrow
 from backend.access.claims import Logout, Person, SignedOut
+from backend.access.directory_people import identity_provisioned, meet_at_sign_in
+from backend.access.last_admin import admins
 from backend.access.names import free_name
 from backend.access.providers import Providers
-from backend.access.provisioning import identity_provisioned, meet_at_sign_in
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import actor_of, admins, create_identity, named_identity
+from backend.access.service import actor_of, create_identity, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import SYSTEM, Actor

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sqlmodel import Session, col, select
 
 from backend.access.checks import active_identity, refuse_narrow, require
-from backend.access.service import named_team
+from backend.access.scopes import named_team
 from backend.core import sealing, work
 from backend.core.context import Actor
 from backend.core.database import Database

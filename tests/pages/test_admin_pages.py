@@ -119,7 +119,7 @@ def test_a_service_whose_owner_is_gone_says_so_and_is_handed_over(page: Open, ba
     offers = test.selectbox(key="hand.owner").options
     assert "Ben (reviewer) [ben]" in offers
     assert not {"Otto (administrator)", "Carla (reviewer)", "builds"} & set(offers)
-    backend.identities.hand_over(otto, "builds", "ben")
+    backend.service_owners.hand_over(otto, "builds", "ben")
     said = words(page("person", "otto", person="builds"))
     assert "service of ben" in said
     assert "No active owner" not in said

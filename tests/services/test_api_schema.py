@@ -64,7 +64,8 @@ def known(asked: Api) -> dict[str, list[Any]]:
     freeze = asked.backend.policies.freeze(world.olga, "dev", "tests")
     team = asked.backend.teams.create(admin, "flights")
     request = asked.backend.identities.grant(admin, "carla", "operator")
-    mapping = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
+    asked_for = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
+    mapping = asked.backend.group_mappings.confirm(asked.world.nora, asked_for.id)
     token = asked.backend.tokens.create(world.ana, "another")
     asked.backend.identities.create(admin, "robots", kind="service", owner="ana")
     claims = {"repository_id": "456789", "ref": "refs/heads/main"}

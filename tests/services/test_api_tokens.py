@@ -16,6 +16,7 @@ from backend.access.bearer_claims import NotAdmitted
 from backend.access.checks import require, require_now, require_to_read, see_as
 from backend.access.rows import Identity, RoleGrant, Token, TokenUse
 from backend.access.service import Identities
+from backend.access.service_owners import ServiceOwners
 from backend.access.tokens import KNOWN_SECONDS, MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
 from backend.api import guard
 from backend.api.attempts import (
@@ -247,7 +248,7 @@ def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_hande
         assert queries.held(session, actor) == ()
         assert not queries.some_people(session, [people.ci.id], now=people.database.now(session))[people.ci.id].active
         assert not {one.id: one for one in queries.people(session, now=people.database.now(session))}[people.ci.id].active
-    people.identities.hand_over(people.otto, "ci", "ana")
+    ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
     heir = people.tokens.actor_of(text)
     assert heir is not None
     assert heir.interests == {people.ci.id, people.ana.id}

@@ -97,7 +97,9 @@ def private(filled: Backend) -> dict[str, list[str]]:
             "session": SignInSession(
                 id=tx.new_id("ses"), key="k", external_subject="nora", issued_at=now, opened_at=now, **hers, **corp
             ),
-            "mapping": GroupMapping(id=tx.new_id("map"), provider="corp", value="staff", role="viewer", **made),
+            "mapping": GroupMapping(
+                id=tx.new_id("map"), provider="corp", value="staff", role="viewer", confirmed_by=nora.id, **made
+            ),
             "binding": Binding(
                 id=tx.new_id("bnd"), profile="corp", issuer="x", anchor="sub=1", claims={"sub": "1"}, **hers, **made
             ),

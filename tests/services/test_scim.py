@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import scim
-from backend.access.claimed_roles import GroupMappings
+from backend.access.group_mappings import GroupMappings
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
 from backend.bootstrap import Backend
@@ -140,9 +140,9 @@ def test_an_admin_tells_of_nobody_and_another_service_with_the_role_neither(dire
 def test_whoever_owns_the_directorys_service_gets_no_role_by_it(directory: Directory) -> None:
     row = directory.person(externalId="o-9", displayName="Ada")
     backend = directory.backend
-    asked = backend.identities.hand_over(backend.identities.act_as("otto"), "directory", directory.identity("Ada").name)
+    asked = backend.service_owners.hand_over(backend.identities.act_as("otto"), "directory", directory.identity("Ada").name)
     assert isinstance(asked, Request)
-    backend.identities.confirm_hand_over(backend.identities.act_as("nora"), asked.id)
+    backend.service_owners.confirm(backend.identities.act_as("nora"), asked.id)
     directory.group("ml-reviewers", row, directory.person("bob@corp.test", displayName="Bob"))
     assert directory.roles("Ada") == set()
     assert directory.roles("Bob") == {("reviewer", "scim:corp")}
@@ -446,9 +446,9 @@ def test_a_mapping_counts_for_a_directorys_group_as_soon_as_it_is_confirmed_and_
     directory.group("g1", directory.person(displayName="Kim"))
     mappings = directory.backend.group_mappings
     otto, nora = (directory.backend.identities.act_as(name) for name in ("otto", "nora"))
-    made = mappings.map(otto, "corp", "g1", "operator", "environment:production")
+    asked = mappings.map(otto, "corp", "g1", "operator", "environment:production")
     assert directory.roles("Kim") == set()
-    mappings.confirm(nora, made.id)
+    made = mappings.confirm(nora, asked.id)
     assert directory.roles("Kim") == {("operator", "scim:corp")}
     mappings.unmap(otto, made.id)
     assert directory.roles("Kim") == set()
