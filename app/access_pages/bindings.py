@@ -286,8 +286,12 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
         st.markdown(f"Tokens of **{escape(profile.title)}** with {claims(asked)} act as **{whom}**, {most}, {end}.")
         if rules.reaches(scope, careful):
             st.info(granting.WAITS, icon=":material/group:")
-    if st.button("Bind it", type="primary", key="bind.confirm", disabled=not (asked and scope)):
+    if not dialogs.decide("Bind it", "bind.confirm", icon="link"):
+        return
+    if asked and scope:
         _ask_for(service, profile.name, asked, role, scope, until)
+    else:
+        st.error("Not bound: say whose tokens, which of their jobs, and where; then bind it again.", icon=":material/error:")
 
 
 def _row_of_fields() -> Any:

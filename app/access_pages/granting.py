@@ -54,7 +54,7 @@ def _give(preset: str) -> None:
         st.markdown(_said(known.get(name, name), role, scope, until))
         if rules.reaches(scope, careful):
             st.info(WAITS, icon=":material/group:")
-    if st.button("Give the role", type="primary", key="give.confirm", disabled=not (name and scope)):
+    if dialogs.decide("Give the role", "give.confirm", icon="person_add", disabled=not (name and scope)):
         _ask_for(str(name), role, scope, until, "Given, and in force.")
 
 
@@ -97,7 +97,7 @@ def ask_renew(one: GrantLine) -> None:
         with feedback.shown():
             until = end(lasts, typed, now)
             st.markdown(_said(one.shown, one.role, one.scope, until))
-            if st.button("Move the end", type="primary", key="renew.confirm"):
+            if dialogs.decide("Move the end", "renew.confirm", icon="event"):
                 _ask_for(one.name, one.role, one.scope, until, "The end is moved.")
 
     opened()

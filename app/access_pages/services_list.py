@@ -135,7 +135,7 @@ def _ask_add() -> None:
         choices = list(people)
         begin = choices.index(me.name) if me is not None and me.name in people else 0
         owner = st.selectbox("Owner", choices, index=begin, key="service.owner", format_func=lambda key: people.get(key, key))
-        if st.button("Add the service", type="primary", key="service.confirm"):
+        if dialogs.decide("Add the service", "service.confirm", icon="smart_toy"):
             _add((name or "").strip(), (shown or "").strip(), str(owner))
 
     opened()

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import identity, wiring
 from app.identity import Rights
-from app.kit import components, dialogs, feedback, listing
+from app.kit import components, dialogs, feedback, listing, objects
 from app.kit.plain import escape, plural
 from backend.access import rosters, teams
 from backend.access.rows import Request
@@ -89,7 +89,7 @@ def _ask_create() -> None:
     def opened() -> None:
         name = st.text_input("Name", key="team.name", max_chars=63, required=True, placeholder="flights")
         title = st.text_input("What it looks after", key="team.title", max_chars=MAX_TITLE, placeholder="Flight delays")
-        if st.button("Create the team", type="primary", key="team.confirm"):
+        if dialogs.decide("Create the team", "team.confirm", icon="group_add"):
             feedback.act(
                 lambda: wiring.backend().teams.create(identity.current(), (name or "").strip(), title or ""),
                 "Created: add members, and say what it owns.",
@@ -104,7 +104,7 @@ def _ask_rename(one: TeamLine) -> None:
         name = st.text_input("Name", value=one.name, key=f"rename.{one.id}.name", max_chars=63, required=True)
         title = st.text_input("What it looks after", value=one.title, key=f"rename.{one.id}.title", max_chars=MAX_TITLE)
         st.markdown(":small[:gray[Roles in its scope and what it owns stay with it.]]")
-        if st.button("Rename it", type="primary", key="rename.confirm"):
+        if dialogs.decide("Rename it", "rename.confirm", icon="edit"):
             feedback.act(
                 lambda: wiring.backend().teams.rename(identity.current(), one.name, (name or "").strip(), title or ""),
                 "Renamed.",
@@ -120,7 +120,7 @@ def _ask_retire(one: TeamLine) -> None:
             f"**{escape(one.name)}** is no team any more: roles in its scope reach nothing, its data sets lapse, and its "
             "name stays taken. This cannot be undone."
         )
-        if st.button("Retire it", type="primary", key="retire.confirm"):
+        if dialogs.decide("Retire it", "retire.confirm", icon="archive"):
             feedback.act(lambda: wiring.backend().teams.retire(identity.current(), one.name), "Retired.")
 
     opened()
@@ -134,7 +134,7 @@ def _ask_member(one: TeamLine) -> None:
     def opened() -> None:
         st.markdown(":small[:gray[Belonging brings no role; it brings the data sets that the team holds.]]")
         who = st.selectbox("Who", list(people), key=f"member.{one.id}", format_func=lambda key: people.get(key, key))
-        if st.button("Add to the team", type="primary", key="member.confirm", disabled=who is None):
+        if dialogs.decide("Add to the team", "member.confirm", icon="person_add", disabled=who is None):
             feedback.act(lambda: wiring.backend().teams.add_member(identity.current(), one.name, str(who)), "Added.")
 
     opened()
@@ -148,7 +148,7 @@ def _ask_remove(one: TeamLine) -> None:
             f"**{escape(who or '', 60)}** loses the data sets of the team at once. Roles in its scope stay: take those back "
             "under Grants."
         )
-        if st.button("Remove from the team", type="primary", key="parting.confirm"):
+        if dialogs.decide("Remove from the team", "parting.confirm", icon="person_remove"):
             feedback.act(lambda: wiring.backend().teams.remove_member(identity.current(), one.name, str(who)), "Removed.")
 
     opened()
@@ -160,15 +160,15 @@ def _ask_own() -> None:
 
     @dialogs.framed("Say who owns something")
     def opened() -> None:
-        kind = st.selectbox("What", [_MODEL, _ENDPOINT], key="own.kind")
-        name = st.text_input("Its name", key="own.name", max_chars=256, required=True)
+        kind = "model" if st.selectbox("What", [_MODEL, _ENDPOINT], key="own.kind") == _MODEL else "endpoint"
+        name = objects.choose(kind, f"own.{kind}")
         team = st.selectbox("Team", ["Nobody", *names], key="own.team")
         st.markdown(
             ":small[:gray[Roles in the scope of a team reach what it owns; an endpoint without an owner belongs to the team "
             "of its model. Once somebody holds such a role, a second admin has to confirm.]]"
         )
-        if st.button("Say so", type="primary", key="own.confirm"):
-            _own("model" if kind == _MODEL else "endpoint", (name or "").strip(), None if team == "Nobody" else str(team))
+        if dialogs.decide("Say so", "own.confirm", icon="check", disabled=not name):
+            _own(kind, name, None if team == "Nobody" else str(team))
 
     opened()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import identity, wiring
-from app.kit import components, dialogs, feedback, times
+from app.kit import components, dialogs, feedback, objects, times
 from app.kit.plain import escape, plural
 from app.kit.states import badge
 from app.wiring import Reading
@@ -130,17 +130,24 @@ def _ask_subscribe(routes: Sequence[RouteLine]) -> None:
     def opened() -> None:
         event = st.selectbox("To what", list(says), format_func=says.__getitem__, key="subscribe.event")
         kind = st.selectbox("Of what", _KINDS, format_func=lambda one: one or _ANYTHING, key="subscribe.kind")
-        name = st.text_input("Its name, or the change's number", key="subscribe.name") if kind else ""
+        name = _which(kind)
         way = st.selectbox("By what", list(ways), format_func=ways.__getitem__, key="subscribe.way")
-        if st.button("Subscribe", type="primary", key="subscribe.do"):
+        if dialogs.decide("Subscribe", "subscribe.do", icon="notifications"):
             feedback.act(
                 lambda: wiring.backend().routes.subscribe(
-                    identity.current(), (event,), route=way, object_kind=kind, object_name=(name or "").strip()
+                    identity.current(), (event,), route=way, object_kind=kind, object_name=name
                 ),
                 "Subscribed.",
             )
 
     opened()
+
+
+def _which(kind: str) -> str:
+    """The name of what one subscribes to; a change has a number."""
+    if kind == "change":
+        return (st.text_input("The change's number", key="subscribe.change", placeholder="12") or "").strip()
+    return objects.choose(kind, f"subscribe.{kind}") if kind else ""
 
 
 # -- where it goes
@@ -299,7 +306,7 @@ def _ask_add(owners: dict[str, str]) -> None:
             st.selectbox("For", list(owners), format_func=owners.__getitem__, key="route.whose") if len(owners) > 1 else None
         )
         owner = whose or next(iter(owners))
-        if st.button("Add", type="primary", key="route.add"):
+        if dialogs.decide("Add it", "route.add", icon="add"):
             team = owner.removeprefix(_TEAM) if owner.startswith(_TEAM) else None
             with feedback.shown() as outcome:
                 made = wiring.backend().routes.add(
@@ -317,7 +324,7 @@ def _ask_rotate(one: RouteLine) -> None:
         if _shown_once():
             return
         st.markdown(f"**{escape(one.name)}** is signed with a new secret and, for a day, with the present one as well.")
-        if st.button("Change it", type="primary", key="route.rotate"):
+        if dialogs.decide("Change it", "route.rotate", icon="key"):
             with feedback.shown() as outcome:
                 made = wiring.backend().routes.rotate(identity.current(), one.id)
             if outcome.ok:
