@@ -55,7 +55,7 @@ def part(mine: Rights) -> None:
                 icon="key_off",
             )
         return
-    count = f"{plural(found.total, 'grant')}, the next to end first · {soon} of all in force end within 14 days"
+    count = f"{plural(found.total, 'grant')}, the next to end first · ending within 14 days: {soon:,}"
     listing.walk(place, count, found.after, words=("Previous", "Next"))
     records = [record(one, look.now) for one in found.rows]
     chosen = listing.rows(records, _columns(), key="grants.rows", alt="Grants with their scopes and ends")

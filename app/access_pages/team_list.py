@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -52,23 +52,13 @@ def _is_meant(one: TeamLine, wanted: str) -> bool:
 
 def _card(one: TeamLine, mine: Rights) -> None:
     with components.card(escape(one.name), escape(one.title, MAX_TITLE), key=f"team-{one.name}") as head:
-        if mine.may("team.add_member") and head.button(
-            "Add", help="Add a member", key=f"add.{one.id}", icon=":material/person_add:"
-        ):
+        if mine.may("team.add_member") and head.button("Add a member", key=f"add.{one.id}", icon=":material/person_add:"):
             _ask_member(one)
-        if (
-            mine.may("team.remove_member")
-            and one.members
-            and head.button("Remove", help="Remove a member", key=f"remove.{one.id}")
-        ):
-            _ask_remove(one)
-        if mine.may("team.rename") and head.button("Rename", key=f"rename.{one.id}"):
-            _ask_rename(one)
-        if mine.may("team.retire") and head.button(
-            "Retire", key=f"retire.{one.id}", disabled=bool(one.models or one.endpoints),
-            help="It owns something: give that to another team first." if one.models or one.endpoints else None,
-        ):  # fmt: skip
-            _ask_retire(one)
+        acts = _acts(one, mine)
+        with head:
+            chosen = st.menu_button("More", list(acts), key=f"more.{one.id}", icon=":material/more_horiz:") if acts else None
+        if chosen:
+            acts[str(chosen)](one)
         components.facts(
             [
                 (f"Members ({len(one.members)})", _names(one.members)),
@@ -76,6 +66,17 @@ def _card(one: TeamLine, mine: Rights) -> None:
                 (f"Endpoints ({len(one.endpoints)})", _names(one.endpoints)),
             ]
         )
+
+
+def _acts(one: TeamLine, mine: Rights) -> dict[str, Callable[[TeamLine], None]]:
+    """What else whoever looks may do about it."""
+    offered = {
+        "Remove a member": ("team.remove_member", _ask_remove),
+        "Rename": ("team.rename", _ask_rename),
+        "Retire": ("team.retire", _ask_retire),
+    }
+    empty = () if one.members else ("Remove a member",)
+    return {label: ask for label, (action, ask) in offered.items() if mine.may(action) and label not in empty}
 
 
 def _names(names: Sequence[str]) -> str:
@@ -116,6 +117,10 @@ def _ask_rename(one: TeamLine) -> None:
 def _ask_retire(one: TeamLine) -> None:
     @dialogs.framed(f"Retire {one.name}")
     def opened() -> None:
+        if one.models or one.endpoints:
+            owned = ", ".join(escape(name, 60) for name in (*one.models, *one.endpoints)[:_MOST_NAMES])
+            st.warning(f"**It owns something.** Give that to another team first: {owned}.", icon=":material/front_hand:")
+            return
         st.markdown(
             f"**{escape(one.name)}** is no team any more: roles in its scope reach nothing, its data sets lapse, and its "
             "name stays taken. This cannot be undone."

@@ -11,15 +11,15 @@ from app import identity, wiring
 from app.kit import components, dialogs, feedback, objects, times
 from app.kit.plain import escape, plural
 from app.kit.states import badge
+from app.record_pages import message_log
 from app.wiring import Reading
 from backend.access import teams
 from backend.notify import queries
-from backend.notify.queries import EventLine, MessageLine, PreferenceView, RouteLine, SubscriptionLine
+from backend.notify.queries import EventLine, PreferenceView, RouteLine, SubscriptionLine
 
 _MINE, _EVERYBODYS = "Mine", "Everybody's"
 _ALL_EVENTS, _ANYTHING = "Everything", "anything"
 _KINDS = ("", "model", "endpoint", "environment", "change")
-_SHOWN = 50
 _TEAM = "team/"
 _SECRET = "notifications.secret"
 
@@ -31,7 +31,6 @@ class Mine:
     preference: PreferenceView
     routes: Sequence[RouteLine]
     subscriptions: Sequence[SubscriptionLine]
-    messages: Sequence[MessageLine]
     email: str
     owners: dict[str, str]
 
@@ -43,7 +42,6 @@ def mine(look: Reading) -> Mine:
         queries.preference(session, actor),
         queries.routes(session, actor, look.now),
         queries.subscriptions(session, actor, look.now),
-        queries.messages(session, actor, look.now, limit=_SHOWN),
         queries.email(session, actor),
         _owners(look, identity.rights(look)),
     )
@@ -189,6 +187,7 @@ def part(mine: identity.Rights) -> None:
     shared = [one for one in lines if one.manages and one.owner != "me"]
     _shared(shared, owners)
     _others([one for one in lines if one not in shared])
+    message_log.card(lines)
 
 
 def _owners(look: Reading, mine: identity.Rights) -> dict[str, str]:
@@ -254,7 +253,7 @@ def _route(one: RouteLine) -> None:
             f"{' · ' + says if says else ''}]]",
             width="stretch",
         )
-        chosen = st.menu_button("Act", _acts(one), key=f"route.{one.id}", icon=":material/more_horiz:")
+        chosen = st.menu_button("More", _acts(one), key=f"route.{one.id}", icon=":material/more_horiz:")
     if chosen:
         _do(str(chosen), one)
 
@@ -274,17 +273,49 @@ def _acts(one: RouteLine) -> list[str]:
 
 def _do(chosen: str, one: RouteLine) -> None:
     routes, actor = wiring.backend().routes, identity.current()
-    if chosen == _ROTATE:
-        _ask_rotate(one)
+    asks = {_ROTATE: _ask_rotate, _PAUSE: _ask_pause, _REMOVE: _ask_remove}
+    if chosen in asks:
+        asks[chosen](one)
         return
     acts: dict[str, tuple[Callable[[], object], str]] = {
         _TEST: (lambda: routes.test(actor, one.id), _TESTED),
-        _PAUSE: (lambda: routes.pause(actor, one.id), "Nothing is sent there until it is resumed."),
         _RESUME: (lambda: routes.resume(actor, one.id), "It is sent on again."),
         _REPLAY: (lambda: routes.replay_dead(actor, one.id), "They wait again, under the ids that they had."),
-        _REMOVE: (lambda: routes.remove(actor, one.id), "Removed; its address and secrets are forgotten."),
     }
     _act(*acts[chosen])
+
+
+def _ask_pause(one: RouteLine) -> None:
+    wanted = dialogs.Ask(
+        says=(
+            f"Nothing is sent to **{escape(one.name)}** until somebody resumes it. What waits "
+            f"({plural(one.waiting, 'message')}) goes on waiting; nothing new is added to it meanwhile.",
+        ),
+        confirm="Pause it",
+        done="Nothing is sent there until it is resumed.",
+        hint="The receiver moves, it is told too much …",
+        icon="pause",
+        label="Reason (whoever looks at the route reads it)",
+    )
+    dialogs.ask(
+        "Pause a route", lambda: wanted, lambda reason: wiring.backend().routes.pause(identity.current(), one.id, reason)
+    )
+
+
+def _ask_remove(one: RouteLine) -> None:
+    @dialogs.framed("Remove a route")
+    def opened() -> None:
+        st.markdown(
+            f"**{escape(one.name)}** ends with its subscriptions, and what waits for it is not sent. Its address and secrets "
+            "are forgotten; what was sent stays in the log. This cannot be undone."
+        )
+        if dialogs.decide("Remove it", "route.remove", icon="delete"):
+            feedback.act(
+                lambda: wiring.backend().routes.remove(identity.current(), one.id),
+                "Removed; its address and secrets are forgotten.",
+            )
+
+    opened()
 
 
 def _act(command: Callable[[], object], says: str) -> None:
@@ -357,24 +388,3 @@ def _shown_once() -> bool:
 def _forget_secret() -> None:
     """A page that is drawn anew has closed its dialog."""
     st.session_state.pop(_SECRET, None)
-
-
-# -- what became of it
-
-
-def messages_card(lines: Sequence[MessageLine], look: Reading) -> None:
-    """The latest messages, and what came of each."""
-    with components.card("Messages", f"the newest {_SHOWN}" if len(lines) == _SHOWN else plural(len(lines), "message")):
-        if not lines:
-            components.empty("No message yet", "What is told will stand here, with what became of it.", icon="mail")
-            return
-        rows = [
-            (
-                f"{escape(one.says)}{f' ({one.count} times)' if one.count > 1 else ''}",
-                f"{escape(one.route)}  \n:small[:gray[{times.age(one.created_at, look.now)}]]",
-                badge("message", one.state),
-                f":small[:gray[{escape(one.result, 120)}]]",
-            )
-            for one in lines
-        ]
-        components.table(rows, ("What", "By", "State", "Result"), alt="Messages, the newest first")

@@ -137,7 +137,7 @@ def test_admins_act_on_the_routes_of_teams_and_of_everybody_auditors_look_and_ot
 
 def _acts(test: AppTest) -> list[list[str]]:
     """What the menu of each route offers."""
-    return [list(one.proto.options) for one in test.get("menu_button") if one.proto.label == "Act"]
+    return [list(one.proto.options) for one in test.get("menu_button") if one.proto.label == "More"]
 
 
 def test_whoever_follows_a_link_signs_in_first_and_uses_nothing_up_before(full: Backend, full_page: Open) -> None:
