@@ -15,7 +15,7 @@ from backend.bootstrap import Backend
 from backend.changes.rows import Change
 from backend.core.context import SYSTEM, Actor
 from backend.notify import links
-from backend.notify.rows import Link, Message
+from backend.notify.rows import Attempt, Link, Message
 from tests.installations import number_of
 from tests.pages.conftest import Open, offered, press, words
 
@@ -105,6 +105,53 @@ def test_routes_show_how_they_do_and_no_secret(page: Open, backend: Backend, mon
     press(test, "Test my mail")
     assert "A test message" in words(test)
     assert _messages(backend, ana) == ["test"]
+
+
+def test_the_log_tells_every_try_and_sends_again_whoever_may(
+    page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend.routes._guard, "allowed", (ip_network("127.0.0.0/8"),))
+    otto = backend.identities.act_as("otto")
+    backend.routes.add(otto, "release-room", "http://127.0.0.1:9/hook", everybody=True)
+    message = backend.routes.test(otto, "release-room")
+    with backend.database.unit(SYSTEM) as tx:
+        row = tx.get(Message, message)
+        row.state, row.says, row.settled_at = "dead", "The receiver answered 500.", tx.now
+        for number in range(2):
+            tx.add(
+                Attempt(
+                    id=f"try-{number}", message_id=message, at=tx.now, seconds=1.5, ok=False, status=500, says="It said *500*"
+                )
+            )
+    test = page("notifications", "otto", became="Given up")
+    assert "The receiver answered 500" in words(test)
+    press(test, "Details")
+    assert words(test).count("It said *500*") == 2
+    press(test, "Send it again")
+    assert [one.state for one in _log(backend)] == ["waiting"]
+    assert "No message is like this" in words(page("notifications", "otto", became="Given up"))
+    looked_at = page("admin", "audra", part="Messages")
+    press(looked_at, "Details")
+    assert message in looked_at.code[0].value
+    assert not offered(looked_at, "Send it again"), "an auditor looks"
+    assert "A test message" not in words(page("notifications", "ana")), "somebody else's"
+
+
+def _log(backend: Backend) -> list[Message]:
+    with backend.database.read() as session:
+        return list(session.exec(select(Message)))
+
+
+def test_a_route_is_removed_only_after_a_question(page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend.routes._guard, "allowed", (ip_network("127.0.0.0/8"),))
+    backend.routes.add(backend.identities.act_as("ana"), "mine", "http://127.0.0.1:9/hook")
+    test = page("notifications", "ana")
+    menu = next(one for one in test.get("menu_button") if one.proto.label == "More")
+    menu.set_value("Remove").run()
+    assert "This cannot be undone" in words(test)
+    assert "mine" in words(page("notifications", "ana")), "nothing was done yet"
+    press(test, "Remove it")
+    assert "Only mail so far" in words(page("notifications", "ana"))
 
 
 def test_admins_act_on_the_routes_of_teams_and_of_everybody_auditors_look_and_others_are_told_where_theirs_are(
