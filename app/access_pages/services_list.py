@@ -45,7 +45,7 @@ def part(mine: Rights) -> None:
     else:
         with st.container(border=True):
             components.empty(
-                "No service is like this",
+                "No service is like this" if text else "There is no service yet",
                 "A build server or a pipeline acts as a service, which a person owns and answers for. Add one, give it a role, "
                 "and its owner makes it a token.",
                 icon="smart_toy",
@@ -85,12 +85,19 @@ def _record(one: PersonLine, bound: Sequence[BindingLine], now: datetime) -> dic
 def _tokens(mine: Rights, now: datetime) -> None:
     """Everybody's, as a table; a row opens whose it is, where it is revoked."""
     lines = wiring.backend().tokens.list(identity.current(), everybody=True)
-    with components.card("Tokens of everybody", f"{sum(one.state == 'active' for one in lines):,} good of {len(lines):,}"):
-        with listing.filters():
-            state = st.selectbox("Which tokens", list(_STATES), key="tokens", bind="query-params")
+    count = f"{sum(one.state == 'active' for one in lines):,} good of {len(lines):,}" if lines else ""
+    with components.card("Tokens of everybody", count) as head:
+        with head:
+            state = st.selectbox(
+                "Which tokens", list(_STATES), key="tokens", bind="query-params", label_visibility="collapsed", width=160
+            )
         shown = [one for one in lines if one.state == _STATES.get(state, "active")]
         if not shown:
-            components.empty("No token is like this", "Whoever needs one makes it under My access.", icon="key_off")
+            components.empty(
+                "No token is like this" if lines else "Nobody has a token yet",
+                "Whoever needs one makes it under My access.",
+                icon="key_off",
+            )
             return
         if len(shown) > _SHOWN:
             st.markdown(f":small[:gray[The newest {_SHOWN} of {len(shown):,}.]]")

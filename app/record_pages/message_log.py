@@ -16,7 +16,7 @@ from backend.notify.audience import MAIL
 from backend.notify.queries import AttemptLine, MessageLine, RouteLine
 
 PAGE = 20
-_ANY = "Whatever became of it"
+_ANY = "Any state"
 _STATES = {_ANY: None, **{look.word: name for name, look in LOOKS["message"].items()}}
 
 
@@ -26,9 +26,11 @@ def card(routes: Sequence[RouteLine]) -> None:
     Args:
         routes: what whoever looks sees; messages of those that he manages, and his own mail, can be sent again.
     """
-    with components.card("Messages", "what was told, and what became of it"):
-        with listing.filters():
-            state = st.selectbox("State", list(_STATES), key="became", bind="query-params")
+    with components.card("Messages", "what was told, and what became of it") as head:
+        with head:
+            state = st.selectbox(
+                "State", list(_STATES), key="became", bind="query-params", label_visibility="collapsed", width=200
+            )
         place = listing.place("messages", state)
         with wiring.reading() as look:
             found = queries.messages(

@@ -220,13 +220,13 @@ def _others(lines: Sequence[RouteLine]) -> None:
         if rows:
             components.table(rows, ("Route", "Whose", "State", "Messages"), alt="All other routes, and how each does")
         else:
-            components.empty("There is none", "People make their own on the page Notifications.", icon="outbox",
+            components.empty("Nobody has a route of their own", "People make theirs on the page Notifications.", icon="outbox",
                              key="empty.other.routes")  # fmt: skip
 
 
 def _how_many(lines: Sequence[RouteLine]) -> str:
     failing = sum(one.health == "failing" for one in lines)
-    return f"{len(lines)}, {failing} failing"
+    return f"{plural(len(lines), 'route')}{f', {failing} failing' if failing else ''}"
 
 
 def _told(one: RouteLine) -> tuple[str, str]:

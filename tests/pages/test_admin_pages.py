@@ -84,7 +84,7 @@ def test_hundreds_of_people_and_grants_are_paged_and_searched(page: Open, backen
     assert {"ben", "carla"} == set(test.dataframe[0].value["Short"])
     grants = page("admin", "otto", part="Grants")
     assert list(grants.dataframe[0].value["Who"])[:2] == ["Person 0", "Person 10"], "the next to end first"
-    assert "30 of all in force end within 14 days" in words(grants)
+    assert "ending within 14 days: 30" in words(grants)
     grants.selectbox(key="ends").set_value("Ending within 14 days").run()
     assert len(grants.dataframe[0].value) == 30
     grants.selectbox(key="ends").set_value("Over").run()
