@@ -276,7 +276,7 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
     with _row_of_fields():
         role, scope = scopes.limits(places, "bind")
     lasts = st.selectbox("Until", list(granting.LASTS), index=4, key="bind.until")
-    typed = st.text_input("End (UTC)", key="bind.at", placeholder="2026-12-24 18:00") if lasts == granting.AT else ""
+    typed = granting.entered_end("bind.at") if lasts == granting.AT else ""
     until = granting.end(lasts, typed, look.now)
     asked = _judged(profile.kind, pairs)
     if asked and scope:

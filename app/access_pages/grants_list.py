@@ -66,11 +66,11 @@ def part(mine: Rights) -> None:
 def _columns() -> dict[str, Any]:
     """Drawn in the colours of whoever looks."""
     return {
-        "Who": st.column_config.TextColumn(width=160),
+        "Who": st.column_config.TextColumn(width=178),
         "Role": st.column_config.TextColumn(width=86),
-        "Where": st.column_config.TextColumn(width=164),
-        "Ends": st.column_config.TextColumn("Ends (UTC)", width=164),
-        "State": column("grant", "State", width=90),
+        "Where": st.column_config.TextColumn(width=140),
+        "Ends": st.column_config.TextColumn("Ends (UTC)", width=150),
+        "State": column("grant", "State", width=84),
         "By": st.column_config.TextColumn("Given by", width=146),
         "Given": st.column_config.TextColumn("Given", width=92),
     }

@@ -128,7 +128,7 @@ def draw(page: Page) -> None:
     """Every card."""
     main, side = components.main_and_side()
     with main:
-        role_rows.card(page.grants, page.mine, page.now, own=page.own, of=page.line.name)
+        role_rows.card(page.grants, page.mine, page.now, own=page.own, owned=page.owned, of=page.line.name)
         if page.sessions is not None and (page.line.kind == "person" or page.sessions):
             ends = page.own or page.mine.may("session.revoke")
             session_rows.card(page.sessions, page.now, whose=page.line.shown, identity_id=page.line.id, own=page.own, ends=ends)

@@ -135,7 +135,7 @@ def _ask_add() -> None:
     def opened() -> None:
         st.markdown(
             ":small[:gray[A service and its owner count as one person when votes are counted. Only the owner makes it tokens; "
-            "roles are given afterwards.]]"
+            "roles are given afterwards, by an admin who does not own it.]]"
         )
         name = st.text_input("Short name", key="service.name", required=True, max_chars=63, placeholder="builds")
         shown = st.text_input("Name", key="service.shown", max_chars=120, placeholder="Build server")
