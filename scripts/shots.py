@@ -186,7 +186,7 @@ SHOTS: tuple[Shot, ...] = (
             ("add-service", "Services", "Add a service"),
             ("create-team", "Teams", "Create a team"),
             ("add-member", "Teams", "Add a member"),
-            ("own", "Teams", "Say who owns something"),
+            ("own", "Teams", "Set an owner"),
             ("give-data-set", "Data sets", "Give a data set"),
             ("add-route", "Messages", "Add a route"),
         )

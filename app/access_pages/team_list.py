@@ -23,7 +23,7 @@ def part(mine: Rights) -> None:
     """Every team as a card with what can be done about it."""
     with listing.filters():
         text = st.text_input("Team, member or what it owns", key="team", bind="query-params", icon=":material/search:")
-        if mine.may("owner.set") and st.button("Say who owns something", icon=":material/deployed_code_account:"):
+        if mine.may("owner.set") and st.button("Set an owner", icon=":material/deployed_code_account:"):
             _ask_own()
         if mine.may("team.create") and st.button("Create a team", type="primary", icon=":material/group_add:"):
             _ask_create()
@@ -163,7 +163,7 @@ def _ask_own() -> None:
     with wiring.reading() as look:
         names = [one.name for one in teams.lines(look.session)]
 
-    @dialogs.framed("Say who owns something")
+    @dialogs.framed("Set the owner of a model or endpoint")
     def opened() -> None:
         kind = "model" if st.selectbox("What", [_MODEL, _ENDPOINT], key="own.kind") == _MODEL else "endpoint"
         name = objects.choose(kind, f"own.{kind}")
@@ -172,7 +172,7 @@ def _ask_own() -> None:
             ":small[:gray[Roles in the scope of a team reach what it owns; an endpoint without an owner belongs to the team "
             "of its model. Once somebody holds such a role, a second admin has to confirm.]]"
         )
-        if dialogs.decide("Say so", "own.confirm", icon="check", disabled=not name):
+        if dialogs.decide("Set the owner", "own.confirm", icon="check", disabled=not name):
             _own(kind, name, None if team == "Nobody" else str(team))
 
     opened()
@@ -184,5 +184,9 @@ def _own(kind: str, name: str, team: str | None) -> None:
         found.append(wiring.backend().teams.set_owner(identity.current(), kind, name, team))
     if outcome.ok:
         waits = isinstance(found[0], Request)
-        feedback.done("Asked for: another admin confirms it under Grants." if waits else "Done.")
+        feedback.done(
+            "Asked for: another admin confirms it under Grants."
+            if waits
+            else f"{escape(name, 60)} belongs to {escape(team or 'nobody', 60)} now."
+        )
         st.rerun()
