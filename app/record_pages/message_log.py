@@ -79,16 +79,15 @@ def _details(message_id: str, about: Mapping[str, str], *, again: bool) -> None:
         with wiring.reading() as look:
             found = queries.message(look.session, identity.current(), message_id, look.now)
         line = found.line
-        components.facts(
-            [
-                ("What", f"{escape(line.says)} {badge('message', line.state)}"),
-                ("About", escape(about.get(line.subject_id, "")) or ":gray[nothing else]"),
-                ("By", escape(f"{line.route}, to {line.whom}" if line.whom not in ("", line.route) else line.route)),
-                ("Since", times.both(line.created_at, look.now)),
-                ("Result", escape(line.result, 400) or ":gray[none yet]"),
-                ("Next try", times.both(line.due_at, look.now) if line.state == "waiting" else ":gray[none]"),
-            ]
-        )
+        facts = {
+            "What": f"{escape(line.says)} {badge('message', line.state)}",
+            "About": escape(about.get(line.subject_id, "")),
+            "By": escape(f"{line.route}, to {line.whom}" if line.whom not in ("", line.route) else line.route),
+            "Since": times.both(line.created_at, look.now),
+            "Result": escape(line.result, 400),
+            "Next try": times.both(line.due_at, look.now) if line.state == "waiting" else "",
+        }
+        components.facts([(name, value) for name, value in facts.items() if value])
         _tries(found.tries)
         st.markdown(":small[:gray[Its id, which a receiver is told too and knows it by when it comes again:]]")
         st.code(line.id, language=None)
@@ -102,7 +101,7 @@ def _details(message_id: str, about: Mapping[str, str], *, again: bool) -> None:
 
 def _tries(tries: Sequence[AttemptLine]) -> None:
     if not tries:
-        st.markdown(":small[:gray[Nothing was tried yet.]]")
+        st.markdown(":small[:gray[No try was made.]]")
         return
     rows = [
         (

@@ -59,9 +59,10 @@ def summary(found: Mine) -> str:
 
 def preference_card(now_so: PreferenceView, email: str) -> None:
     """Quiet hours, mail, and what one does not want to hear of."""
-    with components.card("How I am told", "what waits for my vote, and what becomes of what I asked for, comes by itself"):
+    with components.card("How I am told"):
+        st.markdown(":small[:gray[What waits for my vote, and what becomes of what I asked for, comes by itself.]]")
+        zone = st.text_input("Time zone", now_so.zone, key="zone", placeholder="Europe/Berlin")
         with st.container(horizontal=True, gap="small"):
-            zone = st.text_input("Time zone", now_so.zone, key="zone", placeholder="Europe/Berlin")
             begins = st.text_input("Quiet from", now_so.quiet_from or "", key="quiet.from", placeholder="22:00")
             ends = st.text_input("Quiet until", now_so.quiet_to or "", key="quiet.to", placeholder="07:00")
         urgent = st.checkbox("What is urgent comes through quiet hours", now_so.urgent_through, key="urgent")
@@ -97,7 +98,7 @@ def _clock(text: str | None) -> str | None:
 
 def subscriptions_card(lines: Sequence[SubscriptionLine], routes: Sequence[RouteLine]) -> None:
     """Subscriptions of one's mail and of the routes that one looks after."""
-    with components.card("What I hear of besides", plural(len(lines), "subscription")) as head:
+    with components.card("What I hear of besides", f"{len(lines)}" if lines else "") as head:
         if head.button("Subscribe", icon=":material/notifications:", key="subscribe"):
             _ask_subscribe(routes)
         for one in lines:
