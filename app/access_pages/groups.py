@@ -26,11 +26,12 @@ def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights) -> None:
     """Those of the settings file first; the others with what can be done about them."""
     changes, takes = mine.may("role.grant"), mine.may("role.take_back")
     waiting = sum(one.waits for one in lines)
-    counts = "they count at once for a directory, else from the next sign-in on"
-    note = f"{plural(len(lines), 'mapping')}, {waiting} waiting for a second admin · {counts}"
+    note = f"{plural(len(lines), 'mapping')}{f', {waiting} waiting' if waiting else ''}"
     with components.card("Groups to roles", note) as head:
         if changes and head.button("Map a group", icon=":material/group_add:"):
             _ask_map(sign_in)
+        if lines:
+            st.markdown(":small[:gray[A mapping counts at once for a directory, else from the next sign-in on.]]")
         for one in sorted(lines, key=lambda line: not line.waits)[:_SHOWN]:
             _row(one, changes=changes, takes=takes)
         if len(lines) > _SHOWN:

@@ -113,11 +113,11 @@ def _tokens(mine: Rights, now: datetime) -> None:
             for one in shown[:_SHOWN]
         ]
         columns: dict[str, Any] = {
-            "Token": st.column_config.TextColumn(width=140),
-            "Acts as": st.column_config.TextColumn(width=104),
-            "At most": st.column_config.TextColumn(width=190),
-            "Ends": st.column_config.TextColumn("Ends (UTC)", width=176),
-            "Used": st.column_config.TextColumn("Last used", width=110),
+            "Token": st.column_config.TextColumn(width=124),
+            "Acts as": st.column_config.TextColumn(width=84),
+            "At most": st.column_config.TextColumn(width=152),
+            "Ends": st.column_config.TextColumn("Ends (UTC)", width=172),
+            "Used": st.column_config.TextColumn("Last used", width=94),
             "Made": st.column_config.TextColumn(width=110),
         }
         height = listing.HEAD_HEIGHT + listing.ROW_HEIGHT * min(12, len(records))
