@@ -45,7 +45,7 @@ def card(
         if not found:
             components.empty(
                 "No token",
-                "A token lets a program act as you: make one, and keep it where the program finds it."
+                "With one a program acts as whose it is. Make one, and keep it where the program finds it."
                 if makes_for
                 else "Only whose it is makes a token: a person, or the owner of a service.",
                 icon="key_off",
