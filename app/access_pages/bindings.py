@@ -289,7 +289,7 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
     with _row_of_fields():
         role, scope = scopes.limits(places, "bind")
     lasts = st.selectbox("Until", list(granting.LASTS), index=4, key="bind.until")
-    typed = st.text_input("End (UTC)", key="bind.at", placeholder="2026-12-24 18:00") if lasts == granting.AT else ""
+    typed = granting.entered_end("bind.at") if lasts == granting.AT else ""
     until = granting.end(lasts, typed, look.now)
     asked = _judged(profile.kind, pairs)
     if asked and scope:
@@ -299,8 +299,12 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
         st.markdown(f"Tokens of **{escape(profile.title)}** with {claims(asked)} act as **{whom}**, {most}, {end}.")
         if rules.reaches(scope, careful):
             st.info(granting.WAITS, icon=":material/group:")
-    if st.button("Bind it", type="primary", key="bind.confirm", disabled=not (asked and scope)):
+    if not dialogs.decide("Bind it", "bind.confirm", icon="link"):
+        return
+    if asked and scope:
         _ask_for(service, profile.name, asked, role, scope, until)
+    else:
+        st.error("Not bound: say whose tokens, which of their jobs, and where; then bind it again.", icon=":material/error:")
 
 
 def _row_of_fields() -> Any:

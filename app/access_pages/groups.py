@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import identity, wiring
+from app.access_pages import scopes
 from app.access_pages.session_rows import provider_title
 from app.identity import Rights
 from app.kit import components, dialogs, feedback
@@ -33,11 +34,12 @@ def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights, *, waiting
         waiting: how many were asked for and wait for a second admin.
     """
     takes = mine.may("group_mapping.take_back")
-    counts = "they count at once for a directory, else from the next sign-in on"
-    asked = f", {waiting} waiting for a second admin under Grants" if waiting else ""
-    with components.card("Groups to roles", f"{plural(len(lines), 'mapping')}{asked} · {counts}") as head:
+    asked = f", {waiting} waiting under Grants" if waiting else ""
+    with components.card("Groups to roles", f"{plural(len(lines), 'mapping')}{asked}") as head:
         if mine.may("group_mapping.make") and head.button("Map a group", icon=":material/group_add:"):
             _ask_map(sign_in)
+        if lines:
+            st.markdown(":small[:gray[A mapping counts at once for a directory, else from the next sign-in on.]]")
         for one in lines[:_SHOWN]:
             _row(one, takes=takes)
         if len(lines) > _SHOWN:
@@ -118,7 +120,7 @@ def _ask_take_back(one: MappingLine) -> None:
                 f"**{escape(one.value, 120)}** gives {one.role} no longer. Whoever has it by this loses it, by a "
                 f"directory at once, else at the next sign-in ({names}); end their sessions to make that now."
             )
-            if st.button("Take it back", type="primary", key="mapping.unmap"):
+            if dialogs.decide("Take it back", "mapping.unmap"):
                 feedback.act(
                     lambda: wiring.backend().group_mappings.unmap(identity.current(), str(one.id)),
                     "The group gives this role no longer.",
@@ -141,18 +143,15 @@ def _map(sign_in: SignIn) -> None:
         st.selectbox("Provider", [one.name for one in sign_in.providers], key="map.provider", format_func=provider_title)
     )
     with wiring.reading() as look:
-        told = dict(touched.groups_told(look.session, provider))
+        told, places = dict(touched.groups_told(look.session, provider)), scopes.places(look)
     value = _chosen_group(told)
     role = str(st.selectbox("Role", ROLES, key="map.role", format_func=str.capitalize))
-    scope = st.text_input(
-        "Scope", value="*", key="map.scope", help="`*`, `environment:NAME`, `model:NAME` or `team:NAME`", max_chars=300
-    )
-    place = (scope or "").strip()
-    if value:
+    place = scopes.choose(places, "map")
+    if value and place:
         with wiring.reading() as look:
             _preview(touched.by_group(look.session, provider, value, role, place))
     st.markdown(":small[:gray[It counts once another admin confirmed it, and gives nothing to either of you.]]")
-    if st.button("Ask for it", type="primary", key="map.confirm", disabled=not value):
+    if dialogs.decide("Ask for it", "map.confirm", disabled=not (value and place)):
         feedback.act(
             lambda: wiring.backend().group_mappings.map(identity.current(), provider, value, role, place),
             "Asked for: another admin confirms it under Grants.",

@@ -28,7 +28,7 @@ def ask(service: PersonLine) -> None:
             "that need approvals, another admin confirms it. Nobody hands a service to himself.]]"
         )
         owner = st.selectbox("New owner", choices, key="hand.owner", format_func=lambda key: people.get(key, key))
-        if st.button("Hand it over", type="primary", key="hand.confirm", disabled=not choices):
+        if dialogs.decide("Hand it over", "hand.confirm", icon="swap_horiz", disabled=not choices):
             _hand_over(service, str(owner), people.get(str(owner), str(owner)))
 
     opened()

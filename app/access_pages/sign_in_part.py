@@ -58,8 +58,9 @@ def _providers(sign_in: SignIn, now: datetime) -> None:
     with components.card("Providers", "asked when you ask; secrets are never shown") as head:
         if head.button("Ask the providers", icon=":material/network_check:"):
             answers = st.session_state[_EXAMINED] = {one.name: _asked(one) for one in sign_in.providers}
-        for one in sign_in.providers:
-            _provider(one, answers.get(one.name), now)
+        with st.container(gap="medium"):
+            for one in sign_in.providers:
+                _provider(one, answers.get(one.name), now)
 
 
 def _asked(provider: Provider) -> _Answer:

@@ -80,6 +80,66 @@ def _refused(code: str, command: Any, *given: Any) -> None:
     assert refused.value.code == code
 
 
+JOB = {"repository_id": "456789", "ref": "refs/heads/main"}
+WORDS: tuple[tuple[requests.Kind, dict[str, Any], str], ...] = (
+    (
+        "role.grant",
+        {"identity_id": "ben", "role": "operator", "scope": "*", "expires_at": None},
+        "Give Ben (reviewer) [ben] the role operator everywhere.",
+    ),
+    (
+        "role.grant",
+        {"identity_id": "ci", "role": "operator", "scope": "TEAM", "expires_at": "2026-12-24T18:00:00+00:00"},
+        "Give ci the role operator in team:flights until 24 Dec 2026 18:00 UTC.",
+    ),
+    (
+        "policy.set",
+        {"environment": "production", "weaker": ["0 approval(s) instead of 2."], "changes": ["approvals_needed: 2 → 0"]},
+        "Weaken the policy of production: 0 approval(s) instead of 2. In full: approvals_needed: 2 → 0.",
+    ),
+    (
+        "owner.set",
+        {"kind": "endpoint", "name": "eu", "team_id": "TEAM"},
+        "Give the endpoint eu to the team flights; roles in the scopes of teams reach what they own.",
+    ),
+    (
+        "owner.set",
+        {"kind": "model", "name": "m", "team_id": None},
+        "Give the model m to no team; roles in the scopes of teams reach what they own.",
+    ),
+    (
+        "binding.make",
+        {"identity_id": "ci", "profile": "github", "claims": JOB, "role": "contributor", "scope": "environment:production"},
+        "Give the role contributor in environment:production, as ci, to tokens of github with ref=refs/heads/main, "
+        "repository_id=456789.",
+    ),
+    (
+        "binding.make",
+        {"identity_id": "ci", "profile": "github", "claims": JOB, "role": None, "scope": "*"},
+        "Give whatever it may do everywhere, as ci, to tokens of github with ref=refs/heads/main, repository_id=456789.",
+    ),
+    (
+        "identity.hand_over",
+        {"identity_id": "ci", "owner_id": "ben"},
+        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles that it holds.",
+    ),
+)
+
+
+def test_the_sentence_of_a_request_leaves_nothing_out(identities: Identities, database: Database, otto: Actor) -> None:
+    """It is all that a second person reads: whom by the short name, which role, where, and until when."""
+    ids = {"ben": identities.act_as("ben").id, "ci": identities.create(otto, "ci", kind="service", owner="olga").id}
+    team = Teams(database, lambda *_: True, policy.protected).create(otto, "flights").id
+    for kind, what, says in WORDS:
+        meant = {key: ids.get(value, value) if key.endswith("_id") else value for key, value in what.items()}
+        meant = {key: value.replace("TEAM", team if key == "team_id" else f"team:{team}") if isinstance(value, str) else value
+                 for key, value in meant.items()}  # fmt: skip
+        with database.unit(otto) as tx:
+            asked = requests.ask(tx, kind, meant).id
+        with database.read() as session:
+            assert requests.line(session, asked, now=database.now(session)).says == says
+
+
 @pytest.mark.parametrize("scope", ["*", "environment:production", "model:flight-delay"])
 def test_a_role_that_reaches_production_waits_for_a_second_admin(
     identities: Identities, database: Database, otto: Actor, nora: Actor, scope: str
