@@ -234,7 +234,7 @@ def test_the_list_keeps_its_filter_through_a_detail_and_the_back_button(
         assert seen.wrong == []
 
 
-@pytest.mark.parametrize("filters", ["", "?state=In+review"])
+@pytest.mark.parametrize("filters", ["?state=In+review", pytest.param("", marks=pytest.mark.slow)])
 def test_back_and_forward_lead_to_and_fro_as_often_as_one_likes(
     chromium: Browser, world: tuple[Server, Backend], filters: str
 ) -> None:

@@ -40,7 +40,7 @@ def test_a_webhook_is_added_subscribed_and_tested_by_clicks(
         expect(page.get_by_text("of anything · by mail")).to_be_visible()
         page.get_by_role("button", name="More", exact=True).click()
         page.get_by_role("menuitem", name="Send a test").or_(page.get_by_role("option", name="Send a test")).click()
-        expect(page.get_by_text("A test message")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("A test message", exact=True)).to_be_visible(timeout=20_000)
         assert seen.open("/notifications", title="Notifications").axe() == [], "with a route, a subscription and a message"
         page.set_viewport_size({"width": 1024, "height": 768})
         assert seen.drawn().fits()

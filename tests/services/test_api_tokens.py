@@ -222,6 +222,8 @@ def test_a_narrow_token_is_no_more_than_its_limits_and_no_more_than_its_identity
 
 def test_of_an_environment_and_a_model_counts_that_model_there(people: People) -> None:
     people.identities.grant(people.otto, "ci", "contributor", "environment:staging")
+    people.refused("not-found", people.made, people.olga, identity="ci", scope="model:flight-delay")  # it does not see it
+    people.identities.grant(people.otto, "ci", "viewer", "model:flight-delay")
     actor = people.tokens.actor_of(people.made(people.olga, identity="ci", scope="model:flight-delay").text)
     assert actor is not None
     with people.database.unit(actor) as tx:
