@@ -16,7 +16,6 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from backend.access import bearer_claims
@@ -32,7 +31,7 @@ from backend.access.tokens import Tokens, is_well_formed
 from backend.core.behind import at_once
 from backend.core.context import SYSTEM, Actor, ActorKind, Limits
 from backend.core.database import Database
-from backend.core.errors import ExternalFailure, Refusal
+from backend.core.errors import ExternalFailure, Raced, Refusal
 from backend.core.fixed import Fixed
 
 USED_EVERY = timedelta(minutes=5)
@@ -213,7 +212,7 @@ class Bearers:
 
     def _note_first(self, profile: Profile, said: Spoken, found: _Means) -> None:
         told = bearer_claims.told(profile.kind, said.claims)
-        with suppress(IntegrityError), self._database.unit(found.actor) as tx:  # a request at the same time was faster
+        with suppress(Raced), self._database.unit(found.actor) as tx:  # a request at the same time was faster
             if tx.session.get(BearerUse, said.mark, with_for_update=True) is not None:
                 return
             tx.add(

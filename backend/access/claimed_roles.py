@@ -101,8 +101,11 @@ def give(
     until: datetime | None,
     action: str = "role.grant",
 ) -> None:
-    """A grant from a source that is no person. One that a person gave and that is in force is left as it is."""
-    if row is not None and row.granted_by != source and (row.expires_at is None or tx.now < row.expires_at):
+    """A grant from a source that is no person. One that somebody else gave and that is in force is left as it is, but that a
+    directory says is so is the directory's: a sign-in has told it before, and would else keep what the directory takes back.
+    """
+    stands = row is not None and row.granted_by != source and (row.expires_at is None or tx.now < row.expires_at)
+    if stands and row is not None and not _tells_the_same(row.granted_by, source):
         return
     if row is not None and row.granted_by == source and not _runs_out(row, tx.now, until):
         return
@@ -113,6 +116,11 @@ def give(
     row.granted_by, row.granted_at, row.expires_at = source, tx.now, until
     facts = row.facts("identity_id", "role", "scope", "expires_at", "granted_by")
     tx.record(action, row, before=before, after=facts)
+
+
+def _tells_the_same(giver: str, source: str) -> bool:
+    """Whether a directory now tells what a sign-in at its provider told."""
+    return source.startswith(PROVISIONED) and giver == SOURCE + source.removeprefix(PROVISIONED)
 
 
 def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
@@ -126,14 +134,12 @@ def _mapped(session: Session, provider: Provider, identity_id: str) -> Iterable[
     """Mappings that count for this person: those of the settings, and others that neither the person nor a service of the
     person asked for or confirmed.
 
-    The settings name teams; a name that no team has gives nothing. The name of an environment or a model that is not there
-    gives a role that reaches nothing until it is.
+    The settings name teams; a name that no team has, and a team that is retired, gives nothing. The name of an environment or
+    a model that is not there gives a role that reaches nothing until it is.
     """
     teams = {name: key for key, name in queries.scope_names(session, retired=False).items()}
     fixed = [(one.value, one.role, teams.get(one.scope, one.scope)) for one in provider.roles]
     rows = session.exec(select(GroupMapping).where(GroupMapping.provider == provider.name)).all()
     own = {identity_id, *session.exec(select(Identity.id).where(Identity.owner_id == identity_id))}
-    return [
-        *(one for one in fixed if not one[2].startswith("team:") or one[2] in teams.values()),
-        *((one.value, one.role, one.scope) for one in rows if own.isdisjoint((one.made_by, one.confirmed_by))),
-    ]
+    made = [(one.value, one.role, one.scope) for one in rows if own.isdisjoint((one.made_by, one.confirmed_by))]
+    return [one for one in (*fixed, *made) if not one[2].startswith("team:") or one[2] in teams.values()]

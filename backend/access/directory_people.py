@@ -68,7 +68,7 @@ class DirectoryPeople(directory.Directory):
             _refuse_taken(tx.session, known, told.user_name)
             identity = _signed_in_before(tx.session, known, told.external_id) or create_identity(
                 tx,
-                name=free_name(tx.session, handle_of(told.user_name)),
+                name=free_name(tx, handle_of(told.user_name)),
                 display_name=told.display_name or told.user_name,
             )
             row = ProvisionedUser(

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access import queries, rules
 from backend.access.names import beside
 from backend.access.rows import Identity, Request
 from backend.core.canonical import digest
+from backend.core.columns import utc
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
@@ -43,11 +45,17 @@ class RequestLine:
 
 
 def ask(tx: Unit, kind: Kind, what: Mapping[str, Any]) -> Request:
-    """The request that now waits for a second person; the one that waits already for the very same."""
+    """The request that now waits for a second person; the one that waits already for the very same.
+
+    One that nobody can confirm, as whoever asked may not ask any more, is refused by this and asked for anew.
+    """
     mark = digest({"kind": kind, "what": dict(what)})
+    tx.alone(f"request {mark}")
     query = select(Request).where(Request.digest == mark, Request.state == "waiting", col(Request.expires_at) > tx.now)
-    if (waiting := tx.session.exec(query.with_for_update()).first()) is not None:
-        return waiting
+    for waiting in tx.session.exec(query.with_for_update()).all():
+        if _may_still(tx, waiting, kind):
+            return waiting
+        _settle(tx, waiting, "refused", "Whoever asked for this may not do so any more; it was asked for anew.")
     row = Request(
         id=tx.new_id("ask"),
         kind=kind,
@@ -94,9 +102,7 @@ def confirm(tx: Unit, row: Request, action: str, reason: str = "", *, whose: Ide
             "Refuse this request; an admin who does not own it asks anew.",
             code="own-request",
         )
-    held = queries.grants(tx.session, asked.id)
-    answers = asked.active and queries.answers_for(tx.session, asked)
-    if not (answers and rules.may(held, action, now=tx.now, environment=row.what.get("environment"))):
+    if not _may_still(tx, row, action):
         raise Refusal("Whoever asked for this may not do so any more.", "Ask for it yourself.", code="stale-request")
     _settle(tx, row, "confirmed", reason.strip()[:MAX_REASON])
 
@@ -109,15 +115,31 @@ def refuse(tx: Unit, row: Request, reason: str) -> None:
     _settle(tx, row, "refused", said)
 
 
-def lines(session: Session, *, now: datetime, all_of_them: bool = False, limit: int = 200) -> tuple[RequestLine, ...]:
-    """What waits, the oldest first; on request what was settled or expired too, the newest first."""
+def lines(
+    session: Session,
+    *,
+    now: datetime,
+    all_of_them: bool = False,
+    after: tuple[datetime, str] | None = None,
+    limit: int | None = None,
+) -> tuple[RequestLine, ...]:
+    """What waits, the oldest first; on request what was settled or expired too, the newest first.
+
+    Args:
+        after: when the last one of the page before was asked for, and its id.
+        limit: how many at most; without it all.
+    """
+    key = sa.tuple_(col(Request.asked_at), col(Request.id))
+    last = sa.tuple_(sa.literal(after[0], utc().type), sa.literal(after[1])) if after is not None else None
     query = select(Request).limit(limit)
     if all_of_them:
-        rows = session.exec(query.order_by(col(Request.asked_at).desc())).all()
+        query = query.where(key < last) if last is not None else query
+        query = query.order_by(col(Request.asked_at).desc(), col(Request.id).desc())
     else:
-        still = query.where(Request.state == "waiting", col(Request.expires_at) > now)
-        rows = session.exec(still.order_by(col(Request.asked_at))).all()
-    return _lines(session, rows, now)
+        query = query.where(Request.state == "waiting", col(Request.expires_at) > now)
+        query = query.where(key > last) if last is not None else query
+        query = query.order_by(col(Request.asked_at), col(Request.id))
+    return _lines(session, session.exec(query).all(), now)
 
 
 def line(session: Session, identifier: str, *, now: datetime) -> RequestLine:
@@ -126,6 +148,14 @@ def line(session: Session, identifier: str, *, now: datetime) -> RequestLine:
     if row is None:
         raise NotFound("request", identifier[:60], "Look at what waits for a second person.")
     return _lines(session, [row], now)[0]
+
+
+def _may_still(tx: Unit, row: Request, action: str) -> bool:
+    """Whether whoever asked may still do so."""
+    asked = tx.session.get_one(Identity, row.asked_by)
+    held = queries.grants(tx.session, asked.id)
+    answers = asked.active and queries.answers_for(tx.session, asked)
+    return answers and rules.may(held, action, now=tx.now, environment=row.what.get("environment"))
 
 
 def _settle(tx: Unit, row: Request, state: str, reason: str) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, or_, select
 
 from backend.access import claimed_roles, claims, endings, queries, rules
@@ -35,7 +34,7 @@ from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUs
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
-from backend.core.errors import NotFound, Refusal
+from backend.core.errors import NotFound, Raced, Refusal
 from backend.core.unit import Unit
 
 USED_EVERY = timedelta(minutes=1)
@@ -140,7 +139,7 @@ class Sessions:
         if who.key != claims.key_of(told):
             raise SignedOut("This is the token of another sign-in.", "Sign in again.", code="bad-claims")
         self._meet(provider, who)
-        with suppress(IntegrityError):  # another window of the same browser was faster; anything else is met again below
+        with suppress(Raced):  # another window of the same browser was faster; anything else is met again below
             self._begin(provider, who, device[:MAX_DEVICE])
         found = self.resume(told, by_click=False)
         if found is None:
@@ -204,7 +203,7 @@ class Sessions:
         try:
             with self._database.unit(SYSTEM) as tx:
                 return _take_logout(tx, provider, asked)
-        except IntegrityError:
+        except Raced:
             raise _taken_before() from None
 
     def _meet(self, provider: Provider, who: Person) -> None:
@@ -319,7 +318,7 @@ def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
     login = tx.session.get(ExternalLogin, (who.issuer, who.subject))
     if login is None:
         row = identity_provisioned(tx.session, provider, who) or create_identity(
-            tx, name=free_name(tx.session, who.handle), display_name=who.name, email=who.email
+            tx, name=free_name(tx, who.handle), display_name=who.name, email=who.email
         )
         login = tx.add(ExternalLogin(issuer=who.issuer, external_subject=who.subject, identity_id=row.id, first_at=tx.now))
         tx.record("identity.link", login, after={"provider": provider.name})

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries, requests
 from backend.access.checks import require
+from backend.access.last_admin import ROLES
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team, TeamMember
 from backend.access.scopes import Exists, named_team, team_of_name
 from backend.access.service import Protected, named_identity
@@ -75,14 +76,16 @@ class Teams:
             return row
 
     def retire(self, actor: Actor, name: str) -> None:
-        """Ends a team that owns nothing any more. Its name stays taken; grants in its scope reach nothing."""
+        """Ends a team that owns nothing any more, and the roles in its scope with it. Its name stays taken."""
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             row = _allowed(tx, actor, name, "team.retire")
             if tx.session.exec(select(Ownership.id).where(Ownership.team_id == row.id).limit(1)).first() is not None:
                 raise Refusal(
                     f"{name} owns models or endpoints.", "Give them to another team, or to none.", code="owns-something"
                 )
             row.retired_at = tx.now
+            _end_roles(tx, row)
             tx.record("team.retire", row, after=row.facts("name", "retired_at"))
 
     def add_member(self, actor: Actor, name: str, identity: str) -> None:
@@ -222,6 +225,15 @@ def _give(tx: Unit, kind: str, name: str, team: Team | None, *, request_id: str 
     after = {"team_id": team.id} if team is not None else None
     asked = {"request_id": request_id} if request_id is not None else {}
     tx.record("owner.set", ("ownership", f"{kind}/{name}"), before=before, after={**after, **asked} if after else asked or None)
+
+
+def _end_roles(tx: Unit, team: Team) -> None:
+    """They reach nothing any more, but would let their holders look at what every role shows."""
+    query = select(RoleGrant).where(RoleGrant.scope == f"team:{team.id}").order_by(col(RoleGrant.id))
+    for grant in tx.session.exec(query).all():
+        tx.session.delete(grant)
+        before = grant.facts("identity_id", "role", "scope")
+        tx.record("role.take_back", grant, before=before, after={"reason": "The team was retired."})
 
 
 def _refuse_own(tx: Unit, actor: Actor, team: Team) -> None:

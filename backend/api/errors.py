@@ -33,6 +33,7 @@ STATUS = {
     "stale-base": 409,
     "wrong-state": 409,
     "conflict": 409,
+    "raced": 409,
     "key-used": 409,
     "not-proved": 409,
     "ramp-asked-for": 409,

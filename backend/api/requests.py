@@ -13,9 +13,10 @@ from sqlmodel import col, select
 
 from backend.access import requests
 from backend.access.rows import Request
-from backend.api.asking import Asks, Page, Paged, Reading, Reason, Sent, Shown
+from backend.api.asking import Asks, Page, Paged, Reading, Reason, Sent, Shown, page_of
 from backend.api.tags import Held, Tagged
 from backend.core.context import Actor
+from backend.registry.keys import read_key, write_key
 
 router = APIRouter(prefix="/requests", tags=["requests"])
 RequestId = Annotated[str, Path(pattern=r"^ask_[0-9a-z]{26}$", description="The request's id.")]
@@ -53,9 +54,10 @@ class RequestsNarrow(Paged):
 @router.get("")
 def list_requests(asks: Asks, narrow: Annotated[RequestsNarrow, Query()]) -> Page[RequestView]:
     """What waits for a second person, the oldest first; with `settled` all of them, the newest first."""
+    before = read_key(narrow.after, datetime, str) if narrow.after is not None else None
     with asks.reading("request.list") as look:
-        found = requests.lines(look.session, now=look.now, all_of_them=narrow.settled)
-    items, following = narrow.cut(found, lambda one: (one.asked_at, one.id), newest_first=narrow.settled)
+        found = requests.lines(look.session, now=look.now, all_of_them=narrow.settled, after=before, limit=narrow.limit + 1)
+    items, following = page_of(found, narrow.limit, lambda one: write_key(one.asked_at, one.id))
     return Page(items=tuple(map(RequestView.model_validate, items)), next=following)
 
 

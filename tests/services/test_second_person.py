@@ -261,6 +261,53 @@ def test_who_asked_must_still_be_allowed_to_when_it_is_confirmed(
     identities.take_back(nora, "otto", "admin")
     _refused("stale-request", identities.confirm_grant, nora, asked.id)
     assert ("reviewer", "*") not in _roles(database, identities.act_as("ana"))
+    third = identities.create(nora, "third")
+    identities.bootstrap("third")
+    anew = identities.grant(nora, "ana", "reviewer")
+    assert anew.id != asked.id, "what nobody could confirm does not stand in its way"
+    _refused("settled", identities.refuse_grant, nora, asked.id, "Asked for anew.")
+    identities.confirm_grant(third, anew.id)
+    assert ("reviewer", "*") in _roles(database, identities.act_as("ana"))
+
+
+def test_a_role_ends_in_the_future_and_the_last_admins_no_sooner(
+    identities: Identities, database: Database, otto: Actor, nora: Actor, clock: Clock
+) -> None:
+    bot = identities.create(otto, "bot", kind="service", owner="ana")
+    identities.confirm_grant(nora, identities.grant(otto, "bot", "admin").id)
+    for end in (clock.now, clock.now - timedelta(days=1)):
+        with pytest.raises(Refusal, match="ends in the future"):
+            identities.grant(bot, "otto", "admin", expires_at=end)
+    soon, later = clock.now + timedelta(minutes=1), clock.now + timedelta(days=1)
+    assert isinstance(identities.grant(bot, "nora", "admin", expires_at=later), RoleGrant)
+    assert isinstance(identities.grant(bot, "otto", "admin", expires_at=soon), RoleGrant), "Nora is one for longer"
+    with pytest.raises(Refusal, match="Nobody else is an admin everywhere"):
+        identities.grant(bot, "nora", "admin", expires_at=soon)
+    asked = identities.grant(bot, "ben", "viewer", expires_at=later)
+    clock.tick(days=1, minutes=-1)
+    third = identities.create(nora, "third")
+    identities.bootstrap("third")
+    clock.tick(minutes=2)
+    _refused("stale-request", identities.confirm_grant, third, asked.id)
+
+
+def test_requests_come_page_by_page_and_none_is_lost(
+    identities: Identities, database: Database, otto: Actor, clock: Clock
+) -> None:
+    """Also those that were asked for at the same moment."""
+    asked = list[str]()
+    for number in range(7):
+        clock.tick(seconds=number % 2)
+        identities.create(otto, f"p{number}")
+        asked.append(identities.grant(otto, f"p{number}", "viewer").id)
+    for settled, first in ((False, 0), (True, -1)):
+        seen, after = list[str](), None
+        with database.read() as session:
+            while page := requests.lines(session, now=clock.now, all_of_them=settled, after=after, limit=2):
+                seen += [one.id for one in page]
+                after = (page[-1].asked_at, page[-1].id)
+        assert sorted(seen) == sorted(asked)
+        assert seen[0] == asked[first]
 
 
 def test_a_weaker_policy_waits_for_a_second_person_and_a_stricter_one_does_not(
