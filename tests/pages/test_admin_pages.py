@@ -105,6 +105,22 @@ def test_a_person_has_a_page_with_roles_and_what_can_be_done(page: Open, backend
     assert "Nobody is called nemo" in words(page("person", "otto", person="nemo"))
     backend.identities.deactivate(backend.identities.act_as("otto"), "carla", "Left.")
     assert offered(page("person", "otto", person="carla"), "Activate again")
+    assert not offered(page("person", "otto", person="carla"), "Keep deactivated")
+
+
+def test_whom_a_directory_deactivated_an_admin_keeps_off(page: Open, backend: Backend) -> None:
+    with backend.database.unit(SYSTEM) as tx:
+        row = tx.session.exec(select(Identity).where(Identity.name == "carla")).one()
+        row.active, row.off_by = False, "scim:corp"
+        tx.record("identity.deactivate", row)
+    test = page("person", "otto", person="carla")
+    assert "deactivated by the directory of corp" in words(test)
+    press(test, "Keep deactivated")
+    assert "From now on only an admin does" in words(test)
+    backend.identities.deactivate(backend.identities.act_as("otto"), "carla", "Left.")
+    test = page("person", "otto", person="carla")
+    assert offered(test, "Activate again")
+    assert not offered(test, "Keep deactivated")
 
 
 def test_a_service_whose_owner_is_gone_says_so_and_is_handed_over(page: Open, backend: Backend) -> None:
