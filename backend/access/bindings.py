@@ -111,7 +111,7 @@ class Bindings:
     def confirm(self, actor: Actor, request_id: str, reason: str = "") -> Binding:
         """Makes the binding that another admin asked for.
 
-        Refusal codes: own-request, own-identity, settled, expired, stale-request.
+        Refusal codes: not-a-person, own-request, own-identity, settled, expired, stale-request.
         """
         with self._database.unit(actor) as tx:
             require(tx, actor, "binding.make")
@@ -282,6 +282,7 @@ def _what(
         "role": limits.role,
         "scope": limits.scope,
         "expires_at": expires_at.astimezone(UTC).isoformat() if expires_at is not None else None,
+        **requests.gainer(whose),
     }
 
 

@@ -151,7 +151,7 @@ def _holder(tx: Unit, actor: Actor, identity: str | None, team: str | None) -> t
             raise own
         return row.id, None
     found = named_team(tx.session, str(team))
-    mine = queries.ids_of_interest(actor)
+    mine = queries.ids_of_interest(actor.interests)
     member = select(TeamMember.team_id).where(TeamMember.team_id == found.id, col(TeamMember.identity_id).in_(mine))
     if tx.session.exec(member.limit(1)).first() is not None:
         raise own

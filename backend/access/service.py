@@ -137,13 +137,13 @@ class Identities:
             whose, scope = named_identity(tx.session, name), scopes.demanded(tx.session, scope, self._exists)
             _refuse_own(actor, whose)
             if self._needs_second(tx, whose.id, role, scope, expires_at):
-                return requests.ask(tx, "role.grant", _asked(whose.id, role, scope, expires_at))
+                return requests.ask(tx, "role.grant", _asked(whose, role, scope, expires_at))
             return _grant(tx, whose.id, role, scope, expires_at)
 
     def confirm_grant(self, actor: Actor, request_id: str, reason: str = "") -> RoleGrant:
         """Gives the role that another admin asked for.
 
-        Refusal codes: own-request, own-identity, settled, expired, stale-request.
+        Refusal codes: not-a-person, own-request, own-identity, settled, expired, stale-request.
         """
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.grant")
@@ -307,9 +307,9 @@ def refuse_owner(row: Identity) -> None:
         raise Refusal(f"{row.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
 
 
-def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
+def _asked(whose: Identity, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
     until = expires_at.astimezone(UTC).isoformat() if expires_at is not None else None
-    return {"identity_id": identity_id, "role": role, "scope": scope, "expires_at": until}
+    return {"identity_id": whose.id, "role": role, "scope": scope, "expires_at": until, **requests.gainer(whose)}
 
 
 def _grant(
