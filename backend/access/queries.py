@@ -127,9 +127,13 @@ def answers_for(session: Session, row: Identity) -> bool:
     return row.owner_id is None or (owner is not None and is_answering(owner))
 
 
-def ids_of_interest(interests: Collection[str]) -> SelectOfScalar[str]:
-    """Ids of whoever is one interest with an actor of these: itself, its owner, and every service that one of them owns."""
-    return select(Identity.id).where(col(Identity.id).in_(interests) | col(Identity.owner_id).in_(interests))
+def ids_of_interest(interests: Collection[str], now: datetime) -> SelectOfScalar[str]:
+    """Ids of whoever is one interest with an actor of these: itself, its owner, and every service that one of them owns, or
+    made a token of that is good.
+    """
+    kept = select(Token.identity_id).where(col(Token.created_by).in_(interests), col(Token.revoked_at).is_(None))
+    known = col(Identity.id).in_(interests) | col(Identity.owner_id).in_(interests)
+    return select(Identity.id).where(known | col(Identity.id).in_(kept.where(col(Token.expires_at) > now)))
 
 
 def interests_since(session: Session, ids: Iterable[str], moment: datetime | None) -> frozenset[str]:

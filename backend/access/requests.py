@@ -91,9 +91,9 @@ def confirm(tx: Unit, row: Request, action: str, reason: str = "", *, whose: Ide
             "Ask another admin to confirm it.",
             code="own-request",
         )
-    if whose is not None and {whose.id, whose.owner_id} & theirs:
+    if whose is not None and queries.interests_since(tx.session, [whose.id], tx.now) & theirs:
         raise Refusal(
-            "Whoever asked for this owns by now what would gain by it.",
+            "Whoever asked for this owns by now what would gain by it, or has a token of it.",
             "Refuse this request; an admin who does not own it asks anew.",
             code="own-request",
         )

@@ -16,7 +16,7 @@ from backend.access.checks import require
 from backend.access.claimed_roles import may_come
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team, TeamMember
 from backend.access.scopes import Exists, named_team, team_of_name
-from backend.access.service import Protected, named_identity
+from backend.access.service import Protected, named_identity, refuse_own
 from backend.access.sign_in_file import SignIn
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -108,8 +108,7 @@ class Teams:
         with self._database.unit(actor) as tx:
             row = _allowed(tx, actor, name, "team.add_member")
             whose = named_identity(tx.session, identity)
-            if actor.interests & {one for one in (whose.id, whose.owner_id) if one}:
-                raise Refusal("You cannot add yourself to a team.", "Ask another admin.", code="own-identity")
+            refuse_own(tx, whose, "You cannot add yourself to a team.")
             if tx.session.get(TeamMember, (row.id, whose.id)) is None:
                 tx.add(TeamMember(team_id=row.id, identity_id=whose.id, added_by=actor.id, added_at=tx.now))
                 tx.record("team.add_member", row, after={"identity_id": whose.id})
@@ -195,7 +194,7 @@ class Teams:
 
     def _reaches(self, tx: Unit, team: Team, interests: Collection[str]) -> bool:
         """Whether one of these, or a service of theirs, holds a role in the scope of a team, or comes to hold it by groups."""
-        scope, own = f"team:{team.id}", set(tx.session.exec(queries.ids_of_interest(interests)))
+        scope, own = f"team:{team.id}", set(tx.session.exec(queries.ids_of_interest(interests, tx.now)))
         held = select(RoleGrant.id).where(RoleGrant.scope == scope, col(RoleGrant.identity_id).in_(own))
         if tx.session.exec(held.limit(1)).first() is not None:
             return True

@@ -161,6 +161,7 @@ def test_a_kept_token_is_neither_a_second_person_nor_a_first_one(world: World) -
     assert isinstance(hers, Request)
     _refused("not-a-person", world.identities.confirm_grant, as_bot, hers.id)
     _refused("own-identity", world.identities.grant, as_bot, "eve", "operator")
+    _refused("own-identity", world.identities.grant, world.eve, "bot", "operator")
     again = world.tokens.actor_of(world.tokens.create(as_bot, "by the first one").text)
     assert again is not None
     asked = world.identities.grant(again, "ben", "reviewer", "environment:production")

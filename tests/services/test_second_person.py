@@ -244,7 +244,7 @@ def test_nobody_confirms_for_himself_by_another_hand(
 
 @pytest.mark.parametrize("bound", [False, True])
 def test_nobody_gets_by_a_hand_over_what_he_asked_for_another_owners_service(
-    identities: Identities, owners: ServiceOwners, database: Database, otto: Actor, nora: Actor, bound: bool
+    identities: Identities, owners: ServiceOwners, database: Database, otto: Actor, nora: Actor, clock: Clock, bound: bool
 ) -> None:
     github = Profile(name="github", title="GitHub", kind="github", audience="https://countersign.example.com")
     bindings = Bindings(database, [github], policy.protected)
@@ -256,6 +256,7 @@ def test_nobody_gets_by_a_hand_over_what_he_asked_for_another_owners_service(
     confirm = bindings.confirm if bound else identities.confirm_grant
     _refused("own-request", confirm, nora, asked.id)
     owners.hand_over(nora, "ci", "ben")
+    clock.tick(seconds=1)
     _refused("stale-request", confirm, nora, asked.id)
     owners.hand_over(nora, "ci", "ana")
     confirm(nora, asked.id)
