@@ -170,7 +170,7 @@ def _ask_own() -> None:
         team = st.selectbox("Team", ["Nobody", *names], key="own.team")
         st.markdown(
             ":small[:gray[Roles in the scope of a team reach what it owns; an endpoint without an owner belongs to the team "
-            "of its model. Once somebody holds such a role, a second admin has to confirm.]]"
+            "of its model. Where changes need approvals, a second admin has to confirm.]]"
         )
         if dialogs.decide("Set the owner", "own.confirm", icon="check", disabled=not name):
             _own(kind, name, None if team == "Nobody" else str(team))

@@ -156,11 +156,11 @@ def _holder(tx: Unit, actor: Actor, identity: str | None, team: str | None) -> t
     own = Refusal("You cannot give a data set to yourself.", "Ask another admin.", code="own-identity")
     if identity is not None:
         row = named_identity(tx.session, identity)
-        if actor.interests & {one for one in (row.id, row.owner_id) if one}:
+        if actor.interests & queries.interests_since(tx.session, [row.id], tx.now):
             raise own
         return row.id, None
     found = named_team(tx.session, str(team))
-    mine = queries.ids_of_interest(actor)
+    mine = queries.ids_of_interest(actor.interests, tx.now)
     member = select(TeamMember.team_id).where(TeamMember.team_id == found.id, col(TeamMember.identity_id).in_(mine))
     if tx.session.exec(member.limit(1)).first() is not None:
         raise own

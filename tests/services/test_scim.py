@@ -150,6 +150,12 @@ def test_whoever_owns_the_directorys_service_gets_no_role_by_it(directory: Direc
     assert directory.roles("Bob") == {("reviewer", "scim:corp")}
     directory.sign_in(oid="o-9", name="Ada", groups=[])
     assert directory.roles("Ada") == set()
+    asked = backend.service_owners.hand_over(backend.identities.act_as("otto"), "directory", "ben")
+    assert isinstance(asked, Request)
+    backend.service_owners.confirm(backend.identities.act_as("nora"), asked.id)
+    directory.group("ml-operators", row)
+    directory.sign_in(oid="o-9", name="Ada", groups=[])
+    assert directory.roles("Ada") == set(), "it was hers when she told of herself"
 
 
 def test_a_provider_without_a_service_of_its_own_has_no_directory(directory: Directory) -> None:
