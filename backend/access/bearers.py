@@ -26,7 +26,7 @@ from backend.access.binding_rows import BearerUse, Binding
 from backend.access.providers import Providers
 from backend.access.rows import Identity
 from backend.access.rules import ROLES
-from backend.access.session_rows import ExternalLogin, SignInSession
+from backend.access.session_rows import ExternalLogin
 from backend.access.sign_in_file import SignIn
 from backend.access.tokens import Tokens, is_well_formed
 from backend.core.behind import at_once
@@ -45,7 +45,6 @@ _KEPT_AFTER = timedelta(days=30)
 _B: sa.Table = Binding.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 _I: sa.Table = Identity.__table__  # type: ignore[attr-defined]
 _L: sa.Table = ExternalLogin.__table__  # type: ignore[attr-defined]
-_S: sa.Table = SignInSession.__table__  # type: ignore[attr-defined]
 _U: sa.Table = BearerUse.__table__  # type: ignore[attr-defined]
 _WHO = (_I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active)
 _BOUND = Fixed(
@@ -59,16 +58,10 @@ _BOUND = Fixed(
 )
 """With those that the system ended, whose tokens are told why (`Bindings.settle`)."""
 _PERSON = Fixed(
-    sa.select(*_WHO)
+    sa.select(_I.c.signed_out_at, *_WHO)
     .select_from(_L.join(_I, _I.c.id == _L.c.identity_id))
     .where(_L.c.issuer == sa.bindparam("issuer"), _L.c.external_subject == sa.bindparam("subject"))
 )
-_SIGNED_OUT = Fixed(
-    sa.select(sa.func.max(_S.c.ended_at, type_=_S.c.ended_at.type)).where(
-        _S.c.identity_id == sa.bindparam("identity"), _S.c.ended_why != sa.literal_column("'signed-out'")
-    )
-)
-"""When somebody was last signed out by more than a click in one browser: everywhere, by an admin, or by the provider."""
 _USED = Fixed(sa.select(_U.c.used_at).where(_U.c.id == sa.bindparam("mark")))
 
 
@@ -190,11 +183,10 @@ class Bearers:
                 if (row[1] is None or now < row[1]) and bearer_claims.fits(profile.kind, row[3], said.claims)
             ]
             people = [] if bound or profile.is_build else _PERSON.on(connection, issuer=profile.issuer, subject=said.subject)
-            ended = _SIGNED_OUT.on(connection, identity=people[0][0])[0][0] if people else None
         if bound:
             return _by_binding(_narrowest(_honoured(profile, bound)))
         if people:
-            return _by_login(profile, said, people[0], ended)
+            return _by_login(profile, said, people[0])
         raise NotAdmitted(
             f"This token is {profile.title}'s, and nothing here is bound to it.",
             f"Ask an admin to bind it to a service; it says {bearer_claims.needed(profile.kind, said.claims)}.",
@@ -248,12 +240,13 @@ def _by_binding(row: Sequence[Any]) -> _Means:
     return _Means(_actor(who, limits=limits, means=binding), binding)
 
 
-def _by_login(profile: Profile, said: Spoken, row: Sequence[Any], ended: datetime | None) -> _Means:
+def _by_login(profile: Profile, said: Spoken, row: Sequence[Any]) -> _Means:
+    signed_out_at, *who = row
     if profile.clients and said.client not in profile.clients:
         raise NotAdmitted("This client may not act for people here.", "Use one that the settings name.", code="bad-token")
-    if ended is not None and said.issued_at <= ended:
+    if signed_out_at is not None and said.issued_at <= signed_out_at:
         raise NotAdmitted("You were signed out since this token was issued.", "Ask for a fresh one.", code="bad-token")
-    return _Means(_actor(row, limits=_limits_of(profile, said), means=f"login:{profile.name}"), None)
+    return _Means(_actor(who, limits=_limits_of(profile, said), means=f"login:{profile.name}"), None)
 
 
 def _limits_of(profile: Profile, said: Spoken) -> Limits | None:

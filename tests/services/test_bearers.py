@@ -585,6 +585,39 @@ def test_signing_out_everywhere_ends_access_tokens_of_before(world: World) -> No
     world.actor(access.token(jti="j-2"))
 
 
+@SQLITE
+@pytest.mark.parametrize("by", ["admin", "provider", "provider-session", "deactivated", "revoked"])
+def test_a_sign_out_ends_access_tokens_of_somebody_who_has_no_session(world: World, by: str) -> None:
+    access = Access(world)
+    settings = signs_in(world.ci.settings())
+    sessions = Sessions(world.database, world.providers, settings)
+    token = access.token()
+    told = world.ci.claims(now=world.clock.now.timestamp(), sub="u-ada")
+    if by in ("provider-session", "revoked"):
+        signed_in = sessions.open({**told, "provider": "ci"}, world.ci.sign(told))
+        if by == "provider-session":
+            sessions.end(told)
+    world.actor(token)
+    world.clock.tick(seconds=5)
+    if by == "admin":
+        assert sessions.end_everywhere(world.otto, "ana") == 0
+    elif by.startswith("provider"):
+        said = {**world.ci.claims(now=world.clock.now.timestamp(), sub="u-ada"), "jti": "lo-1"}
+        said |= {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}, "sid": told["sid"]}
+        left_out = {"nonce", "sub"} if by == "provider-session" else {"nonce", "sid"}
+        logout = {name: value for name, value in said.items() if name not in left_out}
+        assert sessions.provider_logout(world.ci.sign(logout, typ="logout+jwt")) == 0
+    elif by == "revoked":
+        sessions.revoke(world.otto, signed_in.session_id)
+    else:
+        world.identities.deactivate(world.otto, "ana")
+        world.identities.activate(world.otto, "ana")
+    assert "signed out" in world.refused("bad-token", token)
+    assert [one["why"] for one in world.ledger("identity.sign_out")]
+    world.clock.tick(seconds=5)
+    assert world.actor(access.token(jti="j-2")).id == world.ana.id
+
+
 def test_a_machine_client_acts_as_the_service_that_its_subject_is_bound_to(world: World) -> None:
     access = Access(world, clients=["cli"])
     bound = world.bindings.bind(world.otto, "builds", "ci", {"sub": "client-7", "client_id": "ci-7"}, scope="environment:dev")

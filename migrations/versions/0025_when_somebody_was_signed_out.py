@@ -1,0 +1,24 @@
+"""When somebody was signed out everywhere, kept by itself and not by the sessions that were running
+
+Revision: 0025, after: 0020
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0025"
+down_revision = "0020"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("identity", sa.Column("signed_out_at", sa.DateTime(timezone=True), nullable=True))
+    op.execute(
+        "UPDATE identity SET signed_out_at = (SELECT max(ended_at) FROM sign_in_session"
+        " WHERE sign_in_session.identity_id = identity.id AND ended_why != 'signed-out')"
+    )
+
+
+def downgrade() -> None:
+    op.drop_column("identity", "signed_out_at")
