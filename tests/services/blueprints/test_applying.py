@@ -198,6 +198,30 @@ def test_what_serves_becomes_a_change_and_is_proposed_once(given: Files) -> None
 
 
 @SQLITE
+def test_what_was_rejected_or_withdrawn_is_proposed_anew(given: Files) -> None:
+    world = given.world
+    text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]\nrollout: {start: by_hand}")
+    numbers = list[int]()
+    for reason in ("It is better.", "It is better.", "Another one."):
+        plan = given.plan(text, by=world.ana)
+        assert plan.objects[0].action == "change"
+        applied = given.apply(text, by=world.ana, plan=plan.digest, told=Told(reason=reason))
+        assert applied.refused == ()
+        number = applied.done[0].change
+        assert number is not None
+        assert world.state(number) == "checking"
+        numbers.append(number)
+        if len(numbers) == 1:
+            world.run()
+            world.check()
+            world.vote(number, world.ben, "reject", comment="No.")
+        else:
+            world.changes.withdraw(world.ana, number, "No.")
+        given.refused("stale-plan", text, by=world.ana, plan=plan.digest)
+    assert len(set(numbers)) == len(numbers)
+
+
+@SQLITE
 def test_a_split_is_one_change_or_refused(given: Files) -> None:
     ana = given.world.ana
     text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 1, share: 90}, {version: 2, share: 10}]")
