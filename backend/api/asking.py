@@ -82,29 +82,37 @@ class Caller:
             yield look.session
 
 
+_PROMISES = ("Idempotency-Key", "If-Match")
+"""Fields of a command's head that promise something to whoever sends them."""
+
+
 def _caller(request: Request) -> Caller:
-    _refuse_other_query(request)
+    _refuse_what_is_not_taken(request)
     return Caller(request.app.state.backend(), request.state.actor)
 
 
-def _refuse_other_query(request: Request) -> None:
+def _refuse_what_is_not_taken(request: Request) -> None:
     """What an operation does not take is refused, and so is what it takes once and is sent twice: which one would be meant?"""
-    takes: dict[str, dict[str, bool]] = request.app.state.takes()
-    known = takes.get(getattr(request.scope.get("route"), "name", ""))
+    known = request.app.state.takes().get(getattr(request.scope.get("route"), "name", ""))
     if known is None:
         return
     sent = Counter(name for name, _ in request.query_params.multi_items())
     for name, times in sent.items():
-        if name not in known:
-            raise _bad_query(name, "is not taken here")
-        if times > 1 and not known[name]:
-            raise _bad_query(name, "is taken once")
+        if name not in known.query:
+            raise _not_taken(f"query.{name[:60]}", "is not taken here")
+        if times > 1 and not known.query[name]:
+            raise _not_taken(f"query.{name[:60]}", "is taken once")
+    if getattr(request.state, "has_body", False) and not known.body:
+        raise _not_taken("body", "is not taken here")
+    for field in _PROMISES if request.method != "GET" else ():
+        if field in request.headers and field.lower() not in known.fields:
+            raise _not_taken(f"header.{field}", "is not taken here")
 
 
-def _bad_query(name: str, says: str) -> Refusal:
+def _not_taken(where: str, says: str) -> Refusal:
     return Refusal(
-        f"query.{name[:60]}: {says}.",
-        "Correct this field; the OpenAPI document says what each operation takes.",
+        f"{where}: {says}.",
+        "Leave it out, or correct it; the OpenAPI document says what each operation takes.",
         code="bad-request",
     )
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from pydantic import TypeAdapter
@@ -82,14 +82,24 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
             yield path, method, operation
 
 
-def _takes(document: dict[str, Any]) -> dict[str, dict[str, bool]]:
-    """operationId -> the query parameters that it takes, and whether each may be sent several times."""
-    return {
-        operation["operationId"]: {
-            one["name"]: "array" in json.dumps(one["schema"]) for one in operation["parameters"] if one["in"] == "query"
-        }
-        for _, _, operation in operations(document)
-    }
+class Taken(NamedTuple):
+    """What an operation takes: query parameters, and whether each may be sent several times; header fields; a body."""
+
+    query: dict[str, bool]
+    fields: frozenset[str]
+    body: bool
+
+
+def _takes(document: dict[str, Any]) -> dict[str, Taken]:
+    """By operationId."""
+    return {operation["operationId"]: _taken(operation) for _, _, operation in operations(document)}
+
+
+def _taken(operation: dict[str, Any]) -> Taken:
+    parameters = operation["parameters"]
+    query = {one["name"]: "array" in json.dumps(one["schema"]) for one in parameters if one["in"] == "query"}
+    fields = frozenset(one["name"].lower() for one in parameters if one["in"] == "header")
+    return Taken(query, fields, "requestBody" in operation)
 
 
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:

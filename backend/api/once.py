@@ -27,7 +27,8 @@ Key = Annotated[
         alias="Idempotency-Key",
         max_length=128,
         description="Of your own choice, e.g. the build's number. The same request again under it returns what it made and "
-        "makes no second one; another request under it is a 409 `key-used`. Kept for 90 days.",
+        "makes no second one; another request under it, or the same by a token of other limits, is a 409 `key-used`. Kept for 90 "
+        "days.",
         examples=["build-1842"],
     ),
 ]
@@ -43,6 +44,8 @@ class Once:
     def make(self, table: type[Row] | tuple[type[Row], ...], act: Callable[[], str], **more: Any) -> Made:
         """See `request_keys.once`. `more` is what was asked for besides the address and the body."""
         asked = [self.asked, more] if more else self.asked
+        if (limits := self._asks.actor.limits) is not None:  # another token of the same identity may be shown less
+            asked = {"asked": asked, "limits": [limits.role, limits.scope, *sorted(limits.besides)]}
         claim = request_keys.claimed(self._asks.actor, self.key, self.operation, asked) if self.key is not None else None
         made = request_keys.once(self._asks.backend.database, claim, table, act)
         if made.again:

@@ -460,3 +460,27 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
 
 def test_the_bound_on_bodies_is_what_the_document_says() -> None:
     assert guard.MOST_BYTES == 256 << 10
+
+
+@pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+def test_a_narrowed_token_is_not_told_under_a_key_what_its_identity_made(asked: Api) -> None:
+    key, sent = {"idempotency_key": "build-1"}, {"name": "whole"}
+    made = asked("POST", "/tokens", sent, status=201, **key)
+    narrow = asked("POST", "/tokens", {"name": "narrow", "role": "viewer"}, status=201)["token"]
+    asked.refused("narrow-token", "POST", "/tokens", sent, token=narrow, status=403, **key)
+    again = asked("POST", "/tokens", sent, status=201, **key)
+    assert (again["id"], again["token"]) == (made["id"], None)
+    remark = {"scope": "environment:dev", "reason": "Wait."}
+    asked("POST", "/freezes", remark, by="olga", status=201, idempotency_key="f-1")
+    less = asked("POST", "/tokens", {"name": "less", "role": "operator"}, by="olga", status=201)["token"]
+    asked.refused("key-used", "POST", "/freezes", remark, token=less, status=409, idempotency_key="f-1")
+
+
+@pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+def test_the_key_of_a_token_tells_nothing_once_its_service_is_somebody_elses(asked: Api) -> None:
+    backend, otto = asked.backend, asked.world.otto
+    backend.identities.create(otto, "ci", kind="service", owner="ben")
+    sent = {"name": "mine", "identity": "ci"}
+    asked("POST", "/tokens", sent, by="ben", status=201, idempotency_key="k-1")
+    backend.service_owners.hand_over(otto, "ci", "olga")
+    asked.refused("not-found", "POST", "/tokens", sent, by="ben", status=404, idempotency_key="k-1")
