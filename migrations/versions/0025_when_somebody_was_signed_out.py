@@ -1,4 +1,4 @@
-"""When somebody was signed out everywhere, kept by itself and not by the sessions that were running
+"""When somebody was signed out everywhere, kept by itself; routes show no topic of ntfy and no webhook of Rocket.Chat
 
 Revision: 0025, after: 0020
 """
@@ -18,6 +18,11 @@ def upgrade() -> None:
         "UPDATE identity SET signed_out_at = (SELECT max(ended_at) FROM sign_in_session"
         " WHERE sign_in_session.identity_id = identity.id AND ended_why != 'signed-out')"
     )
+    for scheme in ("ntfy", "ntfys", "rocket", "rockets"):  # what has no dot there may be one
+        op.execute(
+            f"UPDATE notify_route SET shown = '{scheme}://' WHERE kind = 'apprise'"  # noqa: S608 - of the names above
+            f" AND shown LIKE '{scheme}://%' AND shown NOT LIKE '%.%'"
+        )
 
 
 def downgrade() -> None:
