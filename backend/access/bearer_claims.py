@@ -250,6 +250,8 @@ def _check_recipient(profile: Profile, claims: Mapping[str, Any]) -> None:
         raise _wrong("It is meant for somebody else.", f"Ask {profile.title} for one whose audience is {profile.audience}.")
     if profile.is_build and len(named) > 1:
         raise _wrong("It is meant for others too, who could use it here.", "Ask for one with this audience alone.")
+    if "cnf" in claims:
+        raise _wrong("It is bound to a key of its sender (cnf), which is not judged here.", "Ask for a plain bearer token.")
     if not profile.is_build and (not {"nonce", "at_hash", "c_hash", "events"}.isdisjoint(claims) or claims.get("typ") == "ID"):
         raise _wrong("It says who signed in somewhere, not what may be done here.", "Send an access token and not an ID token.")
 

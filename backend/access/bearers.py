@@ -28,7 +28,7 @@ from backend.access.rows import Identity
 from backend.access.rules import ROLES
 from backend.access.session_rows import ExternalLogin
 from backend.access.sign_in_file import SignIn
-from backend.access.tokens import Tokens, is_well_formed
+from backend.access.tokens import IS_DEMO, Tokens, is_well_formed, with_owner
 from backend.core.behind import at_once
 from backend.core.context import SYSTEM, Actor, ActorKind, Limits
 from backend.core.database import Database
@@ -46,10 +46,10 @@ _B: sa.Table = Binding.__table__  # type: ignore[attr-defined]  # SQLModel adds 
 _I: sa.Table = Identity.__table__  # type: ignore[attr-defined]
 _L: sa.Table = ExternalLogin.__table__  # type: ignore[attr-defined]
 _U: sa.Table = BearerUse.__table__  # type: ignore[attr-defined]
-_WHO = (_I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active)
+_WHO = (IS_DEMO, _I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active)
 _BOUND = Fixed(
     sa.select(_B.c.ended_at, _B.c.expires_at, _B.c.id, _B.c.claims, _B.c.role, _B.c.scope, *_WHO)
-    .select_from(_B.join(_I, _I.c.id == _B.c.identity_id))
+    .select_from(with_owner(_B.join(_I, _I.c.id == _B.c.identity_id)))
     .where(
         _B.c.issuer == sa.bindparam("issuer"),
         _B.c.anchor == sa.bindparam("anchor"),
@@ -59,7 +59,7 @@ _BOUND = Fixed(
 """With those that the system ended, whose tokens are told why (`Bindings.settle`)."""
 _PERSON = Fixed(
     sa.select(_I.c.signed_out_at, *_WHO)
-    .select_from(_L.join(_I, _I.c.id == _L.c.identity_id))
+    .select_from(with_owner(_L.join(_I, _I.c.id == _L.c.identity_id)))
     .where(_L.c.issuer == sa.bindparam("issuer"), _L.c.external_subject == sa.bindparam("subject"))
 )
 _USED = Fixed(sa.select(_U.c.used_at).where(_U.c.id == sa.bindparam("mark")))
@@ -184,9 +184,9 @@ class Bearers:
             ]
             people = [] if bound or profile.is_build else _PERSON.on(connection, issuer=profile.issuer, subject=said.subject)
         if bound:
-            return _by_binding(_narrowest(_honoured(profile, bound)))
+            return _by_binding(_narrowest(_honoured(profile, bound)), demo=self._tokens.demo)
         if people:
-            return _by_login(profile, said, people[0])
+            return _by_login(profile, said, people[0], demo=self._tokens.demo)
         raise NotAdmitted(
             f"This token is {profile.title}'s, and nothing here is bound to it.",
             f"Ask an admin to bind it to a service; it says {bearer_claims.needed(profile.kind, said.claims)}.",
@@ -234,19 +234,19 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode()).digest()
 
 
-def _by_binding(row: Sequence[Any]) -> _Means:
+def _by_binding(row: Sequence[Any], *, demo: bool) -> _Means:
     binding, _, role, scope, *who = row[2:]
     limits = None if role is None and scope == "*" else Limits(role, scope)
-    return _Means(_actor(who, limits=limits, means=binding), binding)
+    return _Means(_actor(who, limits=limits, means=binding, demo=demo), binding)
 
 
-def _by_login(profile: Profile, said: Spoken, row: Sequence[Any]) -> _Means:
+def _by_login(profile: Profile, said: Spoken, row: Sequence[Any], *, demo: bool) -> _Means:
     signed_out_at, *who = row
     if profile.clients and said.client not in profile.clients:
         raise NotAdmitted("This client may not act for people here.", "Use one that the settings name.", code="bad-token")
     if signed_out_at is not None and said.issued_at <= signed_out_at:
         raise NotAdmitted("You were signed out since this token was issued.", "Ask for a fresh one.", code="bad-token")
-    return _Means(_actor(who, limits=_limits_of(profile, said), means=f"login:{profile.name}"), None)
+    return _Means(_actor(who, limits=_limits_of(profile, said), means=f"login:{profile.name}", demo=demo), None)
 
 
 def _limits_of(profile: Profile, said: Spoken) -> Limits | None:
@@ -264,8 +264,11 @@ def _limits_of(profile: Profile, said: Spoken) -> Limits | None:
     return Limits(first, "*", tuple(besides))
 
 
-def _actor(who: Sequence[Any], *, limits: Limits | None, means: str) -> Actor:
-    identity_id, name, display_name, kind, owner_id, active = who
+def _actor(who: Sequence[Any], *, limits: Limits | None, means: str, demo: bool) -> Actor:
+    is_demo, identity_id, name, display_name, kind, owner_id, active = who
+    if is_demo and not demo:
+        says = f"{display_name or name} is a demo identity, or one answers for it, and those are switched off here."
+        raise NotAdmitted(says, "Have an admin hand the service to a person.", code="bad-token")
     if not active:
         raise NotAdmitted(f"{display_name or name} was deactivated.", "Ask an admin to activate it again.", code="bad-token")
     known: ActorKind = kind

@@ -530,6 +530,7 @@ def test_a_person_acts_by_an_access_token_as_whom_the_provider_signs_in(world: W
     assert (used["kind"], used["job"]) == ("identity", {"client_id": "cli"})
     world.refused("no-binding", access.token(sub="u-eve"))
     world.refused("bad-token", access.token(aud=CLIENT))
+    assert "cnf" in world.refused("bad-token", access.token(jti="bound", cnf={"jkt": "x"}))
     world.identities.deactivate(world.otto, "ana")
     world.refused("bad-token", access.token())
 
@@ -556,6 +557,18 @@ def test_a_persons_token_does_what_its_scopes_name_and_no_more_than_the_person_m
     assert not may("cs.review", "change.vote", "production")
     with pytest.raises(Refusal, match="narrower"):
         Tokens(world.database, SETTINGS).create(world.actor(access.token(scp="cs.write")), "mine")
+
+
+@SQLITE
+def test_nothing_acts_as_a_service_of_a_demo_identity_where_those_are_off(world: World) -> None:
+    world.bind()
+    text = Tokens(world.database, SETTINGS).create(world.olga, "t", identity="builds").text
+    assert getattr(world.bearers.actor_of(text), "id", None) == world.actor().id == world.builds.id
+    off = Tokens(world.database, Settings(demo_identities=False))
+    bearers = Bearers(world.database, off, world.providers, world.profiles)
+    assert bearers.actor_of(text) is None
+    with pytest.raises(NotAdmitted, match="demo identity"):
+        bearers.actor_of(world.token())
 
 
 @SQLITE
