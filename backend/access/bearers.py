@@ -57,11 +57,14 @@ _BOUND = Fixed(
     )
 )
 """With those that the system ended, whose tokens are told why (`Bindings.settle`)."""
-_PERSON = Fixed(
+_PEOPLE = (
     sa.select(_I.c.signed_out_at, *_WHO)
+    .distinct()
     .select_from(with_owner(_L.join(_I, _I.c.id == _L.c.identity_id)))
-    .where(_L.c.issuer == sa.bindparam("issuer"), _L.c.external_subject == sa.bindparam("subject"))
+    .where(_L.c.issuer == sa.bindparam("issuer"))
 )
+_BY_SUBJECT = Fixed(_PEOPLE.where(_L.c.external_subject == sa.bindparam("person")))
+_BY_DIRECTORY = Fixed(_PEOPLE.where(_L.c.external_id == sa.bindparam("person")))
 _USED = Fixed(sa.select(_U.c.used_at).where(_U.c.id == sa.bindparam("mark")))
 
 
@@ -70,6 +73,13 @@ class _Means(NamedTuple):
 
     actor: Actor
     binding: str | None
+
+
+class _People(NamedTuple):
+    """Whose logins a profile's tokens speak of, and by what they are found."""
+
+    issuers: tuple[str, ...]
+    query: Fixed
 
 
 class Bearers:
@@ -100,6 +110,7 @@ class Bearers:
         self._later = later
         self._good: OrderedDict[bytes, None] = OrderedDict()
         self._remembering = threading.Lock()
+        self._people = {one.issuer: _people_of(one, sign_in) for one in profiles if not one.is_build}
         clients = {one.client_id for one in sign_in.providers} if sign_in is not None else set()
         for profile in profiles:
             if profile.audience in clients:
@@ -175,23 +186,36 @@ class Bearers:
 
     def _means(self, profile: Profile, said: Spoken) -> _Means:
         anchor = said.claims.get(bearer_claims.ANCHORS[profile.kind], "")
+        is_persons = not profile.is_build and said.is_persons
         with self._database.glance() as connection:
             now = self._database.now(connection)
             bound = [
                 row
                 for row in _BOUND.on(connection, issuer=profile.issuer, anchor=anchor)
-                if (row[1] is None or now < row[1]) and bearer_claims.fits(profile.kind, row[3], said.claims)
+                if not is_persons and (row[1] is None or now < row[1]) and bearer_claims.fits(profile.kind, row[3], said.claims)
             ]
-            people = [] if bound or profile.is_build else _PERSON.on(connection, issuer=profile.issuer, subject=said.subject)
+            people = [] if bound or profile.is_build else self._persons(connection, profile, said)
         if bound:
             return _by_binding(_narrowest(_honoured(profile, bound)), demo=self._tokens.demo)
-        if people:
+        if len(people) == 1:
             return _by_login(profile, said, people[0], demo=self._tokens.demo)
+        if is_persons:
+            raise NotAdmitted(
+                f"This is a person's token of {profile.title}, and nobody signed in here as that person.",
+                "Sign in here once; an admin looks at sign_in and subject_claim of this profile (docs/machines.md).",
+                code="no-binding",
+            )
         raise NotAdmitted(
             f"This token is {profile.title}'s, and nothing here is bound to it.",
             f"Ask an admin to bind it to a service; it says {bearer_claims.needed(profile.kind, said.claims)}.",
             code="no-binding",
         )
+
+    def _persons(self, connection: sa.Connection, profile: Profile, said: Spoken) -> Sequence[Sequence[Any]]:
+        """Whom it speaks of: as many as one person has logins of several issuers, and more than one is nobody."""
+        issuers, query = self._people[profile.issuer]
+        found = [row for one in issuers for row in query.on(connection, issuer=one, person=said.person)] if said.person else []
+        return list(dict.fromkeys(map(tuple, found)))
 
     def _note(self, profile: Profile, said: Spoken, found: _Means) -> None:
         """The first use of a token is in the ledger before anything is done with it; later ones move its last use."""
@@ -228,6 +252,26 @@ class Bearers:
         with self._database.unit(actor) as tx:
             if (row := tx.session.get(BearerUse, mark)) is not None:
                 row.used_at = tx.now
+
+
+def _people_of(profile: Profile, sign_in: SignIn | None) -> _People:
+    if not profile.sign_in:
+        return _People((profile.issuer,), _BY_SUBJECT)
+    provider = sign_in.provider(profile.sign_in) if sign_in is not None else None
+    if provider is None:
+        raise Refusal(
+            f"{profile.name}: nobody signs in at {profile.sign_in!r}.",
+            "Name a provider of COUNTERSIGN_SIGN_IN_FILE in `sign_in`, or leave it out.",
+            code="bad-setting",
+        )
+    if profile.subject_claim == "oid" and provider.scim_claim != "oid":
+        raise Refusal(
+            f"{profile.name}: sign-in at {provider.name} does not keep who has which `oid`.",
+            'Say scim_claim = "oid" there.',
+            code="bad-setting",
+        )
+    issuers = provider.issuers or (provider.expected_issuer, provider.expected_issuer + "/")
+    return _People(issuers, _BY_DIRECTORY if profile.subject_claim == "oid" else _BY_SUBJECT)
 
 
 def _digest(text: str) -> bytes:

@@ -599,6 +599,61 @@ def test_signing_out_everywhere_ends_access_tokens_of_before(world: World) -> No
 
 
 @SQLITE
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("uid", {"sub": "ada@corp.example", "uid": "u-ada", "cid": "cli"}),
+        ("oid", {"sub": "pairwise-of-the-api", "oid": "o-ada"}),
+    ],
+)
+def test_a_person_is_known_by_the_claim_that_its_provider_means(world: World, claim: str, said: dict[str, str]) -> None:
+    """Okta's login in `sub` of another issuer, and Entra ID's `sub` that is another for each application."""
+    access = Access(world)
+    assert "signed in here as that person" in world.refused("no-binding", access.token(**said))
+    with identity_provider("org") as org:
+        sign_in = signs_in(org.settings(name="corp", scim_claim="oid" if claim == "oid" else "sub"))
+        with world.database.unit(world.otto) as tx:
+            told = {"external_subject": "pairwise-of-sign-in", "external_id": "o-ada"} if claim == "oid" else {}
+            row = ExternalLogin(
+                **{"issuer": org.issuer, "external_subject": "u-ada", "identity_id": world.olga.id, "first_at": tx.now, **told}
+            )
+            tx.record("identity.link", tx.add(row))
+        profile = {"kind": "access", "issuer": world.ci.issuer, "audience": "api", "sign_in": "corp", "subject_claim": claim}
+        profiles = bearer_file.profiles({"ci": profile})
+        tokens = Tokens(world.database, SETTINGS)
+        bearers = Bearers(world.database, tokens, world.providers, profiles, sign_in)
+        actor = bearers.actor_of(access.token(**said))
+        assert actor == world.olga
+        with pytest.raises(NotAdmitted):
+            bearers.actor_of(access.token(jti="j-2", **{**said, claim: "somebody"}))
+        with pytest.raises(Refusal, match="nobody signs in at"):
+            Bearers(world.database, tokens, world.providers, profiles, None)
+        with pytest.raises(Refusal, match="subject_claim"):
+            bearer_file.profiles({"ci": {**profile, "sign_in": ""}})
+        if claim == "oid":
+            with pytest.raises(Refusal, match="scim_claim"):
+                Bearers(world.database, tokens, world.providers, profiles, signs_in(org.settings(name="corp")))
+
+
+@SQLITE
+def test_what_can_be_a_persons_is_bound_to_no_service(world: World) -> None:
+    access = Access(world)
+    with world.database.unit(world.otto) as tx:
+        row = ExternalLogin(
+            issuer="https://org.example", external_subject="u-x", external_id="o-x", identity_id=world.ana.id, first_at=tx.now
+        )
+        tx.record("identity.link", tx.add(row))
+    for subject in ("ada@corp.example", "u-ada", "u-x", "o-x"):
+        with pytest.raises(Refusal) as caught:
+            world.bindings.bind(world.otto, "builds", "ci", {"sub": subject}, scope="environment:dev")
+        assert caught.value.code == "bad-binding"
+    made = world.bindings.bind(world.otto, "builds", "ci", {"sub": "id@clients"}, scope="environment:dev")
+    assert isinstance(made, Binding)
+    assert world.actor(access.token(sub="id@clients")).means == made.id
+    world.refused("no-binding", access.token(sub="id@clients", uid="u-ada"))
+
+
+@SQLITE
 @pytest.mark.parametrize("by", ["admin", "provider", "provider-session", "deactivated", "revoked"])
 def test_a_sign_out_ends_access_tokens_of_somebody_who_has_no_session(world: World, by: str) -> None:
     access = Access(world)
