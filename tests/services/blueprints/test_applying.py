@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from backend.access import teams as team_reads
 from backend.blueprints.plan import FieldChange
+from backend.core.context import Limits
 from backend.core.database import Database
 from backend.core.errors import StaleWrite
 from backend.policy import ramps
@@ -195,6 +197,21 @@ def test_what_serves_becomes_a_change_and_is_proposed_once(given: Files) -> None
     world.prove()
     world.run()
     assert given.one(text, by=world.ana).action == "none"
+
+
+@SQLITE
+def test_a_job_that_may_only_look_is_told_the_plan_that_whoever_may_write_applies(given: Files) -> None:
+    """docs/config.md hands it from the pipeline of a proposal to the one that applies."""
+    otto = given.world.otto
+    looking = replace(otto, limits=Limits("viewer", "*"))
+    texts = (RAMP, document("Team", "risk", 'title: Risk\nmodels: ["flight-delay"]'))
+    seen = given.plan(*texts, by=looking)
+    assert seen.digest == given.plan(*texts, by=otto).digest
+    assert {fault.code for fault in seen.faults} == {"not-allowed"}
+    assert [one.action for one in seen.objects] == ["create", "create"]
+    given.refused("not-allowed", *texts, by=looking, plan=seen.digest)
+    given.apply(RAMP, by=otto)
+    given.refused("stale-plan", *texts, by=otto, plan=seen.digest)
 
 
 @SQLITE
