@@ -55,7 +55,7 @@ class Profile(BaseModel):
         required: claims that must have exactly these values, e.g. a tenant.
         clients: for people's access tokens, the clients that may have been given them; empty for every one.
         client_claim: which claim names the client.
-        sign_in: the provider in the settings of sign-in whose people these tokens speak of; "" for whom this very issuer signs in.
+        sign_in: the provider in the settings of sign-in whose people these tokens speak of; "" for the very issuer.
         subject_claim: which claim says who they are. `sub` is not the one of a sign-in where a provider makes it up for each
             client (Entra ID: `oid`) or tells a login in it (Okta: `uid`).
         scopes: for people's access tokens, a scope -> the role that it is good for at most. A token is good for all that its

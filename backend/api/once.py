@@ -27,8 +27,8 @@ Key = Annotated[
         alias="Idempotency-Key",
         max_length=128,
         description="Of your own choice, e.g. the build's number. The same request again under it returns what it made and "
-        "makes no second one; another request under it, or the same by a token of other limits, is a 409 `key-used`. Kept for 90 "
-        "days.",
+        "makes no second one; another request under it, or the same by a token of other limits, is a 409 `key-used`. Kept for "
+        "90 days.",
         examples=["build-1842"],
     ),
 ]

@@ -163,7 +163,9 @@ def _serving(draft: Draft, given: Mapping[str, Any], state: State, around: Aroun
             return replace(draft, fields=every, waits=(f"Change {number} asks for this already ({at}).",))
     asked = {"version": version, "share": share, **_rollout(declared, around, now.get(version, 0), share)}
     others = tuple(f"Change {number} is open there too ({at})." for number, at, *_ in state.facts["asked"])
-    return replace(draft, fields=every, notes=draft.notes + others, proposal=Proposal(declared.name, asked, state.facts["over"]))
+    return replace(
+        draft, fields=every, notes=draft.notes + others, proposal=Proposal(declared.name, asked, state.facts["over"])
+    )
 
 
 def _wanted(declared: Declared, given: Mapping[str, Any]) -> dict[int, int]:

@@ -255,7 +255,8 @@ def test_what_a_receiver_answers_is_said_in_our_words() -> None:
      "ntfys://h/t?Verify=no", "ntfys://h/t?a=b;verify=no", "slack://a/b/c/#d?verify=no", "ntfys://h/t?a#b&verify=no",
      "ntfys://h/t?%76erify=no", "ntfys://h/t?%2576erify=no", "ntfys://h/t?a=?verify=no", "ntfys://h/t?+verify=no",
      "mailto://u:p@h?pgp=yes", "mailtos://u:p@h?mode=insecure", "mailto://u:p@h?mode=ssl;mode=insecure",
-     "mailtos://u:p@h?%6dode=insecure", "mailtos://u:p@h?mode=%69nsecure", "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
+     "mailtos://u:p@h?%6dode=insecure", "mailtos://u:p@h?mode=%69nsecure",
+     "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
 )  # fmt: skip
 def test_services_that_act_here_and_options_that_open_doors_are_refused(address: str) -> None:
     with pytest.raises(Refusal):

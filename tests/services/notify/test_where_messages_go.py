@@ -193,7 +193,9 @@ def test_a_topic_of_ntfy_is_shown_nowhere_and_no_name_server_is_asked_for_it(
 ) -> None:
     looked = list[str]()
     real = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *more, **named: looked.append(str(host)) or real(host, *more, **named))
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more, **named: looked.append(str(host)) or real(host, *more, **named)
+    )
     topic = "topic-9f3c61d2secret"
     Post(world, tmp_path).routes.add(world.ben, "phone", f"ntfy://{topic}")
     with world.database.read() as session:
