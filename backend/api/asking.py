@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 from fastapi import Depends, Path, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlmodel import Session, select
@@ -93,20 +94,46 @@ def _caller(request: Request) -> Caller:
 
 def _refuse_what_is_not_taken(request: Request) -> None:
     """What an operation does not take is refused, and so is what it takes once and is sent twice: which one would be meant?"""
-    known = request.app.state.takes().get(getattr(request.scope.get("route"), "name", ""))
-    if known is None:
-        return
+    route = request.scope["route"]
     sent = Counter(name for name, _ in request.query_params.multi_items())
+    known = _query_of(route.dependant) if sent else {}
     for name, times in sent.items():
-        if name not in known.query:
+        if name not in known:
             raise _not_taken(f"query.{name[:60]}", "is not taken here")
-        if times > 1 and not known.query[name]:
+        if times > 1 and not known[name]:
             raise _not_taken(f"query.{name[:60]}", "is taken once")
-    if getattr(request.state, "has_body", False) and not known.body:
+    if getattr(request.state, "has_body", False) and route.body_field is None:
         raise _not_taken("body", "is not taken here")
-    for field in _PROMISES if request.method != "GET" else ():
-        if field in request.headers and field.lower() not in known.fields:
-            raise _not_taken(f"header.{field}", "is not taken here")
+    promised = [one for one in _PROMISES if one in request.headers and request.method != "GET"]
+    for field in set(promised) - (_fields_of(route.dependant) if promised else set()):
+        raise _not_taken(f"header.{field}", "is not taken here")
+
+
+def _fields_of(dependant: Dependant) -> set[str]:
+    """The header fields that an operation takes."""
+    own = {one.alias for one in dependant.header_params}
+    return own.union(*(_fields_of(each) for each in dependant.dependencies))
+
+
+def _query_of(dependant: Dependant) -> dict[str, bool]:
+    """The query parameters that an operation takes, and whether each may be sent several times: as the document says.
+
+    Told from the operation itself: drawing the document takes a second, for which each command of the shell would wait.
+    """
+    found: dict[str, bool] = {}
+    for each in dependant.dependencies:
+        found |= _query_of(each)
+    for one in dependant.query_params:
+        annotation = one.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found |= {each.alias or name: _is_several(each.annotation) for name, each in annotation.model_fields.items()}
+        else:
+            found[one.alias] = _is_several(annotation)
+    return found
+
+
+def _is_several(annotation: Any) -> bool:
+    return get_origin(annotation) in (list, tuple, abc.Sequence) or any(map(_is_several, get_args(annotation)))
 
 
 def _not_taken(where: str, says: str) -> Refusal:

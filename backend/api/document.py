@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import TypeAdapter
@@ -71,7 +71,6 @@ def complete(api: FastAPI) -> None:
         with lock:  # the first requests come at once, and each would draw it for itself
             return drawn()
 
-    api.state.takes = cache(lambda: _takes(whole()))
     api.openapi = whole  # type: ignore[method-assign]  # the way that FastAPI documents: "Extending OpenAPI"
 
 
@@ -80,26 +79,6 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
     for path, each in document["paths"].items():
         for method, operation in each.items():
             yield path, method, operation
-
-
-class Taken(NamedTuple):
-    """What an operation takes: query parameters, and whether each may be sent several times; header fields; a body."""
-
-    query: dict[str, bool]
-    fields: frozenset[str]
-    body: bool
-
-
-def _takes(document: dict[str, Any]) -> dict[str, Taken]:
-    """By operationId."""
-    return {operation["operationId"]: _taken(operation) for _, _, operation in operations(document)}
-
-
-def _taken(operation: dict[str, Any]) -> Taken:
-    parameters = operation["parameters"]
-    query = {one["name"]: "array" in json.dumps(one["schema"]) for one in parameters if one["in"] == "query"}
-    fields = frozenset(one["name"].lower() for one in parameters if one["in"] == "header")
-    return Taken(query, fields, "requestBody" in operation)
 
 
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:
