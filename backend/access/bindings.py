@@ -261,11 +261,22 @@ def _refuse_unfit(tx: Unit, whose: Identity, profile: Profile, claims: Mapping[s
     if expires_at is not None and expires_at <= tx.now:
         raise Refusal("This binding would have ended already.", "Choose a later end.", code="bad-end")
     anchor = claims[bearer_claims.ANCHORS[profile.kind]]
-    if profile.kind == "access" and tx.session.get(ExternalLogin, (profile.issuer, anchor)) is not None:
+    if profile.kind == "access" and _is_persons(tx.session, anchor):
         raise Refusal("This subject is a person's.", "Bind a machine client; people act as themselves.", code="bad-binding")
     query = select(Binding).where(Binding.issuer == profile.issuer, Binding.anchor == anchor, col(Binding.ended_at).is_(None))
     if any(one.claims == dict(claims) for one in tx.session.exec(query)):
         raise Refusal("These claims are bound already.", "End that binding first, or ask for more.", code="name-taken")
+
+
+def _is_persons(session: Session, subject: str) -> bool:
+    """Whether a subject is somebody's who signed in here at any provider, or has the form of a person's login.
+
+    `sub` of Okta's access tokens is one. Auth0 calls machine clients ID@clients.
+    """
+    if "@" in subject and not subject.endswith("@clients"):
+        return True
+    same = (col(ExternalLogin.external_subject) == subject) | (col(ExternalLogin.external_id) == subject)
+    return session.exec(select(ExternalLogin.identity_id).where(same).limit(1)).first() is not None
 
 
 def _what(

@@ -237,7 +237,7 @@ class Identities:
             row.active, row.off_by = False, None
             said = {"reason": reason} if reason else {}
             tx.record("identity.deactivate", row, before={"active": True}, after={"active": False, **said})
-            endings.end_those_of(tx, row.id, "deactivated")
+            endings.end_everywhere(tx, row, "deactivated")
 
     def activate(self, actor: Actor, name: str, reason: str = "") -> None:
         """An identity that was deactivated counts again, with the roles that it still has. It has to sign in anew."""

@@ -163,6 +163,8 @@ class Sessions:
                 refuse_narrow(actor)
             if row is None or not (own or _may(tx.session, actor, "session.revoke", tx.now)):
                 raise NotFound("session", session_id[:40], "Look at the list of sessions.")
+            if not own and row.ended_at is None:
+                endings.sign_out(tx, tx.get(Identity, row.identity_id), "revoked")
             endings.end(tx, row, "signed-out" if own else "revoked", reason)
 
     def end_everywhere(self, actor: Actor, identity: str | None = None) -> int:
@@ -310,7 +312,7 @@ def _end_all(tx: Unit, whose: Identity, reason: str = "") -> int:
         refuse_narrow(tx.actor)
     if not own and not _may(tx.session, tx.actor, "session.revoke", tx.now):
         raise rules.refusal(tx.actor.name, "session.revoke", None, None)
-    return endings.end_those_of(tx, whose.id, "everywhere" if own else "revoked", reason)
+    return endings.end_everywhere(tx, whose, "everywhere" if own else "revoked", reason)
 
 
 def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
@@ -367,6 +369,8 @@ def _take_logout(tx: Unit, provider: Provider, asked: Logout) -> int:
     where: list[Any] = [SignInSession.issuer == asked.issuer]
     where += [SignInSession.sid == asked.sid] if asked.sid else []
     where += [SignInSession.external_subject == asked.subject] if asked.subject else []
+    for whose in _logged_out(tx.session, asked, where):
+        endings.sign_out(tx, whose, "provider")
     ended = endings.end_all(tx, "provider", *where)
     note = ProviderLogout(
         id=tx.new_id("plo"),
@@ -379,6 +383,14 @@ def _take_logout(tx: Unit, provider: Provider, asked: Logout) -> int:
     )
     tx.record("provider_logout.take", tx.add(note), after={"provider": provider.name, "sessions": ended})
     return ended
+
+
+def _logged_out(session: Session, asked: Logout, where: list[Any]) -> list[Identity]:
+    """Whom a logout is about, by the login or by a session that may have ended long ago."""
+    known = set(session.exec(select(SignInSession.identity_id).where(*where)))
+    login = session.get(ExternalLogin, (asked.issuer, asked.subject)) if asked.subject else None
+    ids = known | ({login.identity_id} if login is not None else set())
+    return list(session.exec(select(Identity).where(col(Identity.id).in_(ids)).order_by(col(Identity.id))))
 
 
 def _taken_before() -> Refusal:

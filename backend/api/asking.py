@@ -83,20 +83,36 @@ class Caller:
             yield look.session
 
 
+_PROMISES = ("Idempotency-Key", "If-Match")
+"""Fields of a command's head that promise something to whoever sends them."""
+
+
 def _caller(request: Request) -> Caller:
-    _refuse_other_query(request)
+    _refuse_what_is_not_taken(request)
     return Caller(request.app.state.backend(), request.state.actor)
 
 
-def _refuse_other_query(request: Request) -> None:
+def _refuse_what_is_not_taken(request: Request) -> None:
     """What an operation does not take is refused, and so is what it takes once and is sent twice: which one would be meant?"""
+    route = request.scope["route"]
     sent = Counter(name for name, _ in request.query_params.multi_items())
-    known = _query_of(request.scope["route"].dependant) if sent else {}
+    known = _query_of(route.dependant) if sent else {}
     for name, times in sent.items():
         if name not in known:
-            raise _bad_query(name, "is not taken here")
+            raise _not_taken(f"query.{name[:60]}", "is not taken here")
         if times > 1 and not known[name]:
-            raise _bad_query(name, "is taken once")
+            raise _not_taken(f"query.{name[:60]}", "is taken once")
+    if getattr(request.state, "has_body", False) and route.body_field is None:
+        raise _not_taken("body", "is not taken here")
+    promised = [one for one in _PROMISES if one in request.headers and request.method != "GET"]
+    for field in set(promised) - (_fields_of(route.dependant) if promised else set()):
+        raise _not_taken(f"header.{field}", "is not taken here")
+
+
+def _fields_of(dependant: Dependant) -> set[str]:
+    """The header fields that an operation takes."""
+    own = {one.alias for one in dependant.header_params}
+    return own.union(*(_fields_of(each) for each in dependant.dependencies))
 
 
 def _query_of(dependant: Dependant) -> dict[str, bool]:
@@ -120,10 +136,10 @@ def _is_several(annotation: Any) -> bool:
     return get_origin(annotation) in (list, tuple, abc.Sequence) or any(map(_is_several, get_args(annotation)))
 
 
-def _bad_query(name: str, says: str) -> Refusal:
+def _not_taken(where: str, says: str) -> Refusal:
     return Refusal(
-        f"query.{name[:60]}: {says}.",
-        "Correct this field; the OpenAPI document says what each operation takes.",
+        f"{where}: {says}.",
+        "Leave it out, or correct it; the OpenAPI document says what each operation takes.",
         code="bad-request",
     )
 
