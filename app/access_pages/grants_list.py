@@ -26,7 +26,7 @@ def part(mine: Rights) -> None:
     """What waits for a second person, then the grants."""
     with wiring.reading() as look:
         waiting = second_person.waiting(look, mine)
-    if mine.may("request.list"):
+    if second_person.is_for(mine):
         second_person.card(waiting, mine)
     with listing.filters():
         text = st.text_input("Who", key="holder", bind="query-params", icon=":material/search:", placeholder="part of a name")
