@@ -69,7 +69,7 @@ def _columns() -> dict[str, Any]:
         "Who": st.column_config.TextColumn(width=178),
         "Role": st.column_config.TextColumn(width=86),
         "Where": st.column_config.TextColumn(width=140),
-        "Ends": st.column_config.TextColumn("Ends (UTC)", width=150),
+        "Ends": st.column_config.TextColumn("Ends (UTC)", width=172),
         "State": column("grant", "State", width=84),
         "By": st.column_config.TextColumn("Given by", width=146),
         "Given": st.column_config.TextColumn("Given", width=92),

@@ -140,7 +140,14 @@ def _ask_member(one: TeamLine) -> None:
     @dialogs.framed(f"Add a member to {one.name}")
     def opened() -> None:
         st.markdown(":small[:gray[Belonging brings no role; it brings the data sets that the team holds.]]")
-        who = st.selectbox("Who", list(people), key=f"member.{one.id}", format_func=lambda key: people.get(key, key))
+        who = st.selectbox(
+            "Who",
+            list(people),
+            index=None,
+            placeholder="Choose a person or service",
+            key=f"member.{one.id}",
+            format_func=lambda key: people.get(key, key),
+        )
         if dialogs.decide("Add to the team", "member.confirm", icon="person_add", disabled=who is None):
             feedback.act(lambda: wiring.backend().teams.add_member(identity.current(), one.name, str(who)), "Added.")
 
