@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 from fastapi import Depends, Path, Query, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from sqlmodel import Session, select
@@ -89,16 +90,34 @@ def _caller(request: Request) -> Caller:
 
 def _refuse_other_query(request: Request) -> None:
     """What an operation does not take is refused, and so is what it takes once and is sent twice: which one would be meant?"""
-    takes: dict[str, dict[str, bool]] = request.app.state.takes()
-    known = takes.get(getattr(request.scope.get("route"), "name", ""))
-    if known is None:
-        return
     sent = Counter(name for name, _ in request.query_params.multi_items())
+    known = _query_of(request.scope["route"].dependant) if sent else {}
     for name, times in sent.items():
         if name not in known:
             raise _bad_query(name, "is not taken here")
         if times > 1 and not known[name]:
             raise _bad_query(name, "is taken once")
+
+
+def _query_of(dependant: Dependant) -> dict[str, bool]:
+    """The query parameters that an operation takes, and whether each may be sent several times: as the document says.
+
+    Told from the operation itself: drawing the document takes a second, for which each command of the shell would wait.
+    """
+    found: dict[str, bool] = {}
+    for each in dependant.dependencies:
+        found |= _query_of(each)
+    for one in dependant.query_params:
+        annotation = one.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found |= {each.alias or name: _is_several(each.annotation) for name, each in annotation.model_fields.items()}
+        else:
+            found[one.alias] = _is_several(annotation)
+    return found
+
+
+def _is_several(annotation: Any) -> bool:
+    return get_origin(annotation) in (list, tuple, abc.Sequence) or any(map(_is_several, get_args(annotation)))
 
 
 def _bad_query(name: str, says: str) -> Refusal:

@@ -71,7 +71,6 @@ def complete(api: FastAPI) -> None:
         with lock:  # the first requests come at once, and each would draw it for itself
             return drawn()
 
-    api.state.takes = cache(lambda: _takes(whole()))
     api.openapi = whole  # type: ignore[method-assign]  # the way that FastAPI documents: "Extending OpenAPI"
 
 
@@ -80,16 +79,6 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
     for path, each in document["paths"].items():
         for method, operation in each.items():
             yield path, method, operation
-
-
-def _takes(document: dict[str, Any]) -> dict[str, dict[str, bool]]:
-    """operationId -> the query parameters that it takes, and whether each may be sent several times."""
-    return {
-        operation["operationId"]: {
-            one["name"]: "array" in json.dumps(one["schema"]) for one in operation["parameters"] if one["in"] == "query"
-        }
-        for _, _, operation in operations(document)
-    }
 
 
 def _describe(path: str, method: str, operation: dict[str, Any]) -> None:

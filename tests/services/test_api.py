@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.api import app as api
-from backend.api import guard
+from backend.api import asking, guard
+from backend.api.document import operations
 from backend.bootstrap import Backend
 from backend.core import context
 from backend.core.errors import ExternalFailure, NotFound, Refusal, StaleWrite
@@ -133,3 +136,16 @@ def test_what_is_done_in_a_request_carries_its_id(monkeypatch: pytest.MonkeyPatc
     answer = TestClient(api.build(untouchable)).get("/v1/who")
     assert answer.json() == answer.headers["x-request-id"]
     assert context.request_id.get() == ""
+
+
+def test_what_is_refused_in_an_address_is_what_the_document_does_not_name() -> None:
+    application = api.build(untouchable)
+    told = {
+        operation["operationId"]: {
+            one["name"]: "array" in json.dumps(one["schema"]) for one in operation["parameters"] if one["in"] == "query"
+        }
+        for _, _, operation in operations(application.openapi())
+    }
+    routes = {one.name: one.route for one in iter_route_contexts(application.routes)}
+    assert {name: asking._query_of(routes[name].dependant) for name in told} == told
+    assert any(several for each in told.values() for several in each.values())
