@@ -83,7 +83,7 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),
         ("POST", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}, "otto"),
         ("POST", "/identities/builds/deactivate", {"reason": "It is not used any more."}, "otto"),
-        ("POST", "/identities/builds/activate", None, "otto"),
+        ("POST", "/identities/builds/activate", {"reason": "It is needed again."}, "otto"),
         ("POST", "/identities/builds/owner", {"owner": "ben"}, "otto"),
         ("POST", "/bindings",
          {"service": "builds", "profile": "github", "claims": {"repository_id": "456789", "environment": "release"},

@@ -85,6 +85,19 @@ def test_where_nobody_signs_in_no_token_is_good(tmp_path: Path, provider: Identi
     made.close()
 
 
+def test_whom_a_mapping_touches_is_told_by_its_terms_and_by_its_request(provider: IdentityProvider, backend: Backend) -> None:
+    told = provider.claims(groups=["ml"], name="Rita")
+    backend.sessions.open({**told, "provider": "corp"}, provider.sign(told))
+    root = backend.identities.bootstrap("root")
+    client = TestClient(api.build(lambda: backend))
+    client.headers["authorization"] = f"Bearer {backend.tokens.create(root, 'tests').text}"
+    asked = client.post("/v1/group-mappings", json={"provider": "corp", "value": "ml", "role": "viewer"}).json()["request"]
+    (one,) = client.get("/v1/group-mappings/touched?provider=corp&value=ml&role=viewer").json()["items"]
+    assert (one["shown"], one["has"], one["told_by"], bool(one["name"])) == ("Rita", False, "sign-in", True)
+    assert client.get(f"/v1/requests/{asked}/touched").json()["items"] == [one]
+    assert client.get("/v1/group-mappings/touched?provider=corp&value=other&role=viewer").json()["items"] == []
+
+
 def test_an_admin_asks_a_provider_and_ends_a_session_by_its_device_with_a_reason(
     provider: IdentityProvider, backend: Backend
 ) -> None:
