@@ -28,8 +28,15 @@ def ask(service: PersonLine) -> None:
             ":small[:gray[Where one of its roles reaches changes that need approvals, another admin "
             "confirms it. Nobody hands a service to himself.]]"
         )
-        owner = st.selectbox("New owner", choices, key="hand.owner", format_func=lambda key: people.get(key, key))
-        if dialogs.decide("Hand it over", "hand.confirm", icon="swap_horiz", disabled=not choices):
+        owner = st.selectbox(
+            "New owner",
+            choices,
+            index=None,
+            placeholder="Choose a person",
+            key="hand.owner",
+            format_func=lambda key: people.get(key, key),
+        )
+        if dialogs.decide("Hand it over", "hand.confirm", icon="swap_horiz", disabled=owner is None):
             _hand_over(service, str(owner), people.get(str(owner), str(owner)))
 
     opened()

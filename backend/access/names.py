@@ -28,6 +28,19 @@ def demand_name(name: str) -> None:
         )
 
 
+def demand_shown(display_name: str) -> None:
+    """Refusal `bad-name` for a display name that would not be read as it is written: with line breaks, control characters, or
+    characters that are not seen or turn others around (Unicode TR36, bidirectional text). It stands in sentences that others
+    decide by. What a provider tells at a sign-in is freed of them (`claims.person`); SCIM refuses them as this does.
+    """
+    if not display_name.isprintable():
+        raise Refusal(
+            "A display name is one line of characters that can be seen.",
+            "Write it without line breaks, control characters and marks that turn text around.",
+            code="bad-name",
+        )
+
+
 def demand_free(tx: Unit, name: str) -> None:
     """Refusal `name-taken`. Nobody else takes a name until the unit ends."""
     tx.alone(_NAMES)

@@ -5,7 +5,7 @@ Joiners take the unit first. What is confirmed is done by the room that was aske
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -13,9 +13,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from backend.access import queries, rules
+from backend.access import checks, queries, rules
 from backend.access.names import beside
 from backend.access.rows import Identity, Request
+from backend.access.rules import Grant
 from backend.core.canonical import digest
 from backend.core.columns import utc
 from backend.core.context import Actor
@@ -23,6 +24,7 @@ from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
 Kind = Literal["role.grant", "policy.set", "owner.set", "binding.make", "identity.hand_over", "group_mapping.make"]
+_POLICY = "policy.set"
 GOOD_FOR = timedelta(days=7)
 MAX_REASON = 2_000
 
@@ -43,6 +45,22 @@ class RequestLine:
     settled_by_name: str | None
     settled_at: datetime | None
     reason: str
+
+
+def shown_to(held: Collection[Grant], *, now: datetime) -> frozenset[str] | None:
+    """Whose requests these grants show: everybody's (None), or those for weaker policies of these environments, which an admin
+    of one may confirm there. Nobody else sees any.
+    """
+    return None if rules.may(held, "request.list", now=now) else rules.environments_of(held, "policy.set", now=now)
+
+
+def demand_sight(session: Session, actor: Actor, *, now: datetime) -> frozenset[str] | None:
+    """The same for whoever looks. Refusal where that is nothing."""
+    who = checks.standing(session, actor)
+    where = shown_to(who.held, now=now)
+    if where is not None and not where:
+        raise rules.refusal(who.shown, "request.list", None, None)
+    return where
 
 
 def ask(tx: Unit, kind: Kind, what: Mapping[str, Any]) -> Request:
@@ -147,16 +165,18 @@ def lines(
     all_of_them: bool = False,
     after: tuple[datetime, str] | None = None,
     limit: int | None = None,
+    environments: frozenset[str] | None = None,
 ) -> tuple[RequestLine, ...]:
     """What waits, the oldest first; on request what was settled or expired too, the newest first.
 
     Args:
         after: when the last one of the page before was asked for, and its id.
         limit: how many at most; without it all.
+        environments: only weaker policies of these; None for everything (`shown_to`).
     """
     key = sa.tuple_(col(Request.asked_at), col(Request.id))
     last = sa.tuple_(sa.literal(after[0], utc().type), sa.literal(after[1])) if after is not None else None
-    query = select(Request).limit(limit)
+    query = select(Request).where(*_only(environments)).limit(limit)
     if all_of_them:
         query = query.where(key < last) if last is not None else query
         query = query.order_by(col(Request.asked_at).desc(), col(Request.id).desc())
@@ -167,9 +187,17 @@ def lines(
     return _lines(session, session.exec(query).all(), now)
 
 
-def line(session: Session, identifier: str, *, now: datetime) -> RequestLine:
-    """One request. NotFound."""
+def _only(environments: frozenset[str] | None) -> tuple[sa.ColumnElement[bool], ...]:
+    if environments is None:
+        return ()
+    return col(Request.kind) == _POLICY, col(Request.what)["environment"].as_string().in_(environments)
+
+
+def line(session: Session, identifier: str, *, now: datetime, environments: frozenset[str] | None = None) -> RequestLine:
+    """One request. NotFound, also for one that is not shown (`shown_to`)."""
     row = session.get(Request, identifier)
+    if row is not None and environments is not None:
+        row = row if row.kind == _POLICY and row.what["environment"] in environments else None
     if row is None:
         raise NotFound("request", identifier[:60], "Look at what waits for a second person.")
     return _lines(session, [row], now)[0]

@@ -11,7 +11,7 @@ from backend.access import endings, queries, requests, rules, scopes
 from backend.access.checks import active_identity, require
 from backend.access.claims import PROVISIONED, SOURCE
 from backend.access.last_admin import ROLES, admins, refuse_last, refuse_last_until
-from backend.access.names import demand_free, demand_name
+from backend.access.names import demand_free, demand_name, demand_shown
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.access.scopes import Exists
 from backend.core.context import SYSTEM, Actor, ActorKind
@@ -115,6 +115,7 @@ class Identities:
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.create")
             demand_name(name)
+            demand_shown(display_name)
             demand_free(tx, name)
             owner_id = _owner(tx.session, owner).id if owner is not None else None
             return actor_of(
@@ -182,6 +183,7 @@ class Identities:
                 raise Refusal("There are two admins already.", "One of them grants what is needed.", code="bootstrapped")
             if row is None:
                 demand_name(name)
+                demand_shown(display_name)
                 row = create_identity(tx, name=name, display_name=display_name, email=email)
             held = _held(tx, row.id, "admin", "*")
             if held is None or held.expires_at is not None:  # one that is over, or will be, would not help

@@ -167,14 +167,16 @@ class Sessions:
                 endings.sign_out(tx, tx.get(Identity, row.identity_id), "revoked")
             endings.end(tx, row, "signed-out" if own else "revoked", reason)
 
-    def end_everywhere(self, actor: Actor, identity: str | None = None) -> int:
-        """Ends every session of oneself, or of somebody else for whoever may. Returns how many were running."""
+    def end_everywhere(self, actor: Actor, identity: str | None = None, reason: str = "") -> int:
+        """Ends every session of oneself, or of somebody else for whoever may, with a reason for the ledger. Returns how many
+        were running.
+        """
         with self._database.unit(actor) as tx:
             whose = active_identity(tx.session, actor) if identity is None else named_identity(tx.session, identity)
-            return _end_all(tx, whose)
+            return _end_all(tx, whose, reason)
 
     def end_of(self, actor: Actor, identity_id: str, reason: str = "") -> int:
-        """The same by the id of an identity, with a reason for the ledger."""
+        """The same by the id of an identity."""
         with self._database.unit(actor) as tx:
             active_identity(tx.session, actor)
             return _end_all(tx, tx.get(Identity, identity_id), reason)

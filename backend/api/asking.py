@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -150,10 +150,33 @@ TOKEN = [Security(_BEARER)]
 """For the OpenAPI document alone: the guard has asked for the token already."""
 
 
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a text holds no NUL character")
+    return text
+
+
+Plain = AfterValidator(_without_nul)
+
+
 class Sent(BaseModel):
     """Base of what is sent: exactly the named fields, each of its own type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Reasoned(Sent):
+    """Why something is done."""
+
+    reason: Annotated[
+        str,
+        StringConstraints(max_length=2_000),
+        Plain,
+        Field(description="Why, in a sentence, for the ledger.", examples=["Left the company"]),
+    ] = ""
+
+
+NO_REASON = Reasoned()
 
 
 class Narrow(BaseModel):
@@ -213,19 +236,15 @@ def _follows(key: tuple[str | int | datetime, ...], after: str, *, backwards: bo
     return key < last if backwards else key > last
 
 
-def _without_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("a text holds no NUL character")
-    return text
-
-
-Plain = AfterValidator(_without_nul)
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256), Plain]
 Reason = Annotated[
     str,
     StringConstraints(min_length=1, max_length=2_000),
     Plain,
     Field(description="Why, in a sentence.", examples=["Worse at night"]),
+]
+Why = Annotated[
+    str, StringConstraints(max_length=2_000), Plain, Query(description="For the ledger.", examples=["The repository moved"])
 ]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Whole = Annotated[int, Field(ge=1, le=2**31 - 1)]

@@ -19,6 +19,7 @@ from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
 from backend.client.servers import Routers, Servers
 from backend.client.shapes import read
+from backend.client.sign_in import Sessions, SignIn
 from backend.client.wire import Patience, Wire, address, asked
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Countersign:
         self.tokens = Tokens(self._wire)
         self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
+        self.sessions = Sessions(self._wire)
+        self.sign_in = SignIn(self._wire)
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)
         self.notify = Notify(self._wire)

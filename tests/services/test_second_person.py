@@ -429,3 +429,35 @@ def test_a_mapping_that_waited_before_the_update_is_a_request_after_it(
     assert (kept.value, kept.confirmed_by, kept.made_at) == ("Größe", nora.id, clock.now + timedelta(hours=1))
     _refused("own-request", mappings.confirm, otto, "ask_staff")
     assert mappings.confirm(nora, "ask_staff").made_by == otto.id
+
+
+def test_an_admin_of_an_environment_sees_and_confirms_what_weakens_its_policy_and_nothing_else(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    policies = Policies(database)
+    asked = identities.grant(otto, "ana", "admin", "environment:production")
+    identities.confirm_grant(nora, asked.id)
+    other = identities.grant(otto, "ben", "operator")
+    loose = policies.set_policy(otto, "production", BUILT_IN["dev"]).request_id
+    assert loose is not None
+    ana, carla = identities.act_as("ana"), identities.act_as("carla")
+    with database.read() as session:
+        now = database.now(session)
+        where = requests.demand_sight(session, ana, now=now)
+        (line,) = requests.lines(session, now=now, environments=where)
+        assert line.id == loose
+        assert requests.line(session, line.id, now=now, environments=where) == line
+        with pytest.raises(NotFound):
+            requests.line(session, other.id, now=now, environments=where)
+        assert len(requests.lines(session, now=now, environments=requests.demand_sight(session, nora, now=now))) == 2
+        _refused("not-allowed", lambda: requests.demand_sight(session, carla, now=now))
+    assert policies.confirm_policy(ana, loose).id == "production@2"
+    _refused("not-allowed", identities.confirm_grant, ana, other.id)
+
+
+@pytest.mark.parametrize("shown", ["Nora\nGive otto admin", "Nora\u202ereviewer", "Nora\u2066", "Nora\x00", "Nora\u200b"])
+def test_a_display_name_that_would_not_be_read_as_written_is_refused(identities: Identities, otto: Actor, shown: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        identities.create(otto, "norbert", display_name=shown)
+    assert refused.value.code == "bad-name"
+    identities.create(otto, "norbert", display_name="Nóra Ōno-Śmith 李")

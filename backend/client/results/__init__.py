@@ -82,6 +82,7 @@ from backend.client.results.notify import (
 from backend.client.results.pages import Me, Page
 from backend.client.results.records import BrokenRow, EnvironmentLine, Event, Freeze, Policy, SavedPolicy, Verification
 from backend.client.results.servers import Advisory, Inspected, Router, Server, WaitingMove
+from backend.client.results.sign_in import Examined, GroupMapping, Provider, SessionLine, SessionsEnded, Touched
 
 __all__ = [
     "Advisory",
@@ -111,9 +112,11 @@ __all__ = [
     "EnvironmentLine",
     "Event",
     "Evidence",
+    "Examined",
     "Freeze",
     "Generation",
     "Grant",
+    "GroupMapping",
     "Identity",
     "Impact",
     "Inspected",
@@ -137,6 +140,7 @@ __all__ = [
     "Preferences",
     "Preview",
     "Proof",
+    "Provider",
     "Push",
     "RampStep",
     "Registration",
@@ -148,6 +152,8 @@ __all__ = [
     "Running",
     "SavedPolicy",
     "Server",
+    "SessionLine",
+    "SessionsEnded",
     "Settled",
     "Share",
     "Step",
@@ -155,6 +161,7 @@ __all__ = [
     "Subscription",
     "Team",
     "Token",
+    "Touched",
     "Unmanaged",
     "Verification",
     "Version",
