@@ -14,14 +14,14 @@ How well it did is found out afterwards (`checks.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from backend.quality.counts import Tally, added
 from backend.quality.figures import CONSTANT, LEVEL, NO_REQUESTS, Figure, NotPossible, Value
-from backend.quality.intervals import Array, around
+from backend.quality.intervals import Array, around, summed
 from backend.quality.ranking import auc, bound
 from backend.quality.tasks import Classes, Regression, Task
 
@@ -30,7 +30,7 @@ DRAWS = 300
 FEWEST = 500
 FEWEST_DAYS = 7
 SUPPORT = 10
-METHOD = "simulated outcomes and references, seeded; widened by how much the reference's days differed"
+METHOD = "reference days drawn anew; outcomes drawn, as dispersed as its days; seeded"
 ASSUMPTIONS = (
     "What follows from a score is as it was in the reference (no concept drift).",
     "The reference has scores like those of this window.",
@@ -56,7 +56,7 @@ class Calibrator:
         scores: mean scores of blocks of bins, rising; between them the rate is interpolated.
         rates: how often these came true, never falling (isotonic regression), never exactly 0 or 1.
         reference: the tally that it was made of.
-        redrawn: scores and rates as they might have come out had the reference's outcomes been drawn again.
+        redrawn: scores and rates that other days like the reference's would have given (block bootstrap).
         dispersion: by figure, how many times as much the reference's days differed (in variance) as independent outcomes would;
             at least 1, and 1 where there were too few days to tell.
         days: how many those were.
@@ -84,7 +84,7 @@ class Calibrator:
         def rate(at: Array) -> Array:
             return np.interp(at, scores, rates)
 
-        return cls(scores, rates, reference, _redrawn(reference, rate), _dispersion(settled, rate), len(settled))
+        return cls(scores, rates, reference, tuple(_redrawn(settled, rate)), _dispersion(settled, rate), len(settled))
 
     def rate(self, scores: Array) -> Array:
         """How often requests with these scores are expected to come true."""
@@ -175,18 +175,36 @@ def _widened(area: Value, window: Tally, calibrator: Calibrator) -> Value:
 
 
 def _errors(calibrator: Calibrator, window: Tally) -> dict[str, float]:
-    """Standard errors: outcomes are drawn for the window, each time with other rates that the reference might have given."""
+    """Standard errors, of two independent parts: the reference might have been another, and outcomes are left to chance."""
+    requests, means = window["requests"], _means(window)
+    rates = np.array([np.interp(means, *once) for once in calibrator.redrawn])
+    chance = np.random.default_rng(SEED).binomial(requests.astype(np.int64), calibrator.rate(means), (DRAWS, len(requests)))
+    of_reference = figures_of(window, requests * rates)
+    of_outcomes = figures_of(window, chance.astype(np.float64))
+    return {
+        name: math.hypot(_spread(of_reference[name]), _spread(of_outcomes[name]) * math.sqrt(calibrator.dispersion[name]))
+        for name in of_outcomes
+    }
+
+
+def _redrawn(days: Sequence[Tally], rates: Callable[[Array], Array]) -> Iterator[tuple[Array, Array]]:
+    """Scores and rates that the reference might have given: of its days drawn anew, or of its outcomes where days are few."""
     random = np.random.default_rng(SEED)
-    rates = np.array([np.interp(_means(window), *once) for once in calibrator.redrawn])
-    drawn = figures_of(window, random.binomial(window["requests"].astype(np.int64), rates).astype(np.float64))
-    return {name: _spread(values) * math.sqrt(calibrator.dispersion[name]) for name, values in drawn.items()}
+    if len(days) < FEWEST_DAYS:
+        scores, n, _ = _known(added(days))
+        for ones in random.binomial(n.astype(np.int64), rates(scores), (DRAWS, len(n))):
+            yield _isotonic(scores, n, ones.astype(np.float64))
+        return
+    measures = ("labelled", "positives", "score_labelled")
+    bins = added(days).bins
+    by_day = {name: np.array([_on(day, name, bins) for day in days]) for name in measures}
+    for times in random.multinomial(len(days), np.full(len(days), 1 / len(days)), DRAWS):
+        n, ones, score = (times @ by_day[name] for name in measures)
+        yield _isotonic(score[n > 0] / n[n > 0], n[n > 0], ones[n > 0])
 
 
-def _redrawn(reference: Tally, rates: Callable[[Array], Array]) -> tuple[tuple[Array, Array], ...]:
-    """Scores and rates that the reference would have given had its outcomes been drawn again."""
-    scores, n, _ = _known(reference)
-    drawn = np.random.default_rng(SEED).binomial(n.astype(np.int64), rates(scores), (DRAWS, len(n)))
-    return tuple(_isotonic(scores, n, ones.astype(np.float64)) for ones in drawn)
+def _on(day: Tally, measure: str, bins: Array) -> Array:
+    return summed(np.searchsorted(bins, day.bins), day[measure], len(bins))
 
 
 def _dispersion(days: Sequence[Tally], rates: Callable[[Array], Array]) -> dict[str, float]:
