@@ -85,15 +85,15 @@ scored AS (
         CASE WHEN known THEN score - given END AS error, CASE WHEN usable THEN coalesce(abs(error), 0) END AS place_in
     FROM logged
 )"""
-_EXACT = "binned AS (SELECT *, CAST(coalesce(code, place_in) AS DOUBLE) AS bin FROM scored)"
+_EXACT = "binned AS (SELECT *, CAST(coalesce(code, place_in) AS DOUBLE) AS fine, fine AS coarse FROM scored)"
 _BINNED = """
-edges AS (SELECT unnest(CAST({edges} AS DOUBLE[])) AS edge),
+edges AS (SELECT unnest(CAST({edges} AS DOUBLE[])) AS edge, unnest(CAST({coarser} AS DOUBLE[])) AS coarser),
 binned AS (
-    SELECT *, CAST(coalesce(code, edge) AS DOUBLE) AS bin
+    SELECT *, CAST(coalesce(code, edge) AS DOUBLE) AS fine, CAST(coalesce(code, coarser) AS DOUBLE) AS coarse
     FROM scored ASOF LEFT JOIN edges ON scored.place_in >= edges.edge
 )"""
 _COUNTED = """
-SELECT hour, version, arm, {segmentation} AS segmentation, {segment} AS segment, label, bin, {measures}
+SELECT hour, version, arm, {segmentation} AS segmentation, {segment} AS segment, label, {bin} AS bin, {measures}
 FROM binned GROUP BY GROUPING SETS ({sets})
 """
 _STATES = {
@@ -163,7 +163,7 @@ def count(reading: Reading, task: Task, segmentations: Sequence[Segmentation] = 
     """Counts what a reading holds, by hour, version, arm and segment.
 
     A request belongs to the arm that answered it, which after a fallback is not the one it was assigned to. Requests without a
-    valid answer are no predictions and left to who watches availability.
+    valid answer are no predictions and left to who watches availability. Segments are kept in coarser bins.
 
     Args:
         exact: a bin for each score instead of the fixed ones: figures without any rounding, for windows that fit into memory.
@@ -199,9 +199,15 @@ def bands_of(reading: Reading, feature: str, bands: int = 5) -> Bands | None:
 
 def _statement(reading: Reading, task: Task, segmentations: Sequence[Segmentation], statement: _Statement, exact: bool) -> str:
     steps = [_logged(reading, task, segmentations, statement), *_scored(task, statement)]
-    edges = grid.ERRORS if isinstance(task, Regression) else grid.SCORES
-    steps.append(_EXACT if exact else _BINNED.format(edges=statement.holding(list(edges))))
+    steps.append(_EXACT if exact else _binned(task, statement))
     return f"WITH {', '.join(steps)} {_counted(task, segmentations, statement)}"
+
+
+def _binned(task: Task, statement: _Statement) -> str:
+    numbers = isinstance(task, Regression)
+    edges = grid.ERRORS if numbers else grid.SCORES
+    coarser = grid.within(edges, grid.ERRORS_OF_SEGMENTS if numbers else grid.SCORES_OF_SEGMENTS)
+    return _BINNED.format(edges=statement.holding(list(edges)), coarser=statement.holding(coarser))
 
 
 def _logged(reading: Reading, task: Task, segmentations: Sequence[Segmentation], statement: _Statement) -> str:
@@ -269,15 +275,16 @@ def _segment(reading: Reading, segmentation: Segmentation, statement: _Statement
 
 def _counted(task: Task, segmentations: Sequence[Segmentation], statement: _Statement) -> str:
     measures = _SQL_OF_ERRORS if isinstance(task, Regression) else _SQL
-    keys = "hour, version, arm, label, bin"
+    keys = "hour, version, arm, label"
     places = range(len(segmentations))
     names = [f"WHEN GROUPING(segment_{place}) = 0 THEN {statement.holding(segmentations[place].feature)}" for place in places]
     values = [f"WHEN GROUPING(segment_{place}) = 0 THEN segment_{place}" for place in places]
     return _COUNTED.format(
         segmentation=f"CASE {' '.join(names)} ELSE '' END" if names else "''",
         segment=f"CASE {' '.join(values)} ELSE '' END" if values else "''",
+        bin="CASE WHEN GROUPING(fine) = 0 THEN fine ELSE coarse END" if names else "fine",
         measures=", ".join(f"{_filled(name, measures[name])} AS {name}" for name in counts.measures(task)),
-        sets=", ".join([f"({keys})", *(f"({keys}, segment_{place})" for place in places)]),
+        sets=", ".join([f"({keys}, fine)", *(f"({keys}, coarse, segment_{place})" for place in places)]),
     )
 
 

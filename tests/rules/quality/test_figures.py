@@ -135,7 +135,9 @@ def test_perfect_predictions_have_no_error(rows: list[tuple[float, bool]]) -> No
 
 
 def test_the_grid_holds_the_bands_and_starts_at_the_ends() -> None:
-    assert set(grid.BANDS) <= set(grid.SCORES)
+    assert set(grid.BANDS) <= set(grid.SCORES_OF_SEGMENTS) <= set(grid.SCORES)
+    assert set(grid.ERRORS_OF_SEGMENTS) <= set(grid.ERRORS)
+    assert grid.within([0.0, 0.11, 0.15, 1.0], grid.BANDS) == [0.0, 0.1, 0.15, 0.999]
     assert grid.SCORES[0] == 0
     assert grid.SCORES[-1] == 1
     for edges in (grid.BANDS, grid.SCORES, grid.ERRORS, [delay.total_seconds() for delay in grid.DELAYS]):

@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics
 
 from backend.core.errors import Refusal
-from backend.quality import arrays
+from backend.quality import arrays, grid
 from backend.quality.counting import bands_of, categories_of, count, touched
 from backend.quality.counts import (
     MALFORMED,
@@ -72,7 +72,10 @@ def test_hours_sum_up_to_the_day_and_segments_to_all(day: Rows) -> None:
     assert set(whole.segments(Where(segmentation="temp"))) == {"below 35", "35 to 45", "from 45", "not a number"}
     for feature in whole.segmentations:
         each = whole.segments(Where(segmentation=feature)).values()
-        assert sum(one.count("requests") for one in each) == 600
+        for measure in ("requests", "labelled", "positives", "log_loss", "square2", "score"):
+            summed = sum(one.total(measure) for one in each)
+            assert summed == pytest.approx(whole.tally(Where()).total(measure), rel=1e-9), (feature, measure)
+        assert all(set(one.bins) <= set(grid.SCORES_OF_SEGMENTS) for one in each)
     assert [one.count("requests") for one in (whole.tally(Where(arm=arm)) for arm in ("champion", "challenger"))] == [
         whole.tally(Where(version=version)).count("requests") for version in (1, 2)
     ]
