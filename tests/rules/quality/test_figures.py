@@ -75,6 +75,14 @@ def test_the_exact_path_is_scikit_learns_to_1e_9(rows: list[tuple[float, bool]],
         assert found["precision"] == NotPossible("none-called", "No prediction with a known outcome reached the threshold.")
 
 
+def test_scores_that_all_share_a_bin_leave_the_ranking_open() -> None:
+    scores = np.concatenate([np.linspace(0.3, 0.3019, 5_000), np.linspace(0.302, 0.3049, 5_000)])
+    auc = figure(auc_figure(arrays.probabilities(scores, np.repeat([0.0, 1.0], 5_000)), LEVEL))
+    assert (auc.value, auc.within) == (0.5, 0.5)
+    assert auc.high == pytest.approx(1)
+    assert auc.low == pytest.approx(0)
+
+
 @FEW
 @given(BOTH_KINDS)
 def test_bins_move_nothing_but_the_ranking_and_that_within_its_bound(rows: list[tuple[float, bool]]) -> None:
@@ -224,6 +232,11 @@ def test_slope_and_intercept_are_those_of_a_logistic_regression_on_log_odds() ->
     assert value(kept[0]) == pytest.approx(value(exact[0]), abs=1e-4)
     intercept = value(exact[0])
     assert (1 / (1 + np.exp(-(logit + intercept)))).sum() == pytest.approx(outcomes.sum(), abs=1e-6)
+
+
+def test_an_intercept_far_away_is_found() -> None:
+    far = arrays.probabilities([1e-5] * 40, [0, 1] * 20)
+    assert value(intercept_and_slope(far, LEVEL)[0]) == pytest.approx(-math.log(1e-5 / (1 - 1e-5)), abs=1e-6)
 
 
 def test_a_slope_that_does_not_exist_is_said_to_be_none() -> None:

@@ -298,6 +298,9 @@ def test_days_that_differ_widen_estimates() -> None:
     assert stormy.dispersion["positive_share"] > 4 > 2 > calm.dispersion["positive_share"]
     window = drawn(800, 1)
     assert estimated(stormy, window).errors["brier"] > 1.5 * estimated(calm, window).errors["brier"]
+    at = np.array([0.3])
+    spreads = [np.std([np.interp(at, *once) for once in one.redrawn]) for one in (stormy, calm)]
+    assert spreads[0] > 1.5 * spreads[1] > 0, "other days like these would have given other rates"
     few = Calibrator.of([drawn(400, day) for day in range(3)])
     assert isinstance(few, Calibrator)
     assert set(few.dispersion.values()) == {1.0}
