@@ -144,7 +144,9 @@ _MOST_FREQUENT = """
 SELECT CAST({column} AS VARCHAR) AS value FROM requests WHERE {column} IS NOT NULL
 GROUP BY value ORDER BY count(*) DESC, value LIMIT {most}
 """
-_QUANTILES = "SELECT quantile_disc({column}, [{shares}]) AS edges FROM requests WHERE isfinite({column})"
+_QUANTILES = """
+SELECT quantile_disc({column}, [{shares}]) AS edges, min({column}) AS least FROM requests WHERE isfinite({column})
+"""
 
 
 @dataclass
@@ -177,7 +179,11 @@ def count(reading: Reading, task: Task, segmentations: Sequence[Segmentation] = 
 
 
 def touched(reading: Reading, since: datetime) -> list[datetime]:
-    """Hours of requests that changed since a moment: a request, an outcome or a correction was received at it or later."""
+    """Hours of requests that changed since a moment: a request, an outcome or a correction was received at it or later.
+
+    Args:
+        reading: of all the hours that may still change, by a `known_by` of now.
+    """
     return [row["hour"] for row in reading.query(_TOUCHED, [since]).to_pylist()]
 
 
@@ -193,7 +199,7 @@ def bands_of(reading: Reading, feature: str, bands: int = 5) -> Bands | None:
     shares = ", ".join(str(place / bands) for place in range(1, min(bands, MOST_SEGMENTS)))
     text = _QUANTILES.format(column=reading.column(feature, "number"), shares=shares)
     (row,) = reading.query(text).to_pylist()
-    edges = tuple(sorted({float(f"{edge:.6g}") for edge in row["edges"] or ()}))
+    edges = tuple(sorted({float(f"{edge:.6g}") for edge in row["edges"] or () if edge > row["least"]}))
     return Bands(feature, edges) if edges else None
 
 

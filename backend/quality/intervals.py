@@ -43,8 +43,8 @@ def wilson(successes: float, n: float, level: float) -> Span:
 
 
 def standard_error(total: float, squares: float, n: int) -> float:
-    """Of a mean, from the sum and the sum of squares; infinite for fewer than two."""
-    if n < 2:
+    """Of a mean, from the sum and the sum of squares; infinite for fewer than two, and where squares are beyond all numbers."""
+    if n < 2 or not math.isfinite(squares):
         return math.inf
     return math.sqrt(max(0.0, squares - total * total / n) / (n - 1) / n)
 

@@ -242,3 +242,10 @@ def test_what_is_no_number_is_found_where_nothing_else_is_odd(rows: Rows) -> Non
         (1, 1)
     ] * 2
     assert set(counts.segments(Where(segmentation="temp"))) == {"below 35", "not a number", "missing"}
+
+
+def test_a_feature_that_is_always_the_same_has_no_bands(rows: Rows) -> None:
+    rows.ask(*(request(place, 0.5, features={"temp": 3.0, "wind": float(place % 2)}) for place in range(6)))
+    with rows.read() as reading:
+        assert bands_of(reading, "temp") is None
+        assert bands_of(reading, "wind") == Bands("wind", (1.0,))
