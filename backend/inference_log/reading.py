@@ -24,9 +24,12 @@ from backend.inference_log.layout import Table
 
 # Rows are known by their file and place in it. Which ones are duplicates is found from the narrow columns alone, so that a
 # query reads no wide column for the sake of it; and where there are none, nothing is left to join.
+# `can_have_nan`: a file's statistics leave NaN out. Without it DuckDB takes a column to have none (duckdb/duckdb#25521):
+# `isnan` becomes false beforehand, and comparisons lose or gain the rows that monitors have to count.
 _RAW = """
 CREATE VIEW {table}_raw AS SELECT *, file_index AS _file, file_row_number AS _row
-FROM read_parquet(getvariable('{table}_files'), union_by_name = true, hive_partitioning = false)
+FROM read_parquet(getvariable('{table}_files'), union_by_name = true, hive_partitioning = false,
+    can_have_nan = true)
 """
 _BEATEN = """
 CREATE TABLE {table}_beaten AS
