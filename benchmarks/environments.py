@@ -39,5 +39,15 @@ def _make(folder: Path, source: Path) -> None:
     base = Path(sys.executable).resolve()
     subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     hashes = ["--require-hashes"] if source.suffix == ".lock" else []
-    command: list[str | Path] = [sys.executable, "-I", "-m", "pip", "--python", folder / "bin" / "python", "install", "-qq", *hashes]
+    command: list[str | Path] = [
+        sys.executable,
+        "-I",
+        "-m",
+        "pip",
+        "--python",
+        folder / "bin" / "python",
+        "install",
+        "-qq",
+        *hashes,
+    ]
     subprocess.run([*command, "--requirement", source], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)

@@ -17,6 +17,7 @@ from backend.drift.values import Floats
 
 MUCH_BETTER = 0.35
 """An explanation is told where with it no more than this share of the distance is left."""
+_LIKE_PARTS = 1.5
 _LEVELS = (np.arange(100) + 0.5) / 100
 
 
@@ -109,10 +110,16 @@ def _rescaled(looked: Looked) -> Finding | None:
     raw = _apart(after, before)
     best = min(UNITS, key=lambda unit: _apart(after, unit.times * before + unit.plus) / abs(unit.times))
     left = _apart(after, best.times * before + best.plus)
-    if left >= MUCH_BETTER * max(raw, 1e-300) or left >= MUCH_BETTER * abs(best.times) * _spread(before):
+    if left >= MUCH_BETTER * raw or left >= _near(looked) * abs(best.times) * _spread(before):
         return None
     words = f"{looked.feature.key} looks like {best.words}: as if every value were {_formula(best)}."
     return looked.finding("rescaled", "warning", words, times=best.times, plus=best.plus)
+
+
+def _near(looked: Looked) -> float:
+    """How many standard deviations may be left: windows like the reference's own parts are not nearer themselves."""
+    parts = looked.thresholds.parts(looked.place, "wasserstein")
+    return max(MUCH_BETTER, _LIKE_PARTS * float(np.median(parts))) if parts is not None else MUCH_BETTER
 
 
 def _formula(unit: Unit) -> str:

@@ -44,14 +44,14 @@ def pace(scores: Sequence[float], limit: float) -> Pace:
         return "none"
     if found[-1] <= limit:
         return "passing"
-    onset = len(found) - int(np.argmax(~(found[::-1] > limit))) if (found <= limit).any() else 0
-    before = found[max(0, onset - _LOOK_BACK) : onset + 1]
-    if len(before) < _FEWEST:
+    onset = len(found) - int(np.argmin(found[::-1] > limit)) if (found <= limit).any() else 0
+    if not onset:
         return "sudden"
-    largest = float(np.diff(before).max(initial=0.0))
-    return "sudden" if largest >= _STEP * (before[-1] - before.min()) else "gradual"
+    lately = found[max(0, onset - _LOOK_BACK) :]
+    rise = lately[-1] - lately.min()
+    return "sudden" if float(np.diff(lately).max()) >= _STEP * rise else "gradual"
 
 
 _LOOK_BACK = 12
-_FEWEST = 4
 _STEP = 0.6
+"""A step of so much of the whole rise makes it sudden."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _SEED = 20130101
 _SHUFFLES = 2
 _SECONDS = 120.0
 _MEMORY = 4 << 30
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Threads that wait for each other on a busy machine took a hundred times as long as one by itself."""
 _SCRIPT = Path(__file__).with_name("classifier.py")
 _LABEL = "domain classifier on a sample"
 
@@ -140,7 +143,12 @@ def _asked(table: pa.Table, seed: int, seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-P", str(_SCRIPT), str(_MEMORY), str(seed), str(_SHUFFLES)]
     try:
         done = subprocess.run(  # noqa: S603 - our own script
-            command, input=sink.getvalue().to_pybytes(), capture_output=True, timeout=seconds, check=False
+            command,
+            input=sink.getvalue().to_pybytes(),
+            env={**os.environ, **_ONE_THREAD},
+            capture_output=True,
+            timeout=seconds,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ExternalFailure("The domain classifier", f"took longer than {seconds:.0f} s", retryable=True) from error

@@ -182,7 +182,7 @@ def _shares_moved(looked: Looked, cells: CategoryCells) -> str:
 def _behind(looked: Sequence[Looked], found: Sequence[Finding]) -> Iterator[Finding]:
     """What may lie behind the findings; looked for among the columns that have one that speaks of their values."""
     told = {"drift", "prediction-drift", "range", "new-categories"}
-    keys = {one.column for one in found if one.kind in told}
+    keys = {one.column for one in found if one.kind in told and one.severity != "notice"}
     frozen = {one.column for one in found if one.kind == "frozen"}
     try:
         yield from causes.behind([one for one in looked if one.feature.key in keys - frozen])

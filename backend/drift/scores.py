@@ -113,7 +113,8 @@ def several(cells: Cells, reference: Windows, current: Windows, norm: float) -> 
     if isinstance(cells, NumberCells):
         left, right = formulas.cumulated(reference.cells), formulas.cumulated(current.cells)
         found["kolmogorov_smirnov"] = formulas.kolmogorov_smirnov(left, right)[0]
-        found["wasserstein"] = _areas(cells, reference, current).guess / norm
+        with np.errstate(over="ignore"):
+            found["wasserstein"] = np.minimum(_areas(cells, reference, current).guess / norm, formulas.LARGEST)
     return found
 
 

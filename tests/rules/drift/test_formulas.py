@@ -19,7 +19,7 @@ PAIRS = COUNTS.flatmap(
         st.just(one), arrays(np.int64, len(one), elements=st.integers(0, 10_000)).filter(lambda found: found.sum() > 0)
     )
 )
-NUMBERS = arrays(np.float64, st.integers(2, 300), elements=st.floats(-1e6, 1e6, width=32)).map(np.sort)
+NUMBERS = arrays(np.float64, st.integers(2, 80), elements=st.floats(-1e6, 1e6, width=32)).map(np.sort)
 
 
 def near(value: float) -> object:

@@ -1,4 +1,4 @@
-"""Planted faults on real flights: each is found in one window, in the right words. Real days alarm as rarely as is published."""
+"""Planted faults on real flights: each is found in one window, in its words; and real days alarm as rarely as is published."""
 
 from __future__ import annotations
 
