@@ -114,4 +114,4 @@ def _p(reference: Floats, current: Floats, distance: float) -> float:
 
     if max(len(reference), len(current)) <= EXACT_P:
         return float(ks_2samp(reference, current).pvalue)
-    return formulas.kolmogorov_smirnov_p(distance, len(reference), len(current))
+    return formulas.kolmogorov_smirnov_scipy_p(distance, len(reference), len(current))

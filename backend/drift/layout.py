@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from backend.core.canonical import digest
+from backend.core.canonical import digest, digest_bytes
 from backend.drift.values import Bools, Column, Floats, Ints, Key, Kind, Precision
 
 QUANTILES = 500
@@ -232,6 +232,7 @@ def _document(feature: Feature) -> list[object]:
     cells, column = feature.cells, feature.column
     head: list[object] = [*column.key, column.kind]
     if isinstance(cells, NumberCells):
-        values = [*cells.edges, cells.minimum, cells.maximum, cells.centre, cells.scale]
-        return [*head, [float(one).hex() for one in values], cells.precision, cells.steps, cells.coarse.tolist()]
+        values = np.array([*cells.edges, cells.minimum, cells.maximum, cells.centre, cells.scale])
+        arrays = values.astype("<f8").tobytes() + cells.coarse.astype("<i8").tobytes()
+        return [*head, digest_bytes(arrays), cells.precision, cells.steps]
     return [*head, list(cells.values)] if cells is not None else head
