@@ -65,10 +65,9 @@ def figure(value: float) -> str:
     return f"{value:.3g}"
 
 
-def quoted(text: str) -> str:
-    """A text from outside within a sentence: short, in one line, without what could pass for our own marks."""
-    plain = "".join(one if one.isprintable() and one != "`" else "?" for one in text)
-    return f"`{plain[:40]}…`" if len(plain) > 40 else f"`{plain}`"
+def sentence(words: str) -> str:
+    """Words as a sentence of their own."""
+    return words[:1].upper() + words[1:]
 
 
 def counted(number: int, one: str, many: str) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from backend.drift.counts import MINUS, PLUS, UNREADABLE, ColumnCounts, Counts
-from backend.drift.findings import Finding, FindingKind, Severity, counted, figure, percent, quoted
+from backend.drift.findings import Finding, FindingKind, Severity, counted, figure, percent, sentence
 from backend.drift.layout import CategoryCells, Feature, NumberCells
 from backend.drift.profile import Profile
 from backend.drift.thresholds import Thresholds
+from backend.drift.values import quoted
 
 FEWEST_ROWS = 100
 """Below, a window is called tiny: it is scored, and its thresholds are as high as so few rows make them."""
@@ -43,7 +44,7 @@ class Looked:
 
     def finding(self, kind: FindingKind, severity: Severity, words: str, **facts: float | int | str) -> Finding:
         """A finding of this column."""
-        return Finding(kind, severity, self.feature.key, words, facts)
+        return Finding(kind, severity, self.feature.key, sentence(words), facts)
 
 
 Check = Callable[[Looked], Finding | None]
@@ -59,7 +60,7 @@ def window_findings(profile: Profile, current: Counts) -> Iterator[Finding]:
         yield Finding("tiny-window", "notice", None, words, {"rows": current.rows})
     for (key, kind), rows in sorted(current.extra.items()):
         words = f"{key} is sent ({counted(rows, 'row', 'rows')}, {kind}), but the reference has no such column."
-        yield Finding("extra-column", "notice", key, words, {"rows": rows, "kind": kind})
+        yield Finding("extra-column", "notice", key, sentence(words), {"rows": rows, "kind": kind})
 
 
 def column_findings(looked: Looked) -> Iterator[Finding]:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from backend.drift import causes, gate
 from backend.drift.counts import Counts
 from backend.drift.discovery import RATE, adjusted
-from backend.drift.findings import SEVERITIES, Finding, FindingKind, Severity, figure, percent, quoted
+from backend.drift.findings import SEVERITIES, Finding, FindingKind, Severity, figure, percent
 from backend.drift.gate import Looked
 from backend.drift.layout import CategoryCells, Cells, NumberCells
 from backend.drift.profile import Profile
 from backend.drift.scores import Score, Scores, scored
 from backend.drift.thresholds import Threshold, Thresholds
 from backend.drift.thresholds import judged as judged_by
-from backend.drift.values import Key
+from backend.drift.values import Key, quoted
 
 _NAMES: Mapping[Score, str] = {
     "psi": "PSI",
@@ -78,6 +78,7 @@ def judged(
     *,
     reference: Counts | None = None,
     hours: float = 24,
+    reference_hours: float | None = None,
     rate: float = RATE,
     thresholds: Thresholds | None = None,
 ) -> Judgement:
@@ -86,11 +87,12 @@ def judged(
     Args:
         current: its counts, in the profile's cells.
         reference: what it is compared with, in the same cells; the profile's own counts unless it is given (`references.py`).
-        hours: the length of the window.
+        hours: the length of the window; 0 where the reference was at the same time, so that both share what days do.
+        reference_hours: the length of a reference that is a window itself, and varies as one.
         rate: of false discoveries.
         thresholds: made before for this profile, reference and length; they are kept in it and cost time once.
     """
-    known = thresholds or Thresholds(profile, reference, hours=hours)
+    known = thresholds or Thresholds(profile, reference, hours=hours, reference_hours=reference_hours)
     whole = list(gate.window_findings(profile, current))
     against = reference or profile.counts
     looked = [_looked(profile, place, against, current, known) for place in range(len(profile.layout.features))]
@@ -151,7 +153,7 @@ def _drift(looked: Looked, column: Judged) -> Finding:
     words = f"{looked.feature.key} drifted: {told}{_moved(looked)}."
     kind: FindingKind = "prediction-drift" if looked.feature.key.role == "prediction" else "drift"
     facts: dict[str, float | int | str] = {"score": name, "value": value, "limit": threshold.limit, "rate": column.adjusted}
-    return Finding(kind, severity, looked.feature.key, words[0].upper() + words[1:], facts)
+    return looked.finding(kind, severity, words, **facts)
 
 
 def _times(column: Judged, name: Score) -> float:

@@ -94,6 +94,7 @@ class Choice:
     Args:
         window: its hours; None for the profile's own counts.
         version, arm: whose; None for those of the version that is watched.
+        concurrent: whether it was at the same time, so that both share what days do (`judging.judged` with `hours=0`).
         words: for people: what the window is compared with.
     """
 
@@ -101,6 +102,7 @@ class Choice:
     words: str
     version: int | None = None
     arm: str | None = None
+    concurrent: bool = False
 
 
 def choice(reference: Reference, current: Window) -> Choice:
@@ -113,7 +115,7 @@ def choice(reference: Reference, current: Window) -> Choice:
         case SameSeason(season):
             return Choice(current.earlier(SEASONS[season]), f"the same hours a {season} earlier")
         case Champion(version, arm):
-            return Choice(current, "the champion at the same time", version, arm)
+            return Choice(current, "the champion at the same time", version, arm, concurrent=True)
 
 
 def counts_of(chosen: Choice, layout: Layout, hours: Mapping[datetime, Counts]) -> Counts | None:

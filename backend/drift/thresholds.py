@@ -69,7 +69,9 @@ class Thresholds:
 
     Args:
         reference: its counts; the profile's own unless another window is the reference.
-        hours: the length of the windows that are judged.
+        hours: the length of the windows that are judged; 0 where the reference was at the same time.
+        reference_hours: the length of a reference that is a window itself: two windows lie further apart than one does from
+            everything.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class Thresholds:
         reference: Counts | None = None,
         *,
         hours: float = 24,
+        reference_hours: float | None = None,
         seed: int = 20130101,
         resamples: int = RESAMPLES,
     ) -> None:
         self._layout = profile.layout
         self._reference = reference or profile.counts
         self._variation = _of_length(profile.variations, hours)
+        self._wider = math.sqrt(1 + hours / reference_hours) if reference_hours else 1.0
         self._seed, self._resamples = seed, resamples
         self._made: dict[tuple[int, int], Mapping[Score, Threshold]] = {}
 
@@ -105,7 +109,9 @@ class Thresholds:
     def parts(self, place: int, what: str) -> Floats | None:
         """What the reference's own parts did, as `variation.KEPT` names it; None where too few say so."""
         found = self._variation.of(place, what) if self._variation is not None else np.empty(0)
-        return found if len(found) >= _FEWEST_PARTS else None
+        if len(found) < _FEWEST_PARTS:
+            return None
+        return found * (self._wider ** _POWERS[what]) if what in _POWERS else found
 
     def is_often_constant(self, place: int) -> bool:
         """Whether it is nothing new that all values of a window are the same."""
@@ -163,6 +169,8 @@ def judged(cells: Cells) -> tuple[Score, ...]:
 
 
 _FEWEST_PARTS = 10
+_POWERS = {"psi": 2, "jensen_shannon": 1, "wasserstein": 1, "kolmogorov_smirnov": 1}
+"""How scores grow with how far windows vary: PSI is a square, the others are distances."""
 _OFTEN = 0.02
 
 

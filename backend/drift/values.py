@@ -22,7 +22,14 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 LONGEST_TEXT = 120
+LONGEST_QUOTED = 40
 _DTYPES: dict[Precision, type[np.floating[Any]]] = {"double": np.float64, "single": np.float32, "half": np.float16}
+
+
+def quoted(text: str) -> str:
+    """A text from outside within a sentence: short, in one line, without what could pass for our own marks."""
+    plain = "".join(one if one.isprintable() and one != "`" else "?" for one in text[: LONGEST_QUOTED + 1])
+    return f"`{plain[:LONGEST_QUOTED]}…`" if len(text) > LONGEST_QUOTED else f"`{plain}`"
 
 
 class Key(NamedTuple):
@@ -32,7 +39,7 @@ class Key(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return "the prediction" if self.role == "prediction" else f"`{self.name}`"
+        return "the prediction" if self.role == "prediction" else quoted(self.name)
 
 
 PREDICTION = Key("prediction", "prediction")

@@ -14,11 +14,11 @@ from scipy.stats import false_discovery_control
 
 from backend.drift import gate, judging
 from backend.drift.discovery import adjusted, discoveries, pace
-from backend.drift.findings import figure, percent, quoted
+from backend.drift.findings import figure, percent
 from backend.drift.judging import judged
 from backend.drift.profile import Profile
 from backend.drift.thresholds import Thresholds, chance_of, size_class, value_at
-from backend.drift.values import Key
+from backend.drift.values import Key, quoted
 from tests.drift_data import counts_of, kinds, letters, normal, only, profile_of
 
 ROWS = 5_000
@@ -181,6 +181,23 @@ def test_a_defect_in_one_column_is_told_and_costs_only_that_column(profile: Prof
 def test_the_prediction_drifts_in_words_of_its_own(profile: Profile) -> None:
     found = judged(profile, counts_of(profile, {**window(1_000, 2), "p": normal(1_000, 3, 1)}, prediction="p"))
     assert only(found, "prediction-drift").words.startswith("The prediction drifted: ")
+
+
+def test_the_prediction_is_spoken_of_in_whole_sentences(profile: Profile) -> None:
+    found = judged(profile, counts_of(profile, window(1_000, 2)))
+    assert only(found, "missing-column").words == "The prediction is missing: none of the 1,000 rows has it."
+    named = profile_of({"a`\nb" * 30: normal(300)})
+    (finding,) = judged(named, counts_of(named, {"c": normal(300)})).findings[:1]
+    assert finding.words.startswith("`a??ba??b")
+    assert "\n" not in finding.words
+
+
+def test_a_reference_that_is_a_window_varies_too_and_a_concurrent_one_shares_what_days_do() -> None:
+    profile = profile_of(days(60, 40), time="when")
+    one, two, none = (Thresholds(profile, **how).parts(0, "wasserstein") for how in ({}, {"reference_hours": 24}, {"hours": 0}))
+    assert one is not None
+    assert two == pytest.approx(one * 2**0.5)
+    assert none is None
 
 
 def test_no_text_from_outside_breaks_out_of_its_words(profile: Profile) -> None:

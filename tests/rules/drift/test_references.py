@@ -37,7 +37,7 @@ def test_each_reference_chooses_its_hours() -> None:
     assert year.window is not None
     assert year.window.start.weekday() == NOON.weekday()
     assert choice(SameSeason("week"), DAY).window == DAY.earlier(timedelta(days=7))
-    assert choice(Champion(3, "champion"), DAY) == Choice(DAY, "the champion at the same time", 3, "champion")
+    assert choice(Champion(3, "champion"), DAY) == Choice(DAY, "the champion at the same time", 3, "champion", True)
 
 
 def test_windows_are_whole_hours() -> None:
