@@ -1,4 +1,4 @@
-"""A server of metrics on loopback for tests: it tells a text, or whatever it is told to, and as little as Prometheus's HTTP API."""
+"""A server of metrics on loopback for tests: it tells a text, or what a test says, or stands for Prometheus's HTTP API."""
 
 from __future__ import annotations
 

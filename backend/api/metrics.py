@@ -1,4 +1,4 @@
-"""`/endpoints/.../metrics` and `.../slo`: how fast an endpoint answers and how often it fails, against what is promised of it."""
+"""`/endpoints/.../metrics` and `.../slo`: how fast an endpoint answers, how often it fails, and what is promised of it."""
 
 from __future__ import annotations
 

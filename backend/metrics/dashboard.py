@@ -1,4 +1,4 @@
-"""A Grafana dashboard for one endpoint, to be imported: requests, errors and latency by arm against the objectives, budget, burn.
+"""A Grafana dashboard for one endpoint, to be imported: requests, errors and latency by arm against the objectives, and burn.
 
 It reads the same Prometheus as the rules of `rules_file`, and what those recorded. Pure.
 Source: grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model (schema 39: Grafana 10 and later).

@@ -1,19 +1,19 @@
 """Points made fewer and taken away, as the policy says: looks become five minutes, five minutes hours, and each ends in time.
 
-Done by the leader in batches, each in a unit of its own that is over in a moment: whoever writes meanwhile waits for one batch at
-most. Nothing is taken away before what is coarser was made of it.
+Done by the leader in batches, each in a unit of its own that is over in a moment: whoever writes meanwhile waits for one batch
+at most. Nothing is taken away before what is coarser was made of it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from backend.core.context import SYSTEM
 from backend.core.database import Database
@@ -229,7 +229,7 @@ def _delete(tx: Unit, ids: Sequence[int], step: int, until: int) -> int:
 def _forget(tx: Unit, before: datetime) -> int:
     """Series without a point that are old, and everything about endpoints, servers and routers that are no more."""
     connection = tx.session.connection()
-    orphans = sa.select(_series.c.id).where(_series.c.endpoint_id.not_in(sa.select(Endpoint.id))).limit(ORPHANS_AT_ONCE)
+    orphans = sa.select(_series.c.id).where(_series.c.endpoint_id.not_in(sa.select(col(Endpoint.id)))).limit(ORPHANS_AT_ONCE)
     gone = list(connection.execute(orphans).scalars())
     connection.execute(sa.delete(_points).where(_points.c.series_id.in_(gone)))
     has_points = sa.exists().where(_points.c.series_id == _series.c.id)
@@ -241,9 +241,8 @@ def _forget(tx: Unit, before: datetime) -> int:
         (SourceState.router_id, RouterRow),
         (SourceState.endpoint_id, Endpoint),
     ):
-        there: Iterable[Any] = sa.select(table.id)
-        connection.execute(sa.delete(SourceState).where(column.is_not(None), column.not_in(there)))  # type: ignore[union-attr]
-    named = SourceState.id.startswith("source:")  # type: ignore[attr-defined]  # a column to SQLAlchemy
-    there = sa.select(sa.literal("source:") + MetricSource.id)
-    connection.execute(sa.delete(SourceState).where(named, SourceState.id.not_in(there)))  # type: ignore[attr-defined]
+        connection.execute(sa.delete(SourceState).where(col(column).is_not(None), col(column).not_in(sa.select(col(table.id)))))
+    there = sa.select(sa.literal("source:") + col(MetricSource.id))
+    named = col(SourceState.id).startswith("source:")
+    connection.execute(sa.delete(SourceState).where(named, col(SourceState.id).not_in(there)))
     return len(gone)

@@ -1,4 +1,4 @@
-"""Whose a figure is: from the words of a server or router to an endpoint, its arm and its registered version. Pure but for reads."""
+"""Whose a figure is: from the words of a server or router to an endpoint, its arm and its registered version."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def behind_router(known: Mapping[str, Known], subject: Subject) -> Owner | None:
 
 
 def of_one(known: Known, subject: Subject) -> Owner:
-    """Of a figure from a source that was named for an endpoint: its version is the served one of an arm, or the registered one."""
+    """Of a figure from a source that was named for an endpoint: its version is an arm's served one, or the registered one."""
     if subject.arm:
         return Owner(known.id, subject.arm, subject.version or _version(known, subject.arm))
     arms = {one.name: one for one in known.arms if one.place[1] == subject.version or one.version == subject.version}

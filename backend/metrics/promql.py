@@ -13,7 +13,7 @@ class Signals:
     """Counters of one endpoint.
 
     Args:
-        requests, errors: vectors whose rates are added up. Those of requests have to be there; errors may come with the first one.
+        requests, errors: vectors whose rates are added up. Requests have to be there; errors may come with the first.
         buckets: of a latency histogram; "" where there is none. One of its `le` units is `unit` seconds.
         bounds: upper bounds in seconds that it is known to have, ascending; empty where nobody knows.
         queue, spent, compute: of counters of time, in their own unit, which is `unit` seconds too; empty where there are none.

@@ -1,4 +1,4 @@
-"""Reads: an endpoint's figures over time by arm and version, its sources and how they fare, and how it stands by its objectives."""
+"""Reads: an endpoint's figures over time by arm and version, how its sources fare, and how it stands by its objectives."""
 
 from __future__ import annotations
 
@@ -193,7 +193,8 @@ def _moments(mine: Mapping[Stream, Sequence[Read]], step: int) -> tuple[Moment, 
     }
     histograms = _histograms({one: read for one, read in mine.items() if one.metric == "latency"}, step)
     told = _told_quantiles({one: read for one, read in mine.items() if one.metric == "latency_quantile"}, step)
-    moments = sorted({at for each in (*counters.values(), *most.values(), histograms, told) for at in each})
+    told_at: list[Iterable[int]] = [*counters.values(), *most.values(), histograms, told]
+    moments = sorted({at for each in told_at for at in each})
     return tuple(_moment(at, step, counters, most, histograms.get(at), told.get(at, {})) for at in moments)
 
 
@@ -302,7 +303,7 @@ def sources(session: Session, endpoint: str, *, now: datetime, interval: timedel
 
 def _name(session: Session, table: type[Server] | type[RouterRow], identifier: str) -> str:
     row = session.get(table, identifier)
-    return row.name if row is not None else ""
+    return str(row.name) if isinstance(row, Server | RouterRow) else ""
 
 
 def _source(

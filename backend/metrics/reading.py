@@ -115,8 +115,8 @@ def points(session: Session, one: Stream, parts: Iterable[tuple[int, int, int]])
 def preferred(found: Mapping[Stream, Sequence[Read]]) -> dict[Stream, Sequence[Read]]:
     """Of each figure the word of whoever is nearest to the callers, as far as they told anything here; `covered` is left out.
 
-    Of several sources that were named for an endpoint the first one counts; a server or router that took another's place tells of
-    another time, so that both count.
+    Of several sources that were named for an endpoint the first one counts; a server or router that took another's place tells
+    of another time, so that both count.
     """
     chosen: dict[Stream, Sequence[Read]] = {}
     for metric in {one.metric for one in found} - {"covered"}:

@@ -53,8 +53,9 @@ class Series(Row, table=True):
 class Point(Row, table=True):
     """One point of a series: what was found by a look, or what five minutes or an hour come to.
 
-    It stands at the end of the time that it covers. Points of one series lie side by side on the disk: without a rowid on SQLite,
-    and on PostgreSQL in a primary key that includes everything that a chart reads (the migration says so; SQLAlchemy cannot).
+    It stands at the end of the time that it covers. Points of one series lie side by side on the disk: without a rowid on
+    SQLite, and on PostgreSQL in a primary key that includes everything that a chart reads (the migration
+    says so; SQLAlchemy cannot).
     """
 
     __tablename__ = "metric_point"

@@ -1,6 +1,6 @@
 """A file of Prometheus rules for one endpoint: how many of its requests are bad over each window, and what alarms. Pure.
 
-It is for teams that alert by Prometheus itself: it watches without Countersign, by the same objectives and the same windows. What a
+It is for teams that alert by Prometheus itself: it watches without Countersign, by the same objectives and windows. What a
 person named (an endpoint, an arm, a label) is escaped wherever it stands.
 
 Sources: prometheus.io/docs/prometheus/latest/configuration/recording_rules; the workbook that `slo` names.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from backend.metrics import slo
 from backend.metrics.promql import Signals

@@ -161,7 +161,12 @@ def keep(tx: Unit, found: Target, memory: Memory, outcome: Outcome, now: datetim
     """Writes what a look came to. Joins the unit that gives the claim back, so that a late one writes nothing."""
     row = tx.session.get(SourceState, found.key)
     if row is None:
-        row = tx.add(SourceState(id=found.key, **{name: one for name, one in found.ids.items() if name.endswith("_id")}))
+        of = found.ids
+        row = tx.add(
+            SourceState(
+                id=found.key, server_id=of.get("server_id"), router_id=of.get("router_id"), endpoint_id=of.get("endpoint_id")
+            )
+        )
     row.asked_at, row.seconds = now, outcome.seconds
     if outcome.problem is not None:
         row.problem, row.problem_since = outcome.problem, row.problem_since or now

@@ -1,7 +1,7 @@
 """From what a source has counted since it began to what happened between two looks. Pure.
 
-A counter only grows until its process is started anew; then it begins at 0 again, and what it shows is what happened since. So an
-increase is never negative. What happened between the last look and the restart nobody counted: increases err low, by at most
+A counter only grows until its process is started anew; then it begins at 0 again, and what it shows is what happened since. So
+an increase is never negative. What happened between the last look and the restart nobody counted: increases err low, by at most
 one interval's worth.
 
 A figure that was never told before began after the last look, if the source was asked for it then too, and counts whole; else

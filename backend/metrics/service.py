@@ -151,7 +151,7 @@ class Retentions:
         self._database = database
 
     def set(self, actor: Actor, *, raw_hours: int, fine_hours: int, coarse_hours: int, revision: int | None = None) -> Kept:
-        """Says it; what is older goes at the worker's next round, and does not come back. Refusal codes: bad-retention, stale-write."""
+        """Says it; what is older goes at the worker's next round. Refusal codes: bad-retention, stale-write."""
         wanted = Kept(raw_hours, fine_hours, coarse_hours)
         wanted.check()
         with self._database.unit(actor) as tx:

@@ -4,8 +4,8 @@ An objective says which share of an endpoint's requests shall be good over a win
 one request in a thousand may be bad. The burn rate is how many times faster than evenly over the window that budget is being
 used up. One alarms where a long window shows that it matters and a short one that it still goes on.
 
-Source: Google, The Site Reliability Workbook, chapter 5, "Alerting on SLOs" (multiwindow, multi-burn-rate alerts), whose factors
-are for a window of 30 days; for another one they are such that the same share of the budget is used up in the same time.
+Source: Google, The Site Reliability Workbook, chapter 5, "Alerting on SLOs" (multiwindow, multi-burn-rate alerts), whose
+factors are for a window of 30 days; for another one they are such that the same share of the budget goes in the same time.
 """
 
 from __future__ import annotations

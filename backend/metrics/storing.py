@@ -101,7 +101,7 @@ def series_ids(tx: Unit, source: str, wanted: Iterable[Identity]) -> dict[Identi
 
 def _existing(tx: Unit, source: str) -> dict[str, int]:
     query = sa.select(_series.c.digest, _series.c.id).where(_series.c.source == source)
-    return {digest: number for digest, number in tx.session.connection().execute(query)}
+    return dict(iter(tx.session.connection().execute(query)))
 
 
 def _row(one: Identity, digest: str, now: datetime) -> dict[str, Any]:

@@ -48,8 +48,8 @@ EVIDENCE_THREADS, REGISTRY_THREADS, ROUTE_THREADS, SCRAPE_THREADS, OTHER_THREADS
 def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
     """The lanes for these kinds: servers have `worker_threads`, gates two, the registry two, decisions half of the servers'.
 
-    Messages are sent by four threads of their own: a receiver that hangs holds up neither decisions nor the ledger's reader. Metrics
-    are read by four more, so that a source that hangs delays nothing but metrics.
+    Messages are sent by four threads of their own: a receiver that hangs holds up neither decisions nor the ledger's reader.
+    Metrics are read by four more, so that a source that hangs delays nothing but metrics.
 
     An approval is settled in the lane of decisions: it starts within a fraction of a second even while every server hangs.
     """

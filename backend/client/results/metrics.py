@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Quantile:
-    """Seconds below which the share `quantile` of requests lies; the truth is between `low` and `high`, where they are known."""
+    """Seconds below which the share `quantile` of requests lies; the truth is between `low` and `high`, where known."""
 
     quantile: float
     seconds: float

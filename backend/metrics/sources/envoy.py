@@ -1,13 +1,12 @@
 """Envoy's figures of our routes and clusters, by endpoint and arm, from its admin endpoint.
 
 Of an arm its route tells: requests that were assigned to it, however they were answered in the end, with the time that their
-callers waited for it; a repeated request counts once. Of copies that go to a shadow only its cluster tells, and so it does of what
-is under way. Envoy turns parts of a stat's name into labels and leaves the arm in the metric's name, with `_` for each `-`; arms
-have no `_` of their own.
+callers waited for it; a repeated request counts once. Of copies that go to a shadow only its cluster tells, and so it does of
+what is under way. Envoy turns parts of a stat's name into labels and leaves the arm in the metric's name, with `_` for each
+`-`; arms have no `_` of their own.
 
-A counter appears with the first event that it counts. A route that answers at all has had no error before one is told, so that 0
-errors are told then. Seen on Envoy 1.40 (`tests/rules/metrics/samples/envoy.txt`); its manual: "Router statistics", "Cluster
-manager statistics".
+A counter appears with the first event that it counts. A route that answers at all has had no error before one is told, so
+that 0 errors are told then. Seen on Envoy 1.40; its manual: "Router statistics", "Cluster manager statistics".
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def figures(samples: Sequence[Sample]) -> tuple[Figure, ...]:
         else:
             for metric in _metrics(told, sample.labels):
                 sums[metric, told.subject] += sample.value
-    for metric, subject in [key for key in sums if key[0] == "requests"]:
+    for subject in [subject for metric, subject in sums if metric == "requests"]:
         for other in ("errors", "failures"):
             sums.setdefault((other, subject), 0.0)
     found = [Figure(metric, subject, value) for (metric, subject), value in sums.items()]

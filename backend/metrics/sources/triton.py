@@ -1,8 +1,8 @@
 """Triton's own figures, by served model and version.
 
-Summaries are sums and counts, with quantiles over a sliding window that its server keeps; a histogram it has none (seen on 2.51,
-which answers `histogram_latencies` with none), so that a latency objective cannot be judged by Triton alone. Counters begin anew
-when a version is loaded again. Time in the queue against time in the model shows a cold start, and what a batch job takes from
+Summaries are sums and counts, with quantiles over a sliding window that its server keeps. It has no histogram (2.51 answers
+`histogram_latencies` with none), so that a latency objective cannot be judged by Triton alone. Counters begin anew when a
+version is loaded again. Time in the queue against time in the model shows a cold start, and what a batch job takes from
 everybody else.
 
 Source: github.com/triton-inference-server/server, docs/user_guide/metrics.md.

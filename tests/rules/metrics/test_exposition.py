@@ -1,4 +1,4 @@
-"""The text format, read by our parser and by the official one: the same samples from the same text, and nothing raised by any."""
+"""The text format, read by our parser and by the official one: the same samples from the same text, and no text raises."""
 
 from __future__ import annotations
 

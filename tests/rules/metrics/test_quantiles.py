@@ -1,4 +1,4 @@
-"""Quantiles of histograms: Prometheus's own figures, and for every distribution the truth lies within the bounds that are told."""
+"""Quantiles of histograms: Prometheus's own figures, and for every distribution the truth lies within the bounds."""
 
 from __future__ import annotations
 

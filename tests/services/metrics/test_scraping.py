@@ -1,4 +1,4 @@
-"""Reading sources: increases become points of the right arm and version; what fails, is late or empty says so; nothing is lost twice."""
+"""Reading sources: increases become points of the right arm and version; what fails, is late or empty says so."""
 
 from __future__ import annotations
 
