@@ -88,10 +88,10 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PUT", "/ramps/careful", {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "person": True}]},
          "olga"),
         ("POST", f"{at}/metrics/sources", SOURCE, "olga"),
-        ("PUT", f"{at}/slo", PROMISED, "olga"),
         *(("GET", path, None, "otto") for path in (
             f"{at}/metrics", f"{at}/slo", f"{at}/slo/standing", f"{at}/slo/rules", f"{at}/slo/dashboard", "/metrics/retention",
         )),
+        ("PUT", f"{at}/slo", PROMISED, "olga"),
         ("PUT", "/metrics/retention", {"raw_hours": 48, "fine_hours": 720, "coarse_hours": 9600}, "otto"),
         ("POST", "/config/plan", DECLARED, "otto"),
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),

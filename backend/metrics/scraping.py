@@ -46,7 +46,6 @@ LONGEST_PAUSE = timedelta(hours=1)
 """What was counted in a longer pause is not kept: nobody could say when it happened."""
 MOST_BOUNDS = 200
 _PROBLEM_CHARACTERS = 300
-_BOUND_DIGITS = 9
 _SEP = "\x1f"
 
 
@@ -241,7 +240,7 @@ def _plus(one: Value, other: Value) -> Value:
 
 def _identity(found: Target, owner: Owner, figure: Figure, value: Value) -> Identity:
     labels = (*figure.labels, ("served", owner.served)) if owner.served else figure.labels
-    bounds = tuple(float(f"{one:.{_BOUND_DIGITS}g}") for one in value.bounds) if isinstance(value, Histogram) else None
+    bounds = value.bounds if isinstance(value, Histogram) else None
     return Identity(
         owner.endpoint_id,
         found.key,

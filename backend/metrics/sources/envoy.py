@@ -23,7 +23,7 @@ from backend.delivery.routers.envoy_render import PREFIX
 from backend.embedded.envoy import ROUTE_CONFIG
 from backend.metrics.exposition import Parser, Sample
 from backend.metrics.port import Figure, Reading, Subject
-from backend.metrics.quantiles import from_cumulative
+from backend.metrics.quantiles import from_cumulative, in_unit
 from backend.metrics.sources.http import TEXT, Http
 
 ASKED = "envoy@1"
@@ -72,7 +72,7 @@ def figures(samples: Sequence[Sample]) -> tuple[Figure, ...]:
         if told is None or not math.isfinite(sample.value):
             continue
         if told.what == "time_bucket":
-            buckets[told.subject].append((_bound(sample.labels.get("le", "")) * _MILLI, sample.value))
+            buckets[told.subject].append((in_unit(_bound(sample.labels.get("le", "")), _MILLI), sample.value))
         elif told.what == "time_sum":
             totals[told.subject] = sample.value * _MILLI
         else:

@@ -19,7 +19,7 @@ from backend.core.outbound import Guard, parse_url
 from backend.metrics.exposition import Parser, Sample
 from backend.metrics.figures import FIGURES
 from backend.metrics.port import Figure, Reading, Subject
-from backend.metrics.quantiles import Histogram, from_cumulative, merge
+from backend.metrics.quantiles import Histogram, from_cumulative, in_unit, merge
 from backend.metrics.sources.http import TEXT, Http
 
 _MICRO = 1e-6
@@ -176,7 +176,7 @@ def _histograms(one: Wanted, by_name: Mapping[str, Sequence[Sample]]) -> Iterabl
         bound = _bound(sample.labels.get("le", ""))
         if bound is not None and one.matches(sample.labels):
             key = _without_bound(sample.labels)
-            buckets[key].append((bound * one.scale, sample.value))
+            buckets[key].append((in_unit(bound, one.scale), sample.value))
             labels[key] = sample.labels
     totals = {_without_bound(sample.labels): sample.value for sample in by_name.get(f"{one.name}_sum", ())}
     for key, found in buckets.items():

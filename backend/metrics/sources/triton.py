@@ -1,9 +1,10 @@
 """Triton's own figures, by served model and version.
 
 Summaries are sums and counts, with quantiles over a sliding window that its server keeps. It has no histogram (2.51 answers
-`histogram_latencies` with none), so that a latency objective cannot be judged by Triton alone. Counters begin anew when a
-version is loaded again. Time in the queue against time in the model shows a cold start, and what a batch job takes from
-everybody else.
+`histogram_latencies` with none), so that a latency objective cannot be judged by Triton alone. Counters may go on or begin anew
+when a version is loaded again. A Python model that answers a request with an error response has answered it, by Triton's count;
+one that raises has failed it (both seen on 2.51). Time in the queue against time in the model shows a cold start, and what a
+batch job takes from everybody else.
 
 Source: github.com/triton-inference-server/server, docs/user_guide/metrics.md.
 """
