@@ -112,10 +112,10 @@ class MetricSources:
         _check_name(name)
         told = checked(kind, settings).model_dump(mode="json")
         with self._database.unit(actor) as tx:
-            _permitted(tx, actor, endpoint, "metric_source.set")
+            _whole(tx, actor, endpoint)
         check_urls(self._guard, told)  # resolves names, outside any unit and for nobody who may not ask
         with self._database.unit(actor) as tx:
-            place = _permitted(tx, actor, endpoint, "metric_source.set")
+            place = _whole(tx, actor, endpoint)
             _refuse_taken(tx, place, name)
             row = MetricSource(
                 id=tx.new_id("msr"),
@@ -135,7 +135,7 @@ class MetricSources:
     def remove(self, actor: Actor, endpoint: str, name: str) -> None:
         """Reads it no more. What it told is kept as long as everything."""
         with self._database.unit(actor) as tx:
-            place = _permitted(tx, actor, endpoint, "metric_source.set")
+            place = _whole(tx, actor, endpoint)
             query = select(MetricSource).where(MetricSource.endpoint_id == place.id, MetricSource.name == name)
             row = tx.session.exec(query.with_for_update()).one_or_none()
             if row is None:
@@ -208,6 +208,12 @@ def _permitted(tx: Unit, actor: Actor, endpoint: str, action: str) -> Endpoint:
     row = named(tx.session, Endpoint, endpoint, lock=True)
     require(tx, actor, action, environment=row.environment, model=row.model, endpoint=row.name)
     return row
+
+
+def _whole(tx: Unit, actor: Actor, endpoint: str) -> Endpoint:
+    """Of sources, whose addresses the worker then calls: that needs a role everywhere, as adding a server does."""
+    require(tx, actor, "metric_source.set")
+    return named(tx.session, Endpoint, endpoint, lock=True)
 
 
 def _facts(row: SloRow) -> dict[str, Any]:
