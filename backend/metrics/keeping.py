@@ -166,6 +166,14 @@ class Keeping:
         return min(end, min(old) + SPAN_TO_PRUNE) if old else None
 
 
+def mend(tx: Unit, ids: Sequence[int], earliest: int) -> None:
+    """Puts together anew what was put together before some of its points came: after a pause they come late."""
+    for step, finer in ((FINE, RAW), (COARSE, FINE)):
+        start, until = (earliest - 1) // step * step, _until(tx.session, step)
+        for first in range(0, len(ids), SERIES_AT_ONCE) if start < until else ():
+            _rolled(tx, ids[first : first + SERIES_AT_ONCE], step, finer, start, until)
+
+
 def _rolled(tx: Unit, ids: Sequence[int], step: int, finer: int, start: int, until: int) -> int:
     metrics = dict(
         iter(tx.session.connection().execute(sa.select(_series.c.id, _series.c.metric).where(_series.c.id.in_(ids))))

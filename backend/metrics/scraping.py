@@ -28,7 +28,7 @@ from backend.delivery.addresses import origins
 from backend.delivery.routers.envoy import EnvoySettings
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.delivery.targets.triton_settings import TritonSettings
-from backend.metrics import placing, series
+from backend.metrics import keeping, placing, series
 from backend.metrics.figures import FIGURES, Teller
 from backend.metrics.placing import Known, Owner
 from backend.metrics.port import Figure, Reading, Source, Subject
@@ -171,7 +171,9 @@ def keep(tx: Unit, found: Target, memory: Memory, outcome: Outcome, now: datetim
         row.problem, row.problem_since = outcome.problem, row.problem_since or now
         return
     looks, after, placed = _taken(found, memory, outcome.readings, now)
-    store(tx, found.key, looks)
+    stored = store(tx, found.key, looks)
+    if stored.earliest is not None:
+        keeping.mend(tx, stored.ids, stored.earliest)
     row.problem, row.problem_since, row.ok_at = None, None, now
     row.placed, row.figures = dict(placed), sum(len(one.figures) for one in outcome.readings[-1:])
     row.bad = dict(sum((Counter(dict(one.bad)) for one in outcome.readings), Counter()))

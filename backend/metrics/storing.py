@@ -67,13 +67,21 @@ class Looked:
     gauges: Sequence[Added] = field(default_factory=tuple)
 
 
-def store(tx: Unit, source: str, looks: Sequence[Looked]) -> int:
-    """Writes what looks found; returns how many points. A point that is there already is replaced."""
+@dataclass(frozen=True)
+class Stored:
+    """What was written: to which series, and from when on (seconds since the epoch; None for nothing)."""
+
+    ids: tuple[int, ...] = ()
+    earliest: int | None = None
+
+
+def store(tx: Unit, source: str, looks: Sequence[Looked]) -> Stored:
+    """Writes what looks found. A point that is there already is replaced."""
     identities = {one.identity for look in looks for one in (*look.increases, *look.gauges)}
     ids = series_ids(tx, source, identities)
     rows = [row for look in looks for row in _rows(look, ids)]
     write(tx, rows)
-    return len(rows)
+    return Stored(tuple(sorted(ids.values())), min((row["at"] for row in rows), default=None))
 
 
 def write(tx: Unit, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from backend.core.context import SYSTEM
 from backend.core.errors import Refusal, StaleWrite
 from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Endpoint
-from backend.metrics import keeping
+from backend.metrics import keeping, queries
 from backend.metrics.keeping import Keeping
 from backend.metrics.packed import unpacked
 from backend.metrics.quantiles import Histogram
@@ -74,6 +74,27 @@ def test_again_and_later_it_goes_on_where_it_was(world: World) -> None:
     fine = rows(world, "requests", FINE)
     assert {other.at - one.at for one, other in pairwise(fine)} == {300}
     assert sum(one.value for one in fine) == 5 * len(fine) == 115
+
+
+def test_what_comes_after_its_time_was_put_together_is_put_together_again(world: World) -> None:
+    """A source that fails for a while, and is then told of what it counted meanwhile."""
+    key = world.source()
+    world.count(1, ok=1)
+    world.look(key)
+    world.look(key)
+    world.server.status = 500
+    for _ in range(30):
+        world.look(key)
+    world.keeping.roll_up()
+    world.server.status = 200
+    world.count(1, ok=90)
+    world.look(key)
+    world.clock.tick(minutes=10)
+    world.keeping.roll_up()
+    with world.database.read() as session:
+        chart = queries.chart(session, ENDPOINT, world.clock.now - timedelta(hours=1), world.clock.now, step=FINE)
+    assert sum(moment.requests or 0 for group in chart.groups for moment in group.moments) == pytest.approx(90)
+    assert sum(one.value for one in rows(world, "requests", FINE)) == pytest.approx(90)
 
 
 def test_it_is_done_in_batches_and_goes_on_after_a_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
