@@ -55,6 +55,9 @@ from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
+from backend.metrics.keeping import Keeping
+from backend.metrics.scraping import Scraping
+from backend.metrics.service import MetricSources, Retentions, Slos
 from backend.notify.courier import Courier
 from backend.notify.links import Links
 from backend.notify.outbox import Outbox
@@ -113,6 +116,11 @@ class Backend:
     sealing_keys: SealingKeys
     endpoints: Endpoints
     reconciler: Reconciler
+    slos: Slos
+    metric_sources: MetricSources
+    retentions: Retentions
+    scraping: Scraping
+    metric_keeping: Keeping
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
@@ -226,6 +234,13 @@ def build(settings: Settings) -> Backend:
         reconciler=Reconciler(
             database, packages, connections, timing=Timing(timedelta(seconds=settings.observe_seconds)), settled=settled
         ),
+        slos=Slos(database),
+        metric_sources=MetricSources(database, guard),
+        retentions=Retentions(database),
+        scraping=Scraping(
+            database, guard, References(settings.credentials_dir), interval=timedelta(seconds=settings.scrape_seconds)
+        ),
+        metric_keeping=Keeping(database),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, guard, connections, packaging), servers, changes),
@@ -272,6 +287,7 @@ def _hands(settings: Settings, guard: Guard, connections: Connections, packaging
         ramps=Ramps(joined),
         servers=_servers(settings, joined, guard, connections, resolve=False),
         endpoints=Endpoints(joined, connections, packaging, lambda *_: None),
+        slos=Slos(joined),
     )
 
 

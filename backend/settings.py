@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(2 << 30, description="Largest upload, unpacked, in bytes.")
     upload_max_entries: int = Field(10_000, description="Most files in one upload.")
     observe_seconds: float = Field(10.0, description="Interval between two looks at a server that is in sync.")
+    scrape_seconds: float = Field(30.0, ge=5, le=300, description="Interval between two looks at metrics (docs/metrics.md).")
     lease_seconds: float = Field(30.0, description="How long a worker may hold a server without renewing.")
     worker_threads: int = Field(8, description="Servers that one worker looks after at the same time.")
     api_requests_per_minute: int = Field(

@@ -29,6 +29,17 @@ DECLARED = {
         "text": "apiVersion: countersign/v1\nkind: Team\nmetadata: {name: airport}\nspec: {title: Flight delays}\n",
     }],
 }  # fmt: skip
+SOURCE = {
+    "name": "gateway", "kind": "text",
+    "settings": {"url": "https://1.1.1.1/metrics", "figures": [
+        {"metric": "requests", "name": "http_requests_total", "where": {"route": "/predict"}},
+        {"metric": "errors", "name": "http_requests_total", "where": {"route": "/predict", "code": "5*"}},
+        {"metric": "latency", "name": "http_request_duration_seconds", "where": {"route": "/predict"}},
+    ]},
+}  # fmt: skip
+PROMISED = {"days": 30, "objectives": [
+    {"kind": "availability", "target": 0.999}, {"kind": "latency", "target": 0.95, "seconds": 0.25},
+]}  # fmt: skip
 MEMORY = {"kind": "memory", "settings": {"path": "/tmp/countersign-example.json"}}
 Step = tuple[str, str, Any, str]
 
@@ -76,6 +87,12 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PUT", "/policies/dev", {"schema": 1, "approvals_needed": 1, "approver_roles": ["reviewer"]}, "otto"),
         ("PUT", "/ramps/careful", {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "person": True}]},
          "olga"),
+        ("POST", f"{at}/metrics/sources", SOURCE, "olga"),
+        *(("GET", path, None, "otto") for path in (
+            f"{at}/metrics", f"{at}/slo", f"{at}/slo/standing", f"{at}/slo/rules", f"{at}/slo/dashboard", "/metrics/retention",
+        )),
+        ("PUT", f"{at}/slo", PROMISED, "olga"),
+        ("PUT", "/metrics/retention", {"raw_hours": 48, "fine_hours": 720, "coarse_hours": 9600}, "otto"),
         ("POST", "/config/plan", DECLARED, "otto"),
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),
         ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),

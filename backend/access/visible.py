@@ -218,6 +218,20 @@ def _of_evidence(columns: Any, sight: Sight) -> Clause:
     return found
 
 
+def _of_series(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.series_id.in_(_ids("metric_series", _of_endpoint, sight))
+    return found
+
+
+def _of_source(columns: Any, sight: Sight) -> Clause:
+    """What a server, a router or an endpoint tells of itself is shown to whoever sees that one."""
+    return _any(
+        columns.server_id.in_(_ids("endpoint", _endpoint, sight, "server_id")),
+        columns.router_id.in_(_ids("endpoint", _endpoint, sight, "router_id")),
+        columns.endpoint_id.in_(_ids("endpoint", _endpoint, sight)),
+    )
+
+
 def _server(columns: Any, sight: Sight) -> Clause:
     """A server is seen by whoever sees an endpoint on it."""
     found: Clause = columns.id.in_(_ids("endpoint", _endpoint, sight, "server_id"))
@@ -263,6 +277,8 @@ _THROUGH: Mapping[str, Callable[[Any, Sight], Clause]] = {
     "ownership": _ownership,
     "endpoint_id": _of_endpoint,
     "model_id": _of_model,
+    "series_id": _of_series,
+    "metric_source_state": _of_source,
     "change_id": _of_change,
     "evidence_id": _of_evidence,
     "model_name": lambda columns, sight: _named_model(columns.model, sight),

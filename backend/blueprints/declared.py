@@ -16,7 +16,7 @@ from backend.blueprints.text import Document, Path, Source, documents
 
 _SLUG = re.compile(SLUG)
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
-NOT_YET = {"Monitor": "monitors", "SLO": "service level objectives"}
+NOT_YET = {"Monitor": "monitors"}
 """Kinds that have a name and no room yet: refused with a code of their own, `not-built`."""
 
 

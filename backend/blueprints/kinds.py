@@ -24,6 +24,7 @@ from backend.core.context import Actor
 from backend.core.errors import Refusal
 from backend.delivery.endpoints import Endpoints
 from backend.delivery.servers import Servers
+from backend.metrics.service import Slos
 from backend.policy.ramps import Ramps
 from backend.policy.rules import RampStep
 from backend.policy.service import Policies
@@ -56,6 +57,7 @@ class Hands:
     ramps: Ramps
     servers: Servers
     endpoints: Endpoints
+    slos: Slos
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from backend.blueprints.environments import EnvironmentKind
 from backend.blueprints.kinds import Kind
 from backend.blueprints.places import RouterKind, ServerKind
 from backend.blueprints.ramps import RampKind
+from backend.blueprints.slos import SloKind
 from backend.blueprints.teams import TeamKind
 
 KINDS: Mapping[str, Kind] = {
-    one.name: one for one in (RampKind(), EnvironmentKind(), ServerKind(), RouterKind(), TeamKind(), EndpointKind())
+    one.name: one for one in (RampKind(), EnvironmentKind(), ServerKind(), RouterKind(), TeamKind(), EndpointKind(), SloKind())
 }
-"""Name -> the kind. Monitors and service level objectives join when their rooms are built."""
+"""Name -> the kind. Monitors join when their room is built."""

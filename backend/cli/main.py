@@ -32,6 +32,7 @@ COMMANDS = {
     "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),
     "secrets": Lazy("backend.cli.secrets:secrets", "The keys that secrets are sealed to and that sign the ledger's heads."),
     "server": Lazy("backend.cli.server:server", "Register, test and list servers."),
+    "slo": Lazy("backend.cli.slo:slo", "What is promised of endpoints, how it stands, and rules for Prometheus."),
     "team": Lazy("backend.cli.team:team", "Teams, who belongs to them, and what they own."),
     "token": Lazy("backend.cli.token:token", "Make, list and revoke tokens for the API."),
     "ui": Lazy("backend.cli.ui:ui", "Serve the pages and the API in the foreground until it is told to stop."),

@@ -10,6 +10,8 @@ from backend.access import last_admin
 from backend.bootstrap import Backend
 from backend.core.database import Database
 from backend.delivery import looking
+from backend.metrics.keeping import Done
+from backend.metrics.scraping import KIND
 from backend.notify import keeping
 from backend.worker import jobs, resync
 from backend.worker.handling import Handler
@@ -20,6 +22,7 @@ from backend.worker.timing import Timing
 
 log = structlog.get_logger()
 STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, MESSAGES_SECONDS, ADMINS_SECONDS = 10.0, 3600.0, 30.0, 3600.0, 3600.0
+ROLL_UP_SECONDS, PRUNE_SECONDS = 60.0, 3600.0
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -31,6 +34,7 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         "evidence": backend.evidence.handle,
         "notify": backend.outbox.handle,
         "route": backend.courier.handle,
+        KIND: backend.scraping.handle,
         **_of_the_registry(backend),
     }
 
@@ -79,6 +83,21 @@ def _compact(backend: Backend) -> None:
     backend.inference_log.compact()
 
 
+def _of_metrics(backend: Backend) -> tuple[Job, ...]:
+    """What the leader does about points: coarser ones are made, and what is older than the policy keeps it goes."""
+    return (
+        Job("roll-up-metrics", ROLL_UP_SECONDS, lambda: _tell("metrics.rolled_up", backend.metric_keeping.roll_up())),
+        Job("prune-metrics", PRUNE_SECONDS, lambda: _tell("metrics.pruned", backend.metric_keeping.prune())),
+    )
+
+
+def _tell(event: str, done: Done) -> None:
+    if not done.complete:
+        log.warning(event, complete=False, made=done.made, gone=done.gone, remedy="The next round goes on with it.")
+    elif done.made or done.gone:
+        log.debug(event, made=done.made, gone=done.gone, series_gone=done.series_gone)
+
+
 def worker(backend: Backend, name: str | None = None) -> Worker:
     """The worker of an installation, with the periodic jobs; ready to `run`."""
     metrics, timing, wired = Metrics(), Timing(), handlers(backend)
@@ -87,5 +106,5 @@ def worker(backend: Backend, name: str | None = None) -> Worker:
         backend.database, backend.audit, metrics, resyncs, overdue_seconds=timing.overdue, kinds=sorted(wired)
     )
     messages = Job("prune-messages", MESSAGES_SECONDS, lambda: keeping.prune(backend.database))
-    periodic = (*periodic, *_of_delivery(backend), _of_access(backend), messages)
+    periodic = (*periodic, *_of_delivery(backend), *_of_metrics(backend), _of_access(backend), messages)
     return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)

@@ -29,6 +29,7 @@ from backend.changes.rows import Change
 from backend.core.context import SYSTEM, Actor
 from backend.core.errors import Refusal
 from backend.delivery.rows import Endpoint
+from backend.metrics.slo import Objective
 from backend.policy.rules import BUILT_IN
 from backend.registry import intake
 from backend.registry.memory import MemoryRegistry
@@ -62,6 +63,7 @@ NOTHING = At("nothing-there", "nothing-there", 999_999_999, "int_nothing")
 Command = Callable[[Backend, Actor, At], object]
 _DIGESTS = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 _PLACE = {"kind": "memory", "settings": {"path": "/tmp/nowhere.json"}}
+_TEXT = {"url": "https://192.0.2.1/metrics", "preset": "mlserver", "model": "m"}
 _SOON = datetime.now(UTC) + timedelta(days=1)
 _STEP = Looked("rol_x", 0)
 _USER, _GROUP = scim.User("ada@corp.test"), scim.Group("ml")
@@ -171,6 +173,15 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "endpoints.repair_now": ("endpoint.repair", lambda b, a, at: b.endpoints.repair_now(a, at.endpoint, reason="x")),
     "endpoints.set_repair": (
         "endpoint.set_repair", lambda b, a, at: b.endpoints.set_repair(a, at.endpoint, "report", reason="x"),
+    ),
+    "slos.set": ("slo.set", lambda b, a, at: b.slos.set(a, at.endpoint, [Objective("availability", 0.99)])),
+    "slos.remove": ("slo.set", lambda b, a, at: b.slos.remove(a, at.endpoint)),
+    "metric_sources.add": (
+        "metric_source.set", lambda b, a, at: b.metric_sources.add(a, at.endpoint, name="x", kind="text", settings=_TEXT),
+    ),
+    "metric_sources.remove": ("metric_source.set", lambda b, a, at: b.metric_sources.remove(a, at.endpoint, "x")),
+    "retentions.set": (
+        "metric_retention.set", lambda b, a, at: b.retentions.set(a, raw_hours=24, fine_hours=200, coarse_hours=9_000),
     ),
     "rollouts.pause": ("rollout.pause", lambda b, a, at: b.rollouts.pause(a, at.endpoint, "x")),
     "rollouts.resume": ("rollout.resume", lambda b, a, at: b.rollouts.resume(a, at.endpoint, "x")),

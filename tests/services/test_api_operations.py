@@ -42,6 +42,8 @@ DECLARED = {"files": [{"name": "a.yaml", "text": "apiVersion: countersign/v1\nki
 RAMP = {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "hold_seconds": 3600, "person": True}]}
 UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 
+SOURCE = {"name": "gateway", "kind": "text", "settings": {"url": "https://1.1.1.1/x", "preset": "mlserver", "model": "m"}}
+PROMISED = {"days": 30, "objectives": [{"kind": "availability", "target": 0.999}]}
 MEMORY = {"name": "other", "kind": "memory", "settings": {"path": "/tmp/countersign-nowhere.json"}}
 
 OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
@@ -179,6 +181,23 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/rollout/abort"): ("rollout.abort", f"/endpoints/{ENDPOINT}/rollout/abort", WHY),
     ("POST", "/v1/endpoints/{endpoint}/rollout/roll-back"): (
         "change.roll_back", f"/endpoints/{ENDPOINT}/rollout/roll-back", WHY,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/metrics"): ("endpoint.read", f"/endpoints/{ENDPOINT}/metrics", None),
+    ("POST", "/v1/endpoints/{endpoint}/metrics/sources"): (
+        "metric_source.set", f"/endpoints/{ENDPOINT}/metrics/sources", SOURCE,
+    ),
+    ("DELETE", "/v1/endpoints/{endpoint}/metrics/sources/{source}"): (
+        "metric_source.set", f"/endpoints/{ENDPOINT}/metrics/sources/gateway", None,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/slo"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo", None),
+    ("PUT", "/v1/endpoints/{endpoint}/slo"): ("slo.set", f"/endpoints/{ENDPOINT}/slo", PROMISED),
+    ("DELETE", "/v1/endpoints/{endpoint}/slo"): ("slo.set", f"/endpoints/{ENDPOINT}/slo", None),
+    ("GET", "/v1/endpoints/{endpoint}/slo/standing"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/standing", None),
+    ("GET", "/v1/endpoints/{endpoint}/slo/rules"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/rules", None),
+    ("GET", "/v1/endpoints/{endpoint}/slo/dashboard"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/dashboard", None),
+    ("GET", "/v1/metrics/retention"): ("endpoint.read", "/metrics/retention", None),
+    ("PUT", "/v1/metrics/retention"): (
+        "metric_retention.set", "/metrics/retention", {"raw_hours": 24, "fine_hours": 200, "coarse_hours": 9000},
     ),
     ("GET", "/v1/fleet"): ("endpoint.read", "/fleet", None),
     ("GET", "/v1/fleet/endpoints"): ("endpoint.read", "/fleet/endpoints", None),

@@ -35,6 +35,7 @@ from backend.access.rules import ROLES
 from backend.api.document import operations
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.metrics.slo import Objective
 from backend.notify.rows import Message
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
@@ -75,6 +76,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
     message = asked.backend.routes.test(admin, route.id)
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
     asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
+    asked.backend.slos.set(world.olga, ENDPOINT, [Objective("availability", 0.999), Objective("latency", 0.95, 0.25)])
     vera = asked.backend.identities.create(admin, "vera")
     asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
     asked.backend.identities.grant(admin, "vera", "viewer", "environment:dev")
@@ -94,7 +96,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
         "route": [route.name, route.id], "subscription": [subscription], "message": [message],
-        "ramp": ["careful"],
+        "ramp": ["careful"], "source": ["gateway"],
         "binding": [binding.id], "service": ["robots"], "profile": ["github"],
     }  # fmt: skip
 

@@ -38,6 +38,10 @@ NAMES = {
     "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
     "ConfigField": "FieldView", "ConfigObject": "ObjectView", "ConfigPlan": "PlanView", "ConfigDone": "DoneView",
     "ConfigApplied": "AppliedView", "ConfigExport": "ExportView",
+    "Metrics": "MetricsView", "MetricGroup": "MetricGroup", "MetricMoment": "MetricMoment", "Quantile": "MetricQuantile",
+    "Covered": "MetricCovered", "MetricSource": "MetricSourceView", "MetricRetention": "MetricRetention",
+    "Slo": "SloView", "Objective": "SloObjective", "SloStanding": "SloStandingView", "Promise": "SloPromise",
+    "ErrorBudget": "SloBudget", "BurnAlert": "SloAlert", "Burn": "SloBurn", "SloRules": "SloRules",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""

@@ -49,6 +49,7 @@ NOBODYS = {
     "start": "a moment", "end": "a moment", "moment": "a moment", "registered": "a word", "settled": "a word",
     "removed": "a word",
     "action": "a word", "actor": "people are seen by everybody", "version": "a number of the model that is asked for",
+    "step": "a number of seconds", "by": "a word", "source": "a name below the endpoint that is named beside it",
     "words": "what is searched for among what is seen", "owner": "a word that is searched for among what is seen",
 }  # fmt: skip
 """Parameters that name nothing that is somebody's, with the reason. Whoever adds one here has to give one."""

@@ -251,6 +251,7 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "request_key", "work_item", "job_run", "heartbeat", "sealing_key",
         "notify_route", "notify_health", "notify_subscription", "notify_preference",
         "notify_message", "notify_attempt", "notify_cursor", "notify_link", "registry_hook",
+        "metric_rolled", "metric_retention",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 
@@ -291,6 +292,12 @@ BODIES: dict[str, Any] = {
     "/v1/endpoints/{endpoint}/sign-off": {"digest": NUL, "versions": []},
     "/v1/endpoints/{endpoint}/rollout/let-on": {"reason": "x", "rollout": f"rol_{'0' * 26}", "step": 0},
     "/v1/servers/{server}": {"upstream": "memory:x"},
+    "/v1/endpoints/{endpoint}/metrics/sources": {
+        "name": "x",
+        "kind": "text",
+        "settings": {"url": "https://1.1.1.1/x", "preset": "mlserver", "model": "m"},
+    },
+    "/v1/endpoints/{endpoint}/slo": {"objectives": [{"kind": "availability", "target": 0.99}]},
 }
 QUERIES = {
     "/v1/models/{model}/compare": "?version=1&version=2",

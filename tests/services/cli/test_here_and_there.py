@@ -122,6 +122,15 @@ STEPS: tuple[Step, ...] = (
     by("otto", "policy", "set", "dev", "-", given='{"odd": 1}'), by("olga", "freeze", "set", "production", *WHY),
     by("olga", "freeze", "set", "nowhere", *WHY), by("ana", "freeze", "list"),
     by("otto", "freeze", "lift", "frz_absent", *WHY), by("otto", "freeze", "lift", "{freeze}", *WHY),
+    # what is promised of endpoints
+    by("ana", "slo", "show", ENDPOINT), by("ana", "slo", "set", ENDPOINT, "--availability", "99.9"),
+    by("olga", "slo", "set", ENDPOINT), by("olga", "slo", "set", ENDPOINT, "--availability", "all"),
+    by("olga", "slo", "set", "absent", "--availability", "99"), by("olga", "slo", "set", ENDPOINT, "--latency", "soon:95"),
+    by("olga", "slo", "set", ENDPOINT, "--availability", "99.9", "--latency", "250ms:95"),
+    by("olga", "slo", "set", ENDPOINT, "--latency", "2s:99", "--latency", "250ms:95", "--days", "28"),
+    by("ana", "slo", "show", ENDPOINT), by("ana", "slo", "sources", ENDPOINT), by("ana", "slo", "rules", ENDPOINT),
+    by("ana", "slo", "dashboard", ENDPOINT), by("ana", "slo", "remove", ENDPOINT), by("olga", "slo", "remove", ENDPOINT),
+    by("olga", "slo", "remove", ENDPOINT),
     # configuration as code, ramps by name
     by("olga", "ramp", "set", "careful", "1:10m,25:1h:person"), by("olga", "ramp", "set", "careful", "1:10m,50:1h"),
     by("olga", "ramp", "set", "careful", "50:1h,1:10m"), by("olga", "ramp", "set", "Careful", "1:10m"),
@@ -213,7 +222,7 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 
 ONLY_REFUSED = {
     ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("model", "register"), ("model", "set-champion"),
-    ("router", "confirm-move"), ("router", "drop-move"),
+    ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
 }  # fmt: skip
 """Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""
 
