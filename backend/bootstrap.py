@@ -45,6 +45,9 @@ from backend.core.outbound import Guard, Origin
 from backend.core.sealed import PUBLIC_NAME, Opener, Sealer
 from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
+from backend.delivery.feeding import Feed
+from backend.delivery.log_rules import LogKeeping
+from backend.delivery.log_tending import LogTending
 from backend.delivery.origins import of_urls, registered
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
@@ -58,7 +61,10 @@ from backend.delivery.targets.names import target_type
 from backend.delivery.timing import Timing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.inference_log import pseudonyms
 from backend.inference_log.service import InferenceLog
+from backend.inference_log.sources.of_endpoints import Sources
+from backend.inference_log.spool import Spool
 from backend.notify import keeping
 from backend.notify.courier import Courier, Sending
 from backend.notify.links import Links
@@ -108,6 +114,10 @@ class Backend:
     teams: Teams
     data_sets: DataSets
     recorded: Recorded
+    feed: Feed
+    log_keeping: LogKeeping
+    log_tending: LogTending
+    log_sources: Sources
     policies: Policies
     ramps: Ramps
     audit: Audit
@@ -205,6 +215,10 @@ def build(settings: Settings) -> Backend:
         teams=Teams(database, _exists, policy.protected),
         data_sets=DataSets(database),
         recorded=Recorded(database, packages, log),
+        feed=Feed(database, Spool(spool_folder(settings)), lambda: pseudonym_key(settings)),
+        log_keeping=LogKeeping(database, lambda: pseudonym_key(settings)),
+        log_tending=LogTending(database, log, lambda: pseudonym_key(settings)),
+        log_sources=Sources(log, settings.log_tables_file, guard),
         policies=Policies(database),
         ramps=Ramps(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
@@ -303,7 +317,7 @@ def _hands(settings: Settings, guard: Guard, connections: Connections, packaging
 
 def reserved(settings: Settings) -> tuple[Path, ...]:
     """Where Countersign keeps its own on this machine: no server and no router may be told to read or write there."""
-    own = [settings.data_dir / name for name in ("package-cache", "uploads")] + [keys_folder(settings)]
+    own = [settings.data_dir / name for name in ("package-cache", "uploads", "ingest")] + [keys_folder(settings)]
     own += [settings.credentials_dir] if settings.credentials_dir is not None else []
     stores = [_local(url) for url in (settings.package_store, settings.ledger_heads, settings.inference_log)]
     url = make_url(settings.sqlalchemy_url)
@@ -423,6 +437,16 @@ def _make_keys(settings: Settings) -> None:
     folder = keys_folder(settings)
     sealed.create_keys(folder)
     heads.create_key(folder)
+
+
+def spool_folder(settings: Settings) -> Path:
+    """Where rows wait on this machine until they are taken into the inference log."""
+    return settings.data_dir / "ingest" / "spool"
+
+
+def pseudonym_key(settings: Settings) -> bytes:
+    """The key of the inference log's pseudonyms, made at its first use."""
+    return pseudonyms.key(keys_folder(settings))
 
 
 def keys_folder(settings: Settings) -> Path:

@@ -38,6 +38,8 @@ NAMES = {
     "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
     "ConfigField": "FieldView", "ConfigObject": "ObjectView", "ConfigPlan": "PlanView", "ConfigDone": "DoneView",
     "ConfigApplied": "AppliedView", "ConfigExport": "ExportView",
+    "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
+    "Erasure": "ErasureView",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""

@@ -58,6 +58,7 @@ from backend.client.results.endpoints import (
     Stranger,
     Unmanaged,
 )
+from backend.client.results.inference_log import BatchTaken, Erasure, LogRules, Redaction, RejectedRow
 from backend.client.results.models import (
     Alias,
     AliasedVersion,
@@ -89,6 +90,7 @@ __all__ = [
     "AliasedVersion",
     "Arm",
     "Baseline",
+    "BatchTaken",
     "Binding",
     "Bound",
     "BrokenRow",
@@ -109,6 +111,7 @@ __all__ = [
     "EndpointLine",
     "EndpointMoment",
     "EnvironmentLine",
+    "Erasure",
     "Event",
     "Evidence",
     "Freeze",
@@ -120,6 +123,7 @@ __all__ = [
     "Intake",
     "Issuer",
     "LiveShare",
+    "LogRules",
     "Me",
     "Message",
     "MessageEvent",
@@ -139,7 +143,9 @@ __all__ = [
     "Proof",
     "Push",
     "RampStep",
+    "Redaction",
     "Registration",
+    "RejectedRow",
     "Remark",
     "Request",
     "Rollout",
