@@ -2,7 +2,8 @@
 
 The logger sends two events a request, of one id: `org.kubeflow.serving.inference.request` with what was asked, and
 `...response` with what was answered (only where that was a 200), in binary mode, `ce-time` being when it was sent. `metadata`
-holds the request's headers that the InferenceService names. An event becomes parts (`InferenceLog.append_parts`), which join by the request's id.
+holds the request's headers that the InferenceService names. An event becomes parts (`InferenceLog.append_parts`), which join by
+the request's id.
 
 Sources: KServe, `pkg/logger/worker.go` and `handler.go`; CloudEvents 1.0.2, HTTP protocol binding 3.1 to 3.3 and JSON format.
 """

@@ -106,7 +106,7 @@ class Erasing:
         if count:
             self._files.put_file(partition.folder, layout.data_name("merged", stem), target)
             self._files.put(partition.folder, layout.list_name(stem), json.dumps(names).encode())
-        return count
+        return int(count)
 
     def _opened(self, folder: Path, partition: Partition, names: list[str], found: _Found) -> duckdb.DuckDBPyConnection:
         connection = self._files.connect(self._engine, folder / "spill")

@@ -1,7 +1,7 @@
 """Envoy's gRPC Access Log Service on loopback: what the router's log says of inferences goes into the spool.
 
-Envoy neither waits for an answer nor sends anything again, so that what it sends while nobody listens is lost; what arrived is in
-the spool. Nobody is asked who he is: the port is on loopback, for what runs on this machine.
+Envoy neither waits for an answer nor sends anything again, so that what it sends while nobody listens is lost; what arrived is
+in the spool. Nobody is asked who he is: the port is on loopback, for what runs on this machine.
 Source: Envoy, `envoy/service/accesslog/v3/als.proto`; gRPC for Python, `grpc.method_handlers_generic_handler`.
 """
 

@@ -1,6 +1,6 @@
 """Rows of a dropped file, one after the other and never more in memory than a part of it. Everything in it is hostile.
 
-Columns that are fields of a row (`request_id`, `event_time`, ...) are those; every other one is a feature, in `outcomes` a value.
+Columns that are fields of a row (`request_id`, `event_time`, ...) are those; every other one a feature, in `outcomes` a value.
 A column `feature.NAME` (`value.NAME`) is NAME whatever it is called. In NDJSON a row may have `features` (`values`) itself.
 """
 

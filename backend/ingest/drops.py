@@ -1,8 +1,8 @@
 """Files that somebody drops: `FOLDER/ENDPOINT/requests/NAME.parquet` (or `.csv`, `.ndjson`), and `outcomes` likewise.
 
 A file is taken once it has been left alone for a few seconds; write it under a name that begins with a dot and rename it. Its
-rows go into the spool, malformed ones into `rejected/NAME.reasons.ndjson`, and then the file moves to `done/`, where it stays for a
-week. What ends in between is begun anew: a request's id counts once. A file that cannot be read moves to `rejected/` itself.
+rows go into the spool, malformed ones into `rejected/NAME.reasons.ndjson`, and then the file moves to `done/`, where it stays
+for a week. What ends in between is begun anew: a request's id counts once. A file that cannot be read moves to `rejected/`.
 """
 
 from __future__ import annotations

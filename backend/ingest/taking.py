@@ -43,13 +43,12 @@ class Taking:
     def once(self) -> int:
         """Takes some of what waits; how many files. A log that cannot be written leaves them where they are."""
         try:
-            self._write()
-            rows = 0
+            done, rows = self._write(), 0
             for path in self._spool.waiting()[:AT_ONCE]:
                 rows += self._take(path)
                 if rows >= ROWS_AT_ONCE:
                     break
-            return self._write()
+            return done + self._write()
         except ExternalFailure as failure:
             log.warning("ingest.log_unwritable", problem=str(failure))
             return 0

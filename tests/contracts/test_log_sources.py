@@ -1,4 +1,4 @@
-"""One suite for every place in which an endpoint's requests lie: the log's own files, tables of a real DuckDB and PostgreSQL."""
+"""One suite for every place in which an endpoint's requests lie: the log's own files, and tables in DuckDB and PostgreSQL."""
 
 from __future__ import annotations
 

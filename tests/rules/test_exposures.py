@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from backend.ingest.als.accesslog_pb2 import HTTPAccessLogEntry
 
 from backend.inference_log import rules
 from backend.ingest import exposures
+from backend.ingest.als.accesslog_pb2 import HTTPAccessLogEntry
 
 AT = datetime(2026, 3, 2, 9, 0, 0, 250_000, tzinfo=UTC)
 PATH = "/delay/v2/models/flight%20delay/infer"

@@ -1,7 +1,7 @@
 """Tables that are there already, in any engine that Ibis speaks to: each question is one SELECT with a GROUP BY, run there.
 
-Tried on DuckDB and PostgreSQL. An engine at a network address goes through the outgoing guard: PostgreSQL is connected to at the
-very address that was checked; other drivers resolve the name once more themselves.
+Tried on DuckDB and PostgreSQL. An engine at a network address goes through the outgoing guard: PostgreSQL is connected to at
+the very address that was checked; other drivers resolve the name once more themselves.
 Source: https://ibis-project.org/reference (`ibis.connect`, `Backend.compile`, `Backend.raw_sql`, `ibis.cases`).
 """
 
@@ -110,7 +110,7 @@ class IbisSource:
             )
 
         rows = self._rows(asked, ("requests", "known", "total", "squares"))
-        return [OutcomeHour(*row[:3], int(row[3]), int(row[4]), float(row[5]), float(row[6])) for row in rows]
+        return [OutcomeHour(row[0], row[1], row[2], int(row[3]), int(row[4]), float(row[5]), float(row[6])) for row in rows]
 
     # -- tables as expressions
 
@@ -158,7 +158,10 @@ class IbisSource:
         assert_outside_unit(f"asking the engine {self._name}")
         try:
             con = self._connection()
-            sql = str(con.compile(asked(con).select(*_KEYS, *more)))
+            told = asked(con)
+            sql = str(
+                con.compile(told.select(hour=told.hour.epoch_seconds(), **{name: told[name] for name in (*_KEYS[1:], *more)}))
+            )
             with closing(con.raw_sql(sql)) if _closes(con) else _Kept(con.raw_sql(sql)) as cursor:
                 rows = cursor.fetchall()
         except (Refusal, ExternalFailure):
@@ -166,7 +169,10 @@ class IbisSource:
         except Exception as error:  # each engine's driver has errors of its own, which may hold what it was told
             self._opened = None
             raise ExternalFailure(f"The engine {self._name}", "could not be asked", retryable=True) from error
-        found = [(_utc(row[0]), row[1], int(row[2]) if row[2] is not None else None, *row[3:]) for row in rows]
+        found = [
+            (datetime.fromtimestamp(int(row[0]), UTC), row[1], int(row[2]) if row[2] is not None else None, *row[3:])
+            for row in rows
+        ]
         return sorted(found, key=_order)
 
     def _connection(self) -> Any:
@@ -245,10 +251,6 @@ def _moment(column: Any, moment: datetime) -> Any:
     if column.type().timezone is None:
         return ibis.literal(utc.replace(tzinfo=None), type="timestamp")
     return ibis.literal(utc, type="timestamp('UTC')")
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _order(row: Sequence[Any]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""What is asked of an endpoint's requests in figures, wherever they lie. Adapters answer in aggregates; rows stay where they are.
+"""What is asked of an endpoint's requests in figures, wherever they lie. Adapters answer in aggregates; rows stay there.
 
-Two of them: `embedded` over the log's files by DuckDB, `ibis_tables` over tables that are there already. One suite holds both to
-the same answers (`tests/contracts/test_log_sources.py`).
+Two of them: `embedded` over the log's files by DuckDB, `ibis_tables` over tables that are there already. One suite holds both
+to the same answers (`tests/contracts/test_log_sources.py`).
 """
 
 from __future__ import annotations
