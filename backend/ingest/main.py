@@ -21,6 +21,7 @@ from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.core.errors import ExternalFailure, Refusal
 from backend.inference_log.spool import Spool
+from backend.equipment import keys
 from backend.ingest.drops import Drops
 from backend.ingest.entrance import Entrance
 from backend.ingest.known import Known
@@ -65,8 +66,8 @@ def run(settings: Settings, name: str) -> None:
 def until_told(backend: Backend, stop: threading.Event) -> None:
     """All sources, until it is told to stop; then what lies in the spool still goes into the log."""
     settings = backend.settings
-    key = bootstrap.pseudonym_key(settings)
-    spool, known = Spool(bootstrap.spool_folder(settings)), Known(backend.database, lambda: key)
+    key = keys.pseudonym_key(settings)
+    spool, known = Spool(keys.spool_folder(settings)), Known(backend.database, lambda: key)
     entrance = Entrance(known, spool)
     folder = settings.data_dir.absolute() / "ingest"
     taking = Taking(spool, backend.inference_log, known, key)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import structlog
 
+from backend.access import last_admin
 from backend.bootstrap import Backend
+from backend.core.database import Database
 from backend.delivery import looking
 from backend.notify import keeping
 from backend.worker import jobs, resync
@@ -17,7 +19,8 @@ from backend.worker.timers import Job
 from backend.worker.timing import Timing
 
 log = structlog.get_logger()
-STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, MESSAGES_SECONDS, LOG_SECONDS = 10.0, 3600.0, 30.0, 3600.0, 300.0
+STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, LOG_SECONDS = 10.0, 3600.0, 30.0, 300.0
+MESSAGES_SECONDS, ADMINS_SECONDS = 3600.0, 3600.0
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -50,6 +53,16 @@ def _of_delivery(backend: Backend) -> tuple[Job, ...]:
     )
 
 
+def _of_access(backend: Backend) -> Job:
+    """Says in time that the last admin's role runs out."""
+    demo = backend.settings.demo_identities
+    return Job("watch-admins", ADMINS_SECONDS, lambda: _watch_admins(backend.database, demo=demo))
+
+
+def _watch_admins(database: Database, *, demo: bool) -> None:
+    last_admin.watch(database, demo=demo)
+
+
 def _mark_stale(backend: Backend) -> None:
     if found := looking.mark_stale(backend.database, backend.reconciler.timing):
         log.warning("endpoints.stale", count=found)
@@ -76,5 +89,5 @@ def worker(backend: Backend, name: str | None = None) -> Worker:
         backend.database, backend.audit, metrics, resyncs, overdue_seconds=timing.overdue, kinds=sorted(wired)
     )
     messages = Job("prune-messages", MESSAGES_SECONDS, lambda: keeping.prune(backend.database))
-    periodic = (*periodic, *_of_delivery(backend), messages)
+    periodic = (*periodic, *_of_delivery(backend), _of_access(backend), messages)
     return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)

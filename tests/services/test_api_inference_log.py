@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from backend import bootstrap
 from backend.api import inference_log
 from backend.core.database import Database
+from backend.equipment import keys
 from backend.inference_log import spool
 from backend.inference_log.cloudevents import BATCH, STRUCTURED
 from backend.inference_log.spool import Spool
@@ -40,7 +40,7 @@ def asked(real_time_database: Database, tmp_path: Path) -> Iterator[Api]:
 
 
 def handed_over(asked: Api) -> list[Any]:
-    waiting = Spool(bootstrap.spool_folder(asked.backend.settings)).waiting()
+    waiting = Spool(keys.spool_folder(asked.backend.settings)).waiting()
     return [row for path in waiting for rows in spool.read(path).rows.values() for row in rows]
 
 
