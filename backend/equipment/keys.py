@@ -46,8 +46,10 @@ def opener(settings: Settings) -> Opener | None:
 
 
 def pseudonym_key(settings: Settings) -> bytes:
-    """The key of the inference log's pseudonyms, made at its first use."""
-    return pseudonyms.key(folder(settings))
+    """The key of the inference log's pseudonyms, made at its first use. It is no key of `folder`: the web process needs it, and
+    sees only the public halves of those.
+    """
+    return pseudonyms.key(settings.data_dir / "ingest")
 
 
 def spool_folder(settings: Settings) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from backend.core import keyfiles
 from backend.core.errors import ExternalFailure
 
-NAME = "inference-log.key"
+NAME = "pseudonyms.key"
 BYTES = 32
 
 

@@ -47,7 +47,7 @@ class Installation:
         (folder / "data").mkdir()
         self.data = folder / "data"
         self.spool = Spool(self.data / "ingest" / "spool")
-        self.feed = Feed(database, self.spool, lambda: pseudonyms.key(self.data / "keys"))
+        self.feed = Feed(database, self.spool, lambda: pseudonyms.key(self.data / "ingest"))
         self.log = InferenceLog(self.data / "inference-log")
         self.started: list[subprocess.Popen[bytes]] = []
 
