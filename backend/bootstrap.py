@@ -41,6 +41,9 @@ from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
+from backend.delivery.feeding import Feed
+from backend.delivery.log_rules import LogKeeping
+from backend.delivery.log_tending import LogTending
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
 from backend.delivery.recorded import Recorded
@@ -55,6 +58,8 @@ from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.inference_log.service import InferenceLog
+from backend.inference_log.sources.of_endpoints import Sources
+from backend.inference_log.spool import Spool
 from backend.metrics.keeping import Keeping
 from backend.metrics.scraping import Scraping
 from backend.metrics.service import MetricSources, Retentions, Slos
@@ -104,6 +109,10 @@ class Backend:
     teams: Teams
     data_sets: DataSets
     recorded: Recorded
+    feed: Feed
+    log_keeping: LogKeeping
+    log_tending: LogTending
+    log_sources: Sources
     policies: Policies
     ramps: Ramps
     audit: Audit
@@ -210,6 +219,10 @@ def build(settings: Settings) -> Backend:
         teams=Teams(database, _exists, policy.protected),
         data_sets=DataSets(database, _exists),
         recorded=Recorded(database, packages, log),
+        feed=Feed(database, Spool(keys.spool_folder(settings)), lambda: keys.pseudonym_key(settings)),
+        log_keeping=LogKeeping(database, lambda: keys.pseudonym_key(settings)),
+        log_tending=LogTending(database, log, lambda: keys.pseudonym_key(settings)),
+        log_sources=Sources(log, settings.log_tables_file, guard),
         policies=Policies(database),
         ramps=Ramps(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys.folder(settings))),

@@ -83,6 +83,18 @@ class Settings(BaseSettings):
     inference_log_url: SecretStr | None = Field(
         None, description="Where the inference log is kept (fsspec URL). Default: `inference-log/` in the data folder."
     )
+    access_log_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port on loopback at which `countersign ingest` takes Envoy's gRPC access log (docs/inference-log.md).",
+    )
+    access_log_files: str = Field(
+        "", description="Comma-separated paths of Envoy's access logs in JSON that `countersign ingest` follows."
+    )
+    log_tables_file: Path | None = Field(
+        None, description="TOML file with tables of one's own engine that endpoints are counted in (docs/inference-log.md)."
+    )
     mlflow_url: str | None = Field(None, description="Tracking and registry server, e.g. `https://mlflow.example.com`.")
     mlflow_token: SecretStr | None = Field(None, description="Bearer token for the MLflow server.")
     mlflow_webhook_secret: SecretStr | None = Field(

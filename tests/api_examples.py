@@ -127,6 +127,17 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", f"/notify/messages/{there['message'][0]}/replay", None, "otto"),
         ("DELETE", f"/notify/subscriptions/{there['subscription'][0]}", None, "otto"),
         ("DELETE", "/notify/routes/deploys", None, "otto"),
+        ("GET", f"{at}/inference-log", None, "ana"),
+        ("PUT", f"{at}/inference-log",
+         {"sample_every": 10, "redactions": [{"column": "feature:zip", "how": "truncate", "length": 3}],
+          "kept_days": {"requests": 90, "parts": 90}}, "olga"),
+        ("POST", f"{at}/inference-log/erasures", {"unit": "u-1842", "reason": "Asked for on 2 March", "later": True}, "otto"),
+        ("GET", f"{at}/inference-log/erasures", None, "otto"),
+        ("POST", "/inference-log",
+         {"endpoint": ENDPOINT,
+          "requests": [{"request_id": "7f3c", "event_time": "2026-03-02T09:00:00Z", "features": {"hour": 9}, "status": 200},
+                       {"request_id": "7f3d"}],
+          "outcomes": [{"request_id": "71aa", "known_at": "2026-03-02T08:55:00Z", "values": {"late": True}}]}, "ana"),
         ("POST", "/data-sets/grants",
          {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"}, "otto"),
     ]  # fmt: skip
@@ -168,6 +179,8 @@ def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
         record(asked, found, ("POST", "/endpoints/next/sign-off", {"digest": digest, "versions": []}, "ben"))
     weaker = asked.backend.identities.grant(asked.world.otto, "ben", "operator")
     record(asked, found, ("POST", f"/requests/{weaker.id}/refuse", {"reason": "Not needed"}, "nora"))
+    erasure = asked("GET", f"/endpoints/{ENDPOINT}/inference-log/erasures", by="otto")["items"][0]["id"]
+    record(asked, found, ("GET", f"/endpoints/{ENDPOINT}/inference-log/erasures/{erasure}", None, "otto"))
     grant = asked("GET", "/data-sets/grants", by="otto")["items"][0]["id"]
     record(asked, found, ("DELETE", f"/data-sets/grants/{grant}", None, "otto"))
 
@@ -181,6 +194,10 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
     event = {"entity": "model_version", "action": "created", "timestamp": "2026-03-01T06:00:00Z"}
     registered = found["show_version"]["response"]["registered"]
     found |= {
+        "feed_events": {
+            "request": {"inputs": [{"name": "hour", "shape": [1], "datatype": "FP32", "data": [9]}]},
+            "response": {"requests": 1, "outcomes": 0, "left_out": 0, "rejected": 0, "rejections": []},
+        },
         "take_hook": {"request": {**event, "data": {"name": MODEL, "version": "2"}}, "response": {}},
         "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},
         "retry_intake": intake,

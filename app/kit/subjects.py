@@ -16,7 +16,8 @@ from backend.rollouts.rows import Rollout
 
 QUIET = frozenset(
     ("evidence.begin", "evidence.request", "evidence.passed", "generation.admit", "generation.bake", "package.store",
-     "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "data_set.read", "authorization.grant", "rollout.wait")
+     "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "data_set.read", "authorization.grant", "rollout.wait",
+     "inference_log.expire")
 )  # fmt: skip
 """Steps on the way, which say nothing to whoever asks what changed lately."""
 
@@ -38,7 +39,11 @@ def names(session: Session, events: Iterable[Told]) -> dict[str, str]:
     ids: dict[str, set[str]] = {}
     for one in events:
         ids.setdefault(one.subject_kind, set()).add(one.subject_id)
-    endpoints = ids.get("endpoint", set()) | {one.partition("/")[0] for one in ids.get("generation", ())}
+    endpoints = (
+        ids.get("endpoint", set())
+        | ids.get("inference_log", set())
+        | {one.partition("/")[0] for one in ids.get("generation", ())}
+    )
     found = _plain(session, Endpoint, endpoints) | _plain(session, Server, ids.get("server", set()))
     found |= _plain(session, RouterRow, ids.get("router", set())) | _plain(session, Team, ids.get("team", set()))
     found |= _plain(session, Model, ids.get("model", set()))

@@ -17,7 +17,7 @@ from pathlib import Path
 from backend.api.errors import STATUS
 
 BACKEND = Path(__file__).resolve().parent.parent
-NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "worker"})
+NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "ingest", "worker"})
 """Rooms that refuse at a shell or at the start of a process, and answer no request."""
 AT_THE_START = frozenset(
     {

@@ -20,6 +20,8 @@ COMMANDS = {
     "export": Lazy("backend.cli.config:export", "Write what is there as files that `apply` takes."),
     "freeze": Lazy("backend.cli.freeze:freeze", "Stop all starts in an environment, or everywhere."),
     "identity": Lazy("backend.cli.identity:identity", "People and services, and which roles they hold."),
+    "inference-log": Lazy("backend.cli.inference_log:inference_log", "Feed and read inference logs; what is kept of them."),
+    "ingest": Lazy("backend.cli.ingest:ingest", "Run the ingest of the inference log in the foreground."),
     "login": Lazy("backend.cli.login:login", "Keep a token for a server, and act there from now on."),
     "logout": Lazy("backend.cli.login:logout", "Forget the token of a server."),
     "migrate": Lazy("backend.cli.installation:migrate", "Make keys, and bring the database to this program's schema."),

@@ -24,6 +24,7 @@ def run(data: Path, port: int, rate: float, stop: Stop, *, as_json: bool) -> Non
             stop.say(move)
         setup = FlightsSetup(stack, stop.say)
         change = waiting_change(setup, setup.run())
+        stack.take_in()
         with Traffic(stack.envoy.url, PRODUCTION, stack.backend.inference_log, stack.folder / "cache", rate=rate):
             stop.say("Everything runs.")
             emit(as_json, _addresses(stack, change), _lines(stack, setup, change))

@@ -13,6 +13,7 @@ from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Rollouts
 from backend.client.errors import NoToken
+from backend.client.inference_log import InferenceLogs
 from backend.client.metrics import EndpointMetrics, Slos
 from backend.client.models import Models
 from backend.client.notify import Notify
@@ -70,6 +71,7 @@ class Countersign:
         self.tokens = Tokens(self._wire)
         self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
+        self.inference_logs = InferenceLogs(self._wire)
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)
         self.notify = Notify(self._wire)

@@ -21,7 +21,8 @@ from backend.worker.timers import Job
 from backend.worker.timing import Timing
 
 log = structlog.get_logger()
-STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, MESSAGES_SECONDS, ADMINS_SECONDS = 10.0, 3600.0, 30.0, 3600.0, 3600.0
+STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, LOG_SECONDS = 10.0, 3600.0, 30.0, 300.0
+MESSAGES_SECONDS, ADMINS_SECONDS = 3600.0, 3600.0
 ROLL_UP_SECONDS, PRUNE_SECONDS = 60.0, 3600.0
 
 
@@ -47,10 +48,11 @@ def _of_the_registry(backend: Backend) -> Mapping[str, Handler]:
 
 
 def _of_delivery(backend: Backend) -> tuple[Job, ...]:
-    """What the leader does about endpoints that nobody looks at, small files of the inference log, and keys that go."""
+    """What the leader does about endpoints that nobody looks at, the inference log's files and rows, and keys that go."""
     return (
         Job("mark-stale", STALE_SECONDS, lambda: _mark_stale(backend)),
         Job("compact-log", COMPACT_SECONDS, lambda: _compact(backend)),
+        Job("tend-log", LOG_SECONDS, backend.log_tending.tend),
         Job("tend-keys", TEND_SECONDS, lambda: _tend_keys(backend)),
     )
 

@@ -119,6 +119,23 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/endpoints/{endpoint}/requests"): (
         "recorded.read", f"/endpoints/{ENDPOINT}/requests?start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z", None,
     ),
+    ("POST", "/v1/inference-log"): ("inference_log.write", "/inference-log", {"endpoint": ENDPOINT, "requests": [{}]}),
+    ("POST", "/v1/inference-log/{endpoint}/events"): (
+        "inference_log.write", f"/inference-log/{ENDPOINT}/events", {"specversion": "1.0"},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/inference-log"): ("endpoint.read", f"/endpoints/{ENDPOINT}/inference-log", None),
+    ("PUT", "/v1/endpoints/{endpoint}/inference-log"): (
+        "inference_log.set_rules", f"/endpoints/{ENDPOINT}/inference-log", {"sample_every": 10},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/inference-log/erasures"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/inference-log/erasures", None,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/inference-log/erasures"): (
+        "inference_log.erase", f"/endpoints/{ENDPOINT}/inference-log/erasures", {"unit": "u1", **WHY},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/inference-log/erasures/{erasure}"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/inference-log/erasures/ers_{'0' * 26}", None,
+    ),
     ("GET", "/v1/requests"): ("request.list", "/requests", None),
     ("GET", "/v1/requests/{request}"): ("request.list", f"/requests/ask_{'0' * 26}", None),
     ("POST", "/v1/requests/{request}/confirm"): ("request.list", f"/requests/ask_{'0' * 26}/confirm", None),

@@ -58,6 +58,7 @@ from backend.client.results.endpoints import (
     Stranger,
     Unmanaged,
 )
+from backend.client.results.inference_log import BatchTaken, Erasure, LogRules, Redaction, RejectedRow
 from backend.client.results.metrics import (
     Burn,
     BurnAlert,
@@ -106,6 +107,7 @@ __all__ = [
     "AliasedVersion",
     "Arm",
     "Baseline",
+    "BatchTaken",
     "Binding",
     "Bound",
     "BrokenRow",
@@ -129,6 +131,7 @@ __all__ = [
     "EndpointLine",
     "EndpointMoment",
     "EnvironmentLine",
+    "Erasure",
     "ErrorBudget",
     "Event",
     "Evidence",
@@ -141,6 +144,7 @@ __all__ = [
     "Intake",
     "Issuer",
     "LiveShare",
+    "LogRules",
     "Me",
     "Message",
     "MessageEvent",
@@ -168,7 +172,9 @@ __all__ = [
     "Push",
     "Quantile",
     "RampStep",
+    "Redaction",
     "Registration",
+    "RejectedRow",
     "Remark",
     "Request",
     "Rollout",

@@ -41,6 +41,7 @@ ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting",
 
 JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
        "--scope", "environment:dev")  # fmt: skip
+ROWS = '{"request_id": "r1", "event_time": "2026-03-02T09:00:00Z", "features": {"hour": 9}}\n\n{"request_id": "r2"}\n'
 HOOK = "http://127.0.0.1:12/hook\n"
 
 Step = tuple[str, tuple[str, ...], str | None]
@@ -206,6 +207,19 @@ STEPS: tuple[Step, ...] = (
     by("ana", "data-set", "list"), by("ben", "data-set", "probes", MODEL, "1"),
     by("ana", "data-set", "take-back", "dsg_absent"), by("otto", "data-set", "take-back", "{granted}"),
     by("ana", "data-set", "requests", "nothing", "--from", "2026-01-01T00:00:00+0000", "--to", "2026-01-02T00:00:00+0000"),
+    by("ana", "inference-log", "feed", ENDPOINT, "-", given=ROWS),
+    by("ben", "inference-log", "feed", ENDPOINT, "-", given=ROWS),
+    by("ana", "inference-log", "feed", ENDPOINT, "-", "--outcomes", given=ROWS),
+    by("ana", "inference-log", "feed", ENDPOINT, "-", given="no json\n"),
+    by("ana", "inference-log", "rules", ENDPOINT),
+    by("olga", "inference-log", "set-rules", ENDPOINT, "--sample-every", "10", "--redact", "feature:zip=truncate:3",
+       "--keep", "parts=9"),
+    by("olga", "inference-log", "set-rules", ENDPOINT, "--redact", "status=drop"),
+    by("olga", "inference-log", "set-rules", ENDPOINT, "--keep", "parts=soon"),
+    by("ana", "inference-log", "set-rules", ENDPOINT, "--no-redaction"),
+    by("otto", "inference-log", "erase", ENDPOINT, *WHY, "--later", given="u-1842\n"),
+    by("ana", "inference-log", "erase", ENDPOINT, *WHY, given="u-1842\n"), by("ben", "inference-log", "erasures", ENDPOINT),
+    by("ana", "inference-log", "read", ENDPOINT, "--from", "2026-01-01T00:00:00+0000", "--to", "2026-01-02T00:00:00+0000"),
     by("audra", "audit", "verify"), by("ana", "audit", "verify"), by("audra", "audit", "log", "--limit", "3"),
     by("audra", "audit", "log", "--action", "change.propose"), by("audra", "audit", "log", "--limit", "210"),
     by("audra", "audit", "log", "--subject", "environment/dev"),
@@ -221,7 +235,8 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ONLY_REFUSED = {
-    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("model", "register"), ("model", "set-champion"),
+    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("inference-log", "read"),
+    ("model", "register"), ("model", "set-champion"),
     ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
 }  # fmt: skip
 """Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""
@@ -266,7 +281,8 @@ class Place:
 
 
 UNLIKE = re.compile(
-    r"(?P<secret>\bwhsec_[0-9A-Za-z+/=]+)|(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
+    r"(?P<pseudonym>\bhmac:[0-9a-f]{32}\b)|(?P<secret>\bwhsec_[0-9A-Za-z+/=]+)|(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)"
+    r"|(?P<digest>\b[0-9a-f]{64}\b)"
     r"|(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00)?)|(?P<host>\bthis machine\b|http://127\.0\.0\.1:\d{5}\b)"
 )
 AGES = {"age_seconds", "seen_seconds", "next"}
