@@ -58,6 +58,7 @@ from backend.delivery.targets.names import target_type
 from backend.delivery.timing import Timing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.findings.service import Findings
 from backend.inference_log.service import InferenceLog
 from backend.notify import keeping
 from backend.notify.courier import Courier, Sending
@@ -124,6 +125,7 @@ class Backend:
     changes: Changes
     blueprints: Blueprints
     evidence: EvidenceRunner
+    findings: Findings
     inference_log: InferenceLog
     behind: Behind
     routes: Routes
@@ -233,6 +235,7 @@ def build(settings: Settings) -> Backend:
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, guard, connections, packaging), servers, changes),
         evidence=EvidenceRunner(database, settings),
+        findings=Findings(database),
         inference_log=log,
         behind=behind,
         routes=Routes(database, messages, lambda: _sealer(settings)),

@@ -8,6 +8,7 @@ from backend.changes import rows as changes
 from backend.core import ledger, request_keys, sealing, work
 from backend.delivery import rows as delivery
 from backend.evidence import rows as evidence
+from backend.findings import rows as findings
 from backend.notify import rows as notify
 from backend.policy import rows as policy
 from backend.registry import hooks
@@ -20,6 +21,7 @@ __all__ = [
     "changes",
     "delivery",
     "evidence",
+    "findings",
     "hooks",
     "ledger",
     "notify",

@@ -13,6 +13,7 @@ from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Rollouts
 from backend.client.errors import NoToken
+from backend.client.findings import Findings
 from backend.client.models import Models
 from backend.client.notify import Notify
 from backend.client.records import Audit, Freezes, Policies
@@ -59,6 +60,7 @@ class Countersign:
         self.changes = Changes(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.rollouts = Rollouts(self._wire)
+        self.findings = Findings(self._wire)
         self.servers = Servers(self._wire)
         self.routers = Routers(self._wire)
         self.identities = Identities(self._wire)

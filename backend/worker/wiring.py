@@ -8,6 +8,7 @@ import structlog
 
 from backend.bootstrap import Backend
 from backend.delivery import looking
+from backend.findings import tending
 from backend.notify import keeping
 from backend.worker import jobs, resync
 from backend.worker.handling import Handler
@@ -18,6 +19,7 @@ from backend.worker.timing import Timing
 
 log = structlog.get_logger()
 STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, MESSAGES_SECONDS = 10.0, 3600.0, 30.0, 3600.0
+FINDINGS_SECONDS = 15.0
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -63,6 +65,11 @@ def _tend_keys(backend: Backend) -> None:
         log.warning("sealing.unreadable", rows=[f"{kind} {row}" for kind, row in done.unreadable])
 
 
+def _tend_findings(backend: Backend) -> None:
+    """Ends snoozes, calls whoever is next where nobody answered, and follows who owns what."""
+    tending.tend(backend.database)
+
+
 def _compact(backend: Backend) -> None:
     backend.inference_log.compact()
 
@@ -75,5 +82,6 @@ def worker(backend: Backend, name: str | None = None) -> Worker:
         backend.database, backend.audit, metrics, resyncs, overdue_seconds=timing.overdue, kinds=sorted(wired)
     )
     messages = Job("prune-messages", MESSAGES_SECONDS, lambda: keeping.prune(backend.database))
-    periodic = (*periodic, *_of_delivery(backend), messages)
+    findings = Job("tend-findings", FINDINGS_SECONDS, lambda: _tend_findings(backend))
+    periodic = (*periodic, *_of_delivery(backend), messages, findings)
     return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)

@@ -38,6 +38,7 @@ from backend.core.database import Database
 from backend.notify.rows import Message
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
+from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
 CHECKS = [
@@ -72,6 +73,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
     route = asked.backend.routes.add(admin, "release-room", "http://127.0.0.1:9/countersign", everybody=True)
     subscription = asked.backend.routes.subscribe(admin, ("change.waiting",), route=route.id)
     message = asked.backend.routes.test(admin, route.id)
+    finding = drifted(asked.backend.database, ENDPOINT)[0]
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
     asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
     vera = asked.backend.identities.create(admin, "vera")
@@ -93,7 +95,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
         "route": [route.name, route.id], "subscription": [subscription], "message": [message],
-        "ramp": ["careful"],
+        "ramp": ["careful"], "finding": [str(finding.number), finding.id], "person": ["olga"],
         "binding": [binding.id], "service": ["robots"], "profile": ["github"],
     }  # fmt: skip
 

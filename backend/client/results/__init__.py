@@ -58,6 +58,7 @@ from backend.client.results.endpoints import (
     Stranger,
     Unmanaged,
 )
+from backend.client.results.findings import Finding, FindingCount, FindingLine, FindingMessage, FindingMoment
 from backend.client.results.models import (
     Alias,
     AliasedVersion,
@@ -111,6 +112,11 @@ __all__ = [
     "EnvironmentLine",
     "Event",
     "Evidence",
+    "Finding",
+    "FindingCount",
+    "FindingLine",
+    "FindingMessage",
+    "FindingMoment",
     "Freeze",
     "Generation",
     "Grant",
