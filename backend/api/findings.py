@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field, StringConstraints
+from pydantic import Field, Strict, StringConstraints
 from sqlmodel import col, select
 
 from backend.api.asking import After, Asks, Instant, Limit, Name, Narrow, Page, Plain, Reading, Reason, Sent, Shown
@@ -119,7 +119,7 @@ class Assigning(Sent):
 class Snoozing(Sent):
     """Until when nobody is called, and why: at most 90 days for `info`, 30 for `warning`, 7 for `critical`."""
 
-    until: Instant = Field(examples=["2026-03-02T06:00:00Z"])
+    until: Annotated[Instant, Strict(False)] = Field(examples=["2026-03-02T06:00:00Z"])
     reason: Reason
 
 
