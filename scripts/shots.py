@@ -132,6 +132,7 @@ SHOTS: tuple[Shot, ...] = (
     ),
     Shot("propose-edit", "/propose?change=16", "Edit change", "ana", installation="full"),
     Shot("propose-not-allowed", "/propose", "Propose a change", "ben", installation="full"),
+    Shot("overview-findings", "/", "Overview", "olga", scrolled("Findings"), "full"),
     Shot("findings", "/findings", "Findings", "olga", installation="full"),
     Shot("findings-filtered", "/findings?severity=Critical&state=Any", "Findings", "ana", installation="full"),
     Shot("findings-no-match", "/findings?endpoint=nothing-there", "Findings", "ana", installation="full"),

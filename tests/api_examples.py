@@ -177,16 +177,19 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
         "retry_intake": intake,
         "upload_version": intake,
         "list_finding_messages": {
-            "response": [
-                {
-                    "id": f"msg_{'0' * 26}",
-                    "whom": "mail to Olga",
-                    "event": "finding.opened",
-                    "state": "sent",
-                    "created_at": "2026-03-01T06:00:00Z",
-                    "settled_at": "2026-03-01T06:00:02Z",
-                }
-            ],
+            "response": {
+                "items": [
+                    {
+                        "id": f"msg_{'0' * 26}",
+                        "whom": "mail to Olga",
+                        "event": "finding.opened",
+                        "state": "sent",
+                        "created_at": "2026-03-01T06:00:00Z",
+                        "settled_at": "2026-03-01T06:00:02Z",
+                    }
+                ],
+                "next": None,
+            },
         },
         "register_version": {"response": registered},
         "rebase_change": {"response": found["show_change"]["response"]},

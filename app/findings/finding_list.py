@@ -30,10 +30,10 @@ _SEVERITIES: Mapping[str, Sequence[str]] = {
     **{states.look("severity", one).word: (one,) for one in reversed(SEVERITIES)},
 }
 _ANYWHERE = {
-    "environment": "Any environment",
-    "endpoint": "Any endpoint",
-    "model": "Any model",
-    "kind": "Any kind",
+    "environment": "Any",
+    "endpoint": "Any",
+    "model": "Any",
+    "kind": "Any",
     "owner": "Anybody's",
 }
 

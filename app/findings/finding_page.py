@@ -124,9 +124,9 @@ def draw_evidence(seen: Seen) -> None:
     """What was seen, first and last."""
     view, line = seen.view, seen.view.line
     with components.card("What was seen", f"by {escape(line.found_by)}"):
-        st.markdown(escape(line.last_says, 400))
         components.facts(
             [
+                *([("Now", escape(line.last_says, 400))] if line.last_says != line.says else []),
                 ("First", times.both(line.first_seen_at, seen.now)),
                 ("Last", f"{times.both(line.last_seen_at, seen.now)}, {plural(line.times, 'time')} in all"),
                 ("Kind", escape(line.kind)),
@@ -156,6 +156,8 @@ def _evidence(first: Mapping[str, Any], latest: Mapping[str, Any]) -> list[tuple
 def _value(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return escape(f"{value:.6g}" if isinstance(value, float) else value, 160)
 
 
@@ -194,8 +196,8 @@ def draw_told(seen: Seen) -> None:
         if rows:
             components.table(rows, ("To", "Of", "Message"), alt="Messages of this finding")
         else:
-            why = "Nobody is told by default of what is for information; what was counted together stands with another one."
-            components.empty("Nobody was told of this one", why, icon="notifications_off")
+            why = "Messages are made within seconds, where somebody is to be told. What was counted together with another finding "
+            components.empty("No message of this one", f"{why}stands with that one.", icon="notifications_off")
 
 
 def _event(one: ToldLine) -> str:

@@ -146,11 +146,12 @@ def list_findings(asks: Asks, narrow: Annotated[FindingsPage, Query()]) -> Page[
 
 
 @router.get("/counts")
-def count_findings(asks: Asks, narrow: Annotated[FindingsNarrow, Query()]) -> tuple[FindingCount, ...]:
+def count_findings(asks: Asks, narrow: Annotated[FindingsNarrow, Query()]) -> Page[FindingCount]:
     """How many findings there are of each state and severity; what there is none of is left out."""
     with asks.reading("finding.read") as look:
         found = queries.counts(look.session, narrow.filters())
-    return tuple(FindingCount(state=state, severity=one, count=count) for (state, one), count in sorted(found.items()))
+    counted = (FindingCount(state=state, severity=one, count=count) for (state, one), count in sorted(found.items()))
+    return Page(items=tuple(counted), next=None)
 
 
 @router.post("/test", status_code=201)
@@ -168,10 +169,10 @@ def show_finding(asks: Asks, finding: FindingRef, tagged: Tagged) -> FindingView
 
 
 @router.get("/{finding}/messages")
-def list_finding_messages(asks: Asks, finding: FindingRef) -> tuple[ToldView, ...]:
+def list_finding_messages(asks: Asks, finding: FindingRef) -> Page[ToldView]:
     """Who was told of a finding, and what became of it. What was counted together with another's stands with that one."""
     with asks.reading("finding.read") as look:
-        return tuple(map(ToldView.model_validate, queries.told(look.session, finding)))
+        return Page(items=tuple(map(ToldView.model_validate, queries.told(look.session, finding))), next=None)
 
 
 @router.post("/{finding}/acknowledge")

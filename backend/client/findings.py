@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.client.pages import Pages
 from backend.client.results import Finding, FindingCount, FindingLine, FindingMessage, Page
-from backend.client.shapes import read, read_all
+from backend.client.shapes import read
 from backend.client.wire import Answer, Wire
 
 
@@ -25,7 +25,7 @@ class Findings:
 
     def counts(self, **narrow: Any) -> tuple[FindingCount, ...]:
         """How many there are of each state and severity."""
-        return read_all(FindingCount, self._wire.get("findings", "counts", **narrow).content)
+        return tuple(Pages(self._wire, FindingCount, "findings", "counts").page(**narrow))
 
     def show(self, finding: str | int) -> Finding:
         """One finding whole, with the `etag` that an act may be bound to."""
@@ -33,7 +33,7 @@ class Findings:
 
     def messages(self, finding: str | int) -> tuple[FindingMessage, ...]:
         """Who was told of it, and what became of that."""
-        return read_all(FindingMessage, self._wire.get("findings", finding, "messages").content)
+        return tuple(Pages(self._wire, FindingMessage, "findings", finding, "messages").page())
 
     def acknowledge(self, finding: str | int, reason: str = "", *, if_match: str = "") -> Finding:
         """Somebody looks after it, so that nobody else is called."""

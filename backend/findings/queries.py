@@ -391,13 +391,20 @@ def _beside(session: Session, row: Finding) -> tuple[int, ...]:
 
 
 def _weighs(session: Session, row: Finding) -> tuple[bool, bool]:
-    """Whether a start and a rollout wait for it."""
-    if row.state not in rules.LIVE or row.environment is None or row.endpoint_id is None:
+    """Whether starts and rollouts wait for it; of one about a model, at any of its endpoints."""
+    if row.state not in rules.LIVE:
         return False, False
-    asked = policy.in_force(session, row.environment).policy.findings
-    least = (asked.block_promotion_at, asked.hold_rollout_at)
-    blocks, holds = (one is not None and rules.is_as_severe(row.severity, one) for one in least)
-    return blocks, holds
+    served = select(Endpoint.environment).where(Endpoint.model == row.model).distinct()
+    places = [row.environment] if row.environment is not None else session.exec(served).all()
+    asked = [policy.in_force(session, one).policy.findings for one in places]
+    return (
+        any(_reaches(row.severity, one.block_promotion_at) for one in asked),
+        any(_reaches(row.severity, one.hold_rollout_at) for one in asked),
+    )
+
+
+def _reaches(severity: str, least: str | None) -> bool:
+    return least is not None and rules.is_as_severe(severity, least)
 
 
 def _history(session: Session, row: Finding) -> tuple[FindingMoment, ...]:

@@ -156,7 +156,7 @@ def _json(value: Any, depth: int) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.isoformat(timespec="seconds")
     if depth and isinstance(value, Mapping):
         return {line(str(key), 80): _json(one, depth - 1) for key, one in list(value.items())[:_MOST_ITEMS]}
     if depth and isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -311,9 +311,9 @@ def _moved_on(message: str) -> Refusal:
 
 
 def _refuse_held(tx: Unit, row: Rollout) -> None:
-    held = queries.stand(tx.session, row).position.held
-    if held and row.state == "paused":
-        raise Refusal(held, "Look after that finding first; resume it once somebody said that it is over.", code="findings")
+    at = queries.stand(tx.session, row).position
+    if at.held and at.held_for_person and row.state == "paused":
+        raise Refusal(at.held, "Look after that finding first; resume it once somebody said that it is over.", code="findings")
 
 
 def _refuse_letting_on(tx: Unit, row: Rollout) -> None:

@@ -323,7 +323,8 @@ def test_a_start_waits_for_findings_as_the_policy_says_until_somebody_says_that_
     around.see(sighting(severity="critical"), sighting("of the model", "critical", cause=Cause("schema", model=MODEL)))
     said = refused("findings", world.changes.start, world.ana, number)
     assert "finding 1 (critical)" in str(said)
-    assert around.view().blocks
+    assert [around.view(one).blocks for one in (1, 2)] == [True, True]
+    assert not around.view(1).holds
     around.findings.snooze(world.olga, 1, around.clock.now + HOUR, "Later")
     around.findings.resolve(world.ben, 2, "Mended")
     refused("findings", world.changes.start, world.ana, number)
