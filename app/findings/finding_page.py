@@ -196,8 +196,8 @@ def draw_told(seen: Seen) -> None:
         if rows:
             components.table(rows, ("To", "Of", "Message"), alt="Messages of this finding")
         else:
-            why = "Messages are made within seconds, where somebody is to be told. What was counted together with another finding "
-            components.empty("No message of this one", f"{why}stands with that one.", icon="notifications_off")
+            why = "Messages are made within seconds, where somebody is to be told. What was counted together stands with another."
+            components.empty("No message of this one", why, icon="notifications_off")
 
 
 def _event(one: ToldLine) -> str:
