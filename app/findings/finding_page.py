@@ -196,7 +196,7 @@ def draw_told(seen: Seen) -> None:
         if rows:
             components.table(rows, ("To", "Of", "Message"), alt="Messages of this finding")
         else:
-            why = "Messages are made within seconds, where somebody is to be told. What was counted together stands with another."
+            why = "Messages are made within seconds where somebody is to be told; what was counted together is with another."
             components.empty("No message of this one", why, icon="notifications_off")
 
 
