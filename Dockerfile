@@ -21,7 +21,8 @@ RUN .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editab
     && .venv/bin/python -m compileall -q app backend pages
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --uid 10001 --home-dir /data --create-home --shell /usr/sbin/nologin countersign
+RUN useradd --system --uid 10001 --home-dir /data --create-home --shell /usr/sbin/nologin countersign \
+    && install -d -o 10001 -g 10001 /public-keys
 WORKDIR /srv/countersign
 COPY --from=build /srv/countersign /srv/countersign
 ENV PATH=/srv/countersign/.venv/bin:$PATH \

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import MutableMapping
 
 from backend.core.errors import Refusal
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host names this machine itself: `localhost`, 127.0.0.0/8 or ::1. Any other name is not looked up."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+from backend.core.loopback import is_loopback
 
 
 def check_bind(address: str | None, *, signs_in: bool = False, demo: bool = False) -> None:

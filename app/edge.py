@@ -21,7 +21,7 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import deep_links
-from app.bind import is_loopback
+from backend.core.loopback import is_loopback
 
 COOKIE = "countersign_browser"
 """A random number that stands for one browser; what it means is kept in this process (app/acting.py)."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
-from sqlalchemy.engine import make_url
 from sqlmodel import Session, col, select
 
 from backend import migrate
@@ -20,11 +16,13 @@ from backend.access import bearer_file, requests, sign_in_file
 from backend.access.bearer_file import Profile
 from backend.access.bearers import Bearers
 from backend.access.bindings import Bindings
-from backend.access.claimed_roles import GroupMappings
 from backend.access.data_sets import DataSets
+from backend.access.directory_groups import DirectoryGroups
+from backend.access.directory_people import DirectoryPeople
+from backend.access.group_mappings import GroupMappings
 from backend.access.providers import Providers
-from backend.access.provisioning import Provisioning
 from backend.access.service import Identities
+from backend.access.service_owners import ServiceOwners
 from backend.access.sessions import Sessions
 from backend.access.sign_in_file import SignIn
 from backend.access.teams import Teams
@@ -35,40 +33,37 @@ from backend.blueprints.kinds import Hands
 from backend.blueprints.service import Blueprints
 from backend.changes.notices import Notices
 from backend.changes.service import Changes, settled
-from backend.core import sealed
 from backend.core.behind import Behind
 from backend.core.context import Actor
 from backend.core.credentials import References
 from backend.core.database import Database
 from backend.core.errors import Refusal
-from backend.core.outbound import Guard, Origin
-from backend.core.sealed import PUBLIC_NAME, Opener, Sealer
+from backend.core.outbound import Guard
 from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
-from backend.delivery.origins import of_urls, registered
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
 from backend.delivery.recorded import Recorded
-from backend.delivery.resealing import SERVERS_AND_ROUTERS, Place, SealingKeys
+from backend.delivery.resealing import SealingKeys
 from backend.delivery.routers.names import router_type
 from backend.delivery.rows import Endpoint
 from backend.delivery.servers import Servers
 from backend.delivery.store import PackageStore
 from backend.delivery.targets.names import target_type
 from backend.delivery.timing import Timing
+from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.findings.service import Findings
 from backend.inference_log.service import InferenceLog
-from backend.notify import keeping
-from backend.notify.courier import Courier, Sending
+from backend.notify.courier import Courier
 from backend.notify.links import Links
 from backend.notify.outbox import Outbox
 from backend.notify.preferences import Preferences
 from backend.notify.routes import Routes
-from backend.notify.rows import Route
 from backend.policy import service as policy
 from backend.policy.ramps import Ramps
+from backend.policy.rows import Environment
 from backend.policy.service import Policies
 from backend.registry import champions
 from backend.registry.cards import Cards
@@ -82,10 +77,6 @@ from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
 
-_POSTGRESQL = 5432
-SEALED = (*SERVERS_AND_ROUTERS, Place(Route, keeping.sealed_texts, keeping.renew_sealed))
-"""Every place where something sealed lies: what is missing here loses its key at a rotation."""
-
 
 @dataclass(frozen=True)
 class Backend:
@@ -98,6 +89,7 @@ class Backend:
     connections: Connections
     packages: PackageStore
     identities: Identities
+    service_owners: ServiceOwners
     tokens: Tokens
     bearers: Bearers
     bindings: Bindings
@@ -105,7 +97,8 @@ class Backend:
     providers: Providers
     sessions: Sessions
     group_mappings: GroupMappings
-    provisioning: Provisioning
+    directory_people: DirectoryPeople
+    directory_groups: DirectoryGroups
     teams: Teams
     data_sets: DataSets
     recorded: Recorded
@@ -142,7 +135,8 @@ class Backend:
             "policy.set": self.policies.confirm_policy,
             "owner.set": self.teams.confirm_owner,
             "binding.make": self.bindings.confirm,
-            "identity.hand_over": self.identities.confirm_hand_over,
+            "identity.hand_over": self.service_owners.confirm,
+            "group_mapping.make": self.group_mappings.confirm,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -153,7 +147,8 @@ class Backend:
             "policy.set": self.policies.refuse_policy,
             "owner.set": self.teams.refuse_owner,
             "binding.make": self.bindings.refuse,
-            "identity.hand_over": self.identities.refuse_hand_over,
+            "identity.hand_over": self.service_owners.refuse,
+            "group_mapping.make": self.group_mappings.refuse,
         }
         done[self._kind_of(request_id)](actor, request_id, reason)
 
@@ -173,18 +168,18 @@ class Backend:
 def build(settings: Settings) -> Backend:
     """The backend of one process."""
     database = Database(settings.sqlalchemy_url)
-    guard = Guard(settings.allowed_networks.split(","), ports=settings.allowed_ports)
+    guard = outgoing.guard(settings)
     sign_in = read_sign_in(settings)
-    messages = _message_guard(settings, database, sign_in)
+    messages = outgoing.message_guard(settings, database, sign_in)
     packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
-    connections = Connections(guard, _opener(settings), References(settings.credentials_dir))
+    connections = Connections(guard, keys.opener(settings), References(settings.credentials_dir))
     registry = _registry(settings, guard)
     versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
     behind = Behind()
-    tokens = Tokens(database, settings, behind.do)
+    tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
     changes = Changes(database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds)
@@ -195,21 +190,23 @@ def build(settings: Settings) -> Backend:
         message_guard=messages,
         connections=connections,
         packages=packages,
-        identities=Identities(database, settings, policy.protected),
+        identities=Identities(database, settings, policy.protected, _exists),
+        service_owners=ServiceOwners(database, policy.protected),
         tokens=tokens,
         bearers=Bearers(database, tokens, providers, profiles, sign_in, behind.do),
-        bindings=Bindings(database, profiles, policy.protected),
+        bindings=Bindings(database, profiles, policy.protected, _exists),
         sign_in=sign_in,
         providers=providers,
         sessions=Sessions(database, providers, sign_in, demo=settings.demo_identities),
-        group_mappings=GroupMappings(database, sign_in, demo=settings.demo_identities),
-        provisioning=Provisioning(database, sign_in, demo=settings.demo_identities),
+        group_mappings=GroupMappings(database, sign_in, demo=settings.demo_identities, exists=_exists),
+        directory_people=DirectoryPeople(database, sign_in, demo=settings.demo_identities),
+        directory_groups=DirectoryGroups(database, sign_in, demo=settings.demo_identities),
         teams=Teams(database, _exists, policy.protected),
-        data_sets=DataSets(database),
+        data_sets=DataSets(database, _exists),
         recorded=Recorded(database, packages, log),
         policies=Policies(database),
         ramps=Ramps(database),
-        audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys_folder(settings))),
+        audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys.folder(settings))),
         versions=versions,
         intake=Intake(database, versions, settings.data_dir / "uploads"),
         cards=Cards(database),
@@ -221,7 +218,7 @@ def build(settings: Settings) -> Backend:
         ),
         packaging=packaging,
         servers=_servers(settings, database, guard, connections),
-        sealing_keys=SealingKeys(database, keys_folder(settings), SEALED),
+        sealing_keys=SealingKeys(database, keys.folder(settings), keys.SEALED),
         endpoints=Endpoints(
             database,
             connections,
@@ -238,38 +235,15 @@ def build(settings: Settings) -> Backend:
         findings=Findings(database),
         inference_log=log,
         behind=behind,
-        routes=Routes(database, messages, lambda: _sealer(settings)),
+        routes=Routes(database, messages, lambda: keys.sealer(settings)),
         preferences=Preferences(database),
         links=Links(database, Notices()),
         outbox=Outbox(database, Notices(), mails=settings.mail_url is not None),
-        courier=Courier(database, Notices(), _sending(settings, messages, sign_in), lease_seconds=settings.lease_seconds),
+        courier=Courier(
+            database, Notices(), outgoing.sending(settings, messages, sign_in), lease_seconds=settings.lease_seconds
+        ),
         registry_hooks=Hooks(database, settings.mlflow_webhook_secret),
     )
-
-
-def _sending(settings: Settings, guard: Guard, sign_in: SignIn | None) -> Sending:
-    """How messages leave, and under which address their links are."""
-    seen = settings.public_url.rstrip("/") or (f"{sign_in.origin}{sign_in.base_path}" if sign_in is not None else "")
-    mail = settings.mail_url.get_secret_value() if settings.mail_url is not None else ""
-    named = f"{settings.allowed_networks},{settings.message_networks}".split(",")
-    return Sending(guard, Guard(named, ports=settings.allowed_ports), _opener(settings), mail, seen)
-
-
-def _message_guard(settings: Settings, database: Database, sign_in: SignIn | None) -> Guard:
-    """Where messages on routes go: anybody names their addresses, so that they reach none of the servers' networks by that,
-    and nothing at which a server, a router or Countersign itself is.
-    """
-    at = make_url(settings.sqlalchemy_url)
-    metrics = f"http://127.0.0.1:{settings.metrics_port}" if settings.metrics_port else None
-    own = [settings.mlflow_url, settings.public_url, sign_in.origin if sign_in is not None else None, metrics]
-    named = [*of_urls(own), *([(at.host, at.port or _POSTGRESQL)] if at.host else [])]
-
-    def closed() -> list[Origin]:
-        with database.read() as session:
-            return [*named, *registered(session)]
-
-    networks = settings.message_networks.split(",")
-    return Guard(networks, ports=settings.allowed_ports, setting="COUNTERSIGN_MESSAGE_NETWORKS", closed=closed)
 
 
 def gate_context(settings: Settings) -> GateContext:
@@ -288,8 +262,8 @@ def gate_context(settings: Settings) -> GateContext:
 def _servers(
     settings: Settings, database: Database, guard: Guard, connections: Connections, *, resolve: bool = True
 ) -> Servers:
-    own = reserved(settings)
-    memory, sealer = settings.demo_identities, _sealer(settings)
+    own = keys.reserved(settings)
+    memory, sealer = settings.demo_identities, keys.sealer(settings)
     return Servers(database, guard, sealer, connections, router_type, in_memory=memory, reserved=own, resolve=resolve)
 
 
@@ -304,25 +278,6 @@ def _hands(settings: Settings, guard: Guard, connections: Connections, packaging
     )
 
 
-def reserved(settings: Settings) -> tuple[Path, ...]:
-    """Where Countersign keeps its own on this machine: no server and no router may be told to read or write there."""
-    own = [settings.data_dir / name for name in ("package-cache", "uploads")] + [keys_folder(settings)]
-    own += [settings.credentials_dir] if settings.credentials_dir is not None else []
-    stores = [_local(url) for url in (settings.package_store, settings.ledger_heads, settings.inference_log)]
-    url = make_url(settings.sqlalchemy_url)
-    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-        own += [Path(url.database + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
-    return (*own, *(one for one in stores if one is not None))
-
-
-def _local(url: str) -> Path | None:
-    """The folder that an fsspec URL means on this machine, by fsspec's own reading; None elsewhere."""
-    innermost = url.rpartition("::")[2]
-    if fsspec.utils.get_protocol(innermost) not in ("file", "local"):
-        return None
-    return Path(LocalFileSystem._strip_protocol(innermost))
-
-
 def _registry(settings: Settings, guard: Guard) -> MlflowRegistry | None:
     if settings.mlflow_url is None:
         return None
@@ -330,22 +285,16 @@ def _registry(settings: Settings, guard: Guard) -> MlflowRegistry | None:
     return MlflowRegistry(settings.mlflow_url, guard, token=token)
 
 
-def _sealer(settings: Settings) -> Sealer | None:
-    """What seals credentials; None before the keys were made."""
-    folder = keys_folder(settings)
-    return Sealer.from_folder(folder) if (folder / PUBLIC_NAME).exists() else None
-
-
-def _opener(settings: Settings) -> Opener | None:
-    """What opens them, in processes that may read the private key; None elsewhere."""
-    folder = keys_folder(settings)
-    return Opener.from_folder(folder) if any(os.access(one, os.R_OK) for one in sealed.private_files(folder)) else None
-
-
 def _exists(session: Session, kind: str, name: str) -> bool:
-    """Whether there is a model or an endpoint of that name."""
-    column = col(Model.name) if kind == "model" else col(Endpoint.name)
-    return session.exec(select(column).where(column == name)).first() is not None
+    """Whether there is an environment, a model or an endpoint of that name. A model that an endpoint serves is there too where
+    the registry does not tell of it.
+    """
+    columns = {
+        "environment": (col(Environment.id),),
+        "model": (col(Model.name), col(Endpoint.model)),
+        "endpoint": (col(Endpoint.name),),
+    }[kind]
+    return any(session.exec(select(one).where(one == name).limit(1)).first() is not None for one in columns)
 
 
 def _registered_digest(database: Database, model: str, number: int) -> str | None:
@@ -371,7 +320,7 @@ def _made_of(
 
 def install(settings: Settings) -> Backend:
     """A backend on a data folder that is ready to use; it is made so where it is not. Repeating it changes nothing."""
-    _make_keys(settings)
+    keys.make(settings)
     backend = build(settings)
     prepare(backend)
     return backend
@@ -379,10 +328,11 @@ def install(settings: Settings) -> Backend:
 
 def prepare(backend: Backend) -> None:
     """Makes a data folder usable: keys, schema, built-in environments and identities. Repeating it changes nothing."""
-    _make_keys(backend.settings)
+    keys.make(backend.settings)
     migrate.upgrade(backend.database)
     backend.identities.seed_demo()
     backend.group_mappings.settle()
+    backend.bindings.settle()
     backend.policies.seed()
 
 
@@ -419,15 +369,3 @@ def missing_database(settings: Settings) -> Refusal | None:
         "Name its folder with `--data DIR`, or make a new one with `countersign migrate`.",
         code="no-database",
     )
-
-
-def _make_keys(settings: Settings) -> None:
-    """The sealing and the signing key. They come before the backend, whose services take them as they find them."""
-    folder = keys_folder(settings)
-    sealed.create_keys(folder)
-    heads.create_key(folder)
-
-
-def keys_folder(settings: Settings) -> Path:
-    """Where the sealing key and the ledger's signing key lie: outside the database."""
-    return settings.data_dir / "keys"

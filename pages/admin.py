@@ -7,7 +7,17 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.access_pages import data_set_list, grants_list, keys, outgoing, people_list, services_list, sign_in_part, team_list
+from app.access_pages import (
+    admins_left,
+    data_set_list,
+    grants_list,
+    keys,
+    outgoing,
+    people_list,
+    services_list,
+    sign_in_part,
+    team_list,
+)
 from app.endpoint_pages import admin_cards
 from app.kit import components
 from app.kit.plain import plural
@@ -24,6 +34,7 @@ with wiring.reading() as look:
     freezes = policies.frozen(queries.freezes(look.session), {}, look.now)
     known = rosters.people(look.session, now=look.now, limit=1).total
     runtimes, edges = servers(look.session), routers(look.session)
+    admins = admins_left.outlook(look)
 
 names = [one.name for one in environments]
 in_force = [one for one in freezes if one.in_force]
@@ -38,6 +49,7 @@ with components.header("Admin", *badges, meta=" · ".join(held)):
         help=None if mine.may("freeze.set") else "For operators and admins.",
     ):
         policies.ask_freeze(names)
+admins_left.warn(admins)
 
 
 def rules() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app import identity, wiring
 from app.kit import components
-from app.record_pages import notifications
+from app.record_pages import message_log, notifications
 
 with wiring.reading() as look:
     identity.require(look, "team.read")
@@ -15,7 +15,7 @@ with components.header("Notifications", meta=notifications.summary(found)):
 main, side = components.main_and_side()
 with main:
     notifications.routes_card(found.routes, found.owners)
-    notifications.messages_card(found.messages, look)
+    message_log.card(found.routes)
 with side:
     notifications.preference_card(found.preference, found.email)
     notifications.subscriptions_card(found.subscriptions, found.routes)

@@ -150,6 +150,7 @@ SHOTS: tuple[Shot, ...] = (
     Shot("ledger-row", "/ledger_row?row=27", "Row 27", "audra"),
     Shot("ledger-row-unknown", "/ledger_row?row=nowhere", "Ledger row", "audra"),
     Shot("notifications", "/notifications", "Notifications", "ana"),
+    Shot("notifications-route", "/notifications", "Notifications", "ana", press("Add a route")),
     Shot("notifications-subscribe", "/notifications", "Notifications", "ana", press("Subscribe")),
     Shot("open-nothing", "/open", "Link from a message", "ben"),
     Shot("open-foreign", "/open?link=somebody-elses", "Link from a message", "ben"),
@@ -189,9 +190,23 @@ SHOTS: tuple[Shot, ...] = (
     Shot("admin-ask", "/admin?part=Sign-in", "Admin", "Ada Admin", press("Ask the providers"), "house"),
     Shot("admin-map", "/admin?part=Sign-in", "Admin", "Ada Admin", press("Map a group"), "house"),
     Shot("admin-give", "/admin?part=Grants", "Admin", "Ada Admin", press("Give a role"), "house"),
+    *(
+        Shot(f"admin-{name}", f"/admin?part={quote(part)}", "Admin", "Ada Admin", press(button), "house")
+        for name, part, button in (
+            ("add-person", "People", "Add a person"),
+            ("add-service", "Services", "Add a service"),
+            ("create-team", "Teams", "Create a team"),
+            ("add-member", "Teams", "Add a member"),
+            ("own", "Teams", "Set an owner"),
+            ("give-data-set", "Data sets", "Give a data set"),
+            ("add-route", "Messages", "Add a route"),
+        )
+    ),
     Shot("admin-reviewer", "/admin?part=Grants", "Admin", "Rita Reviewer", installation="house"),
     Shot("person", "/person?person=rita", "Rita Reviewer", "Ada Admin", installation="house"),
     Shot("person-off", "/person?person=rita", "Rita Reviewer", "Ada Admin", press("Deactivate"), "house"),
+    Shot("person-take-back", "/person?person=rita", "Rita Reviewer", "Ada Admin", press("Take back"), "house"),
+    Shot("person-hand-over", "/person?person=builds", "Build server", "Ada Admin", press("Hand over"), "house"),
     Shot("person-service", "/person?person=builds", "Build server", "Ada Admin", installation="house"),
     Shot("person-unknown", "/person?person=nobody", "Person", "Ada Admin", installation="house"),
     Shot("account-own", "/account", "My access", "Ada Admin", installation="house"),

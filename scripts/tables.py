@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from backend.access.rules import MATRIX, ROLES, SCOPES
 from backend.api import app
+from backend.api import problem_codes as problem_codes_of_the_api
 from backend.api.document import NEEDS_A_TAG, operations
 from backend.blueprints.json_schema import schema
 from backend.bootstrap import Backend
@@ -105,6 +106,16 @@ def api_operations() -> str:
     return _lines(lines)
 
 
+def problem_codes() -> str:
+    """One line a code that the API can answer, of the places that refuse."""
+    lines = ["| code | status | what it says, for instance |", "|---|---|---|"]
+    for one in problem_codes_of_the_api.codes():
+        more = f" *and {one.others} more*" if one.others else ""
+        says = one.says.replace("|", "\\|")
+        lines.append(f"| `{one.code}` | {', '.join(map(str, one.statuses))} | {says}{more} |")
+    return _lines(lines)
+
+
 def config_schema() -> str:
     """The JSON Schema of declarations, of `backend.blueprints`."""
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
@@ -114,6 +125,7 @@ PARTS = {
     "settings": Part("README.md", settings, "settings"),
     "matrix": Part("docs/access.md", matrix, "matrix"),
     "operations": Part("docs/api.md", api_operations, "operations"),
+    "problem-codes": Part("docs/api.md", problem_codes, "problem codes"),
     "exit-codes": Part("docs/cli.md", exit_codes, "exit codes"),
     "schema": Part("docs/config.schema.json", config_schema),
 }

@@ -91,7 +91,7 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("DELETE", f"/tokens/{there['token'][0]}", None, "ana"),
         ("POST", "/sessions/end", {"identity": "ana"}, "otto"),
         ("POST", "/group-mappings", {"provider": "corp", "value": "ml-reviewers", "role": "reviewer"}, "otto"),
-        ("POST", f"/group-mappings/{mapping}/confirm", None, "nora"),
+        ("DELETE", f"/group-mappings/{mapping}", None, "otto"),
         ("POST", "/teams", {"name": "delays", "title": "Delays"}, "otto"),
         ("POST", "/teams/owner", {"kind": "endpoint", "name": ENDPOINT, "team": team}, "otto"),
         ("PUT", f"/teams/{team}/members/ana", None, "otto"), ("DELETE", f"/teams/{team}/members/ana", None, "otto"),

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.api import app as api
+from backend.api import problem_codes
 from backend.audit import heads
 from backend.bootstrap import Backend
 from backend.core import sealed
@@ -105,6 +106,7 @@ class Api:
         """The error that a request gets."""
         error: dict[str, Any] = self(method, path, sent, status=status, **options)
         assert (error["code"], error["status"]) == (code, status), error
+        assert code in problem_codes.names(), "docs/api.md lists every code"
         assert error["type"] == f"urn:countersign:problem:{code}"
         assert error["detail"]
         assert error["remedy"]

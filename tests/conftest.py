@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.databases", "tests.runtimes"]
+pytest_plugins = ["tests.databases", "tests.runtimes", "tests.weeks"]
 
 settings.register_profile("here", deadline=None)  # a busy machine is no failure: no test is timed
 settings.load_profile("here")

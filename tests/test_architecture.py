@@ -100,6 +100,52 @@ def test_no_two_modules_import_each_other() -> None:
     assert mutual == []
 
 
+OF_SOMEBODY_WHO_DOES_NOT_ACT = {
+    "backend/notify/audience.py": "what a person to be written to holds: nobody acts, so that no token narrows it",
+}
+"""Files outside of the room that may ask for every grant of an identity, with the reason."""
+
+
+def test_what_whoever_acts_may_do_is_asked_with_the_limits_of_the_token() -> None:
+    """`access.queries.grants` leaves a token's limits out; `held` and `standing` intersect with them."""
+    files = [one for one in tracked_files() if one.suffix == ".py" and one.parts[0] in ("backend", "app", "pages")]
+    outside = [one for one in files if one.parts[:2] != ("backend", "access")]
+    asking = {str(one) for one in outside if names_of_queries((ROOT / one).read_text()) & {"grants"}}
+    assert asking == OF_SOMEBODY_WHO_DOES_NOT_ACT.keys(), "ask `access.queries.held`, or say here why nobody acts"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from backend.access import queries\nqueries.grants(session, actor.id)", {"grants"}),
+        ("from backend.access import queries as access\nask = access.grants", {"grants"}),
+        ("import backend.access.queries\nbackend.access.queries.grants(session, actor.id)", {"grants"}),
+        ("import backend.access.queries as known\nknown.grants(session, actor.id)", {"grants"}),
+        ("from backend.access.queries import grants as told\ntold(session, actor.id)", {"grants"}),
+        ("from backend.access.queries import held\nheld(session, actor)", {"held"}),
+        ("from backend.delivery import queries\nqueries.grants(session)", set()),
+    ],
+)
+def test_however_the_grants_of_an_identity_are_asked_for_it_is_seen(source: str, found: set[str]) -> None:
+    assert names_of_queries(source) == found
+
+
+def names_of_queries(source: str) -> set[str]:
+    """What a file takes from `backend.access.queries`, by whatever way it imports it."""
+    tree, room = ast.parse(source), "backend.access.queries"
+    found, known = set[str](), {room}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == room:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            known |= {one.asname or one.name for one in node.names if f"{node.module}.{one.name}" == room}
+        elif isinstance(node, ast.Import):
+            known |= {one.asname for one in node.names if one.name == room and one.asname}
+    return found | {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) in known
+    }
+
+
 def test_every_package_is_under_the_contracts_and_the_type_checker() -> None:
     """A package that neither import-linter nor mypy looks at could break every rule unseen."""
     present = {file.parts[0] for file in tracked_files() if file.parts[0] in ("backend", "app") and file.suffix == ".py"}

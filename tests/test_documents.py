@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from backend.api import problem_codes
+from backend.api.errors import STATUS
 from scripts import tables
 from scripts.tables import ROOT
 
@@ -33,6 +36,30 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 def test_the_matrix_of_the_documentation_is_that_of_the_code() -> None:
     assert tables.PARTS["matrix"].is_current(), tables.AGAIN
+
+
+def test_the_problem_codes_of_the_documentation_are_those_of_the_code() -> None:
+    assert tables.PARTS["problem-codes"].is_current(), tables.AGAIN
+    for file, each in problem_codes.ELSEWHERE.items():
+        text = (problem_codes.BACKEND / file).read_text()
+        assert all(f'"{code}"' in text for code, *_ in each), file
+    found = {one.code: one for one in problem_codes.codes()}
+    assert (found["bad-name"].statuses, found["not-found"].statuses, found["bad-token"].statuses) == ((422,), (404,), (401,))
+    assert not [one.code for one in found.values() if not one.says], "each has something that it says"
+    assert set(STATUS) <= set(found), "a status for what nobody refuses"
+
+
+def test_a_code_that_cannot_be_told_is_an_error_and_not_left_out() -> None:
+    def codes(text: str) -> list[str]:
+        return sorted(one.code for one in problem_codes._File("x.py", ast.parse(text)).found())
+
+    assert codes("def f():\n raise Refusal('a', 'b', code='x' if g() else 'y')") == ["x", "y"]
+    makes = "def made(code, message='m'):\n return Refusal(message, 'r', code=code)\n"
+    assert codes(f"{makes}made('x')\nmade(code='y')") == ["x", "y"]
+    assert codes("def f():\n raise Refusal('a', 'b')") == ["refused"]
+    for text in ("def f():\n raise Refusal('a', 'b', code=g())", "def f(code):\n raise Refusal('a', 'b', code=code)\nf()"):
+        with pytest.raises(ValueError, match="hands"):
+            codes(text)
 
 
 def test_a_generated_part_changes_nothing_outside_its_marks_and_needs_both() -> None:

@@ -22,7 +22,7 @@ from backend.access.rows import Request
 from backend.policy.service import protected
 
 _SHOWN = 50
-_ORDER = ("off", "expired", "active", "ended")
+_ORDER = ("not-honoured", "off", "expired", "active", "ended")
 _NOT_ENDED, _ENDED = "Not ended", "Ended"
 _KINDS: dict[Kind, str] = {"github": "GitHub Actions", "gitlab": "GitLab CI", "access": "A provider's access tokens"}
 
@@ -148,13 +148,17 @@ def _row(one: BindingLine, who: Mapping[str, str], mine: Rights, now: datetime, 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"{title} {escape(one.profile)} {badge('binding', one.state)}  \n"
-            f":small[{claims(one.claims)}]  \n:small[:gray[{' · '.join(facts)}]]",
+            f":small[{claims(one.claims)}]{_lacks(one)}  \n:small[:gray[{' · '.join(facts)}]]",
             width="stretch",
         )
         if st.button("Details", key=f"details.{one.id}", type="tertiary"):
             _details(one, who, now)
         if mine.may("binding.end") and one.state != "ended" and st.button("Unbind", key=f"unbind.{one.id}"):
             _ask_unbind(one)
+
+
+def _lacks(one: BindingLine) -> str:
+    return f"  \n:small[{escape(one.says, 400)}]" if one.says else ""
 
 
 def claims(asked: Mapping[str, str]) -> str:
@@ -238,7 +242,16 @@ def _issuers(profiles: Sequence[Profile]) -> None:
             st.markdown(
                 f"**{escape(one.title)}** :small[:gray[{_KINDS[one.kind]}]]  \n"
                 f":small[{escape(one.issuer, 200)} :gray[· audience] {escape(one.audience, 200)}]  \n:small[:gray[{signs}]]"
+                f"{_people(one)}"
             )
+
+
+def _people(one: Profile) -> str:
+    """What a person's access token is good for, where the issuer has any."""
+    if one.kind != "access":
+        return ""
+    each = " · ".join(f"{escape(scope, 80)} at most {role}" for scope, role in one.scopes.items())
+    return f"  \n:small[:gray[{each or 'people: with all of their roles, whatever scopes a token has'}]]"
 
 
 # -- binding
@@ -276,7 +289,7 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
     with _row_of_fields():
         role, scope = scopes.limits(places, "bind")
     lasts = st.selectbox("Until", list(granting.LASTS), index=4, key="bind.until")
-    typed = st.text_input("End (UTC)", key="bind.at", placeholder="2026-12-24 18:00") if lasts == granting.AT else ""
+    typed = granting.entered_end("bind.at") if lasts == granting.AT else ""
     until = granting.end(lasts, typed, look.now)
     asked = _judged(profile.kind, pairs)
     if asked and scope:
@@ -286,8 +299,12 @@ def _bind(profiles: Mapping[str, Profile], preset: str | None) -> None:
         st.markdown(f"Tokens of **{escape(profile.title)}** with {claims(asked)} act as **{whom}**, {most}, {end}.")
         if rules.reaches(scope, careful):
             st.info(granting.WAITS, icon=":material/group:")
-    if st.button("Bind it", type="primary", key="bind.confirm", disabled=not (asked and scope)):
+    if not dialogs.decide("Bind it", "bind.confirm", icon="link"):
+        return
+    if asked and scope:
         _ask_for(service, profile.name, asked, role, scope, until)
+    else:
+        st.error("Not bound: say whose tokens, which of their jobs, and where; then bind it again.", icon=":material/error:")
 
 
 def _row_of_fields() -> Any:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import identity, wiring
 from app.identity import Rights
-from app.kit import components, dialogs, feedback, listing, times
+from app.kit import components, dialogs, feedback, listing, objects, times
 from app.kit.plain import escape, plural
 from backend.access import data_sets, rosters, teams
 from backend.access.data_sets import DataSetLine
@@ -73,7 +73,7 @@ def _ask_take_back(one: DataSetLine) -> None:
     @dialogs.framed("Take a data set back")
     def opened() -> None:
         st.markdown(f"**{escape(holder(one), 80)}** does not read {escape(one.data_set, 120)} any more, from now on.")
-        if st.button("Take it back", type="primary", key="set.back"):
+        if dialogs.decide("Take it back", "set.back", icon="person_remove"):
             feedback.act(lambda: wiring.backend().data_sets.take_back(identity.current(), one.id), "Taken back.")
 
     opened()
@@ -86,7 +86,8 @@ def _ask_give() -> None:
     @dialogs.framed("Give a data set")
     def opened() -> None:
         kind = st.selectbox("What", list(_KINDS), key="set.kind")
-        name = st.text_input("Model" if _KINDS[kind] == "probes" else "Endpoint", key="set.name", max_chars=256, required=True)
+        thing = "model" if _KINDS[kind] == "probes" else "endpoint"
+        name = objects.choose(thing, f"set.{thing}")
         whom = st.selectbox("To", [_PERSON, _TEAM], key="set.whom")
         who = (
             st.selectbox("Who", list(people), key="set.who", format_func=lambda key: people.get(key, key))
@@ -98,10 +99,10 @@ def _ask_give() -> None:
             ":small[:gray[These are requests of single people. Whoever holds the data set sees them row by row, and each read "
             "is in the ledger. You cannot give one to yourself, or to a team of yours.]]"
         )
-        if st.button("Give it", type="primary", key="set.confirm", disabled=not who):
+        if dialogs.decide("Give it", "set.confirm", icon="dataset", disabled=not (who and name)):
             until = wiring.backend().database.now() + _LASTS.get(str(lasts), timedelta(days=7))
             to = {"identity": str(who)} if whom == _PERSON else {"team": str(who)}
-            data_set = f"{_KINDS[kind]}/{(name or '').strip()}"
+            data_set = f"{_KINDS[kind]}/{name}"
             feedback.act(
                 lambda: wiring.backend().data_sets.grant(identity.current(), data_set, until=until, **to), "Given, until then."
             )

@@ -39,23 +39,33 @@ def ask_give(name: str = "") -> None:
 def _give(preset: str) -> None:
     with wiring.reading() as look:
         me = rosters.person_by_id(look.session, identity.current().id, now=look.now)
+        mine = {one.name for one in rosters.services_of(look.session, identity.current().id, now=look.now)}
+        mine |= {me.name} if me is not None else set()
         known = rosters.names(look.session)
         places = scopes.places(look)
         careful = protected(look.session)
-    others = [key for key in known if me is None or key != me.name]  # nobody gives a role to himself
+    others = [key for key in known if key not in mine]  # nobody gives a role to himself, or to a service of his own
     name = preset or st.selectbox("To whom", others, key="give.name", format_func=lambda key: known.get(key, key))
     role = st.selectbox("Role", ROLES, key="give.role", format_func=str.capitalize)
     st.markdown(f":small[:gray[{escape(identity.DOES[role])}]]")
     scope = scopes.choose(places, "give")
     lasts = st.selectbox("Until", list(LASTS), index=3, key="give.until")
-    typed = st.text_input("End (UTC)", key="give.at", placeholder="2026-12-24 18:00") if lasts == AT else ""
+    typed = entered_end("give.at") if lasts == AT else ""
     until = end(lasts, typed, look.now)
-    if name and scope:
+    if name and scope and (typed or lasts != AT):
         st.markdown(_said(known.get(name, name), role, scope, until))
         if rules.reaches(scope, careful):
             st.info(WAITS, icon=":material/group:")
-    if st.button("Give the role", type="primary", key="give.confirm", disabled=not (name and scope)):
+    if dialogs.decide("Give the role", "give.confirm", icon="person_add", disabled=not (name and scope)):
         _ask_for(str(name), role, scope, until, "Given, and in force.")
+
+
+def entered_end(key: str) -> str:
+    """The field for an end that somebody writes; what cannot be one is told there, and the form stays."""
+    typed = st.text_input(
+        "End (UTC)", key=key, placeholder="2026-12-24 18:00", validate=(times.WRITTEN, "Write a time like 2026-12-24 18:00")
+    )
+    return (typed or "").strip()
 
 
 def end(lasts: str, typed: str | None, now: datetime) -> datetime | None:
@@ -93,11 +103,11 @@ def ask_renew(one: GrantLine) -> None:
         was = times.both(one.until, now) if one.until is not None else "nothing: it has no end"
         st.markdown(f"**{escape(one.shown, 80)}**, {one.role} {escape(one.where, 80)}  \n:small[:gray[It ends with {was}.]]")
         lasts = st.selectbox("From now on until", list(LASTS), index=3, key="renew.until")
-        typed = st.text_input("End (UTC)", key="renew.at", placeholder="2026-12-24 18:00") if lasts == AT else ""
+        typed = entered_end("renew.at") if lasts == AT else ""
         with feedback.shown():
             until = end(lasts, typed, now)
             st.markdown(_said(one.shown, one.role, one.scope, until))
-            if st.button("Move the end", type="primary", key="renew.confirm"):
+            if dialogs.decide("Move the end", "renew.confirm", icon="event"):
                 _ask_for(one.name, one.role, one.scope, until, "The end is moved.")
 
     opened()

@@ -55,7 +55,7 @@ def part(mine: Rights) -> None:
                 icon="key_off",
             )
         return
-    count = f"{plural(found.total, 'grant')}, the next to end first · {soon} of all in force end within 14 days"
+    count = f"{plural(found.total, 'grant')}, the next to end first · ending within 14 days: {soon:,}"
     listing.walk(place, count, found.after, words=("Previous", "Next"))
     records = [record(one, look.now) for one in found.rows]
     chosen = listing.rows(records, _columns(), key="grants.rows", alt="Grants with their scopes and ends")
@@ -66,11 +66,11 @@ def part(mine: Rights) -> None:
 def _columns() -> dict[str, Any]:
     """Drawn in the colours of whoever looks."""
     return {
-        "Who": st.column_config.TextColumn(width=160),
+        "Who": st.column_config.TextColumn(width=178),
         "Role": st.column_config.TextColumn(width=86),
-        "Where": st.column_config.TextColumn(width=164),
-        "Ends": st.column_config.TextColumn("Ends (UTC)", width=164),
-        "State": column("grant", "State", width=90),
+        "Where": st.column_config.TextColumn(width=140),
+        "Ends": st.column_config.TextColumn("Ends (UTC)", width=150),
+        "State": column("grant", "State", width=84),
         "By": st.column_config.TextColumn("Given by", width=146),
         "Given": st.column_config.TextColumn("Given", width=92),
     }

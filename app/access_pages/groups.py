@@ -1,4 +1,4 @@
-"""Which group of a provider gives which role, and whom a mapping touches before it is made or confirmed."""
+"""Which group of a provider gives which role, and whom a mapping touches before it is asked for or confirmed."""
 
 from __future__ import annotations
 
@@ -7,32 +7,41 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import identity, wiring
+from app.access_pages import scopes
 from app.access_pages.session_rows import provider_title
 from app.identity import Rights
 from app.kit import components, dialogs, feedback
 from app.kit.plain import escape, plural
 from app.kit.states import tag
 from backend.access import touched
-from backend.access.claimed_roles import MappingLine
+from backend.access.group_mappings import MappingLine
 from backend.access.rules import ROLES
 from backend.access.sign_in_file import SignIn
 from backend.access.touched import Touched
 
 _SHOWN, _NAMES = 100, 12
 _OTHER = "Another one …"
+_NOBODY = (
+    "Nobody is known in this group yet: nobody signed in with it, and no directory has it. Whoever comes with it gets "
+    "the role then; look at how the provider spells it."
+)
 
 
-def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights) -> None:
-    """Those of the settings file first; the others with what can be done about them."""
-    changes, takes = mine.may("role.grant"), mine.may("role.take_back")
-    waiting = sum(one.waits for one in lines)
-    counts = "they count at once for a directory, else from the next sign-in on"
-    note = f"{plural(len(lines), 'mapping')}, {waiting} waiting for a second admin · {counts}"
-    with components.card("Groups to roles", note) as head:
-        if changes and head.button("Map a group", icon=":material/group_add:"):
+def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights, *, waiting: int) -> None:
+    """Those of the settings file first; the others with what can be done about them.
+
+    Args:
+        waiting: how many were asked for and wait for a second admin.
+    """
+    takes = mine.may("group_mapping.take_back")
+    asked = f", {waiting} waiting under Grants" if waiting else ""
+    with components.card("Groups to roles", f"{plural(len(lines), 'mapping')}{asked}") as head:
+        if mine.may("group_mapping.make") and head.button("Map a group", icon=":material/group_add:"):
             _ask_map(sign_in)
-        for one in sorted(lines, key=lambda line: not line.waits)[:_SHOWN]:
-            _row(one, changes=changes, takes=takes)
+        if lines:
+            st.markdown(":small[:gray[A mapping counts at once for a directory, else from the next sign-in on.]]")
+        for one in lines[:_SHOWN]:
+            _row(one, takes=takes)
         if len(lines) > _SHOWN:
             st.markdown(f":small[:gray[and {len(lines) - _SHOWN} more]]")
         if not lines:
@@ -43,10 +52,10 @@ def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights) -> None:
             )
 
 
-def _row(one: MappingLine, *, changes: bool, takes: bool) -> None:
+def _row(one: MappingLine, *, takes: bool) -> None:
     where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
     kept = "in the settings file" if one.id is None else "made here"
-    state = f" {tag('Waits for a second admin', 'hourglass_empty', 'orange')}" if one.waits else ""
+    state = "" if one.reaches else f" {tag('Names nothing here', 'link_off', 'orange')}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f"**{escape(one.value, 120)}** gives {one.role} {where}{state}  \n"
@@ -56,10 +65,6 @@ def _row(one: MappingLine, *, changes: bool, takes: bool) -> None:
         key = f"{one.provider}.{one.value}.{one.role}.{one.scope}"
         if st.button("Whom it touches", key=f"touched.{key}"):
             _show_touched(one)
-        own = one.made_by == identity.current().id
-        why = "You made it; another admin confirms it." if own else None
-        if changes and one.waits and st.button("Confirm", key=f"confirm.{one.id}", disabled=own, help=why):
-            _ask_confirm(one)
         if takes and one.id is not None and st.button("Take back", key=f"unmap.{one.id}"):
             _ask_take_back(one)
 
@@ -70,22 +75,25 @@ def _found(one: MappingLine) -> tuple[Touched, ...]:
 
 
 def _preview(found: Sequence[Touched]) -> None:
-    """Whom it touches, in a sentence with names."""
+    """Whom it touches, in sentences with names."""
+    if not found:
+        st.info(_NOBODY, icon=":material/group_off:")
+        return
+    for sentence in touches(found):
+        st.markdown(sentence)
+
+
+def touches(found: Sequence[Touched]) -> tuple[str, ...]:
+    """The same as Markdown."""
+    if not found:
+        return (_NOBODY,)
     getting = [one for one in found if not one.has]
     having = len(found) - len(getting)
-    if not found:
-        st.info(
-            "Nobody is known in this group yet: nobody signed in with it, and no directory has it. Whoever comes with it gets "
-            "the role then; look at how the provider spells it.",
-            icon=":material/group_off:",
-        )
-        return
     names = [escape(one.shown, 60) + ("" if one.active else " (deactivated)") for one in getting[:_NAMES]]
     more = [f"{len(getting) - _NAMES} more"] if len(getting) > _NAMES else []
-    if getting:
-        st.markdown(f"**{_known(len(getting))} would get it** at the next sign-in: {', '.join([*names, *more])}.")
-    if having:
-        st.markdown(f":small[:gray[{_known(having)} in the group hold{'s' if having == 1 else ''} it already.]]")
+    gets = f"**{_known(len(getting))} would get it** at the next sign-in, by a directory at once: {', '.join([*names, *more])}."
+    has = f":small[:gray[{_known(having)} in the group hold{'s' if having == 1 else ''} it already.]]"
+    return (*([gets] if getting else []), *([has] if having else []))
 
 
 def _known(count: int) -> str:
@@ -102,23 +110,6 @@ def _show_touched(one: MappingLine) -> None:
     opened()
 
 
-def _ask_confirm(one: MappingLine) -> None:
-    @dialogs.framed("Confirm a mapping")
-    def opened() -> None:
-        with feedback.shown():
-            where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
-            st.markdown(
-                f"Whoever is in **{escape(one.value, 120)}** is {one.role} {where}: "
-                "by a directory at once, else from the next sign-in on."
-            )
-            _preview(_found(one))
-            st.markdown(":small[:gray[It gives nothing to you, nor to whoever made it.]]")
-            if st.button("Confirm it", type="primary", key="mapping.confirm"):
-                feedback.act(lambda: wiring.backend().group_mappings.confirm(identity.current(), str(one.id)), "Confirmed.")
-
-    opened()
-
-
 def _ask_take_back(one: MappingLine) -> None:
     @dialogs.framed("Take a mapping back")
     def opened() -> None:
@@ -129,7 +120,7 @@ def _ask_take_back(one: MappingLine) -> None:
                 f"**{escape(one.value, 120)}** gives {one.role} no longer. Whoever has it by this loses it, by a "
                 f"directory at once, else at the next sign-in ({names}); end their sessions to make that now."
             )
-            if st.button("Take it back", type="primary", key="mapping.unmap"):
+            if dialogs.decide("Take it back", "mapping.unmap"):
                 feedback.act(
                     lambda: wiring.backend().group_mappings.unmap(identity.current(), str(one.id)),
                     "The group gives this role no longer.",
@@ -152,21 +143,18 @@ def _map(sign_in: SignIn) -> None:
         st.selectbox("Provider", [one.name for one in sign_in.providers], key="map.provider", format_func=provider_title)
     )
     with wiring.reading() as look:
-        told = dict(touched.groups_told(look.session, provider))
+        told, places = dict(touched.groups_told(look.session, provider)), scopes.places(look)
     value = _chosen_group(told)
     role = str(st.selectbox("Role", ROLES, key="map.role", format_func=str.capitalize))
-    scope = st.text_input(
-        "Scope", value="*", key="map.scope", help="`*`, `environment:NAME`, `model:NAME` or `team:NAME`", max_chars=300
-    )
-    place = (scope or "").strip()
-    if value:
+    place = scopes.choose(places, "map")
+    if value and place:
         with wiring.reading() as look:
             _preview(touched.by_group(look.session, provider, value, role, place))
     st.markdown(":small[:gray[It counts once another admin confirmed it, and gives nothing to either of you.]]")
-    if st.button("Map it", type="primary", key="map.confirm", disabled=not value):
+    if dialogs.decide("Ask for it", "map.confirm", disabled=not (value and place)):
         feedback.act(
             lambda: wiring.backend().group_mappings.map(identity.current(), provider, value, role, place),
-            "Mapped: it waits for another admin.",
+            "Asked for: another admin confirms it under Grants.",
         )
 
 

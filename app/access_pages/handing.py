@@ -28,7 +28,7 @@ def ask(service: PersonLine) -> None:
             "that need approvals, another admin confirms it. Nobody hands a service to himself.]]"
         )
         owner = st.selectbox("New owner", choices, key="hand.owner", format_func=lambda key: people.get(key, key))
-        if st.button("Hand it over", type="primary", key="hand.confirm", disabled=not choices):
+        if dialogs.decide("Hand it over", "hand.confirm", icon="swap_horiz", disabled=not choices):
             _hand_over(service, str(owner), people.get(str(owner), str(owner)))
 
     opened()
@@ -37,7 +37,7 @@ def ask(service: PersonLine) -> None:
 def _hand_over(service: PersonLine, owner: str, shown: str) -> None:
     found: list[object] = []
     with feedback.shown() as outcome:
-        found.append(wiring.backend().identities.hand_over(identity.current(), service.name, owner))
+        found.append(wiring.backend().service_owners.hand_over(identity.current(), service.name, owner))
     if outcome.ok:
         waits = isinstance(found[0], Request)
         owns = f"{escape(shown, 80)} owns {escape(service.shown, 80)} now."

@@ -89,7 +89,7 @@ def _ask_add() -> None:
         )
         name = st.text_input("Short name", key="add.name", required=True, max_chars=63, placeholder="rita")
         shown = st.text_input("Name", key="add.shown", max_chars=120, placeholder="Rita (reviewer)")
-        if st.button("Add the person", type="primary", key="add.confirm"):
+        if dialogs.decide("Add the person", "add.confirm", icon="person_add"):
             _add((name or "").strip(), (shown or "").strip())
 
     opened()

@@ -12,7 +12,7 @@ from app import identity, ways, wiring
 from app.access_pages import bindings, handing, role_rows, session_rows, tokens
 from app.identity import Rights
 from app.kit import components, dialogs, times
-from app.kit.plain import escape
+from app.kit.plain import escape, plural
 from app.kit.states import badge
 from app.wiring import Reading
 from backend.access import data_sets, rosters
@@ -128,7 +128,7 @@ def draw(page: Page) -> None:
     """Every card."""
     main, side = components.main_and_side()
     with main:
-        role_rows.card(page.grants, page.mine, page.now, own=page.own, of=page.line.name)
+        role_rows.card(page.grants, page.mine, page.now, own=page.own, owned=page.owned, of=page.line.name)
         if page.sessions is not None and (page.line.kind == "person" or page.sessions):
             ends = page.own or page.mine.may("session.revoke")
             session_rows.card(page.sessions, page.now, whose=page.line.shown, identity_id=page.line.id, own=page.own, ends=ends)
@@ -193,13 +193,14 @@ def _groups(page: Page) -> None:
 def _ask_deactivate(page: Page) -> None:
     line = page.line
     is_person = line.kind == "person"
-    ends = f"{line.sessions} open sessions" if is_person else "what is bound to it"
+    ends = plural(line.sessions, "open session") if is_person else "what is bound to it"
+    held = plural(line.tokens, "token")
     owned = " Services that this person owns do nothing either until somebody hands them to another owner." if is_person else ""
     wanted = dialogs.Ask(
         says=(
-            f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {line.tokens} tokens stop "
-            "working, on open pages too. Sessions end for good; roles, tokens and what is bound stay, and count again once "
-            f"somebody activates the identity.{owned}",
+            f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {held} stop working, on "
+            "open pages too. Sessions end for good; roles, tokens and what is bound stay, and count again once somebody "
+            f"activates the identity.{owned}",
             "Changes that wait for a vote of this person go on waiting for others; undecided ones that it asked for are "
             "suspended.",
         ),

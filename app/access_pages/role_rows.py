@@ -16,10 +16,17 @@ from app.kit.states import badge
 from backend.access.rosters import GrantLine
 from backend.access.rules import ROLES
 
+_NONE_OWN = "Nothing is open to whoever has none. Ask an admin for one."
+_NONE_OWNED = "You own this service, so another admin gives it one: nobody gives a role to himself."
 
-def card(lines: Sequence[GrantLine], mine: Rights, now: datetime, *, own: bool, of: str) -> None:
-    """Every grant, those in force first; to be changed by whoever may and does not look at his own."""
-    gives, takes = mine.may("role.grant") and not own, mine.may("role.take_back")
+
+def card(lines: Sequence[GrantLine], mine: Rights, now: datetime, *, own: bool, owned: bool, of: str) -> None:
+    """Every grant, those in force first; to be changed by whoever may and does not look at his own.
+
+    Args:
+        own, owned: whether they are of whoever looks, or of a service that he owns.
+    """
+    gives, takes = mine.may("role.grant") and not (own or owned), mine.may("role.take_back")
     in_force = sum(one.is_in_force for one in lines)
     with components.card("Roles", f"{in_force} in force") as head:
         if gives and head.button("Give a role", icon=":material/add:", key="role.give"):
@@ -27,7 +34,7 @@ def card(lines: Sequence[GrantLine], mine: Rights, now: datetime, *, own: bool, 
         if not lines:
             components.empty(
                 "No role",
-                "Nothing is open to whoever has none. Ask an admin for one." if own else "Give one, or map a group to one.",
+                _NONE_OWN if own else _NONE_OWNED if owned else "Give one, or map a group to one.",
                 icon="key_off",
             )
         for one in sorted(lines, key=lambda line: not line.is_in_force):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
+from app.kit import objects
 from app.kit.plain import escape
 from app.wiring import Reading
 from backend.access.rules import ROLES
@@ -18,7 +19,7 @@ Places = Mapping[str, Sequence[str]]
 
 
 def places(look: Reading) -> Places:
-    """What there is to choose from: environments and teams. Models are too many, and are typed."""
+    """What there is to choose from: environments and teams. Models are too many to be read for each dialog."""
     return {
         ENVIRONMENT: [one.name for one in queries.environments(look.session, look.now)],
         TEAM: [one.name for one in team_lines(look.session)],
@@ -31,8 +32,8 @@ def choose(found: Places, key: str, *, label: str = "Where", everywhere: str = E
     if kind == everywhere:
         return "*"
     if kind == MODEL:
-        typed = st.text_input("Model", key=f"{key}.model", placeholder="flight-delay", max_chars=256)
-        return f"model:{typed.strip()}" if (typed or "").strip() else ""
+        model = objects.choose("model", f"{key}.model")
+        return f"model:{model}" if model else ""
     if not found[kind]:
         st.markdown(":small[:gray[There is no team yet: create one under Teams.]]")
         return ""

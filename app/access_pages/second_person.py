@@ -8,10 +8,11 @@ from datetime import datetime
 import streamlit as st
 
 from app import identity, wiring
+from app.access_pages import groups
 from app.kit import components, dialogs, times
 from app.kit.plain import escape
 from app.wiring import Reading
-from backend.access import requests
+from backend.access import requests, touched
 from backend.access.requests import RequestLine
 
 MOST_SAID = 2_000
@@ -32,8 +33,8 @@ def card(lines: Sequence[RequestLine], mine: identity.Rights) -> None:
         if not lines:
             components.empty(
                 "Nothing waits",
-                "A role or a binding that reaches where changes need approvals, a policy that asks for less, another owner: "
-                "one admin asks, another confirms within seven days.",
+                "A role or a binding that reaches where changes need approvals, a group that gives a role, a policy that asks "
+                "for less, another owner: one admin asks, another confirms within seven days.",
                 icon="how_to_reg",
             )
 
@@ -51,7 +52,11 @@ def _draw(one: RequestLine, *, own: bool, settles: bool, now: datetime) -> None:
 
 def _ask_confirm(one: RequestLine) -> None:
     wanted = dialogs.Ask(
-        says=(f"{escape(one.says, MOST_SAID)} This is done at once.", f"{escape(one.asked_by_name)} asked for it."),
+        says=(
+            f"{escape(one.says, MOST_SAID)} This is done at once.",
+            f"{escape(one.asked_by_name)} asked for it.",
+            *_touches(one),
+        ),
         confirm="Confirm",
         done="Confirmed, and done.",
         hint="Why is this right?",
@@ -60,6 +65,16 @@ def _ask_confirm(one: RequestLine) -> None:
     dialogs.ask(
         "Confirm a request", lambda: wanted, lambda reason: wiring.backend().confirm_request(identity.current(), one.id, reason)
     )
+
+
+def _touches(one: RequestLine) -> tuple[str, ...]:
+    """Whom a mapping would give its role to, as far as that is known before it counts."""
+    if one.kind != "group_mapping.make":
+        return ()
+    what = one.what
+    with wiring.reading() as look:
+        found = touched.by_place(look.session, what["provider"], what["value"], what["role"], what["scope"])
+    return (*groups.touches(found), ":small[:gray[It gives nothing to you, nor to whoever asked for it.]]")
 
 
 def _ask_refuse(one: RequestLine, *, own: bool) -> None:

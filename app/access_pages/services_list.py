@@ -45,7 +45,7 @@ def part(mine: Rights) -> None:
     else:
         with st.container(border=True):
             components.empty(
-                "No service is like this",
+                "No service is like this" if text else "There is no service yet",
                 "A build server or a pipeline acts as a service, which a person owns and answers for. Add one, give it a role, "
                 "and its owner makes it a token.",
                 icon="smart_toy",
@@ -85,12 +85,19 @@ def _record(one: PersonLine, bound: Sequence[BindingLine], now: datetime) -> dic
 def _tokens(mine: Rights, now: datetime) -> None:
     """Everybody's, as a table; a row opens whose it is, where it is revoked."""
     lines = wiring.backend().tokens.list(identity.current(), everybody=True)
-    with components.card("Tokens of everybody", f"{sum(one.state == 'active' for one in lines):,} good of {len(lines):,}"):
-        with listing.filters():
-            state = st.selectbox("Which tokens", list(_STATES), key="tokens", bind="query-params")
+    count = f"{sum(one.state == 'active' for one in lines):,} good of {len(lines):,}" if lines else ""
+    with components.card("Tokens of everybody", count) as head:
+        with head:
+            state = st.selectbox(
+                "Which tokens", list(_STATES), key="tokens", bind="query-params", label_visibility="collapsed", width=160
+            )
         shown = [one for one in lines if one.state == _STATES.get(state, "active")]
         if not shown:
-            components.empty("No token is like this", "Whoever needs one makes it under My access.", icon="key_off")
+            components.empty(
+                "No token is like this" if lines else "Nobody has a token yet",
+                "Whoever needs one makes it under My access.",
+                icon="key_off",
+            )
             return
         if len(shown) > _SHOWN:
             st.markdown(f":small[:gray[The newest {_SHOWN} of {len(shown):,}.]]")
@@ -106,11 +113,11 @@ def _tokens(mine: Rights, now: datetime) -> None:
             for one in shown[:_SHOWN]
         ]
         columns: dict[str, Any] = {
-            "Token": st.column_config.TextColumn(width=140),
-            "Acts as": st.column_config.TextColumn(width=104),
-            "At most": st.column_config.TextColumn(width=190),
-            "Ends": st.column_config.TextColumn("Ends (UTC)", width=176),
-            "Used": st.column_config.TextColumn("Last used", width=110),
+            "Token": st.column_config.TextColumn(width=124),
+            "Acts as": st.column_config.TextColumn(width=84),
+            "At most": st.column_config.TextColumn(width=152),
+            "Ends": st.column_config.TextColumn("Ends (UTC)", width=172),
+            "Used": st.column_config.TextColumn("Last used", width=94),
             "Made": st.column_config.TextColumn(width=110),
         }
         height = listing.HEAD_HEIGHT + listing.ROW_HEIGHT * min(12, len(records))
@@ -128,14 +135,14 @@ def _ask_add() -> None:
     def opened() -> None:
         st.markdown(
             ":small[:gray[A service and its owner count as one person when votes are counted. Only the owner makes it tokens; "
-            "roles are given afterwards.]]"
+            "roles are given afterwards, by an admin who does not own it.]]"
         )
         name = st.text_input("Short name", key="service.name", required=True, max_chars=63, placeholder="builds")
         shown = st.text_input("Name", key="service.shown", max_chars=120, placeholder="Build server")
         choices = list(people)
         begin = choices.index(me.name) if me is not None and me.name in people else 0
         owner = st.selectbox("Owner", choices, index=begin, key="service.owner", format_func=lambda key: people.get(key, key))
-        if st.button("Add the service", type="primary", key="service.confirm"):
+        if dialogs.decide("Add the service", "service.confirm", icon="smart_toy"):
             _add((name or "").strip(), (shown or "").strip(), str(owner))
 
     opened()

@@ -104,7 +104,7 @@ def _ask_own() -> None:
             "Every session of yours ends now, on open pages and on other devices too, **this one as well**. Your tokens stay: "
             "revoke those that you do not trust."
         )
-        if st.button("Sign out everywhere", type="primary", key="everywhere.confirm", icon=":material/logout:"):
+        if dialogs.decide("Sign out everywhere", "everywhere.confirm", icon="logout"):
             acting.sign_out_everywhere()
 
     opened()

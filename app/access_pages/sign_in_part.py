@@ -8,7 +8,7 @@ from datetime import datetime
 import streamlit as st
 
 from app import wiring
-from app.access_pages import groups
+from app.access_pages import groups, second_person
 from app.identity import Rights
 from app.kit import components, times
 from app.kit.plain import escape, plural
@@ -47,7 +47,8 @@ def part(mine: Rights) -> None:
         return
     with wiring.reading() as look:
         lines = backend.group_mappings.lines(look.session)
-    groups.card(lines, backend.sign_in, mine)
+        waiting = sum(one.kind == "group_mapping.make" for one in second_person.waiting(look, mine))
+    groups.card(lines, backend.sign_in, mine, waiting=waiting)
     _providers(backend.sign_in, look.now)
     _settings(backend.sign_in)
 
@@ -57,8 +58,9 @@ def _providers(sign_in: SignIn, now: datetime) -> None:
     with components.card("Providers", "asked when you ask; secrets are never shown") as head:
         if head.button("Ask the providers", icon=":material/network_check:"):
             answers = st.session_state[_EXAMINED] = {one.name: _asked(one) for one in sign_in.providers}
-        for one in sign_in.providers:
-            _provider(one, answers.get(one.name), now)
+        with st.container(gap="medium"):
+            for one in sign_in.providers:
+                _provider(one, answers.get(one.name), now)
 
 
 def _asked(provider: Provider) -> _Answer:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
 from app import identity, wiring
 from app.identity import Rights
-from app.kit import components, dialogs, feedback, listing
+from app.kit import components, dialogs, feedback, listing, objects
 from app.kit.plain import escape, plural
 from backend.access import rosters, teams
 from backend.access.rows import Request
@@ -23,7 +23,7 @@ def part(mine: Rights) -> None:
     """Every team as a card with what can be done about it."""
     with listing.filters():
         text = st.text_input("Team, member or what it owns", key="team", bind="query-params", icon=":material/search:")
-        if mine.may("owner.set") and st.button("Say who owns something", icon=":material/deployed_code_account:"):
+        if mine.may("owner.set") and st.button("Set an owner", icon=":material/deployed_code_account:"):
             _ask_own()
         if mine.may("team.create") and st.button("Create a team", type="primary", icon=":material/group_add:"):
             _ask_create()
@@ -52,23 +52,13 @@ def _is_meant(one: TeamLine, wanted: str) -> bool:
 
 def _card(one: TeamLine, mine: Rights) -> None:
     with components.card(escape(one.name), escape(one.title, MAX_TITLE), key=f"team-{one.name}") as head:
-        if mine.may("team.add_member") and head.button(
-            "Add", help="Add a member", key=f"add.{one.id}", icon=":material/person_add:"
-        ):
+        if mine.may("team.add_member") and head.button("Add a member", key=f"add.{one.id}", icon=":material/person_add:"):
             _ask_member(one)
-        if (
-            mine.may("team.remove_member")
-            and one.members
-            and head.button("Remove", help="Remove a member", key=f"remove.{one.id}")
-        ):
-            _ask_remove(one)
-        if mine.may("team.rename") and head.button("Rename", key=f"rename.{one.id}"):
-            _ask_rename(one)
-        if mine.may("team.retire") and head.button(
-            "Retire", key=f"retire.{one.id}", disabled=bool(one.models or one.endpoints),
-            help="It owns something: give that to another team first." if one.models or one.endpoints else None,
-        ):  # fmt: skip
-            _ask_retire(one)
+        acts = _acts(one, mine)
+        with head:
+            chosen = st.menu_button("More", list(acts), key=f"more.{one.id}", icon=":material/more_horiz:") if acts else None
+        if chosen:
+            acts[str(chosen)](one)
         components.facts(
             [
                 (f"Members ({len(one.members)})", _names(one.members)),
@@ -76,6 +66,17 @@ def _card(one: TeamLine, mine: Rights) -> None:
                 (f"Endpoints ({len(one.endpoints)})", _names(one.endpoints)),
             ]
         )
+
+
+def _acts(one: TeamLine, mine: Rights) -> dict[str, Callable[[TeamLine], None]]:
+    """What else whoever looks may do about it."""
+    offered = {
+        "Remove a member": ("team.remove_member", _ask_remove),
+        "Rename": ("team.rename", _ask_rename),
+        "Retire": ("team.retire", _ask_retire),
+    }
+    empty = () if one.members else ("Remove a member",)
+    return {label: ask for label, (action, ask) in offered.items() if mine.may(action) and label not in empty}
 
 
 def _names(names: Sequence[str]) -> str:
@@ -89,7 +90,7 @@ def _ask_create() -> None:
     def opened() -> None:
         name = st.text_input("Name", key="team.name", max_chars=63, required=True, placeholder="flights")
         title = st.text_input("What it looks after", key="team.title", max_chars=MAX_TITLE, placeholder="Flight delays")
-        if st.button("Create the team", type="primary", key="team.confirm"):
+        if dialogs.decide("Create the team", "team.confirm", icon="group_add"):
             feedback.act(
                 lambda: wiring.backend().teams.create(identity.current(), (name or "").strip(), title or ""),
                 "Created: add members, and say what it owns.",
@@ -104,7 +105,7 @@ def _ask_rename(one: TeamLine) -> None:
         name = st.text_input("Name", value=one.name, key=f"rename.{one.id}.name", max_chars=63, required=True)
         title = st.text_input("What it looks after", value=one.title, key=f"rename.{one.id}.title", max_chars=MAX_TITLE)
         st.markdown(":small[:gray[Roles in its scope and what it owns stay with it.]]")
-        if st.button("Rename it", type="primary", key="rename.confirm"):
+        if dialogs.decide("Rename it", "rename.confirm", icon="edit"):
             feedback.act(
                 lambda: wiring.backend().teams.rename(identity.current(), one.name, (name or "").strip(), title or ""),
                 "Renamed.",
@@ -116,11 +117,15 @@ def _ask_rename(one: TeamLine) -> None:
 def _ask_retire(one: TeamLine) -> None:
     @dialogs.framed(f"Retire {one.name}")
     def opened() -> None:
+        if one.models or one.endpoints:
+            owned = ", ".join(escape(name, 60) for name in (*one.models, *one.endpoints)[:_MOST_NAMES])
+            st.warning(f"**It owns something.** Give that to another team first: {owned}.", icon=":material/front_hand:")
+            return
         st.markdown(
             f"**{escape(one.name)}** is no team any more: roles in its scope reach nothing, its data sets lapse, and its "
             "name stays taken. This cannot be undone."
         )
-        if st.button("Retire it", type="primary", key="retire.confirm"):
+        if dialogs.decide("Retire it", "retire.confirm", icon="archive"):
             feedback.act(lambda: wiring.backend().teams.retire(identity.current(), one.name), "Retired.")
 
     opened()
@@ -134,7 +139,7 @@ def _ask_member(one: TeamLine) -> None:
     def opened() -> None:
         st.markdown(":small[:gray[Belonging brings no role; it brings the data sets that the team holds.]]")
         who = st.selectbox("Who", list(people), key=f"member.{one.id}", format_func=lambda key: people.get(key, key))
-        if st.button("Add to the team", type="primary", key="member.confirm", disabled=who is None):
+        if dialogs.decide("Add to the team", "member.confirm", icon="person_add", disabled=who is None):
             feedback.act(lambda: wiring.backend().teams.add_member(identity.current(), one.name, str(who)), "Added.")
 
     opened()
@@ -148,7 +153,7 @@ def _ask_remove(one: TeamLine) -> None:
             f"**{escape(who or '', 60)}** loses the data sets of the team at once. Roles in its scope stay: take those back "
             "under Grants."
         )
-        if st.button("Remove from the team", type="primary", key="parting.confirm"):
+        if dialogs.decide("Remove from the team", "parting.confirm", icon="person_remove"):
             feedback.act(lambda: wiring.backend().teams.remove_member(identity.current(), one.name, str(who)), "Removed.")
 
     opened()
@@ -158,17 +163,17 @@ def _ask_own() -> None:
     with wiring.reading() as look:
         names = [one.name for one in teams.lines(look.session)]
 
-    @dialogs.framed("Say who owns something")
+    @dialogs.framed("Set the owner of a model or endpoint")
     def opened() -> None:
-        kind = st.selectbox("What", [_MODEL, _ENDPOINT], key="own.kind")
-        name = st.text_input("Its name", key="own.name", max_chars=256, required=True)
+        kind = "model" if st.selectbox("What", [_MODEL, _ENDPOINT], key="own.kind") == _MODEL else "endpoint"
+        name = objects.choose(kind, f"own.{kind}")
         team = st.selectbox("Team", ["Nobody", *names], key="own.team")
         st.markdown(
             ":small[:gray[Roles in the scope of a team reach what it owns; an endpoint without an owner belongs to the team "
             "of its model. Once somebody holds such a role, a second admin has to confirm.]]"
         )
-        if st.button("Say so", type="primary", key="own.confirm"):
-            _own("model" if kind == _MODEL else "endpoint", (name or "").strip(), None if team == "Nobody" else str(team))
+        if dialogs.decide("Set the owner", "own.confirm", icon="check", disabled=not name):
+            _own(kind, name, None if team == "Nobody" else str(team))
 
     opened()
 
@@ -179,5 +184,9 @@ def _own(kind: str, name: str, team: str | None) -> None:
         found.append(wiring.backend().teams.set_owner(identity.current(), kind, name, team))
     if outcome.ok:
         waits = isinstance(found[0], Request)
-        feedback.done("Asked for: another admin confirms it under Grants." if waits else "Done.")
+        feedback.done(
+            "Asked for: another admin confirms it under Grants."
+            if waits
+            else f"{escape(name, 60)} belongs to {escape(team or 'nobody', 60)} now."
+        )
         st.rerun()

@@ -45,7 +45,7 @@ def card(
         if not found:
             components.empty(
                 "No token",
-                "A token lets a program act as you: make one, and keep it where the program finds it."
+                "With one a program acts as whose it is. Make one, and keep it where the program finds it."
                 if makes_for
                 else "Only whose it is makes a token: a person, or the owner of a service.",
                 icon="key_off",
@@ -102,7 +102,7 @@ def _make(makes_for: Mapping[str, str]) -> None:
         ":small[:gray[It may do what its identity may do at that moment, within these limits, and nothing once the identity is "
         "deactivated. It is shown once, and kept here only as a digest.]]"
     )
-    if st.button("Make the token", type="primary", key="token.confirm", icon=":material/key:", disabled=not scope):
+    if dialogs.decide("Make the token", "token.confirm", icon="key", disabled=not scope):
         lifetime = _LASTS.get(str(lasts), timedelta(days=90))
         st.session_state[_MADE] = wiring.backend().tokens.create(
             identity.current(), name or "", identity=str(whose), lifetime=lifetime, role=role, scope=scope
@@ -132,7 +132,7 @@ def _ask_revoke(one: TokenLine) -> None:
     @dialogs.framed("Revoke a token")
     def opened() -> None:
         st.markdown(wanted)
-        if st.button("Revoke it", type="primary", key="token.revoke", icon=":material/block:"):
+        if dialogs.decide("Revoke it", "token.revoke", icon="block"):
             feedback.act(lambda: wiring.backend().tokens.revoke(identity.current(), one.id), "Revoked.")
 
     opened()

@@ -59,11 +59,7 @@ def _form(server: str, served_name: str) -> None:
             )  # fmt: skip
     if model and model not in known:
         st.markdown(":small[:gray[No model of that name is registered yet; a change needs one.]]")
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button("Cancel", key=f"{key}.cancel"):
-            st.rerun()
-        confirmed = st.button("Begin to observe it", key=f"{key}.confirm", type="primary", icon=":material/visibility:")
-    if confirmed:
+    if dialogs.decide("Begin to observe it", f"{key}.confirm", icon="visibility"):
         wanted = {"environment": environment or "", "model": (model or "").strip(), "server": server}
         _create((name or "").strip(), wanted, router or None, (served or "").strip() or None)
 

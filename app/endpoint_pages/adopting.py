@@ -224,11 +224,7 @@ def _confirm(found: EndpointDetail, proposal: BaselineProposal, versions: Mappin
         rows = [(f"Version {place[1]} of {escape(place[0], 60)}", f"version {number}") for place, number in versions.items()]
         if rows:
             components.table(rows, ("Runs", "Is registered as"), alt="What is signed off")
-        with st.container(horizontal=True, horizontal_alignment="right"):
-            if st.button("Cancel"):
-                st.rerun()
-            confirmed = st.button("Sign off", type="primary", icon=":material/verified_user:")
-        if confirmed:
+        if dialogs.decide("Sign off", "sign-off.confirm", icon="verified_user"):
             with st.spinner("Copying and re-hashing what runs…"):
                 feedback.act(lambda: _sign(found, proposal, versions, champion), f"{escape(name)} is managed from now on.")
 

@@ -69,13 +69,8 @@ def _ask(line: Line, move: MoveLine) -> None:
     def opened() -> None:
         st.markdown(says(line, move))
         st.markdown(f"{escape(move.by)} asked for it. You confirm exactly what stands in the table; the ledger names you both.")
-        with st.container(horizontal=True, horizontal_alignment="right"):
-            if st.button("Cancel", key=f"move.cancel.{line.id}"):
-                st.rerun()
-            if st.button("Lead traffic there", type="primary", key=f"move.confirm.{line.id}"):
-                _settle(
-                    line, _service(line, "confirm"), f"{escape(line.name)} moved; what stands there is looked at again now."
-                )
+        if dialogs.decide("Lead traffic there", f"move.confirm.{line.id}", icon="alt_route"):
+            _settle(line, _service(line, "confirm"), f"{escape(line.name)} moved; what stands there is looked at again now.")
 
     opened()
 

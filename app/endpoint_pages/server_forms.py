@@ -54,7 +54,7 @@ def _register(what: Kind) -> None:
     draft = forms.draw(model, key=f"new.{what}.{kind}")
     credential = _credential(f"new.{what}.credential")
     reference = _reference(f"new.{what}.reference")
-    if not _confirmed(f"Register the {what}", f"new.{what}"):
+    if not dialogs.decide(f"Register the {what}", f"new.{what}.confirm", icon="add"):
         return
     settings = draft.read()
     if settings is None:
@@ -108,7 +108,7 @@ def _edit(what: Kind, line: ServerLine | RouterLine) -> None:
     credential = _credential(f"{key}.credential", entered=line.has_credential)
     reference = _reference(f"{key}.reference")
     forget = line.has_credential and st.toggle("Forget the credential", key=f"{key}.forget")
-    if not _confirmed("Save", key):
+    if not dialogs.decide("Save", f"{key}.confirm", icon="save"):
         return
     settings = draft.read()
     if settings is None:
@@ -146,7 +146,7 @@ def ask_remove(line: ServerLine | RouterLine) -> None:
             f"**{escape(line.name)}** is forgotten with its settings and its credential. Nothing is called: **what runs there "
             "goes on running**. The ledger keeps that it was here."
         )
-        if _confirmed("Forget it", f"forget.{line.id}"):
+        if dialogs.decide("Forget it", f"forget.{line.id}.confirm", icon="delete"):
             with feedback.shown() as outcome:
                 remove(identity.current(), line.name)
             if outcome.ok:
@@ -181,13 +181,6 @@ def _reference(key: str) -> str | None:
         help="A credential that your administrator keeps where the worker runs, by its name. The name is no secret.",
     )
     return (given or "").strip() or None
-
-
-def _confirmed(label: str, key: str) -> bool:
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button("Cancel", key=f"{key}.cancel"):
-            st.rerun()
-        return st.button(label, key=f"{key}.confirm", type="primary")
 
 
 def _settings_type(what: Kind, kind: str) -> type[BaseModel]:

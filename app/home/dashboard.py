@@ -11,6 +11,7 @@ import streamlit as st
 from sqlmodel import Session
 
 from app import identity, reach, ways, wiring
+from app.access_pages import admins_left
 from app.endpoint_pages import fleet
 from app.endpoint_pages.endpoint_view import progress, waits_for
 from app.home import needs
@@ -132,6 +133,7 @@ def waiting(reading: Reading, mine: Rights, environments: Sequence[EnvironmentVi
         *needs.of_baselines([one for one in observed if not needs_another(reading.session, one.id, me, now=reading.now)]),
         *needs.of_policies(environments, sets=mine.may("policy.set")),
         *needs.of_freezes(environments, lifts=mine.may("freeze.lift")),
+        *(needs.of_admins(admins_left.outlook(reading)) if mine.may("role.grant") else ()),
     ]
 
 

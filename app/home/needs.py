@@ -9,6 +9,7 @@ from datetime import datetime
 from app.kit import times
 from app.kit.plain import escape
 from app.kit.states import badge
+from backend.access.last_admin import Outlook
 from backend.changes.queries import ChangeLine
 from backend.delivery.lines import EndpointLine
 from backend.policy.queries import EnvironmentView
@@ -80,6 +81,13 @@ def of_policies(views: Iterable[EnvironmentView], *, sets: bool) -> list[Need]:
         for one, found in stuck
         if sets and found
     ]
+
+
+def of_admins(outlook: Outlook) -> list[Need]:
+    """That nobody will be an admin soon, for whoever may give roles."""
+    if outlook.problem is None:
+        return []
+    return [Need("The last admin", escape(" ".join(outlook.problem), 400), badge("grant", "soon"), "admin", due=outlook.until)]
 
 
 def of_freezes(views: Iterable[EnvironmentView], *, lifts: bool) -> list[Need]:

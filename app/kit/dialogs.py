@@ -53,6 +53,14 @@ def framed(title: str, *, width: Literal["medium", "large"] = "medium") -> Calla
     return around
 
 
+def decide(label: str, key: str, *, icon: str = "", disabled: bool = False) -> bool:
+    """What ends a dialog, at its right: Cancel, which closes it, and the act beside it. Whether the act was clicked."""
+    with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        if st.button("Cancel", key=f"{key}.cancel"):
+            st.rerun()
+        return st.button(label, key=key, type="primary", icon=f":material/{icon}:" if icon else None, disabled=disabled)
+
+
 @dataclass(frozen=True)
 class Ask:
     """What a dialog says, in absolute terms.
@@ -113,12 +121,7 @@ def _body(title: str, wanted: Ask, act: Callable[[str], object]) -> None:
         placeholder=wanted.hint,
         required=True,
     )
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        cancelled = st.button("Cancel", key=f"cancel.{title}")
-        confirmed = st.button(wanted.confirm, key=f"confirm.{title}", type="primary", icon=f":material/{wanted.icon}:")
-    if cancelled:
-        st.rerun()
-    if confirmed:
+    if decide(wanted.confirm, f"confirm.{title}", icon=wanted.icon):
         _confirmed(wanted, act, (reason or "").strip())
 
 

@@ -47,7 +47,7 @@ def place(name: str, *wanted: object) -> Place:
 
 
 def walk(place: Place, count: str, following: str | None, *, words: tuple[str, str] = ("Newer", "Older")) -> None:
-    """The result count, and the ways to the newer and the older page.
+    """The result count, and the ways to the newer and the older page, where there is another one.
 
     Args:
         count: what is shown, in words ("50 rows, 431 to 480").
@@ -60,6 +60,9 @@ def walk(place: Place, count: str, following: str | None, *, words: tuple[str, s
     newer, older = f"{place.name}.newer", f"{place.name}.older"
     if place.key or following is not None:
         count += f" · page {len(trail) + 1}" if trail or not place.key else " · further on"
+    if not place.key and following is None:
+        st.markdown(f":small[:gray[{count}]]")
+        return
     # On the left: the table's own tools come up at its right upper corner.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(words[0], icon=":material/chevron_left:", key=newer, on_click=_go, args=back, disabled=not place.key)

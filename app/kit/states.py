@@ -190,6 +190,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     },
     "binding": {
         "active": Look("In force", "check_circle", "green"),
+        "not-honoured": Look("No longer honoured", "gpp_bad", "orange"),
         "off": Look("Issuer not in the settings", "link_off", "orange"),
         "expired": Look("Expired", "schedule", "gray"),
         "ended": Look("Ended", "block", "gray"),

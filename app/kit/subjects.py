@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from sqlmodel import Session, col, select
 
 from backend.access.rows import Team
-from backend.audit.queries import Event
 from backend.changes.rows import Change
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.evidence.rows import Evidence
@@ -23,7 +22,19 @@ QUIET = frozenset(
 """Steps on the way, which say nothing to whoever asks what changed lately."""
 
 
-def names(session: Session, events: Iterable[Event]) -> dict[str, str]:
+class Told(Protocol):
+    """Whatever is about a subject of the ledger: a row of it, or a message."""
+
+    @property
+    def subject_kind(self) -> str:
+        """Kind of thing."""
+
+    @property
+    def subject_id(self) -> str:
+        """Its id."""
+
+
+def names(session: Session, events: Iterable[Told]) -> dict[str, str]:
     """Subject id -> what people call it, for the rows of a page; one query a kind that occurs."""
     ids: dict[str, set[str]] = {}
     for one in events:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import identity, wiring
-from app.kit import components, dialogs, feedback, times
+from app.kit import components, dialogs, feedback, objects, times
 from app.kit.plain import escape, plural
 from app.kit.states import badge
+from app.record_pages import message_log
 from app.wiring import Reading
 from backend.access import teams
 from backend.notify import queries
-from backend.notify.queries import EventLine, MessageLine, PreferenceView, RouteLine, SubscriptionLine
+from backend.notify.queries import EventLine, PreferenceView, RouteLine, SubscriptionLine
 
 _MINE, _EVERYBODYS = "Mine", "Everybody's"
 _ALL_EVENTS, _ANYTHING = "Everything", "anything"
 _KINDS = ("", "model", "endpoint", "environment", "change")
-_SHOWN = 50
 _TEAM = "team/"
 _SECRET = "notifications.secret"
 
@@ -31,7 +31,6 @@ class Mine:
     preference: PreferenceView
     routes: Sequence[RouteLine]
     subscriptions: Sequence[SubscriptionLine]
-    messages: Sequence[MessageLine]
     email: str
     owners: dict[str, str]
 
@@ -43,7 +42,6 @@ def mine(look: Reading) -> Mine:
         queries.preference(session, actor),
         queries.routes(session, actor, look.now),
         queries.subscriptions(session, actor, look.now),
-        queries.messages(session, actor, look.now, limit=_SHOWN),
         queries.email(session, actor),
         _owners(look, identity.rights(look)),
     )
@@ -61,9 +59,10 @@ def summary(found: Mine) -> str:
 
 def preference_card(now_so: PreferenceView, email: str) -> None:
     """Quiet hours, mail, and what one does not want to hear of."""
-    with components.card("How I am told", "what waits for my vote, and what becomes of what I asked for, comes by itself"):
+    with components.card("How I am told"):
+        st.markdown(":small[:gray[What waits for my vote, and what becomes of what I asked for, comes by itself.]]")
+        zone = st.text_input("Time zone", now_so.zone, key="zone", placeholder="Europe/Berlin")
         with st.container(horizontal=True, gap="small"):
-            zone = st.text_input("Time zone", now_so.zone, key="zone", placeholder="Europe/Berlin")
             begins = st.text_input("Quiet from", now_so.quiet_from or "", key="quiet.from", placeholder="22:00")
             ends = st.text_input("Quiet until", now_so.quiet_to or "", key="quiet.to", placeholder="07:00")
         urgent = st.checkbox("What is urgent comes through quiet hours", now_so.urgent_through, key="urgent")
@@ -99,7 +98,7 @@ def _clock(text: str | None) -> str | None:
 
 def subscriptions_card(lines: Sequence[SubscriptionLine], routes: Sequence[RouteLine]) -> None:
     """Subscriptions of one's mail and of the routes that one looks after."""
-    with components.card("What I hear of besides", plural(len(lines), "subscription")) as head:
+    with components.card("What I hear of besides", f"{len(lines)}" if lines else "") as head:
         if head.button("Subscribe", icon=":material/notifications:", key="subscribe"):
             _ask_subscribe(routes)
         for one in lines:
@@ -130,17 +129,24 @@ def _ask_subscribe(routes: Sequence[RouteLine]) -> None:
     def opened() -> None:
         event = st.selectbox("To what", list(says), format_func=says.__getitem__, key="subscribe.event")
         kind = st.selectbox("Of what", _KINDS, format_func=lambda one: one or _ANYTHING, key="subscribe.kind")
-        name = st.text_input("Its name, or the change's number", key="subscribe.name") if kind else ""
+        name = _which(kind)
         way = st.selectbox("By what", list(ways), format_func=ways.__getitem__, key="subscribe.way")
-        if st.button("Subscribe", type="primary", key="subscribe.do"):
+        if dialogs.decide("Subscribe", "subscribe.do", icon="notifications"):
             feedback.act(
                 lambda: wiring.backend().routes.subscribe(
-                    identity.current(), (event,), route=way, object_kind=kind, object_name=(name or "").strip()
+                    identity.current(), (event,), route=way, object_kind=kind, object_name=name
                 ),
                 "Subscribed.",
             )
 
     opened()
+
+
+def _which(kind: str) -> str:
+    """The name of what one subscribes to; a change has a number."""
+    if kind == "change":
+        return (st.text_input("The change's number", key="subscribe.change", placeholder="12") or "").strip()
+    return objects.choose(kind, f"subscribe.{kind}") if kind else ""
 
 
 # -- where it goes
@@ -182,6 +188,7 @@ def part(mine: identity.Rights) -> None:
     shared = [one for one in lines if one.manages and one.owner != "me"]
     _shared(shared, owners)
     _others([one for one in lines if one not in shared])
+    message_log.card(lines)
 
 
 def _owners(look: Reading, mine: identity.Rights) -> dict[str, str]:
@@ -214,13 +221,13 @@ def _others(lines: Sequence[RouteLine]) -> None:
         if rows:
             components.table(rows, ("Route", "Whose", "State", "Messages"), alt="All other routes, and how each does")
         else:
-            components.empty("There is none", "People make their own on the page Notifications.", icon="outbox",
+            components.empty("Nobody has a route of their own", "People make theirs on the page Notifications.", icon="outbox",
                              key="empty.other.routes")  # fmt: skip
 
 
 def _how_many(lines: Sequence[RouteLine]) -> str:
     failing = sum(one.health == "failing" for one in lines)
-    return f"{len(lines)}, {failing} failing"
+    return f"{plural(len(lines), 'route')}{f', {failing} failing' if failing else ''}"
 
 
 def _told(one: RouteLine) -> tuple[str, str]:
@@ -247,7 +254,7 @@ def _route(one: RouteLine) -> None:
             f"{' · ' + says if says else ''}]]",
             width="stretch",
         )
-        chosen = st.menu_button("Act", _acts(one), key=f"route.{one.id}", icon=":material/more_horiz:")
+        chosen = st.menu_button("More", _acts(one), key=f"route.{one.id}", icon=":material/more_horiz:")
     if chosen:
         _do(str(chosen), one)
 
@@ -267,17 +274,49 @@ def _acts(one: RouteLine) -> list[str]:
 
 def _do(chosen: str, one: RouteLine) -> None:
     routes, actor = wiring.backend().routes, identity.current()
-    if chosen == _ROTATE:
-        _ask_rotate(one)
+    asks = {_ROTATE: _ask_rotate, _PAUSE: _ask_pause, _REMOVE: _ask_remove}
+    if chosen in asks:
+        asks[chosen](one)
         return
     acts: dict[str, tuple[Callable[[], object], str]] = {
         _TEST: (lambda: routes.test(actor, one.id), _TESTED),
-        _PAUSE: (lambda: routes.pause(actor, one.id), "Nothing is sent there until it is resumed."),
         _RESUME: (lambda: routes.resume(actor, one.id), "It is sent on again."),
         _REPLAY: (lambda: routes.replay_dead(actor, one.id), "They wait again, under the ids that they had."),
-        _REMOVE: (lambda: routes.remove(actor, one.id), "Removed; its address and secrets are forgotten."),
     }
     _act(*acts[chosen])
+
+
+def _ask_pause(one: RouteLine) -> None:
+    wanted = dialogs.Ask(
+        says=(
+            f"Nothing is sent to **{escape(one.name)}** until somebody resumes it. What waits "
+            f"({plural(one.waiting, 'message')}) goes on waiting; nothing new is added to it meanwhile.",
+        ),
+        confirm="Pause it",
+        done="Nothing is sent there until it is resumed.",
+        hint="The receiver moves, it is told too much …",
+        icon="pause",
+        label="Reason (whoever looks at the route reads it)",
+    )
+    dialogs.ask(
+        "Pause a route", lambda: wanted, lambda reason: wiring.backend().routes.pause(identity.current(), one.id, reason)
+    )
+
+
+def _ask_remove(one: RouteLine) -> None:
+    @dialogs.framed("Remove a route")
+    def opened() -> None:
+        st.markdown(
+            f"**{escape(one.name)}** ends with its subscriptions, and what waits for it is not sent. Its address and secrets "
+            "are forgotten; what was sent stays in the log. This cannot be undone."
+        )
+        if dialogs.decide("Remove it", "route.remove", icon="delete"):
+            feedback.act(
+                lambda: wiring.backend().routes.remove(identity.current(), one.id),
+                "Removed; its address and secrets are forgotten.",
+            )
+
+    opened()
 
 
 def _act(command: Callable[[], object], says: str) -> None:
@@ -299,7 +338,7 @@ def _ask_add(owners: dict[str, str]) -> None:
             st.selectbox("For", list(owners), format_func=owners.__getitem__, key="route.whose") if len(owners) > 1 else None
         )
         owner = whose or next(iter(owners))
-        if st.button("Add", type="primary", key="route.add"):
+        if dialogs.decide("Add it", "route.add", icon="add"):
             team = owner.removeprefix(_TEAM) if owner.startswith(_TEAM) else None
             with feedback.shown() as outcome:
                 made = wiring.backend().routes.add(
@@ -317,7 +356,7 @@ def _ask_rotate(one: RouteLine) -> None:
         if _shown_once():
             return
         st.markdown(f"**{escape(one.name)}** is signed with a new secret and, for a day, with the present one as well.")
-        if st.button("Change it", type="primary", key="route.rotate"):
+        if dialogs.decide("Change it", "route.rotate", icon="key"):
             with feedback.shown() as outcome:
                 made = wiring.backend().routes.rotate(identity.current(), one.id)
             if outcome.ok:
@@ -350,24 +389,3 @@ def _shown_once() -> bool:
 def _forget_secret() -> None:
     """A page that is drawn anew has closed its dialog."""
     st.session_state.pop(_SECRET, None)
-
-
-# -- what became of it
-
-
-def messages_card(lines: Sequence[MessageLine], look: Reading) -> None:
-    """The latest messages, and what came of each."""
-    with components.card("Messages", f"the newest {_SHOWN}" if len(lines) == _SHOWN else plural(len(lines), "message")):
-        if not lines:
-            components.empty("No message yet", "What is told will stand here, with what became of it.", icon="mail")
-            return
-        rows = [
-            (
-                f"{escape(one.says)}{f' ({one.count} times)' if one.count > 1 else ''}",
-                f"{escape(one.route)}  \n:small[:gray[{times.age(one.created_at, look.now)}]]",
-                badge("message", one.state),
-                f":small[:gray[{escape(one.result, 120)}]]",
-            )
-            for one in lines
-        ]
-        components.table(rows, ("What", "By", "State", "Result"), alt="Messages, the newest first")

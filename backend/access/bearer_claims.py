@@ -88,6 +88,7 @@ class Spoken:
     Args:
         mark: digest that tells this token from every other; the token itself is kept nowhere.
         jti: its issuer's number of it, for people; "" where it has none.
+        scopes: what it was given, where the profile asks for that.
     """
 
     subject: str
@@ -97,6 +98,7 @@ class Spoken:
     issued_at: datetime
     expires_at: datetime
     claims: Mapping[str, str]
+    scopes: frozenset[str] = frozenset()
 
 
 def is_jws(text: str) -> bool:
@@ -147,7 +149,8 @@ def spoken(profile: Profile, header: Mapping[str, Any], payload: bytes, *, now: 
     if any(plain.get(name) != value for name, value in profile.required.items()):
         raise _wrong("It lacks a claim that the settings require.", "Look at `required` of this profile.")
     mark = sha256(f"{profile.issuer}\n{jti or sha256(payload).hexdigest()}".encode()).hexdigest()
-    return Spoken(subject, client, mark, jti, issued_at, expires_at, plain)
+    scopes = _scopes(claims.get(profile.scope_claim)) if profile.scopes else frozenset[str]()
+    return Spoken(subject, client, mark, jti, issued_at, expires_at, plain, scopes)
 
 
 def written(pairs: Iterable[str]) -> dict[str, str]:
@@ -187,6 +190,18 @@ def check_binding(kind: Kind, claims: Mapping[str, str]) -> None:
             raise _bad_binding(f"{name} holds a star.", "One star may end a whole ref: refs/tags/v*.")
         if claims.get("ref_protected") != "true":
             raise _bad_binding("Anybody who may push could make such a ref.", "Say ref_protected=true besides.")
+
+
+def fault_of(kind: Kind, claims: Mapping[str, str]) -> Refusal | None:
+    """What would be refused of a binding if it were made today; None where nothing would.
+
+    More is asked for now than once was, and what would not be made any more is not honoured either.
+    """
+    try:
+        check_binding(kind, claims)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def _says_protected(claims: Mapping[str, str]) -> bool:
@@ -264,6 +279,14 @@ def _plain(value: object) -> str | None:
     if isinstance(value, int):
         return str(value)
     return value if isinstance(value, str) and value.isprintable() else None
+
+
+def _scopes(value: object) -> frozenset[str]:
+    """A text with spaces between (RFC 8693, 4.2, which RFC 9068 follows; Entra ID's `scp`), or a list (Okta, Auth0's
+    `permissions`). Each adds to what the others allow (RFC 6749, 3.3).
+    """
+    listed = value.split(" ") if isinstance(value, str) else value if isinstance(value, list) else []
+    return frozenset(one for one in listed if isinstance(one, str) and one)
 
 
 def _time(value: object) -> datetime | None:

@@ -13,6 +13,7 @@
     kind = "access"
     issuer = "https://id.example.com/realms/corp"
     audience = "countersign-api"
+    scopes = { "countersign.read" = "viewer", "countersign.write" = "contributor" }
 
 A profile holds no secret: whoever signs is known by what it publishes.
 """
@@ -28,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from backend.access import issuer_settings
 from backend.access.issuer_settings import METADATA, USUAL, Algorithms, bad, first_fault, is_name, safe_address
+from backend.access.rules import Role
 
 Kind = Literal["access", "github", "gitlab"]
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -35,6 +37,8 @@ TYPES: dict[Kind, tuple[str, ...]] = {"access": ("at+jwt",), "github": ("jwt",),
 """What a token says of its own type, where the profile says nothing: RFC 9068 for access tokens, what CI systems issue."""
 MOST_PROFILES = 20
 
+_Scope = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
+"""A scope as RFC 6749 (3.3) writes one."""
 _Text = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -51,6 +55,9 @@ class Profile(BaseModel):
         required: claims that must have exactly these values, e.g. a tenant.
         clients: for people's access tokens, the clients that may have been given them; empty for every one.
         client_claim: which claim names the client.
+        scopes: for people's access tokens, a scope -> the role that it is good for at most. A token is good for all that its
+            scopes name, and for nothing without one of them. Empty: every role of the person.
+        scope_claim: which claim lists them: a text with spaces between, or a list.
         max_age_minutes: how long after its issue a token is good at most, whatever it says itself.
         skew_seconds: how far two clocks may be apart.
     """
@@ -68,6 +75,8 @@ class Profile(BaseModel):
     required: dict[str, str] = Field(default_factory=dict)
     clients: tuple[_Text, ...] = ()
     client_claim: Literal["client_id", "azp", "cid", "appid"] = "client_id"
+    scopes: Annotated[dict[_Scope, Role], Field(max_length=50)] = Field(default_factory=dict)
+    scope_claim: Literal["scope", "scp", "permissions", "roles"] = "scope"
     max_age_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 120
     skew_seconds: Annotated[int, Field(ge=0, le=300)] = 60
 
@@ -92,6 +101,12 @@ class Profile(BaseModel):
                 safe_address(url)
             except ValueError as error:
                 raise ValueError(f"issuer or metadata_url: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _has_scopes_of_people(self) -> Profile:
+        if self.scopes and self.is_build:
+            raise ValueError("scopes: a job has none; what it may do is said by its binding")
         return self
 
     @property

@@ -7,9 +7,12 @@ everywhere count at the next call, however long the token says that it is good. 
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -22,17 +25,20 @@ from backend.access.bearer_file import Profile
 from backend.access.binding_rows import BearerUse, Binding
 from backend.access.providers import Providers
 from backend.access.rows import Identity
+from backend.access.rules import ROLES
 from backend.access.session_rows import ExternalLogin, SignInSession
 from backend.access.sign_in_file import SignIn
 from backend.access.tokens import Tokens, is_well_formed
 from backend.core.behind import at_once
-from backend.core.context import Actor, ActorKind, Limits
+from backend.core.context import SYSTEM, Actor, ActorKind, Limits
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
 from backend.core.fixed import Fixed
 
 USED_EVERY = timedelta(minutes=5)
 """How coarsely the last use is kept."""
+_MOST_KNOWN = 10_000
+"""Tokens of other systems that are remembered as good, by their digests."""
 _KEPT_AFTER = timedelta(days=30)
 """How long a use is kept after its token ended; the newest of each binding stays, for the list."""
 
@@ -43,10 +49,15 @@ _S: sa.Table = SignInSession.__table__  # type: ignore[attr-defined]
 _U: sa.Table = BearerUse.__table__  # type: ignore[attr-defined]
 _WHO = (_I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active)
 _BOUND = Fixed(
-    sa.select(_B.c.id, _B.c.claims, _B.c.role, _B.c.scope, _B.c.expires_at, *_WHO)
+    sa.select(_B.c.ended_at, _B.c.expires_at, _B.c.id, _B.c.claims, _B.c.role, _B.c.scope, *_WHO)
     .select_from(_B.join(_I, _I.c.id == _B.c.identity_id))
-    .where(_B.c.issuer == sa.bindparam("issuer"), _B.c.anchor == sa.bindparam("anchor"), _B.c.ended_at.is_(None))
+    .where(
+        _B.c.issuer == sa.bindparam("issuer"),
+        _B.c.anchor == sa.bindparam("anchor"),
+        sa.or_(_B.c.ended_at.is_(None), _B.c.ended_by == sa.literal_column(f"'{SYSTEM.id}'")),
+    )
 )
+"""With those that the system ended, whose tokens are told why (`Bindings.settle`)."""
 _PERSON = Fixed(
     sa.select(*_WHO)
     .select_from(_L.join(_I, _I.c.id == _L.c.identity_id))
@@ -94,6 +105,8 @@ class Bearers:
         self._providers = providers
         self._profiles = {one.issuer: one for one in profiles}
         self._later = later
+        self._good: OrderedDict[bytes, None] = OrderedDict()
+        self._remembering = threading.Lock()
         clients = {one.client_id for one in sign_in.providers} if sign_in is not None else set()
         for profile in profiles:
             if profile.audience in clients:
@@ -117,6 +130,33 @@ class Bearers:
             return self._tokens.actor_of(text)
         if not self.could_be(text):
             return None
+        try:
+            found = self._admitted(text)
+        except NotAdmitted:
+            self._remember(text, good=False)
+            raise
+        self._remember(text, good=True)
+        return found.actor
+
+    def is_known(self, text: str) -> bool:
+        """Whether a token is one that there is, or that was good when it was last looked at here, by what is in memory.
+
+        It says nothing of the moment, but that looking at this one is no work for somebody who sends forged ones.
+        """
+        if is_well_formed(text):
+            return self._tokens.is_known(text)
+        with self._remembering:
+            return _digest(text) in self._good
+
+    def _remember(self, text: str, *, good: bool) -> None:
+        with self._remembering:
+            self._good.pop(_digest(text), None)
+            if good:
+                self._good[_digest(text)] = None
+                if len(self._good) > _MOST_KNOWN:
+                    self._good.popitem(last=False)
+
+    def _admitted(self, text: str) -> _Means:
         profile = self._profiles.get(bearer_claims.told_issuer(text))
         if profile is None:
             raise NotAdmitted("Tokens of this issuer are not taken here.", "Ask an admin to add it.", code="bad-token")
@@ -124,7 +164,7 @@ class Bearers:
         said = bearer_claims.spoken(profile, header, self._payload(profile, text), now=self._database.now())
         found = self._means(profile, said)
         self._note(profile, said, found)
-        return found.actor
+        return found
 
     def _payload(self, profile: Profile, text: str) -> bytes:
         try:
@@ -147,12 +187,12 @@ class Bearers:
             bound = [
                 row
                 for row in _BOUND.on(connection, issuer=profile.issuer, anchor=anchor)
-                if (row[4] is None or now < row[4]) and bearer_claims.fits(profile.kind, row[1], said.claims)
+                if (row[1] is None or now < row[1]) and bearer_claims.fits(profile.kind, row[3], said.claims)
             ]
             people = [] if bound or profile.is_build else _PERSON.on(connection, issuer=profile.issuer, subject=said.subject)
             ended = _SIGNED_OUT.on(connection, identity=people[0][0])[0][0] if people else None
         if bound:
-            return _by_binding(_narrowest(bound))
+            return _by_binding(_narrowest(_honoured(profile, bound)))
         if people:
             return _by_login(profile, said, people[0], ended)
         raise NotAdmitted(
@@ -198,8 +238,12 @@ class Bearers:
                 row.used_at = tx.now
 
 
+def _digest(text: str) -> bytes:
+    return sha256(text.encode()).digest()
+
+
 def _by_binding(row: Sequence[Any]) -> _Means:
-    binding, _, role, scope, _, *who = row
+    binding, _, role, scope, *who = row[2:]
     limits = None if role is None and scope == "*" else Limits(role, scope)
     return _Means(_actor(who, limits=limits, means=binding), binding)
 
@@ -209,7 +253,22 @@ def _by_login(profile: Profile, said: Spoken, row: Sequence[Any], ended: datetim
         raise NotAdmitted("This client may not act for people here.", "Use one that the settings name.", code="bad-token")
     if ended is not None and said.issued_at <= ended:
         raise NotAdmitted("You were signed out since this token was issued.", "Ask for a fresh one.", code="bad-token")
-    return _Means(_actor(row, limits=None, means=f"login:{profile.name}"), None)
+    return _Means(_actor(row, limits=_limits_of(profile, said), means=f"login:{profile.name}"), None)
+
+
+def _limits_of(profile: Profile, said: Spoken) -> Limits | None:
+    """What a person's token was given, of that person's roles; None where the profile reads no scopes."""
+    if not profile.scopes:
+        return None
+    given = {role for scope, role in profile.scopes.items() if scope in said.scopes}
+    if not given:
+        raise NotAdmitted(
+            "This token was given nothing that counts here.",
+            f"Have your program ask {profile.title} for one of the scopes {', '.join(sorted(profile.scopes))}.",
+            code="insufficient-scope",
+        )
+    first, *besides = [role for role in ROLES if role in given]
+    return Limits(first, "*", tuple(besides))
 
 
 def _actor(who: Sequence[Any], *, limits: Limits | None, means: str) -> Actor:
@@ -220,13 +279,26 @@ def _actor(who: Sequence[Any], *, limits: Limits | None, means: str) -> Actor:
     return Actor(identity_id, display_name or name, known, owner_id, limits, means, from_outside=True)
 
 
+def _honoured(profile: Profile, bound: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Those that ask for as much as has to be asked for today."""
+    found = [row for row in bound if row[0] is None and bearer_claims.fault_of(profile.kind, row[3]) is None]
+    if not found:
+        fault = bearer_claims.fault_of(profile.kind, bound[0][3])
+        raise NotAdmitted(
+            f"The binding {bound[0][2]} is no longer honoured. {fault.message if fault is not None else ''}".rstrip(),
+            f"Ask an admin to make it anew. {fault.remedy if fault is not None else ''}".rstrip(),
+            code="binding-not-honoured",
+        )
+    return found
+
+
 def _narrowest(bound: Sequence[Sequence[Any]]) -> Sequence[Any]:
     """The one that asks for most. Two that ask for as much say two things, and neither is guessed."""
-    most = max(len(row[1]) for row in bound)
-    found = [row for row in bound if len(row[1]) == most]
+    most = max(len(row[3]) for row in bound)
+    found = [row for row in bound if len(row[3]) == most]
     if len(found) > 1:
         raise NotAdmitted(
-            f"This token fits several bindings: {', '.join(sorted(str(row[0]) for row in found))}.",
+            f"This token fits several bindings: {', '.join(sorted(str(row[2]) for row in found))}.",
             "Ask an admin to end all but one of them, or to have one ask for more.",
             code="several-bindings",
         )

@@ -14,25 +14,32 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from backend.access import bearer_claims, queries, requests, rules
+from backend.access import bearer_claims, queries, requests, rules, scopes
 from backend.access.bearer_file import Profile
 from backend.access.binding_rows import BearerUse, Binding
 from backend.access.checks import require, require_to_read
 from backend.access.rows import Identity, Request
-from backend.access.service import Protected, named_identity, stored_scope
+from backend.access.scopes import Exists
+from backend.access.service import Protected, named_identity
 from backend.access.session_rows import ExternalLogin
-from backend.core.context import Actor, Limits
+from backend.core.context import SYSTEM, Actor, Limits
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
 MOST_LINES = 1_000
+_NOT_ENDED = sa.or_(col(Binding.ended_at).is_(None), col(Binding.ended_by) == SYSTEM.id)
+"""With what the system ended: it stays in lists until an admin has seen it and unbinds it."""
 FACTS = ("profile", "issuer", "claims", "identity_id", "role", "scope", "expires_at")
 
 
 @dataclass(frozen=True)
 class BindingLine:
-    """One binding in a list. `state` is active, expired, ended, or off where the settings do not know its issuer any more."""
+    """One binding in a list.
+
+    `state` is active, expired, ended, off where the settings do not know its issuer any more, or not-honoured where it asks for
+    less than has to be asked for today; `says` is then what it lacks.
+    """
 
     id: str
     profile: str
@@ -48,6 +55,7 @@ class BindingLine:
     last_used_at: datetime | None
     last_used_by: Mapping[str, str]
     """What the job said of itself that used it last; its token's number is `jti`."""
+    says: str = ""
 
 
 class Bindings:
@@ -57,9 +65,17 @@ class Bindings:
         database: where they are kept.
         profiles: the settings of bearer tokens.
         protected: environments in which a role needs a second person.
+        exists: whether what a scope names is there.
     """
 
-    def __init__(self, database: Database, profiles: Sequence[Profile], protected: Protected = lambda _: frozenset()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        profiles: Sequence[Profile],
+        protected: Protected = lambda _: frozenset(),
+        exists: Exists = scopes.everything,
+    ) -> None:
+        self._exists = exists
         self._database = database
         self._profiles = {one.name: one for one in profiles}
         self._protected = protected
@@ -85,7 +101,7 @@ class Bindings:
             found = self._profile(profile)
             bearer_claims.check_binding(found.kind, claims)
             whose = named_identity(tx.session, service)
-            limits = Limits(role, stored_scope(tx.session, scope))
+            limits = Limits(role, scopes.demanded(tx.session, scope, self._exists))
             _refuse_unfit(tx, actor, whose, found, claims, expires_at)
             what = _what(found, claims, whose, limits, expires_at)
             if rules.reaches(limits.scope, self._protected(tx.session)):
@@ -108,6 +124,7 @@ class Bindings:
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
             _refuse_unfit(tx, actor, whose, found, row.what["claims"], until)
             requests.confirm(tx, row, "binding.make", reason, whose=whose)
+            scopes.demand_still(tx.session, row.what["scope"], self._exists)
             return _make(tx, row.what, request_id=row.id)
 
     def refuse(self, actor: Actor, request_id: str, reason: str) -> None:
@@ -117,21 +134,33 @@ class Bindings:
             requests.refuse(tx, requests.waiting(tx, request_id, "binding.make"), reason)
 
     def unbind(self, actor: Actor, binding_id: str, reason: str = "") -> None:
-        """Ends a binding at once: the next request of its tokens is refused."""
+        """Ends a binding at once: the next request of its tokens is refused. One that is not honoured leaves the list by it."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "binding.end")
             row = tx.get(Binding, binding_id, lock=True)
-            if row.ended_at is None:
-                row.ended_at, row.ended_by = tx.now, actor.id
+            if row.ended_at is None or row.ended_by == SYSTEM.id:
+                row.ended_at, row.ended_by = row.ended_at or tx.now, actor.id
                 said = {"reason": reason.strip()[: requests.MAX_REASON]} if reason.strip() else {}
-                tx.record("binding.end", row, before=row.facts(*FACTS), after={**row.facts("ended_at"), **said})
+                tx.record("binding.end", row, before=row.facts(*FACTS), after={**row.facts("ended_at", "ended_by"), **said})
+
+    def settle(self) -> None:
+        """Ends what was bound when less had to be asked for. It is refused at use, whether this was done or not.
+
+        Only where the settings know its issuer as a system of the kind that it was made for: a slip in a file ends nothing.
+        """
+        with self._database.unit(SYSTEM) as tx:
+            rows = tx.session.exec(select(Binding).where(col(Binding.ended_at).is_(None)).order_by(col(Binding.id)))
+            for row in [one for one in rows if self._lacking(one) is not None]:
+                row.ended_at, row.ended_by = tx.now, SYSTEM.id
+                said = {"reason": "More has to be asked for than when it was made."}
+                tx.record("binding.end", row, before=row.facts(*FACTS), after={**row.facts("ended_at", "ended_by"), **said})
 
     def lines(self, actor: Actor, *, ended: bool = False) -> tuple[BindingLine, ...]:
-        """Every binding, the newest first; on request the ended ones too."""
+        """Every binding, the newest first, with those that are not honoured any more; on request the ended ones too."""
         with self._database.read() as session:
             now = self._database.now(session)
             require_to_read(session, actor, "binding.list", now=now)
-            return self._lines(session, now, *([] if ended else [col(Binding.ended_at).is_(None)]))
+            return self._lines(session, now, *([] if ended else [_NOT_ENDED]))
 
     def line(self, actor: Actor, binding_id: str) -> BindingLine:
         """One binding, ended or not. NotFound."""
@@ -182,15 +211,36 @@ class Bindings:
             expires_at=row.expires_at,
             last_used_at=use.used_at if use is not None else None,
             last_used_by={**use.told, "jti": use.jti} if use is not None else {},
+            says=self._says(row),
         )
 
     def _state(self, row: Binding, now: datetime) -> str:
-        if row.ended_at is not None:
+        if row.ended_at is not None and row.ended_by != SYSTEM.id:
             return "ended"
+        if row.ended_at is not None:
+            return "not-honoured"
         if row.expires_at is not None and now >= row.expires_at:
             return "expired"
+        if self._lacking(row) is not None:
+            return "not-honoured"
+        return "active" if self._profile_of(row) is not None else "off"
+
+    def _profile_of(self, row: Binding) -> Profile | None:
         known = self._profiles.get(row.profile)
-        return "active" if known is not None and known.issuer == row.issuer else "off"
+        return known if known is not None and known.issuer == row.issuer else None
+
+    def _lacking(self, row: Binding) -> Refusal | None:
+        """What would be refused of it today, by the rules for the kind of issuer that it was made for."""
+        known = self._profile_of(row)
+        if known is None or bearer_claims.ANCHORS[known.kind] not in row.claims:
+            return None
+        return bearer_claims.fault_of(known.kind, row.claims)
+
+    def _says(self, row: Binding) -> str:
+        if row.ended_at is not None and row.ended_by != SYSTEM.id:
+            return ""
+        lacking = self._lacking(row)
+        return f"No longer honoured. {lacking.message} Make it anew: {lacking.remedy}" if lacking is not None else ""
 
 
 def _latest(session: Session, ids: Sequence[str]) -> dict[str, BearerUse]:

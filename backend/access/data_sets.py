@@ -10,16 +10,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from backend.access import queries
+from backend.access import queries, scopes
 from backend.access.checks import active_identity, require
 from backend.access.rows import DataSetGrant, Identity, Team, TeamMember
-from backend.access.service import named_identity, named_team
+from backend.access.scopes import Exists, named_team
+from backend.access.service import named_identity
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
 LONGEST = timedelta(days=366)
+_KINDS = {"probes": "model", "requests": "endpoint"}
 _NAME = re.compile(r"(?:probes|requests)/[^\x00-\x1f\x7f]{1,256}")
 
 
@@ -38,23 +40,30 @@ class DataSetLine:
 
 
 class DataSets:
-    """Commands on grants of data sets."""
+    """Commands on grants of data sets.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where they are kept.
+        exists: whether there is the model or the endpoint that a data set is named after.
+    """
+
+    def __init__(self, database: Database, exists: Exists = scopes.everything) -> None:
         self._database = database
+        self._exists = exists
 
     def grant(
         self, actor: Actor, data_set: str, *, until: datetime, identity: str | None = None, team: str | None = None
     ) -> DataSetGrant:
         """Lets an identity, or a team's members, read a data set. Giving it again only moves its end.
 
-        Nobody gives one to himself, to a service of his own, or to a team that he belongs to. Refusal codes: bad-data-set,
-        bad-end, own-identity.
+        Nobody gives one to himself, to a service of his own, or to a team that he belongs to. NotFound for a model or an
+        endpoint that is not there. Refusal codes: bad-data-set, bad-end, own-identity.
         """
         _check(data_set, identity, team)
         with self._database.unit(actor) as tx:
             require(tx, actor, "data_set.grant")
             _check_end(tx.now, until)
+            self._demand_there(tx.session, data_set)
             whose, whom = _holder(tx, actor, identity, team)
             row = _held(tx, data_set, whose, whom)
             before = row.facts("until") if row is not None else None
@@ -72,6 +81,11 @@ class DataSets:
             row.until = until
             tx.record("data_set.grant", row, before=before, after=row.facts("identity_id", "team_id", "data_set", "until"))
             return row
+
+    def _demand_there(self, session: Session, data_set: str) -> None:
+        of, _, name = data_set.partition("/")
+        if not self._exists(session, _KINDS[of], name):
+            raise scopes.missing(_KINDS[of], name)
 
     def take_back(self, actor: Actor, grant_id: str) -> None:
         """Ends a grant at once."""

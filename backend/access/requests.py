@@ -19,7 +19,7 @@ from backend.core.canonical import digest
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
-Kind = Literal["role.grant", "policy.set", "owner.set", "binding.make", "identity.hand_over"]
+Kind = Literal["role.grant", "policy.set", "owner.set", "binding.make", "identity.hand_over", "group_mapping.make"]
 GOOD_FOR = timedelta(days=7)
 MAX_REASON = 2_000
 
@@ -183,6 +183,9 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
         service, owner = (_name(people[row.what[one]]) for one in ("identity_id", "owner_id"))
         return f"Hand {service} to {owner}, who makes its tokens from then on, with the roles that it holds."
     where = _where(row.what["scope"], shown)
+    if row.kind == "group_mapping.make":
+        group, provider = (row.what[one] for one in ("value", "provider"))
+        return f"Give the role {row.what['role']} {where} to whoever {provider} says is in the group {group}."
     end = row.what["expires_at"]
     until = f" until {datetime.fromisoformat(end).astimezone(UTC):%-d %b %Y %H:%M} UTC" if end else ""
     return f"Give {_name(people[row.what['identity_id']])} the role {row.what['role']} {where}{until}."

@@ -150,8 +150,8 @@ class Ownership(Row, table=True):
 
 
 class Request(Row, table=True):
-    """What one person asked for and a second one has to confirm: a role where changes need approvals,
-    another owner, a binding, or a weaker policy.
+    """What one person asked for and a second one has to confirm: a role where changes need approvals, a mapping of a group to
+    a role, another owner, a binding, or a weaker policy.
 
     `what` says all of it, so that exactly this is confirmed; `interests` are the ids that count as whoever asked.
     """
@@ -160,7 +160,8 @@ class Request(Row, table=True):
     __subject__: ClassVar[str] = "request"
     __table_args__ = (
         sa.CheckConstraint(
-            "kind IN ('role.grant', 'policy.set', 'owner.set', 'binding.make', 'identity.hand_over')", name="request_kind"
+            "kind IN ('role.grant', 'policy.set', 'owner.set', 'binding.make', 'identity.hand_over', 'group_mapping.make')",
+            name="request_kind",
         ),
         sa.CheckConstraint("state IN ('waiting', 'confirmed', 'refused')", name="request_state"),
         sa.Index("request_state_at", "state", "asked_at"),

@@ -109,6 +109,8 @@ MATRIX: tuple[Line, ...] = (
     Line("identity.hand_over", "hand a service to another owner; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.grant", "give a role; where changes need approvals it takes two", _ADMIN, "whole"),
     Line("role.take_back", "take a role back", _ADMIN, "whole"),
+    Line("group_mapping.make", "say which group of a provider gives which role; it takes two", _ADMIN, "whole"),
+    Line("group_mapping.take_back", "take such a mapping back", _ADMIN, "whole"),
     Line("request.list", "see what waits for a second person", _roles("admin", "auditor"), "whole"),
     Line("data_set.list", "see who may read which data set", _roles("admin", "auditor"), "whole"),
     Line("data_set.grant", "give a data set", _ADMIN, "whole"),
@@ -194,9 +196,11 @@ def narrowed(grants: Iterable[Grant], limits: Limits | None) -> tuple[Grant, ...
         return tuple(grants)
     found = dict[Grant, None]()
     for one in grants:
-        role, place = _role_within(one.role, limits.role), _place_within(one.scope, limits.scope)
-        if role is not None and place is not None:
-            found[Grant(role, place[0], one.expires_at, place[1])] = None
+        place = _place_within(one.scope, limits.scope)
+        for limit in (limits.role, *limits.besides):
+            role = _role_within(one.role, limit)
+            if role is not None and place is not None:
+                found[Grant(role, place[0], one.expires_at, place[1])] = None
     return tuple(found)
 
 

@@ -1,17 +1,19 @@
-"""Commands on identities and roles."""
+"""Commands on identities and the roles that they hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
-from backend.access import endings, queries, requests, rules
+from backend.access import endings, queries, requests, rules, scopes
 from backend.access.checks import active_identity, require
 from backend.access.claims import PROVISIONED, SOURCE
+from backend.access.last_admin import admins, refuse_last
 from backend.access.names import demand_name
-from backend.access.rows import FormerOwner, Identity, Request, RoleGrant, Team
+from backend.access.rows import Identity, Request, RoleGrant
+from backend.access.scopes import Exists
 from backend.core.context import SYSTEM, Actor, ActorKind
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -49,12 +51,20 @@ class Identities:
         settings: `demo_identities` allows `seed_demo` and `act_as`.
         protected: environments in which a role needs a second person. The rooms that know stand above this one; without it
             there are none.
+        exists: whether what a scope names is there; without it whatever is named is taken to be.
     """
 
-    def __init__(self, database: Database, settings: Settings, protected: Protected = lambda _: frozenset()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        protected: Protected = lambda _: frozenset(),
+        exists: Exists = scopes.everything,
+    ) -> None:
         self._database = database
         self._settings = settings
         self._protected = protected
+        self._exists = exists
 
     def seed_demo(self) -> None:
         """Creates the system's identity and, where settings allow them, the demo identities. Repeating it changes nothing."""
@@ -124,7 +134,7 @@ class Identities:
         rules.check_grant(role, scope)
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.grant")
-            whose, scope = named_identity(tx.session, name), stored_scope(tx.session, scope)
+            whose, scope = named_identity(tx.session, name), scopes.demanded(tx.session, scope, self._exists)
             _refuse_own(actor, whose)
             if self._needs_second(tx, whose.id, role, scope, expires_at):
                 return requests.ask(tx, "role.grant", _asked(whose.id, role, scope, expires_at))
@@ -141,6 +151,7 @@ class Identities:
             whose = tx.get(Identity, row.what["identity_id"])
             _refuse_own(actor, whose)
             requests.confirm(tx, row, "role.grant", reason, whose=whose)
+            scopes.demand_still(tx.session, row.what["scope"], self._exists)
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
             return _grant(tx, whose.id, row.what["role"], row.what["scope"], until, request_id=row.id)
 
@@ -165,7 +176,8 @@ class Identities:
             if row is None:
                 demand_name(name)
                 row = create_identity(tx, name=name, display_name=display_name, email=email)
-            if _held(tx, row.id, "admin", "*") is None:
+            held = _held(tx, row.id, "admin", "*")
+            if held is None or held.expires_at is not None:  # one that is over, or will be, would not help
                 _grant(tx, row.id, "admin", "*", None, action="identity.bootstrap")
             return actor_of(row)
 
@@ -187,7 +199,7 @@ class Identities:
         """Ends a role at once. Refusal `last-admin` for the role without which nobody could give roles any more."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "role.take_back")
-            row = _held(tx, named_identity(tx.session, name).id, role, stored_scope(tx.session, scope))
+            row = _held(tx, named_identity(tx.session, name).id, role, scopes.stored(tx.session, scope))
             if row is None:
                 raise NotFound("role", f"{role} of {name} in {scope}")
             if (row.role, row.scope) == ("admin", "*"):
@@ -224,46 +236,6 @@ class Identities:
                 said = {"reason": reason} if reason else {}
                 tx.record("identity.activate", row, before={"active": False}, after={"active": True, **said})
 
-    def hand_over(self, actor: Actor, name: str, owner: str) -> Identity | Request:
-        """Another person owns the service from now on, makes its tokens, and is one interest with it.
-
-        Whoever owns a service acts by its roles, so that this is as if they were given: never to oneself, and a second admin
-        has to confirm it where one of them reaches an environment whose changes need approvals. Refusal codes:
-        bad-identity, own-identity.
-        """
-        with self._database.unit(actor) as tx:
-            require(tx, actor, "identity.hand_over")
-            row, to = named_identity(tx.session, name), named_identity(tx.session, owner)
-            _refuse_hand_over(actor, row, to)
-            if row.owner_id == to.id:
-                return row
-            held = [one for one in queries.grants(tx.session, row.id) if one.in_force(tx.now)]
-            protected = self._protected(tx.session) if held else frozenset()
-            if any(rules.reaches(one.scope, protected) for one in held):
-                return requests.ask(tx, "identity.hand_over", _handed(row, to))
-            return _hand_over(tx, row, to)
-
-    def confirm_hand_over(self, actor: Actor, request_id: str, reason: str = "") -> Identity:
-        """Hands over what another admin asked for.
-
-        Refusal codes: own-request, own-identity, bad-identity, settled, expired, stale-request.
-        """
-        with self._database.unit(actor) as tx:
-            require(tx, actor, "identity.hand_over")
-            asked = requests.waiting(tx, request_id, "identity.hand_over")
-            row, to = tx.get(Identity, asked.what["identity_id"], lock=True), tx.get(Identity, asked.what["owner_id"])
-            _refuse_hand_over(actor, row, to)
-            if row.owner_id != asked.what["from_id"]:
-                raise Refusal("The service has another owner by now.", "Ask for it anew.", code="stale-request")
-            requests.confirm(tx, asked, "identity.hand_over", reason, whose=to)
-            return _hand_over(tx, row, to, request_id=asked.id)
-
-    def refuse_hand_over(self, actor: Actor, request_id: str, reason: str) -> None:
-        """Refuses it, or takes it back."""
-        with self._database.unit(actor) as tx:
-            require(tx, actor, "identity.hand_over")
-            requests.refuse(tx, requests.waiting(tx, request_id, "identity.hand_over"), reason)
-
 
 def actor_of(row: Identity) -> Actor:
     """The actor that an identity acts as."""
@@ -281,25 +253,6 @@ def named_identity(session: Session, name: str) -> Identity:
     if row is None:
         raise NotFound("identity", name)
     return row
-
-
-def team_of_name(session: Session, name: str) -> Team | None:
-    """A team that is not retired, by its name."""
-    return session.exec(select(Team).where(Team.name == name, col(Team.retired_at).is_(None))).one_or_none()
-
-
-def named_team(session: Session, name: str) -> Team:
-    """The same. NotFound."""
-    row = team_of_name(session, name)
-    if row is None:
-        raise NotFound("team", name[:80])
-    return row
-
-
-def stored_scope(session: Session, scope: str) -> str:
-    """A scope as a grant holds it: a team by its id. NotFound for a team that is not there."""
-    kind, _, name = scope.partition(":")
-    return f"team:{named_team(session, name).id}" if kind == "team" else scope
 
 
 def create_identity(
@@ -342,69 +295,21 @@ def _refuse_own(actor: Actor, whose: Identity) -> None:
         raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
 
 
-def _refuse_hand_over(actor: Actor, row: Identity, to: Identity) -> None:
-    if row.kind != "service":
-        raise Refusal(f"{row.name} is no service.", "A person answers for himself; name a service.", code="bad-identity")
-    _refuse_owner(to)
-    if to.id in actor.interests or row.id == actor.id:
-        raise Refusal("You cannot hand a service to yourself.", "Ask another admin.", code="own-identity")
-
-
 def _owner(session: Session, name: str) -> Identity:
     row = named_identity(session, name)
-    _refuse_owner(row)
+    refuse_owner(row)
     return row
 
 
-def _refuse_owner(row: Identity) -> None:
+def refuse_owner(row: Identity) -> None:
     """A service that owned a service would be one interest more than there are people, and so would whatever it owned."""
     if not queries.is_answering(row):
         raise Refusal(f"{row.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
 
 
-def _handed(row: Identity, to: Identity) -> dict[str, str | None]:
-    return {"identity_id": row.id, "owner_id": to.id, "from_id": row.owner_id}
-
-
-def _hand_over(tx: Unit, row: Identity, to: Identity, *, request_id: str | None = None) -> Identity:
-    before = row.facts("owner_id")
-    if row.owner_id is not None:
-        tx.add(FormerOwner(id=tx.new_id("fow"), identity_id=row.id, owner_id=row.owner_id, until=tx.now))
-    row.owner_id = to.id
-    asked = {"request_id": request_id} if request_id is not None else {}
-    tx.record("identity.hand_over", row, before=before, after={**row.facts("owner_id"), **asked})
-    return row
-
-
 def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
     until = expires_at.astimezone(UTC).isoformat() if expires_at is not None else None
     return {"identity_id": identity_id, "role": role, "scope": scope, "expires_at": until}
-
-
-def admins(tx: Unit, *, demo: bool) -> set[str]:
-    """Ids of active people who hold admin everywhere; with those of the demo, where they count."""
-    query = select(RoleGrant, Identity).join(Identity, col(Identity.id) == RoleGrant.identity_id)
-    query = query.where(RoleGrant.role == "admin", RoleGrant.scope == "*", Identity.kind == "person", col(Identity.active))
-    return {
-        one.id
-        for held, one in tx.session.exec(query)
-        if (held.expires_at is None or tx.now < held.expires_at) and (demo or not one.is_demo)
-    }
-
-
-def is_last_admin(tx: Unit, identity_id: str, *, demo: bool) -> bool:
-    """Whether nobody could give a role any more without this one."""
-    return admins(tx, demo=demo) == {identity_id}
-
-
-def refuse_last(tx: Unit, identity_id: str, *, demo: bool) -> None:
-    """Refusal `last-admin` for whom the installation cannot do without."""
-    if is_last_admin(tx, identity_id, demo=demo):
-        raise Refusal(
-            "Nobody else is an admin everywhere: without this one nobody could give a role any more.",
-            "Make somebody else an admin first.",
-            code="last-admin",
-        )
 
 
 def _grant(

@@ -101,9 +101,9 @@ class ProviderLogout(Row, table=True):
 
 
 class GroupMapping(Row, table=True):
-    """That a value among a provider's groups gives a role in a scope, once a second admin confirmed it.
+    """That a value among a provider's groups gives a role in a scope: one admin asked for it, and a second one confirmed it.
 
-    Besides those in the settings file, which are whoever runs the machine's.
+    Besides those in the settings file, which are whoever runs the machine's. `made_at` is when it began to count.
     """
 
     __tablename__ = "group_mapping"
@@ -116,6 +116,5 @@ class GroupMapping(Row, table=True):
     role: str
     scope: str = "*"
     made_by: str
+    confirmed_by: str
     made_at: datetime = Field(sa_column=utc())
-    confirmed_by: str | None = None
-    confirmed_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))

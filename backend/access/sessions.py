@@ -25,11 +25,12 @@ from sqlmodel import Session, col, or_, select
 from backend.access import claimed_roles, claims, endings, queries, rules
 from backend.access.checks import active_identity, refuse_narrow
 from backend.access.claims import Logout, Person, SignedOut
+from backend.access.directory_people import identity_provisioned, meet_at_sign_in
+from backend.access.last_admin import admins
 from backend.access.names import free_name
 from backend.access.providers import Providers
-from backend.access.provisioning import identity_provisioned, meet_at_sign_in
 from backend.access.rows import Identity, RoleGrant
-from backend.access.service import actor_of, admins, create_identity, named_identity
+from backend.access.service import actor_of, create_identity, named_identity
 from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUse, SignInSession
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import SYSTEM, Actor
@@ -178,12 +179,17 @@ class Sessions:
             return _end_all(tx, tx.get(Identity, identity_id), reason)
 
     def lines(self, actor: Actor, *, everybody: bool = False, of: str | None = None) -> tuple[SessionLine, ...]:
-        """Sessions of the actor, the newest first; everybody's, or those `of` one identity, for whoever may list them."""
+        """Sessions of the actor, the newest first; everybody's, or those `of` one identity, for whoever may list them.
+
+        A narrowed token is shown those alone that its limits give a right to: it ends none of its identity's either.
+        """
         with self._database.read() as session:
             identity, now = active_identity(session, actor), self._database.now(session)
             others = everybody or (of is not None and of != actor.id)
             if others and not _may(session, actor, "session.list", now):
                 raise rules.refusal(identity.display_name or identity.name, "session.list", None, None)
+            if not others and actor.limits is not None and not _may(session, actor, "session.list", now):
+                return ()
             query = select(SignInSession, SessionUse).outerjoin(SessionUse, col(SessionUse.session_id) == SignInSession.id)
             if not everybody:
                 query = query.where(SignInSession.identity_id == (of or actor.id))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -13,15 +12,14 @@ from sqlmodel import Session, col, select
 from backend.access import queries, requests
 from backend.access.checks import require
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team, TeamMember
-from backend.access.service import Protected, named_identity, named_team, team_of_name
+from backend.access.scopes import Exists, named_team, team_of_name
+from backend.access.service import Protected, named_identity
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
 Kind = Literal["model", "endpoint"]
-Exists = Callable[[Session, str, str], bool]
-"""Whether there is a model or an endpoint (kind, name); the rooms that know stand above this one."""
 MAX_TITLE = 120
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

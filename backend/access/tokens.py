@@ -14,7 +14,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -23,10 +23,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from backend.access import queries, rules
+from backend.access import queries, rules, scopes
 from backend.access.checks import active_identity, refuse_narrow
 from backend.access.rows import Identity, Token, TokenUse
-from backend.access.service import named_identity, stored_scope
+from backend.access.rules import Grant
+from backend.access.scopes import Exists
+from backend.access.service import named_identity
 from backend.core.behind import at_once
 from backend.core.context import Actor, ActorKind, Limits
 from backend.core.database import Database
@@ -108,6 +110,7 @@ class Tokens:
         settings: tokens of the demo identities are good for as long as `demo_identities` allows those.
         later: what notes a token's last use, so that no request waits for that.
         clock: seconds that only grow.
+        exists: whether what a scope names is there.
     """
 
     def __init__(
@@ -116,11 +119,13 @@ class Tokens:
         settings: Settings,
         later: Callable[[str, Callable[[], None]], None] = at_once,
         clock: Callable[[], float] = time.monotonic,
+        exists: Exists = scopes.everything,
     ) -> None:
         self._database = database
         self._settings = settings
         self._later = later
         self._clock = clock
+        self._exists = exists
         self._reading = threading.Lock()
         self._known, self._known_at = frozenset[str](), -math.inf
 
@@ -149,8 +154,10 @@ class Tokens:
         with self._database.unit(actor) as tx:
             whose = _whose(tx, actor, identity)
             _refuse_too_many(tx, whose)
-            limits = Limits(role, stored_scope(tx.session, scope))
-            _refuse_useless(tx, whose, limits, scope)
+            held = [one for one in queries.grants(tx.session, whose.id) if one.in_force(tx.now)]
+            sight = rules.sight(held, now=tx.now)  # a name that its identity does not see tells nothing
+            limits = Limits(role, scopes.demanded(tx.session, scope, self._exists, sight=sight))
+            _refuse_useless(whose, held, limits, scope)
             row_id, secret = tx.new_id("tok"), _secret()
             text = f"cst_{row_id.removeprefix('tok_')}_{secret}"
             row = Token(
@@ -168,12 +175,16 @@ class Tokens:
             return NewToken(text, row.id, whose.name, label, row.expires_at, role, scope)
 
     def list(self, actor: Actor, *, everybody: bool = False) -> tuple[TokenLine, ...]:
-        """Tokens of the actor and of its services, the newest first; those of everybody for whoever may list them."""
+        """Tokens of the actor and of its services, the newest first; those of everybody for whoever may list them.
+
+        A narrowed token is shown itself alone, which is what it may revoke.
+        """
         with self._database.read() as session:
             identity, now = active_identity(session, actor), self._database.now(session)
             if everybody and not rules.may(queries.held(session, actor), "token.list", now=now):
                 raise rules.refusal(identity.display_name or identity.name, "token.list", None, None)
-            return _lines(session, None if everybody else actor.id, now)
+            itself = actor.means if actor.limits is not None and not everybody else None
+            return _lines(session, None if everybody else actor.id, now, itself=itself)
 
     def revoke(self, actor: Actor, token_id: str) -> None:
         """Ends a token at once. One's own, a service's that one owns, or anybody's for whoever may revoke them.
@@ -249,11 +260,10 @@ def _actor(
     return Actor(identity_id, display_name or name, kind, owner_id, limits, means)
 
 
-def _refuse_useless(tx: Unit, whose: Identity, limits: Limits, scope: str) -> None:
+def _refuse_useless(whose: Identity, held: Sequence[Grant], limits: Limits, scope: str) -> None:
     """A token that could do nothing would be found out only where it is used."""
     if limits == Limits():
         return
-    held = [one for one in queries.grants(tx.session, whose.id) if one.in_force(tx.now)]
     if not rules.narrowed(held, limits):
         what = f"the role {limits.role}" if limits.role else "a role"
         raise Refusal(
@@ -287,11 +297,13 @@ def _refuse_too_many(tx: Unit, whose: Identity) -> None:
         )
 
 
-def _lines(session: Session, owner: str | None, now: datetime) -> tuple[TokenLine, ...]:
+def _lines(session: Session, owner: str | None, now: datetime, *, itself: str | None = None) -> tuple[TokenLine, ...]:
     query = select(Token, Identity, TokenUse).join(Identity, col(Identity.id) == Token.identity_id)
     query = query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id)
     if owner is not None:
         query = query.where((col(Identity.id) == owner) | (col(Identity.owner_id) == owner))
+    if itself is not None:
+        query = query.where(Token.id == itself)
     rows = session.exec(query.order_by(col(Token.created_at).desc(), col(Token.id).desc()).limit(1000)).all()
     shown = queries.scope_names(session)
     return tuple(_line(token, identity, use, now, shown) for token, identity, use in rows)

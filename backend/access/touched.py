@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, select
 
+from backend.access import scopes
 from backend.access.rows import Identity, RoleGrant
 from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
-from backend.access.service import stored_scope
 from backend.access.session_rows import ToldGroups
 
 
@@ -28,9 +28,13 @@ def by_group(session: Session, provider: str, value: str, role: str, scope: str 
 
     Whoever never signed in, and is in no directory, is not known yet. NotFound for a team that is not there.
     """
+    return by_place(session, provider, value, role, scopes.stored(session, scope))
+
+
+def by_place(session: Session, provider: str, value: str, role: str, place: str) -> tuple[Touched, ...]:
+    """The same by a scope as grants hold it."""
     found = dict.fromkeys(_in_directory(session, provider, value), "directory")
     found |= dict.fromkeys(_told(session, provider, value), "sign-in")
-    place = stored_scope(session, scope)
     held = select(RoleGrant.identity_id).where(RoleGrant.role == role, RoleGrant.scope == place)
     having = set(session.exec(held.where(col(RoleGrant.identity_id).in_(found))))
     rows = session.exec(select(Identity).where(col(Identity.id).in_(found)).order_by(Identity.name))

@@ -37,7 +37,11 @@ class BindingView(Shown):
     identity: str = Field(examples=["builds"])
     role: str | None = Field(description="At most this role; null for every role of the service.")
     scope: str
-    state: str = Field(description="active, expired, ended, or off where the settings do not know its issuer.")
+    state: str = Field(
+        description="active, expired, ended, off where the settings do not know its issuer, or not-honoured where it asks for "
+        "less than has to be asked for today."
+    )
+    says: str = Field(description="Of one that is not honoured: what it lacks, and what to ask for when it is made anew.")
     made_by: str
     made_at: datetime
     expires_at: datetime | None
@@ -55,6 +59,9 @@ class IssuerView(Shown):
     kind: str = Field(description="access, github or gitlab.")
     issuer: str
     audience: str
+    scopes: Mapping[str, str] = Field(
+        description="A scope of people's access tokens, and the role that it is good for at most; empty: every role of theirs."
+    )
 
 
 class NewBinding(Sent):

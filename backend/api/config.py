@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field, StringConstraints
 
 from backend.api.asking import Asks, Digest, Name, Narrow, Plain, Sent, Shown
-from backend.api.servers import Credential
+from backend.api.placed import Credential
 from backend.blueprints.kinds import Told
 from backend.blueprints.plan import Applied, Plan
 from backend.blueprints.text import MOST_BYTES, Source

@@ -100,12 +100,12 @@ class Guard:
         if wary and self._attempts.has_just_failed(text):
             return _too_many()
         try:
-            lacking, actor = await run_in_threadpool(self._look_up, text, wary)
+            lacking, actor = await run_in_threadpool(self._look_up, text, address if wary else None)
         except _NotKnown:
             return _too_many()
         except NotAdmitted as error:
             self._attempts.note(address, text, good=False)
-            return _unauthorized(error.code, error.message, error.remedy)
+            return _not_admitted(error)
         except ExternalFailure as error:  # it says nothing about the token
             return errors.answer(503, "external-failure", str(error), "Try again; nothing needs to be changed.")
         if lacking is not None:
@@ -131,16 +131,22 @@ class Guard:
         send.add("ratelimit", limits.told(standing))
         return _too_many_requests(standing.wait) if standing.wait else None
 
-    def _look_up(self, text: str, wary: bool) -> tuple[str | None, Actor | None]:
+    def _look_up(self, text: str, wary_of: str | None) -> tuple[str | None, Actor | None]:
         """What is lacking, or whom the token acts as; in one turn of a thread, as each turn costs a request's time.
 
-        _NotKnown, without a look for this token, where it is one of ours that there is not and the caller is wary.
+        _NotKnown, without a look for this token and without a check of its signature, where it comes from an address that this
+        is wary of, is none that was good before, and is one of ours or finds no place among those that are checked.
         """
         if (lacking := self._ready.code()) is not None:
             return lacking, None
-        if wary and is_well_formed(text) and not self._backend().tokens.is_known(text):
+        bearers = self._backend().bearers
+        if (
+            wary_of is not None
+            and not bearers.is_known(text)
+            and (is_well_formed(text) or not self._attempts.may_check(wary_of, text))
+        ):
             raise _NotKnown
-        return None, self._backend().bearers.actor_of(text)
+        return None, bearers.actor_of(text)
 
 
 class _NotKnown(Exception):
@@ -192,6 +198,15 @@ _REMEDY = "Send `Authorization: Bearer cst_...`; `countersign token create` make
 def _unauthorized(code: str, message: str, remedy: str = _REMEDY) -> JSONResponse:
     found = errors.answer(401, code, message, remedy)
     found.headers["www-authenticate"] = "Bearer" if code == "no-token" else 'Bearer error="invalid_token"'
+    return found
+
+
+def _not_admitted(error: NotAdmitted) -> JSONResponse:
+    """401; 403 for a good token that was given too little (RFC 6750, 3.1)."""
+    if error.code != "insufficient-scope":
+        return _unauthorized(error.code, error.message, error.remedy)
+    found = errors.answer(403, error.code, error.message, error.remedy)
+    found.headers["www-authenticate"] = 'Bearer error="insufficient_scope"'
     return found
 
 

@@ -89,7 +89,7 @@ def show_identity(asks: Asks, identity: IdentityName, tagged: Tagged) -> Identit
 def hand_over_identity(asks: Asks, held: Held, identity: IdentityName, sent: HandingOver) -> Settled:
     """Hands a service to another owner. Where a role of its reaches changes that need approvals, a second admin confirms it."""
     with _seen(held, identity):
-        made = asks.backend.identities.hand_over(asks.actor, identity, sent.owner)
+        made = asks.backend.service_owners.hand_over(asks.actor, identity, sent.owner)
     waits = isinstance(made, Request)
     return Settled(done=not waits, request=made.id if waits else None)
 

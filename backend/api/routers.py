@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
-from sqlmodel import select
+from sqlmodel import Session
 
-from backend.api.asking import Asks, Name, Page, Paged, Reading, Sent, name_of
+from backend.api.asking import Asks, Name, Page, Paged, name_of
 from backend.api.once import Making
-from backend.api.servers import Credential, CredentialFrom, Forgetting, Kind, Place, secret
+from backend.api.placed import Forgetting, Kind, Place, Placed, WithCredential
 from backend.api.tags import Fresh, Held, Tagged
-from backend.core.context import Actor
-from backend.core.errors import NotFound
 from backend.delivery import queries
 from backend.delivery.queries import RouterLine
 from backend.delivery.rows import RouterRow
@@ -26,25 +22,28 @@ router = APIRouter(prefix="/routers", tags=["routers"])
 RouterName = Annotated[str, Path(max_length=256, description="The router's name.", examples=["envoy"])]
 
 
-class NewRouter(Sent):
+class NewRouter(WithCredential):
     """A router to be added. Nothing is called by adding it."""
 
     name: Name = Field(examples=["envoy"])
     kind: Kind = Field(description="The kind of router.", examples=["envoy"])
     settings: dict[str, Any] = Field(description="What that kind needs.", examples=[{"folder": "/srv/envoy"}])
     public_url: Place = Field(description="Where callers reach its endpoints.", examples=["http://127.0.0.1:10000"])
-    credential: Credential | None = None
-    credential_from: CredentialFrom | None = None
 
 
-class RouterEdit(Sent):
+class RouterEdit(WithCredential):
     """What shall be different; what is not sent stays."""
 
     settings: dict[str, Any] | None = None
     public_url: Place | None = None
-    credential: Credential | None = None
-    credential_from: CredentialFrom | None = None
     forget_credential: Forgetting = False
+
+
+def _find(session: Session, name: str) -> RouterLine | None:
+    return next((one for one in queries.routers(session) if one.name == name), None)
+
+
+_ONE = Placed(RouterRow, _find)
 
 
 @router.get("")
@@ -58,18 +57,17 @@ def list_routers(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[RouterLi
 @router.post("", status_code=201)
 def create_router(asks: Asks, fresh: Fresh, once: Making, sent: NewRouter, response: Response) -> RouterLine:
     """Adds a router. Nothing is called: testing it does."""
-    asked = {**sent.model_dump(exclude={"credential"}), "credential": secret(sent.credential)}
-    made = once.make(RouterRow, lambda: asks.backend.servers.register_router(asks.actor, **asked).id)
+    made = once.make(RouterRow, lambda: asks.backend.servers.register_router(asks.actor, **sent.told()).id)
     with asks.reading("endpoint.read") as look:
         name = name_of(look, RouterRow, made.id)
     response.headers["location"] = f"/api/v1/routers/{quote(name, safe='')}"
-    return fresh(_view(asks, name))
+    return fresh(_ONE.view(asks, name))
 
 
 @router.get("/{router_name}")
 def show_router(asks: Asks, router_name: RouterName, tagged: Tagged) -> RouterLine:
     """One router, and how many endpoints stand behind it."""
-    return tagged(_view(asks, router_name))
+    return tagged(_ONE.view(asks, router_name))
 
 
 @router.patch("/{router_name}")
@@ -78,64 +76,35 @@ def edit_router(asks: Asks, held: Held, router_name: RouterName, sent: RouterEdi
 
     Under managed endpoints whose changes need approvals, another place waits in `move` until somebody else confirms it.
     """
-    asked = {**sent.model_dump(exclude={"credential"}), "credential": secret(sent.credential)}
-    with _seen(held, router_name):
-        asks.backend.servers.edit_router(asks.actor, router_name, revision=_revision(asks, router_name), **asked)
-    return held.answer(_view(asks, router_name))
+    with _ONE.seen(held, router_name):
+        asks.backend.servers.edit_router(asks.actor, router_name, revision=_ONE.revision(asks, router_name), **sent.told())
+    return held.answer(_ONE.view(asks, router_name))
 
 
 @router.delete("/{router_name}", status_code=204)
 def remove_router(asks: Asks, held: Held, router_name: RouterName) -> None:
     """Forgets a router that no endpoint stands behind. Nothing is called; what runs there goes on running."""
-    with _seen(held, router_name, needed=False):
+    with _ONE.seen(held, router_name, needed=False):
         asks.backend.servers.remove_router(asks.actor, router_name)
 
 
 @router.post("/{router_name}/move/confirm")
 def confirm_router_move(asks: Asks, held: Held, router_name: RouterName) -> RouterLine:
     """Applies a move that somebody else asked for, as it was entered; needs `If-Match`, so that it is the one that was seen."""
-    with _seen(held, router_name):
-        asks.backend.servers.confirm_router_move(asks.actor, router_name, revision=_revision(asks, router_name))
-    return held.answer(_view(asks, router_name))
+    with _ONE.seen(held, router_name):
+        asks.backend.servers.confirm_router_move(asks.actor, router_name, revision=_ONE.revision(asks, router_name))
+    return held.answer(_ONE.view(asks, router_name))
 
 
 @router.post("/{router_name}/move/drop")
 def drop_router_move(asks: Asks, held: Held, router_name: RouterName) -> RouterLine:
     """Gives up a move that waits; the router stays where it is. Needs `If-Match`."""
-    with _seen(held, router_name):
-        asks.backend.servers.drop_router_move(asks.actor, router_name, revision=_revision(asks, router_name))
-    return held.answer(_view(asks, router_name))
+    with _ONE.seen(held, router_name):
+        asks.backend.servers.drop_router_move(asks.actor, router_name, revision=_ONE.revision(asks, router_name))
+    return held.answer(_ONE.view(asks, router_name))
 
 
 @router.post("/{router_name}/test")
 def test_router(asks: Asks, router_name: RouterName) -> InspectedRouter:
     """Asks a router what it is; 503 when it cannot be reached."""
     return asks.backend.servers.test_router(asks.actor, router_name)
-
-
-def _view(asks: Asks, router_name: str) -> RouterLine:
-    with asks.reading("endpoint.read") as look:
-        return _shown(router_name)(look, asks.actor)
-
-
-def _shown(router_name: str) -> Callable[[Reading, Actor], RouterLine]:
-    def shown(look: Reading, _actor: Actor) -> RouterLine:
-        line = next((one for one in queries.routers(look.session) if one.name == router_name), None)
-        if line is None:
-            raise NotFound("router", router_name[:80])
-        return line
-
-    return shown
-
-
-def _seen(held: Held, router_name: str, *, needed: bool = True) -> AbstractContextManager[None]:
-    return held.held(
-        "endpoint.read", _shown(router_name), select(RouterRow.id).where(RouterRow.name == router_name), needed=needed
-    )
-
-
-def _revision(asks: Asks, router_name: str) -> int:
-    """The present one: whether it is what the caller saw is compared in the unit."""
-    with asks.backend.database.read() as session:
-        found = session.exec(select(RouterRow.revision).where(RouterRow.name == router_name)).one_or_none()
-    return found if found is not None else 0

@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from backend.access import scim
-from backend.access.provisioning import GroupLine, Provisioning, UserLine
+from backend.access.directory_groups import GroupLine
+from backend.access.directory_people import UserLine
 from backend.bootstrap import Backend
 from backend.core.columns import new_id
 from backend.core.context import Actor
@@ -29,7 +30,7 @@ PATH = "/v1/scim/v2"
 _TYPE = "application/scim+json"
 _STATUS = {"not-allowed": 403, "deactivated": 403, "no-owner": 403, "uniqueness": 409, "last-admin": 409}
 
-Answer = Callable[[Provisioning, Actor, Request, Any], Response]
+Answer = Callable[[Backend, Actor, Request, Any], Response]
 
 
 def build(backend: Callable[[], Backend]) -> Starlette:
@@ -66,7 +67,7 @@ def _verb(request: Request) -> str:
 def _answer(answer: Answer, backend: Callable[[], Backend], request: Request, body: bytes) -> Response:
     try:
         told = json.loads(body) if body else None
-        return answer(backend().provisioning, request.state.actor, request, told)
+        return answer(backend(), request.state.actor, request, told)
     except (ValueError, RecursionError):
         return _problem(400, "What was sent is no JSON.", "invalidSyntax")
     except NotFound as error:
@@ -80,67 +81,67 @@ def _answer(answer: Answer, backend: Callable[[], Backend], request: Request, bo
         return _problem(500, f"Something went wrong here ({short}).")
 
 
-def _users(made: Provisioning, actor: Actor, request: Request, _body: Any) -> Response:
+def _users(backend: Backend, actor: Actor, request: Request, _body: Any) -> Response:
     first, most = _page(request)
-    total, lines = made.users(
+    total, lines = backend.directory_people.users(
         actor, request.path_params["provider"], scim.asked_for(request.query_params.get("filter")), first, most
     )
     return _listed(total, first, [_user_json(one, request) for one in lines])
 
 
-def _user(made: Provisioning, actor: Actor, request: Request, _body: Any) -> Response:
-    return _shown(_user_json(made.user(actor, *_at(request)), request))
+def _user(backend: Backend, actor: Actor, request: Request, _body: Any) -> Response:
+    return _shown(_user_json(backend.directory_people.user(actor, *_at(request)), request))
 
 
-def _create_user(made: Provisioning, actor: Actor, request: Request, body: Any) -> Response:
-    found = made.create_user(actor, request.path_params["provider"], scim.user(body))
+def _create_user(backend: Backend, actor: Actor, request: Request, body: Any) -> Response:
+    found = backend.directory_people.create_user(actor, request.path_params["provider"], scim.user(body))
     return _shown(_user_json(found, request), status=201)
 
 
-def _replace_user(made: Provisioning, actor: Actor, request: Request, body: Any) -> Response:
-    return _shown(_user_json(made.replace_user(actor, *_at(request), scim.user(body)), request))
+def _replace_user(backend: Backend, actor: Actor, request: Request, body: Any) -> Response:
+    return _shown(_user_json(backend.directory_people.replace_user(actor, *_at(request), scim.user(body)), request))
 
 
-def _patch_user(made: Provisioning, actor: Actor, request: Request, body: Any) -> Response:
-    return _shown(_user_json(made.patch_user(actor, *_at(request), body), request))
+def _patch_user(backend: Backend, actor: Actor, request: Request, body: Any) -> Response:
+    return _shown(_user_json(backend.directory_people.patch_user(actor, *_at(request), body), request))
 
 
-def _delete_user(made: Provisioning, actor: Actor, request: Request, _body: Any) -> Response:
-    made.delete_user(actor, *_at(request))
+def _delete_user(backend: Backend, actor: Actor, request: Request, _body: Any) -> Response:
+    backend.directory_people.delete_user(actor, *_at(request))
     return Response(status_code=204)
 
 
-def _groups(made: Provisioning, actor: Actor, request: Request, _body: Any) -> Response:
+def _groups(backend: Backend, actor: Actor, request: Request, _body: Any) -> Response:
     first, most = _page(request)
-    total, lines = made.groups(
+    total, lines = backend.directory_groups.groups(
         actor, request.path_params["provider"], scim.asked_for(request.query_params.get("filter")), first, most
     )
     return _listed(total, first, [_group_json(one, request) for one in lines])
 
 
-def _group(made: Provisioning, actor: Actor, request: Request, _body: Any) -> Response:
-    return _shown(_group_json(made.group(actor, *_at(request)), request))
+def _group(backend: Backend, actor: Actor, request: Request, _body: Any) -> Response:
+    return _shown(_group_json(backend.directory_groups.group(actor, *_at(request)), request))
 
 
-def _create_group(made: Provisioning, actor: Actor, request: Request, body: Any) -> Response:
-    found = made.create_group(actor, request.path_params["provider"], scim.group(body))
+def _create_group(backend: Backend, actor: Actor, request: Request, body: Any) -> Response:
+    found = backend.directory_groups.create_group(actor, request.path_params["provider"], scim.group(body))
     return _shown(_group_json(found, request), status=201)
 
 
-def _replace_group(made: Provisioning, actor: Actor, request: Request, body: Any) -> Response:
-    return _shown(_group_json(made.replace_group(actor, *_at(request), scim.group(body)), request))
+def _replace_group(backend: Backend, actor: Actor, request: Request, body: Any) -> Response:
+    return _shown(_group_json(backend.directory_groups.replace_group(actor, *_at(request), scim.group(body)), request))
 
 
-def _patch_group(made: Provisioning, actor: Actor, request: Request, body: Any) -> Response:
-    return _shown(_group_json(made.patch_group(actor, *_at(request), body), request))
+def _patch_group(backend: Backend, actor: Actor, request: Request, body: Any) -> Response:
+    return _shown(_group_json(backend.directory_groups.patch_group(actor, *_at(request), body), request))
 
 
-def _delete_group(made: Provisioning, actor: Actor, request: Request, _body: Any) -> Response:
-    made.delete_group(actor, *_at(request))
+def _delete_group(backend: Backend, actor: Actor, request: Request, _body: Any) -> Response:
+    backend.directory_groups.delete_group(actor, *_at(request))
     return Response(status_code=204)
 
 
-def _config(_made: Provisioning, _actor: Actor, _request: Request, _body: Any) -> Response:
+def _config(_backend: Backend, _actor: Actor, _request: Request, _body: Any) -> Response:
     off = {"supported": False}
     return _shown(
         {
@@ -162,7 +163,7 @@ def _config(_made: Provisioning, _actor: Actor, _request: Request, _body: Any) -
     )
 
 
-def _types(_made: Provisioning, _actor: Actor, _request: Request, _body: Any) -> Response:
+def _types(_backend: Backend, _actor: Actor, _request: Request, _body: Any) -> Response:
     kind = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
     told = [("User", "/Users", scim.USER), ("Group", "/Groups", scim.GROUP)]
     return _listed(

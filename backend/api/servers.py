@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field, SecretStr, Strict, StringConstraints
-from sqlmodel import select
+from pydantic import Field
+from sqlmodel import Session
 
-from backend.api.asking import Asks, Name, Page, Paged, Plain, Reading, Sent, Shown, name_of
+from backend.api.asking import Asks, Name, Page, Paged, Shown, name_of
 from backend.api.endpoints import UnmanagedModel
 from backend.api.once import Making
+from backend.api.placed import Forgetting, Kind, Place, Placed, WithCredential
 from backend.api.tags import Fresh, Held, Tagged
-from backend.core.context import Actor
-from backend.core.errors import NotFound
 from backend.delivery import queries
 from backend.delivery.queries import ServerLine, Stranger
 from backend.delivery.rows import Server
-from backend.delivery.servers import MAX_CREDENTIAL, InspectedServer
+from backend.delivery.servers import InspectedServer
 
 router = APIRouter(prefix="/servers", tags=["servers"])
 ServerName = Annotated[str, Path(max_length=256, description="The server's name.", examples=["triton"])]
-Kind = Annotated[str, StringConstraints(min_length=1, max_length=40), Plain]
-Place = Annotated[str, StringConstraints(min_length=1, max_length=2_000), Plain]
-Credential = Annotated[
-    SecretStr,
-    Strict(False),
-    Field(max_length=MAX_CREDENTIAL, description="Sealed to the worker's key at once; no answer ever tells it."),
-]
-CredentialFrom = Annotated[
-    str,
-    StringConstraints(max_length=300),
-    Plain,
-    Field(description="`file:NAME` or `env:NAME`: kept by the administrator where the worker runs.", examples=["file:triton"]),
-]
-Forgetting = Annotated[bool, Field(description="Whether the credential that there is shall be forgotten.")]
 
 
 class ServerView(Shown):
@@ -47,25 +30,29 @@ class ServerView(Shown):
     unmanaged: tuple[Stranger, ...]
 
 
-class NewServer(Sent):
+class NewServer(WithCredential):
     """A server to be added. Nothing is called by adding it."""
 
     name: Name = Field(examples=["triton"])
     kind: Kind = Field(description="The kind of runtime.", examples=["triton"])
     settings: dict[str, Any] = Field(description="What that kind needs.", examples=[{"url": "http://127.0.0.1:8000"}])
     upstream: Place = Field(description="`host:port` at which routers reach it.", examples=["127.0.0.1:8000"])
-    credential: Credential | None = None
-    credential_from: CredentialFrom | None = None
 
 
-class ServerEdit(Sent):
+class ServerEdit(WithCredential):
     """What shall be different; what is not sent stays."""
 
     settings: dict[str, Any] | None = None
     upstream: Place | None = None
-    credential: Credential | None = None
-    credential_from: CredentialFrom | None = None
     forget_credential: Forgetting = False
+
+
+def _find(session: Session, name: str) -> ServerView | None:
+    line = next((one for one in queries.servers(session) if one.name == name), None)
+    return ServerView(server=line, unmanaged=queries.unmanaged(session, name)) if line is not None else None
+
+
+_ONE = Placed(Server, _find)
 
 
 @router.get("")
@@ -79,18 +66,17 @@ def list_servers(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[ServerLi
 @router.post("", status_code=201)
 def create_server(asks: Asks, fresh: Fresh, once: Making, sent: NewServer, response: Response) -> ServerView:
     """Adds a server. Nothing is called: testing it does."""
-    asked = {**sent.model_dump(exclude={"credential"}), "credential": secret(sent.credential)}
-    made = once.make(Server, lambda: asks.backend.servers.register(asks.actor, **asked).id)
+    made = once.make(Server, lambda: asks.backend.servers.register(asks.actor, **sent.told()).id)
     with asks.reading("endpoint.read") as look:
         name = name_of(look, Server, made.id)
     response.headers["location"] = f"/api/v1/servers/{quote(name, safe='')}"
-    return fresh(_view(asks, name))
+    return fresh(_ONE.view(asks, name))
 
 
 @router.get("/{server}")
 def show_server(asks: Asks, server: ServerName, tagged: Tagged) -> ServerView:
     """One server, and what runs under its endpoints' names without any approval."""
-    return tagged(_view(asks, server))
+    return tagged(_ONE.view(asks, server))
 
 
 @router.patch("/{server}")
@@ -99,33 +85,32 @@ def edit_server(asks: Asks, held: Held, server: ServerName, sent: ServerEdit) ->
 
     Under managed endpoints whose changes need approvals, another place waits in `move` until somebody else confirms it.
     """
-    asked = {**sent.model_dump(exclude={"credential"}), "credential": secret(sent.credential)}
-    with _seen(held, server):
-        asks.backend.servers.edit(asks.actor, server, revision=_revision(asks, server), **asked)
-    return held.answer(_view(asks, server))
+    with _ONE.seen(held, server):
+        asks.backend.servers.edit(asks.actor, server, revision=_ONE.revision(asks, server), **sent.told())
+    return held.answer(_ONE.view(asks, server))
 
 
 @router.delete("/{server}", status_code=204)
 def remove_server(asks: Asks, held: Held, server: ServerName) -> None:
     """Forgets a server that no endpoint stands on. Nothing is called; what runs there goes on running."""
-    with _seen(held, server, needed=False):
+    with _ONE.seen(held, server, needed=False):
         asks.backend.servers.remove(asks.actor, server)
 
 
 @router.post("/{server}/move/confirm")
 def confirm_server_move(asks: Asks, held: Held, server: ServerName) -> ServerView:
     """Applies a move that somebody else asked for, as it was entered; needs `If-Match`, so that it is the one that was seen."""
-    with _seen(held, server):
-        asks.backend.servers.confirm_move(asks.actor, server, revision=_revision(asks, server))
-    return held.answer(_view(asks, server))
+    with _ONE.seen(held, server):
+        asks.backend.servers.confirm_move(asks.actor, server, revision=_ONE.revision(asks, server))
+    return held.answer(_ONE.view(asks, server))
 
 
 @router.post("/{server}/move/drop")
 def drop_server_move(asks: Asks, held: Held, server: ServerName) -> ServerView:
     """Gives up a move that waits; the server stays where it is. Needs `If-Match`."""
-    with _seen(held, server):
-        asks.backend.servers.drop_move(asks.actor, server, revision=_revision(asks, server))
-    return held.answer(_view(asks, server))
+    with _ONE.seen(held, server):
+        asks.backend.servers.drop_move(asks.actor, server, revision=_ONE.revision(asks, server))
+    return held.answer(_ONE.view(asks, server))
 
 
 @router.post("/{server}/test")
@@ -139,34 +124,3 @@ def list_unmanaged_models(asks: Asks, server: ServerName) -> Page[UnmanagedModel
     """Asks a server what runs there now under names of no endpoint. It is never touched."""
     found = asks.backend.servers.unmanaged(asks.actor, server)
     return Page(items=tuple(map(UnmanagedModel.model_validate, found)), next=None)
-
-
-def secret(credential: SecretStr | None) -> str | None:
-    """A credential as the services take it."""
-    return credential.get_secret_value() if credential is not None else None
-
-
-def _view(asks: Asks, server: str) -> ServerView:
-    with asks.reading("endpoint.read") as look:
-        return _shown(server)(look, asks.actor)
-
-
-def _shown(server: str) -> Callable[[Reading, Actor], ServerView]:
-    def shown(look: Reading, _actor: Actor) -> ServerView:
-        line = next((one for one in queries.servers(look.session) if one.name == server), None)
-        if line is None:
-            raise NotFound("server", server[:80])
-        return ServerView(server=line, unmanaged=queries.unmanaged(look.session, server))
-
-    return shown
-
-
-def _seen(held: Held, server: str, *, needed: bool = True) -> AbstractContextManager[None]:
-    return held.held("endpoint.read", _shown(server), select(Server.id).where(Server.name == server), needed=needed)
-
-
-def _revision(asks: Asks, server: str) -> int:
-    """The present one: whether it is what the caller saw is compared in the unit."""
-    with asks.backend.database.read() as session:
-        found = session.exec(select(Server.revision).where(Server.name == server)).one_or_none()
-    return found if found is not None else 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
@@ -14,6 +14,7 @@ from backend.blueprints.faults import Fault
 from backend.blueprints.kinds import Address, Around, Draft, Hands, Kind, Outcome, Right, Run, State, Step, direct, refused
 from backend.blueprints.plan import FieldChange, changes_between
 from backend.blueprints.specs import RouterSpec, ServerSpec
+from backend.core.context import Actor
 from backend.core.credentials import is_reference
 from backend.core.errors import Refusal
 from backend.delivery import moves
@@ -29,12 +30,23 @@ UNREAD = "not read yet"
 """Stands for a credential while a plan is made, which needs none; applying refuses to go on without the real one."""
 
 
+class _Commands(NamedTuple):
+    """The commands on servers, or those on routers."""
+
+    register: Callable[..., Row]
+    edit: Callable[..., Row]
+    remove: Callable[[Actor, str], None]
+
+
 class _Places(Kind):
     """What the two have alike. A move under managed endpoints that need approvals waits for a second person."""
 
     table: ClassVar[type[Server] | type[RouterRow]]
     place: ClassVar[str]
+    argument: ClassVar[str]
+    """What the commands call the place."""
     order: ClassVar[int]
+    removed: ClassVar[int]
 
     def states(self, session: Session) -> Mapping[str, State]:
         """By name."""
@@ -96,8 +108,27 @@ class _Places(Kind):
         """The adapter's own settings. Refusal for an unknown kind."""
 
     @abstractmethod
+    def _commands(self, hands: Hands) -> _Commands:
+        """What registers, edits and forgets one."""
+
     def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], given: _Given) -> Run:
         """Registers or edits it."""
+        told = {"settings": wanted["settings"], self.argument: str(wanted[self.place]), **given}
+
+        def run(hands: Hands) -> Outcome:
+            commands = self._commands(hands)
+            if state is None:
+                commands.register(around.actor, name=name, kind=str(wanted["kind"]), **told)
+                return Outcome()
+            row = commands.edit(around.actor, name, revision=int(state.mark), **told)
+            return Outcome("move") if row.move is not None else Outcome()
+
+        return run
+
+    def removal(self, declared: Declared, state: State, around: Around) -> Step:
+        """After the endpoints that stood there."""
+        run = direct(lambda hands: self._commands(hands).remove(around.actor, declared.name))
+        return Step(self.removed, Right("server.remove"), run)
 
 
 class ServerKind(_Places):
@@ -108,29 +139,15 @@ class ServerKind(_Places):
     spec: ClassVar[type[BaseModel]] = ServerSpec
     table: ClassVar[type[Server] | type[RouterRow]] = Server
     place: ClassVar[str] = "upstream"
+    argument: ClassVar[str] = "upstream"
     order: ClassVar[int] = 30
+    removed: ClassVar[int] = 85
 
     def _settings(self, kind: str) -> type[BaseModel]:
         return target_type(kind).Settings
 
-    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], given: _Given) -> Run:
-        actor, place = around.actor, str(wanted["upstream"])
-
-        def run(hands: Hands) -> Outcome:
-            if state is None:
-                kind, settings = str(wanted["kind"]), wanted["settings"]
-                hands.servers.register(actor, name=name, kind=kind, settings=settings, upstream=place, **given)
-                return Outcome()
-            row = hands.servers.edit(
-                actor, name, revision=int(state.mark), settings=wanted["settings"], upstream=place, **given
-            )
-            return Outcome("move") if row.move is not None else Outcome()
-
-        return run
-
-    def removal(self, declared: Declared, state: State, around: Around) -> Step:
-        """After the endpoints that stood on it."""
-        return Step(85, Right("server.remove"), direct(lambda hands: hands.servers.remove(around.actor, declared.name)))
+    def _commands(self, hands: Hands) -> _Commands:
+        return _Commands(hands.servers.register, hands.servers.edit, hands.servers.remove)
 
 
 class RouterKind(_Places):
@@ -141,29 +158,16 @@ class RouterKind(_Places):
     spec: ClassVar[type[BaseModel]] = RouterSpec
     table: ClassVar[type[Server] | type[RouterRow]] = RouterRow
     place: ClassVar[str] = "publicUrl"
+    argument: ClassVar[str] = "public_url"
     order: ClassVar[int] = 40
+    removed: ClassVar[int] = 84
 
     def _settings(self, kind: str) -> type[BaseModel]:
         return router_type(kind).Settings
 
-    def _writing(self, name: str, state: State | None, around: Around, wanted: Mapping[str, Any], given: _Given) -> Run:
-        actor, place = around.actor, str(wanted["publicUrl"])
-
-        def run(hands: Hands) -> Outcome:
-            if state is None:
-                kind, settings = str(wanted["kind"]), wanted["settings"]
-                hands.servers.register_router(actor, name=name, kind=kind, settings=settings, public_url=place, **given)
-                return Outcome()
-            row = hands.servers.edit_router(
-                actor, name, revision=int(state.mark), settings=wanted["settings"], public_url=place, **given
-            )
-            return Outcome("move") if row.move is not None else Outcome()
-
-        return run
-
-    def removal(self, declared: Declared, state: State, around: Around) -> Step:
-        """After the endpoints that stood behind it."""
-        return Step(84, Right("server.remove"), direct(lambda hands: hands.servers.remove_router(around.actor, declared.name)))
+    def _commands(self, hands: Hands) -> _Commands:
+        servers = hands.servers
+        return _Commands(servers.register_router, servers.edit_router, servers.remove_router)
 
 
 class _Secret:

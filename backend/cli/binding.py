@@ -60,7 +60,8 @@ def bindings(opened: Session, ended: bool, as_json: bool) -> None:
         (one.id, one.identity, limits(one.role, one.scope), one.profile, _said(one.claims), one.state, one.last_used_at)
         for one in found
     ]
-    emit(as_json, {"bindings": found}, table(("binding", "acts as", "at most", "issuer", "claims", "state", "last used"), rows))
+    lines = table(("binding", "acts as", "at most", "issuer", "claims", "state", "last used"), rows)
+    emit(as_json, {"bindings": found}, [*lines, *(f"{one.id}: {one.says}" for one in found if one.says)])
 
 
 @click.command("binding")
@@ -115,6 +116,7 @@ def _facts(one: Binding) -> tuple[tuple[str, object], ...]:
     used = _said(one.last_used_by) or None
     return (
         ("binding", one.id), ("acts as", one.identity), ("at most", limits(one.role, one.scope)), ("issuer", one.issuer),
-        ("claims", _said(one.claims)), ("state", one.state), ("made", one.made_at), ("until", one.expires_at),
+        ("claims", _said(one.claims)), ("state", one.state), ("says", one.says or None), ("made", one.made_at),
+        ("until", one.expires_at),
         ("last used", one.last_used_at), ("by", used),
     )  # fmt: skip

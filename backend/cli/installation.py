@@ -7,6 +7,7 @@ import sys
 import click
 
 from backend import bootstrap
+from backend.access import last_admin
 from backend.cli.output import NO, emit, guarded, json_option
 from backend.cli.session import Session, data_option
 from backend.core.errors import CountersignError
@@ -49,4 +50,11 @@ def _database(opened: Session) -> list[tuple[str, str, str]]:
         opened.require_ready()
     except CountersignError as error:
         return [("database", str(error), "")]
-    return []
+    return _admins(opened)
+
+
+def _admins(opened: Session) -> list[tuple[str, str, str]]:
+    database, demo = opened.backend.database, opened.settings.demo_identities
+    with database.read() as session:
+        problem = last_admin.outlook(session, now=database.now(session), demo=demo).problem
+    return [("admins", *problem)] if problem is not None else []

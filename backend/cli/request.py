@@ -12,7 +12,7 @@ _REQUEST = click.argument("request_id", metavar="REQUEST")
 
 @click.group()
 def request() -> None:
-    """What waits for a second person: roles where changes need approvals, and weaker policies."""
+    """What waits for a second person: roles where changes need approvals, groups that give one, weaker policies, owners."""
 
 
 @request.command("list")

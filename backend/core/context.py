@@ -19,10 +19,12 @@ class Limits:
     Args:
         role: no more than this role; None for every role that the identity holds.
         scope: nowhere but here.
+        besides: further roles that count as well, where a token was given several.
     """
 
     role: str | None = None
     scope: str = "*"
+    besides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

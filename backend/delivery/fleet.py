@@ -107,6 +107,11 @@ def models(session: Session, *, limit: int = 200) -> tuple[str, ...]:
     return tuple(session.exec(select(col(Endpoint.model)).distinct().order_by(Endpoint.model).limit(limit)))
 
 
+def names(session: Session, *, limit: int = 200) -> tuple[str, ...]:
+    """Names of endpoints, the first ones by name, for a choice."""
+    return tuple(session.exec(select(Endpoint.name).order_by(Endpoint.name).limit(limit)))
+
+
 def narrowed(query: Any, filters: Filters, shown: sa.ColumnElement[str] | None = None) -> Any:
     """A query of endpoints joined with their servers, narrowed to what is asked for."""
     exact = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backend.core.errors import Refusal
+from backend.core.loopback import is_loopback
 
 OUTPUT = "probability"
 
@@ -34,7 +34,7 @@ def answer_of(body: bytes) -> tuple[float | None, str | None]:
 def refuse_far_host(url: str) -> None:
     """The demo sends traffic to this machine only."""
     host = urlsplit(url).hostname or ""
-    if host == "localhost" or _is_loopback(host):
+    if is_loopback(host):
         return
     raise Refusal(
         f"The replayer does not send traffic to {host or url!r}.",
@@ -55,10 +55,3 @@ def _is_probability(value: object) -> bool:
 
 def _text(version: object) -> str | None:
     return version if isinstance(version, str) and version else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

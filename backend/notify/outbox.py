@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
+from backend.access import last_admin
 from backend.access.rows import Request
 from backend.core import work
 from backend.core.canonical import loads
@@ -136,6 +137,8 @@ def about_of(session: Session, subjects: Subjects, kind: str, identifier: str) -
         return About(says, freeze.reason, environment=where, page="admin", query=("part", "Policies"))
     if kind == "request" and session.get(Request, identifier) is not None:
         return About("A request", page="admin", query=("part", "Grants"))
+    if kind == last_admin.SUBJECT[0]:
+        return About("Who is an admin", page="admin", query=("part", "Grants"))
     if kind == "ledger":
         return About("The ledger", page="audit")
     if kind == "route" and (route := session.get(Route, identifier)) is not None:

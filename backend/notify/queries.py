@@ -184,9 +184,8 @@ def subscription(session: Session, actor: Actor, subscription_id: str, now: date
 def subscriptions(session: Session, actor: Actor, now: datetime) -> tuple[SubscriptionLine, ...]:
     """One's own, and those of the routes that one looks after."""
     names = {one.id: one.name for one in routes(session, actor, now)}
-    query = select(Subscription).where(
-        sa.or_(col(Subscription.identity_id) == actor.id, col(Subscription.route_id).in_(sorted(names)))
-    )
+    own = col(Subscription.identity_id) == actor.id if actor.limits is None else sa.false()
+    query = select(Subscription).where(sa.or_(own, col(Subscription.route_id).in_(sorted(names))))
     return tuple(
         SubscriptionLine(
             one.id, names.get(one.route_id or "", MAIL), tuple(one.events), one.object_kind, one.object_name, one.created_at
@@ -224,9 +223,10 @@ def message(session: Session, actor: Actor, message_id: str, now: datetime) -> M
 
 
 def _mine(session: Session, actor: Actor, now: datetime, route: str | None) -> sa.ColumnElement[bool]:
-    """One's own mail, and the messages of routes that one may see."""
+    """One's own mail, but for a narrowed token, and the messages of routes that one may see."""
     held = access.held(session, actor)
-    own = sa.and_(col(Message.route_key) == MAIL, col(Message.identity_id) == actor.id)
+    whose = col(Message.identity_id) == actor.id if actor.limits is None else sa.false()
+    own = sa.and_(col(Message.route_key) == MAIL, whose)
     if route == MAIL:
         return own
     rows = session.exec(select(Route)).all()
@@ -239,8 +239,11 @@ def _mine(session: Session, actor: Actor, now: datetime, route: str | None) -> s
 
 
 def _may_see(row: Route, actor: Actor, held: Iterable[rights.Grant], now: datetime, *, everybodys: bool) -> bool:
-    """One's own, and what one looks after; everybody's for whoever may see those."""
-    if row.identity_id == actor.id:
+    """One's own, and what one looks after; everybody's for whoever may see those.
+
+    What is one's own tells of all that one sees, so that a narrowed token is shown only what its limits give a right to.
+    """
+    if row.identity_id == actor.id and actor.limits is None:
         return True
     grants = tuple(held)
     if everybodys and rights.may(grants, "route.list", now=now):

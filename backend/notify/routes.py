@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from sqlmodel import Session, col, select
 
 from backend.access.checks import active_identity, refuse_narrow, require
-from backend.access.service import named_team
+from backend.access.scopes import named_team
 from backend.core import sealing, work
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -129,6 +129,7 @@ class Routes:
             key, identity_id = MAIL, actor.id
             if ref == MAIL:
                 active_identity(tx.session, actor)
+                _refuse_limited(actor)
             else:
                 row = _own(tx, actor, ref)
                 key, identity_id = row.id, row.identity_id or ""
@@ -220,7 +221,7 @@ class Routes:
         with self._database.unit(actor) as tx:
             active_identity(tx.session, actor)
             row = tx.session.get(Subscription, subscription_id)
-            if row is None or (row.route_id is None and row.identity_id != actor.id):
+            if row is None or (row.route_id is None and not _is_own(row.identity_id, actor)):
                 raise NotFound("subscription", subscription_id[:60])
             if row.route_id is not None:
                 _own(tx, actor, row.route_id, NotFound("subscription", subscription_id[:60]))
@@ -296,14 +297,26 @@ def _demand_room(tx: Unit, actor: Actor, name: str, team_id: str | None, everybo
 
 
 def _own(tx: Unit, actor: Actor, ref: str, missing: NotFound | None = None) -> Route:
-    """A route by its id or, of one's own, by its name, for whoever may change it; to everybody else it is not there."""
+    """A route by its id or, of one's own, by its name, for whoever may change it; to everybody else it is not there.
+
+    Nor is one's own to a narrowed token, which is not shown it either.
+    """
     active_identity(tx.session, actor)
     found = find(tx.session, actor, ref)
     if found is not None:
         row = tx.get(Route, found.id, lock=True)
-        if row.identity_id == actor.id or (row.identity_id is None and _may_manage(tx, actor, row)):
+        if _is_own(row.identity_id, actor) or (row.identity_id is None and _may_manage(tx, actor, row)):
             return row
     raise missing or NotFound("route", ref[:80], "Look at your routes: `countersign notify routes`.")
+
+
+def _is_own(identity_id: str | None, actor: Actor) -> bool:
+    return identity_id == actor.id and actor.limits is None
+
+
+def _refuse_limited(actor: Actor) -> None:
+    if actor.limits is not None:
+        refuse_narrow(actor)
 
 
 def _may_manage(tx: Unit, actor: Actor, row: Route) -> bool:
@@ -331,7 +344,7 @@ def _own_message(tx: Unit, actor: Actor, row: Message) -> None:
         _own(tx, actor, row.route_key, missing)
         return
     active_identity(tx.session, actor)
-    if row.identity_id != actor.id:
+    if not _is_own(row.identity_id, actor):
         raise missing
 
 

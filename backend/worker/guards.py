@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from sqlmodel import Session, select
 from backend import migrate
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
+from backend.core.loopback import is_loopback
 from backend.delivery.rows import RouterRow, Server
 from backend.settings import Settings
 
@@ -47,13 +47,7 @@ def is_local(address: str) -> bool:
     """Whether a URL, `host:port` or host is this machine; nothing, a Unix socket's folder, memory and `localhost` are."""
     if not address or address.startswith(("/", "memory:")):
         return True
-    host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(urlsplit(address if "://" in address else f"//{address}").hostname or "")
 
 
 def _database_host(database: Database) -> str:

@@ -48,6 +48,7 @@ def run(settings: Settings, name: str) -> None:
     with closing(bootstrap.build(settings)) as backend:
         require_ready(backend.database, settings)
         backend.group_mappings.settle()
+        backend.bindings.settle()
         until_told(wiring.worker(backend, name), settings.metrics_port)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import structlog
 
+from backend.access import last_admin
 from backend.bootstrap import Backend
+from backend.core.database import Database
 from backend.delivery import looking
 from backend.findings import tending
 from backend.notify import keeping
@@ -18,7 +20,7 @@ from backend.worker.timers import Job
 from backend.worker.timing import Timing
 
 log = structlog.get_logger()
-STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, MESSAGES_SECONDS = 10.0, 3600.0, 30.0, 3600.0
+STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, MESSAGES_SECONDS, ADMINS_SECONDS = 10.0, 3600.0, 30.0, 3600.0, 3600.0
 FINDINGS_SECONDS = 15.0
 
 
@@ -49,6 +51,16 @@ def _of_delivery(backend: Backend) -> tuple[Job, ...]:
         Job("compact-log", COMPACT_SECONDS, lambda: _compact(backend)),
         Job("tend-keys", TEND_SECONDS, lambda: _tend_keys(backend)),
     )
+
+
+def _of_access(backend: Backend) -> Job:
+    """Says in time that the last admin's role runs out."""
+    demo = backend.settings.demo_identities
+    return Job("watch-admins", ADMINS_SECONDS, lambda: _watch_admins(backend.database, demo=demo))
+
+
+def _watch_admins(database: Database, *, demo: bool) -> None:
+    last_admin.watch(database, demo=demo)
 
 
 def _mark_stale(backend: Backend) -> None:
@@ -83,5 +95,5 @@ def worker(backend: Backend, name: str | None = None) -> Worker:
     )
     messages = Job("prune-messages", MESSAGES_SECONDS, lambda: keeping.prune(backend.database))
     findings = Job("tend-findings", FINDINGS_SECONDS, lambda: _tend_findings(backend))
-    periodic = (*periodic, *_of_delivery(backend), messages, findings)
+    periodic = (*periodic, *_of_delivery(backend), _of_access(backend), messages, findings)
     return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)

@@ -16,7 +16,7 @@ from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
 from tests.browsers import UNWATCHED, chromium
-from tests.installations import copied, populated
+from tests.installations import copied
 from tests.model_story import told
 
 __all__ = ["backend", "chromium", "filled", "full", "full_page", "page", "prepared"]
@@ -44,10 +44,9 @@ def backend(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder in which people worked for a week (`tests.installations`); leave it as it is."""
-    folder = tmp_path_factory.mktemp("filled") / "data"
-    populated(folder)
+def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Path:
+    """A data folder in which people worked for a week, with what is told of its models; leave it as it is."""
+    folder = copied(week, tmp_path_factory.mktemp("filled") / "data")
     told(folder)
     return folder
 

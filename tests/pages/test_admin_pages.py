@@ -13,6 +13,7 @@ from app import wiring
 from app.access_pages import scopes
 from app.access_pages.bindings import NARROWINGS
 from app.endpoint_pages.admin_cards import KINDS
+from backend.access import requests
 from backend.access.bearer_claims import ANCHORS, CLAIMS, NARROWING, check_binding
 from backend.access.bearer_file import Kind
 from backend.access.binding_rows import BearerUse
@@ -83,7 +84,7 @@ def test_hundreds_of_people_and_grants_are_paged_and_searched(page: Open, backen
     assert {"ben", "carla"} == set(test.dataframe[0].value["Short"])
     grants = page("admin", "otto", part="Grants")
     assert list(grants.dataframe[0].value["Who"])[:2] == ["Person 0", "Person 10"], "the next to end first"
-    assert "30 of all in force end within 14 days" in words(grants)
+    assert "ending within 14 days: 30" in words(grants)
     grants.selectbox(key="ends").set_value("Ending within 14 days").run()
     assert len(grants.dataframe[0].value) == 30
     grants.selectbox(key="ends").set_value("Over").run()
@@ -119,7 +120,7 @@ def test_a_service_whose_owner_is_gone_says_so_and_is_handed_over(page: Open, ba
     offers = test.selectbox(key="hand.owner").options
     assert "Ben (reviewer) [ben]" in offers
     assert not {"Otto (administrator)", "Carla (reviewer)", "builds"} & set(offers)
-    backend.identities.hand_over(otto, "builds", "ben")
+    backend.service_owners.hand_over(otto, "builds", "ben")
     said = words(page("person", "otto", person="builds"))
     assert "service of ben" in said
     assert "No active owner" not in said
@@ -235,21 +236,28 @@ def test_a_build_is_bound_by_the_dialog_and_waits_for_a_second_admin_where_it_re
     assert offered(page("admin", "otto", part="Services"), "Bind a build")
     test = _inside("binding", "otto")
     test.text_input(key="bind.github.anchor").set_value("456789").run()
-    assert not offered(test, "Bind it"), "a repository alone is every branch of it"
+    press(test, "Bind it")
+    assert test.error[0].value.startswith("Not bound: "), "a repository alone is every branch of it"
     test.text_input(key="bind.ref").set_value("refs/heads/*").run()
+    press(test, "Bind it")
     assert "Anybody who may push could make such a ref." in words(test)
-    assert not offered(test, "Bind it")
+    assert test.error[0].value.startswith("Not bound: ")
     test.text_input(key="bind.ref").set_value("refs/heads/main").run()
     test.selectbox(key="bind.role").set_value("Contributor").run()
     assert "second admin confirms it" in test.info[0].value
+    otto = bound.identities.act_as("otto")
+    with bound.database.read() as session:
+        assert requests.lines(session, now=bound.database.now(session)) == (), "nothing was asked for so far"
     press(test, "Bind it")
     grants = page("admin", "nora", part="Grants")
     assert "to tokens of github with ref=refs/heads/main, repository_id=456789." in words(grants)
     assert offered(grants, "Confirm")
-    assert bound.bindings.lines(bound.identities.act_as("otto")) == (), "it waits"
+    assert bound.bindings.lines(otto) == (), "it waits"
 
 
-def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_last(page: Open, bound: Backend) -> None:
+def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_last(
+    page: Open, bound: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     otto, now = bound.identities.act_as("otto"), bound.database.now()
     made = bound.bindings.bind(otto, "builds", "github", JOB, role="contributor", scope="environment:staging")
     with bound.database.unit(SYSTEM) as tx:
@@ -279,6 +287,12 @@ def test_bindings_show_who_made_them_their_limits_and_the_job_that_used_them_las
     bound.bindings.unbind(otto, made.id, "The repository moved.")
     assert "No binding is like this" in words(page("admin", "otto", part="Services"))
     assert "456789" in words(page("admin", "otto", part="Services", bindings="Ended"))
+    with monkeypatch.context() as before:
+        before.setattr("backend.access.bearer_claims.check_binding", lambda *_: None)
+        bound.bindings.bind(otto, "builds", "github", {"repository_id": "987"}, scope="environment:staging")
+    said = words(page("admin", "otto", part="Services"))
+    assert "No longer honoured" in said
+    assert "Make it anew: Say one of environment" in said
 
 
 @pytest.mark.parametrize("kind", sorted(CLAIMS))
@@ -326,6 +340,20 @@ def test_teams_are_found_by_member_and_by_what_they_own(page: Open, backend: Bac
     test = page("admin", "otto", part="Teams", team="ana")
     assert [one.value for one in test.subheader] == ["flights"]
     assert "Flight *delays*" in words(test)
+
+
+def test_outgoing_calls_of_servers_and_of_messages_are_told_apart(page: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    none = words(page("admin", "olga", part="Servers"))
+    for setting in ("COUNTERSIGN_ALLOWED_NETWORKS", "COUNTERSIGN_MESSAGE_NETWORKS", "COUNTERSIGN_ALLOWED_PORTS"):
+        assert setting in none, setting
+    assert none.count("no private range is allowed") == 2
+    monkeypatch.setenv("COUNTERSIGN_MESSAGE_NETWORKS", "10.2.7.15/32")
+    monkeypatch.setenv("COUNTERSIGN_ALLOWED_PORTS", "443,8000-8002")
+    wiring.forget()
+    said = words(page("admin", "olga", part="Servers"))
+    assert "of private ones 10.2.7.15/32.  \n:gray[COUNTERSIGN_MESSAGE_NETWORKS]" in said
+    assert "443,8000-8002" in said
+    assert said.count("no private range is allowed") == 1, "nothing is opened to servers by it"
 
 
 def test_an_address_that_may_not_be_called_is_refused_in_words(page: Open) -> None:

@@ -18,10 +18,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit.web.server import server_util
 
 from app.acting import Browsers
-from app.bind import believe_no_proxy, check_bind, is_loopback
+from app.bind import believe_no_proxy, check_bind
 from app.deep_links import NEXT, TOLD, encoded
 from app.edge import COOKIE, Edge, Outside, inline_hashes, is_local, security_headers
 from backend.core.errors import Refusal
+from backend.core.loopback import is_loopback
 from tests.pages.conftest import ROOT
 
 WANTED = {"content-security-policy", "x-content-type-options", "x-frame-options", "referrer-policy", "permissions-policy"}

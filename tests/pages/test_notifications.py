@@ -15,7 +15,7 @@ from backend.bootstrap import Backend
 from backend.changes.rows import Change
 from backend.core.context import SYSTEM, Actor
 from backend.notify import links
-from backend.notify.rows import Link, Message
+from backend.notify.rows import Attempt, Link, Message
 from tests.installations import number_of
 from tests.pages.conftest import Open, offered, press, words
 
@@ -107,6 +107,46 @@ def test_routes_show_how_they_do_and_no_secret(page: Open, backend: Backend, mon
     assert _messages(backend, ana) == ["test"]
 
 
+def test_the_log_tells_every_try_and_sends_again_whoever_may(
+    page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend.routes._guard, "allowed", (ip_network("127.0.0.0/8"),))
+    otto = backend.identities.act_as("otto")
+    backend.routes.add(otto, "release-room", "http://127.0.0.1:9/hook", everybody=True)
+    message = backend.routes.test(otto, "release-room")
+    with backend.database.unit(SYSTEM) as tx:
+        row = tx.get(Message, message)
+        row.state, row.says, row.settled_at = "dead", "The receiver answered 500.", tx.now
+        for number in range(2):
+            tx.add(
+                Attempt(
+                    id=f"try-{number}", message_id=message, at=tx.now, seconds=1.5, ok=False, status=500, says="It said *500*"
+                )
+            )
+    test = page("notifications", "otto", became="Given up")
+    assert "The receiver answered 500" in words(test)
+    press(test, "Details")
+    assert words(test).count("It said *500*") == 2
+    assert offered(test, "Send it again")
+    assert "No message is like this" in words(page("notifications", "otto", became="Sent"))
+    looked_at = page("admin", "audra", part="Messages")
+    press(looked_at, "Details")
+    assert message in looked_at.code[0].value
+    assert not offered(looked_at, "Send it again"), "an auditor looks"
+    assert "A test message" not in words(page("notifications", "ana")), "somebody else's"
+
+
+def test_a_route_is_removed_only_after_a_question(page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend.routes._guard, "allowed", (ip_network("127.0.0.0/8"),))
+    backend.routes.add(backend.identities.act_as("ana"), "mine", "http://127.0.0.1:9/hook")
+    test = page("notifications", "ana")
+    menu = next(one for one in test.get("menu_button") if one.proto.label == "More")
+    menu.set_value("Remove").run()
+    assert "This cannot be undone" in words(test)
+    assert "mine" in words(page("notifications", "ana")), "nothing was done yet"
+    assert offered(test, "Remove it")
+
+
 def test_admins_act_on_the_routes_of_teams_and_of_everybody_auditors_look_and_others_are_told_where_theirs_are(
     page: Open, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +177,7 @@ def test_admins_act_on_the_routes_of_teams_and_of_everybody_auditors_look_and_ot
 
 def _acts(test: AppTest) -> list[list[str]]:
     """What the menu of each route offers."""
-    return [list(one.proto.options) for one in test.get("menu_button") if one.proto.label == "Act"]
+    return [list(one.proto.options) for one in test.get("menu_button") if one.proto.label == "More"]
 
 
 def test_whoever_follows_a_link_signs_in_first_and_uses_nothing_up_before(full: Backend, full_page: Open) -> None:

@@ -29,7 +29,7 @@ def test_a_webhook_is_added_subscribed_and_tested_by_clicks(
         dialog.get_by_label("Address").fill("http://127.0.0.1:9/PLANTED")
         dialog.get_by_label("Address").press("Tab")
         assert seen.drawn().axe() == [], "the dialog"
-        dialog.get_by_role("button", name="Add", exact=True).click()
+        dialog.get_by_role("button", name="Add it", exact=True).click()
         expect(dialog.get_by_text("whsec_")).to_be_visible(timeout=20_000)
         dialog.get_by_role("button", name="I have it").click()
         dialog.wait_for(state="hidden")
@@ -38,9 +38,9 @@ def test_a_webhook_is_added_subscribed_and_tested_by_clicks(
         dialog.get_by_role("button", name="Subscribe").click()
         dialog.wait_for(state="hidden")
         expect(page.get_by_text("of anything · by mail")).to_be_visible()
-        page.get_by_role("button", name="Act", exact=True).click()
+        page.get_by_role("button", name="More", exact=True).click()
         page.get_by_role("menuitem", name="Send a test").or_(page.get_by_role("option", name="Send a test")).click()
-        expect(page.get_by_role("cell", name="A test message")).to_be_visible(timeout=20_000)
+        expect(page.get_by_text("A test message")).to_be_visible(timeout=20_000)
         assert seen.open("/notifications", title="Notifications").axe() == [], "with a route, a subscription and a message"
         page.set_viewport_size({"width": 1024, "height": 768})
         assert seen.drawn().fits()

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import streamlit as st
 import structlog
+from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
 from app import wiring
+from backend.access import rosters
+from backend.access.claimed_roles import BOOTSTRAP
+from backend.access.rows import RoleGrant
 from backend.bootstrap import Backend
+from backend.core.context import SYSTEM
 from backend.core.errors import Refusal
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
 from tests.pages.conftest import ROOT, press, words
@@ -194,7 +200,25 @@ def test_a_mapping_says_whom_it_touches_before_it_is_made(signs_in: Backend, pro
     test = admin(opened(provider, groups=["staff"]), "Sign-in")
     press(test, "Map a group")
     assert [one.split(" (")[0] for one in test.selectbox(key="map.group").options] == ["ml-reviewers", "staff", "Another one …"]
-    assert "**1 known person would get it** at the next sign-in: Rita." in words(test)
+    assert "**1 known person would get it** at the next sign-in, by a directory at once: Rita." in words(test)
+    press(test, "Ask for it")
+    with signs_in.database.unit(SYSTEM) as tx:
+        (grant,) = tx.session.exec(select(RoleGrant).where(RoleGrant.granted_by == BOOTSTRAP))
+        grant.granted_at, grant.expires_at = tx.now - timedelta(days=60), tx.now + timedelta(days=2)
+        tx.record("role.grant", grant)
+    test = admin(opened(provider, groups=["staff"]), "Grants")
+    assert "to whoever corp says is in the group ml-reviewers" in words(test)
+    own = next(one for one in test.button if one.label == "Confirm")
+    assert (own.disabled, "another admin confirms it" in own.help) == (True, True)
+    assert "nobody is an admin everywhere" in words(test)
+    with signs_in.database.read() as session:
+        rita = next(name for name in rosters.names(session) if name.startswith("rita"))
+    signs_in.identities.bootstrap(rita)
+    test = admin(opened(provider, sub="u-rita", name="Rita", nonce="n-3", groups=["ml-reviewers"]), "Grants")
+    next(one for one in test.button if one.label == "Confirm").click().run()
+    assert "1 known person in the group holds it already" in words(test)
+    assert "It gives nothing to you, nor to whoever asked for it." in words(test)
+    assert "nobody is an admin everywhere" not in words(test)
 
 
 def test_a_person_has_a_page_with_sessions_and_the_groups_that_were_told(signs_in: Backend, provider: IdentityProvider) -> None:

@@ -26,6 +26,8 @@ ONLY = {
     "identity.create": {"admin"},
     "identity.deactivate": {"admin"},
     "identity.hand_over": {"admin"},
+    "group_mapping.make": {"admin"},
+    "group_mapping.take_back": {"admin"},
     "freeze.lift": {"admin"},
     "binding.make": {"admin"},
     "binding.end": {"admin"},

@@ -209,7 +209,10 @@ def test_a_binding_that_would_bind_too_much_is_refused(kind: bearer_file.Kind, b
         {"kind": "gitlab", "audience": "a", "issuer": "https://u@gitlab.example.com"},
         {"kind": "gitlab", "audience": "a", "issuer": "https://gitlab.example.com", "metadata_url": "http://x.example.com/a"},
         {"kind": "github", "audience": "a", "skew_seconds": 3600}, {"kind": "github", "audience": "a", "unknown": 1},
-        {"kind": "other", "audience": "a"},
+        {"kind": "other", "audience": "a"}, {"kind": "github", "audience": "a", "scopes": {"x": "viewer"}},
+        {"kind": "access", "issuer": "https://id.example.com", "audience": "a", "scopes": {"x": "king"}},
+        {"kind": "access", "issuer": "https://id.example.com", "audience": "a", "scopes": {"x y": "viewer"}},
+        {"kind": "access", "issuer": "https://id.example.com", "audience": "a", "scope_claim": "sub"},
     ],
     ids=str,
 )  # fmt: skip

@@ -19,7 +19,7 @@ import pytest
 from sqlmodel import select
 
 from backend import bootstrap
-from backend.access import bindings, checks, provisioning, scim
+from backend.access import bindings, checks, directory, scim
 from backend.access.rows import Identity, Ownership, Request, RoleGrant, Team
 from backend.access.rules import ACTIONS, MATRIX, ROLES, SCOPES, Line, may
 from backend.access.rules import Grant as RuleGrant
@@ -38,7 +38,7 @@ from backend.settings import Settings
 from tests.databases import Clock
 from tests.found import drifted
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
-from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, populated
+from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, copied
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 TEAM, OTHERS = "tem_europe", "tem_others"
@@ -76,28 +76,37 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "identities.take_back": ("role.take_back", lambda b, a, at: b.identities.take_back(a, "ana", "contributor")),
     "identities.deactivate": ("identity.deactivate", lambda b, a, at: b.identities.deactivate(a, "ana")),
     "identities.activate": ("identity.activate", lambda b, a, at: b.identities.activate(a, "ana")),
-    "identities.hand_over": ("identity.hand_over", lambda b, a, at: b.identities.hand_over(a, "x", "ana")),
-    "identities.confirm_hand_over": ("identity.hand_over", lambda b, a, at: b.identities.confirm_hand_over(a, "ask_x")),
-    "identities.refuse_hand_over": ("identity.hand_over", lambda b, a, at: b.identities.refuse_hand_over(a, "ask_x", "x")),
-    "group_mappings.map": ("role.grant", lambda b, a, at: b.group_mappings.map(a, "corp", "ml", "viewer")),
-    "group_mappings.confirm": ("role.grant", lambda b, a, at: b.group_mappings.confirm(a, "map_x")),
-    "group_mappings.unmap": ("role.take_back", lambda b, a, at: b.group_mappings.unmap(a, "map_x")),
-    "provisioning.users": ("identity.provision", lambda b, a, at: b.provisioning.users(a, "corp", None, 1, 1)),
-    "provisioning.user": ("identity.provision", lambda b, a, at: b.provisioning.user(a, "corp", "scu_x")),
-    "provisioning.create_user": ("identity.provision", lambda b, a, at: b.provisioning.create_user(a, "corp", _USER)),
-    "provisioning.replace_user": (
-        "identity.provision", lambda b, a, at: b.provisioning.replace_user(a, "corp", "scu_x", _USER),
+    "service_owners.hand_over": ("identity.hand_over", lambda b, a, at: b.service_owners.hand_over(a, "x", "ana")),
+    "service_owners.confirm": ("identity.hand_over", lambda b, a, at: b.service_owners.confirm(a, "ask_x")),
+    "service_owners.refuse": ("identity.hand_over", lambda b, a, at: b.service_owners.refuse(a, "ask_x", "x")),
+    "group_mappings.map": ("group_mapping.make", lambda b, a, at: b.group_mappings.map(a, "corp", "ml", "viewer")),
+    "group_mappings.confirm": ("group_mapping.make", lambda b, a, at: b.group_mappings.confirm(a, "ask_x")),
+    "group_mappings.refuse": ("group_mapping.make", lambda b, a, at: b.group_mappings.refuse(a, "ask_x", "x")),
+    "group_mappings.unmap": ("group_mapping.take_back", lambda b, a, at: b.group_mappings.unmap(a, "map_x")),
+    "directory_people.users": ("identity.provision", lambda b, a, at: b.directory_people.users(a, "corp", None, 1, 1)),
+    "directory_people.user": ("identity.provision", lambda b, a, at: b.directory_people.user(a, "corp", "scu_x")),
+    "directory_people.create_user": ("identity.provision", lambda b, a, at: b.directory_people.create_user(a, "corp", _USER)),
+    "directory_people.replace_user": (
+        "identity.provision", lambda b, a, at: b.directory_people.replace_user(a, "corp", "scu_x", _USER),
     ),
-    "provisioning.patch_user": ("identity.provision", lambda b, a, at: b.provisioning.patch_user(a, "corp", "scu_x", {})),
-    "provisioning.delete_user": ("identity.provision", lambda b, a, at: b.provisioning.delete_user(a, "corp", "scu_x")),
-    "provisioning.groups": ("identity.provision", lambda b, a, at: b.provisioning.groups(a, "corp", None, 1, 1)),
-    "provisioning.group": ("identity.provision", lambda b, a, at: b.provisioning.group(a, "corp", "scg_x")),
-    "provisioning.create_group": ("identity.provision", lambda b, a, at: b.provisioning.create_group(a, "corp", _GROUP)),
-    "provisioning.replace_group": (
-        "identity.provision", lambda b, a, at: b.provisioning.replace_group(a, "corp", "scg_x", _GROUP),
+    "directory_people.patch_user": (
+        "identity.provision", lambda b, a, at: b.directory_people.patch_user(a, "corp", "scu_x", {}),
     ),
-    "provisioning.patch_group": ("identity.provision", lambda b, a, at: b.provisioning.patch_group(a, "corp", "scg_x", {})),
-    "provisioning.delete_group": ("identity.provision", lambda b, a, at: b.provisioning.delete_group(a, "corp", "scg_x")),
+    "directory_people.delete_user": ("identity.provision", lambda b, a, at: b.directory_people.delete_user(a, "corp", "scu_x")),
+    "directory_groups.groups": ("identity.provision", lambda b, a, at: b.directory_groups.groups(a, "corp", None, 1, 1)),
+    "directory_groups.group": ("identity.provision", lambda b, a, at: b.directory_groups.group(a, "corp", "scg_x")),
+    "directory_groups.create_group": (
+        "identity.provision", lambda b, a, at: b.directory_groups.create_group(a, "corp", _GROUP),
+    ),
+    "directory_groups.replace_group": (
+        "identity.provision", lambda b, a, at: b.directory_groups.replace_group(a, "corp", "scg_x", _GROUP),
+    ),
+    "directory_groups.patch_group": (
+        "identity.provision", lambda b, a, at: b.directory_groups.patch_group(a, "corp", "scg_x", {}),
+    ),
+    "directory_groups.delete_group": (
+        "identity.provision", lambda b, a, at: b.directory_groups.delete_group(a, "corp", "scg_x"),
+    ),
     "bindings.bind": ("binding.make", lambda b, a, at: b.bindings.bind(a, "x", "github", {})),
     "bindings.confirm": ("binding.make", lambda b, a, at: b.bindings.confirm(a, "ask_x")),
     "bindings.refuse": ("binding.make", lambda b, a, at: b.bindings.refuse(a, "ask_x", "x")),
@@ -229,9 +238,8 @@ class Passed(BaseException):
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    folder = tmp_path_factory.mktemp("matrix") / "data"
-    populated(folder)
+def backend(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Backend]:
+    folder = copied(week, tmp_path_factory.mktemp("matrix") / "data")
     with mock.patch.object(bootstrap, "_registry", return_value=MemoryRegistry(Clock())):
         made = bootstrap.build(Settings(data_dir=folder, demo_identities=True, sign_in_file=_sign_in_file(folder.parent)))
     with made.database.unit(SYSTEM) as tx:
@@ -346,7 +354,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for module in (checks, desk, intake):
         monkeypatch.setattr(module, "require_now", require_now)
-    for one in (bindings, provisioning):
+    for one in (bindings, directory):
         monkeypatch.setattr(one, "require_to_read", require_to_read)
     return asked
 

@@ -27,8 +27,10 @@ WITHOUT_OPERATION = {
     "links.open": "a link is opened by the browser of whoever signed in, and leads to a page",
     "changes.material": "what proposing and previewing begin with",
     "identities.confirm_grant": "Backend.confirm_request chooses by the request's kind",
-    "identities.confirm_hand_over": "Backend.confirm_request",
-    "identities.refuse_hand_over": "Backend.refuse_request",
+    "service_owners.confirm": "Backend.confirm_request",
+    "service_owners.refuse": "Backend.refuse_request",
+    "group_mappings.confirm": "Backend.confirm_request",
+    "group_mappings.refuse": "Backend.refuse_request",
     "bindings.confirm": "Backend.confirm_request",
     "bindings.refuse": "Backend.refuse_request",
     "identities.refuse_grant": "Backend.refuse_request chooses by the request's kind",
@@ -58,11 +60,10 @@ def _commands() -> set[str]:
 
 
 def _called() -> set[str]:
-    """What the operations call, as their own files say it; SCIM has its provisioning at hand as `made`."""
+    """What the operations call, as their own files say it."""
     text = "\n".join(file.read_text() for file in sorted(SOURCES.glob("*.py")))
     names = set(re.findall(r"backend\.((?:\w+\.)?\w+)\(", text))
-    names |= {f"changes.{one}" for one in re.findall(r"\bchanges\.(approve|reject)\b", text)}
-    return names | {f"provisioning.{one}" for one in re.findall(r"\bmade\.(\w+)\(", text)}
+    return names | {f"changes.{one}" for one in re.findall(r"\bchanges\.(approve|reject)\b", text)}
 
 
 def test_every_command_of_every_service_has_an_operation_or_a_reason() -> None:

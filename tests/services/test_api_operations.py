@@ -235,10 +235,9 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/sessions/end"): ("", "/sessions/end", {}),
     ("GET", "/v1/group-mappings"): ("policy.read", "/group-mappings", None),
     ("POST", "/v1/group-mappings"): (
-        "role.grant", "/group-mappings", {"provider": "corp", "value": "ml", "role": "viewer"},
+        "group_mapping.make", "/group-mappings", {"provider": "corp", "value": "ml", "role": "viewer"},
     ),
-    ("POST", "/v1/group-mappings/{mapping}/confirm"): ("role.grant", f"/group-mappings/map_{'0' * 26}/confirm", None),
-    ("DELETE", "/v1/group-mappings/{mapping}"): ("role.take_back", f"/group-mappings/map_{'0' * 26}", None),
+    ("DELETE", "/v1/group-mappings/{mapping}"): ("group_mapping.take_back", f"/group-mappings/map_{'0' * 26}", None),
     ("GET", "/v1/rights"): ("policy.read", "/rights", None),
     ("GET", "/v1/audit/events.jsonl"): ("audit.export", "/audit/events.jsonl", None),
     ("GET", "/v1/audit/heads"): ("audit.verify", "/audit/heads", None),

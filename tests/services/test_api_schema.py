@@ -65,7 +65,8 @@ def known(asked: Api) -> dict[str, list[Any]]:
     freeze = asked.backend.policies.freeze(world.olga, "dev", "tests")
     team = asked.backend.teams.create(admin, "flights")
     request = asked.backend.identities.grant(admin, "carla", "operator")
-    mapping = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
+    asked_for = asked.backend.group_mappings.map(admin, "corp", "ml", "viewer")
+    mapping = asked.backend.group_mappings.confirm(asked.world.nora, asked_for.id)
     token = asked.backend.tokens.create(world.ana, "another")
     asked.backend.identities.create(admin, "robots", kind="service", owner="ana")
     claims = {"repository_id": "456789", "ref": "refs/heads/main"}
@@ -164,7 +165,7 @@ class Walk:
 @SQLITE
 def test_a_short_walk_as_an_administrator_finds_no_5xx_and_nothing_undocumented(asked: Api) -> None:
     walk = Walk(asked)
-    walked = walk.over(by="otto", examples=3, mode=GenerationMode.POSITIVE)
+    walked = walk.over(by="otto", examples=2, mode=GenerationMode.POSITIVE)
     assert walked == len(list(walk.schema.get_all_operations())) - len(NOTHING_IS_UP)
     walk.over(by="otto", examples=1, mode=GenerationMode.NEGATIVE)
     assert not walk.failures, "\n\n".join(walk.failures)

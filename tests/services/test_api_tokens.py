@@ -12,12 +12,21 @@ import sqlalchemy as sa
 from sqlmodel import select
 
 from backend.access import queries, visible
+from backend.access.bearer_claims import NotAdmitted
 from backend.access.checks import require, require_now, require_to_read, see_as
 from backend.access.rows import Identity, RoleGrant, Token, TokenUse
 from backend.access.service import Identities
+from backend.access.service_owners import ServiceOwners
 from backend.access.tokens import KNOWN_SECONDS, MOST_ACTIVE, USED_EVERY, NewToken, Tokens, is_well_formed
 from backend.api import guard
-from backend.api.attempts import AGAIN_SECONDS, MOST_FAILURES, WINDOW_SECONDS, Attempts
+from backend.api.attempts import (
+    AGAIN_SECONDS,
+    CHECKS_A_SECOND,
+    MOST_CHECKS,
+    MOST_FAILURES,
+    WINDOW_SECONDS,
+    Attempts,
+)
 from backend.core.behind import Behind
 from backend.core.context import Actor, Limits
 from backend.core.database import Database
@@ -239,7 +248,7 @@ def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_hande
         assert queries.held(session, actor) == ()
         assert not queries.some_people(session, [people.ci.id], now=people.database.now(session))[people.ci.id].active
         assert not {one.id: one for one in queries.people(session, now=people.database.now(session))}[people.ci.id].active
-    people.identities.hand_over(people.otto, "ci", "ana")
+    ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
     heir = people.tokens.actor_of(text)
     assert heir is not None
     assert heir.interests == {people.ci.id, people.ana.id}
@@ -270,6 +279,8 @@ def test_a_narrow_token_makes_no_other_and_ends_none_but_itself(people: People) 
     admin = people.tokens.actor_of(people.made(people.otto, role="admin").text)
     assert admin is not None
     people.refused("narrow-token", people.tokens.revoke, admin, wide.id)
+    assert [one.id for one in people.tokens.list(actor)] == [made.id], "it is shown itself alone"
+    assert len(people.tokens.list(people.ana)) == 2
     people.tokens.revoke(actor, made.id)
     assert people.tokens.actor_of(made.text) is None
     assert people.tokens.actor_of(wide.text) is not None
@@ -352,6 +363,42 @@ def test_failures_are_counted_within_a_window_and_for_each_address() -> None:
     assert not attempts.is_over("a")
     attempts.note("a", "t", good=False)
     assert not attempts.is_over("a"), "it begins to count anew"
+
+
+def test_a_good_token_that_was_given_too_little_is_403_and_every_other_is_401() -> None:
+    given = guard._not_admitted(NotAdmitted("Too little.", "Ask for more.", code="insufficient-scope"))
+    assert (given.status_code, given.headers["www-authenticate"]) == (403, 'Bearer error="insufficient_scope"')
+    other = guard._not_admitted(NotAdmitted("Not good.", "Ask for another.", code="bad-token"))
+    assert (other.status_code, other.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
+
+
+def test_of_tokens_never_seen_so_many_are_checked_for_an_address_and_those_that_come_back_have_their_own_places() -> None:
+    now = [0.0]
+    attempts = Attempts(lambda: now[0])
+    flood = [attempts.may_check("a", f"forged-{number}") for number in range(100)]
+    assert flood.count(True) == MOST_CHECKS
+    assert not attempts.may_check("a", "good")
+    assert attempts.may_check("b", "elsewhere")
+    now[0] = AGAIN_SECONDS / 2
+    assert not attempts.may_check("a", "good"), "it was told when to come back"
+    now[0] = AGAIN_SECONDS
+    assert [attempts.may_check("a", f"more-{number}") for number in range(100)].count(True) == MOST_CHECKS
+    assert attempts.may_check("a", "good"), "no flood of new ones takes this place"
+    back = [attempts.may_check("a", f"forged-{number}") for number in range(50, 100)]
+    assert back.count(True) == MOST_CHECKS - 1, "and those that come back have no more of them"
+    now[0] = AGAIN_SECONDS + 1
+    assert [attempts.may_check("a", f"later-{number}") for number in range(100)].count(True) == CHECKS_A_SECOND
+
+
+def test_a_line_with_many_addresses_is_one_place() -> None:
+    attempts = Attempts(lambda: 0.0)
+    for number in range(MOST_FAILURES):
+        attempts.note(f"2001:db8::{number:x}", f"t-{number}", good=False)
+    assert attempts.is_over("2001:db8::ffff:1")
+    assert not attempts.is_over("2001:db8:0:1::1")
+    for number in range(MOST_FAILURES):
+        attempts.note("::ffff:192.0.2.7", f"u-{number}", good=False)
+    assert (attempts.is_over("192.0.2.7"), attempts.is_over("192.0.2.8")) == (True, False)
 
 
 def test_what_tokens_there_are_is_read_once_a_second_however_often_it_is_asked(

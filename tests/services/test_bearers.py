@@ -16,7 +16,7 @@ from joserfc import jwe, jws
 from joserfc.jwk import OctKey, RSAKey
 from sqlmodel import select
 
-from backend.access import bearer_file, bearers
+from backend.access import bearer_file, bearers, queries, rules
 from backend.access.bearer_claims import NotAdmitted
 from backend.access.bearers import Bearers
 from backend.access.binding_rows import BearerUse, Binding
@@ -28,7 +28,7 @@ from backend.access.service import Identities
 from backend.access.session_rows import ExternalLogin
 from backend.access.sessions import Sessions
 from backend.access.tokens import Tokens
-from backend.api.attempts import MOST_FAILURES
+from backend.api.attempts import MOST_CHECKS, MOST_FAILURES
 from backend.core.context import Actor, Limits
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, NotFound, Refusal
@@ -460,6 +460,39 @@ def test_nobody_binds_to_a_service_of_his_own_to_a_person_or_twice(world: World)
         assert denied.value.code == "not-allowed"
 
 
+def test_a_binding_of_a_time_when_less_was_asked_for_is_not_honoured_and_says_how_to_make_it_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.profile(kind="gitlab", issuer=world.ci.issuer, audience=HERE)
+    loose = {"project_id": "22", "environment": "dev"}
+    with monkeypatch.context() as before:
+        before.setattr("backend.access.bearer_claims.check_binding", lambda kind, claims: None)
+        old = world.bind(loose)
+    job = {"project_id": "22", "environment": "dev", "environment_protected": "true", "pipeline_source": "push"}
+    token = world.token(**job)
+    assert "environment_protected=true" in world.refused("binding-not-honoured", token)
+    (line,) = world.bindings.lines(world.otto)
+    assert (line.state, "Make it anew" in line.says) == ("not-honoured", True)
+    world.profile(kind="github", issuer=world.ci.issuer, audience=HERE)
+    world.bindings.settle()
+    assert world.ledger("binding.end") == [], "a slip in the settings ends nothing"
+    world.profile(kind="gitlab", issuer=world.ci.issuer, audience=HERE)
+    for _ in range(2):
+        world.bindings.settle()
+    (row,) = world.ledger("binding.end")
+    assert (row["by"], row["ended_by"]) == ("idn_system", "idn_system")
+    world.refused("binding-not-honoured", token)
+    (line,) = world.bindings.lines(world.otto)
+    assert (line.state, line.says != "") == ("not-honoured", True), "it is listed until somebody saw it"
+    made = world.bind({**loose, "environment_protected": "true"})
+    assert world.actor(world.token(jti="j-2", **job)).means == made.id
+    world.bindings.settle()
+    world.bindings.unbind(world.otto, old.id, "Seen.")
+    assert [one.id for one in world.bindings.lines(world.otto)] == [made.id]
+    assert world.bindings.line(world.otto, old.id).state == "ended"
+    assert [one["by"] for one in world.ledger("binding.end")] == ["idn_system", world.otto.id]
+
+
 @SQLITE
 def test_a_binding_counts_for_the_issuer_that_it_was_made_for_alone(world: World) -> None:
     world.bind()
@@ -499,6 +532,30 @@ def test_a_person_acts_by_an_access_token_as_whom_the_provider_signs_in(world: W
     world.refused("bad-token", access.token(aud=CLIENT))
     world.identities.deactivate(world.otto, "ana")
     world.refused("bad-token", access.token())
+
+
+@SQLITE
+def test_a_persons_token_does_what_its_scopes_name_and_no_more_than_the_person_may(world: World) -> None:
+    scopes = {"cs.read": "viewer", "cs.write": "contributor", "cs.review": "reviewer"}
+    access = Access(world, scopes=scopes, scope_claim="scp")
+    for said in (None, "", "openid profile", "CS.READ", ["openid"], {"cs.read": True}, 7):
+        assert "cs.read" in world.refused("insufficient-scope", access.token(scp=said)), said
+    world.refused("insufficient-scope", access.token(scp=None, scope="cs.write"))
+
+    def may(said: Any, action: str, environment: str | None = "dev") -> bool:
+        actor = world.actor(access.token(scp=said))
+        with world.database.read() as session:
+            return rules.may(queries.held(session, actor), action, now=world.clock.now, environment=environment)
+
+    for text, proposes in (("openid cs.read", False), ("cs.write", True), (["cs.read", "cs.write"], True)):
+        assert (may(text, "change.propose"), may(text, "model.read")) == (proposes, True), text
+    assert not may("cs.review", "change.vote"), "Ana is no reviewer, whatever her token says"
+    world.identities.grant(world.otto, "ana", "reviewer", "environment:dev")
+    assert [may("cs.write cs.review", one) for one in ("change.propose", "change.vote")] == [True, True]
+    assert not may("cs.write", "change.vote")
+    assert not may("cs.review", "change.vote", "production")
+    with pytest.raises(Refusal, match="narrower"):
+        Tokens(world.database, SETTINGS).create(world.actor(access.token(scp="cs.write")), "mine")
 
 
 @SQLITE
@@ -543,6 +600,18 @@ def test_a_machine_client_acts_as_the_service_that_its_subject_is_bound_to(world
 # -- at the doors
 
 
+@SQLITE
+def test_what_is_remembered_as_good_was_good_when_it_was_last_looked_at(world: World) -> None:
+    bound, token = world.bind(), world.token()
+    assert not world.bearers.is_known(token)
+    world.actor(token)
+    assert world.bearers.is_known(token)
+    assert not world.bearers.is_known(world.ci.sign(world.claims(), key=rsa_key("x")))
+    world.bindings.unbind(world.otto, bound.id)
+    world.refused("no-binding", token)
+    assert not world.bearers.is_known(token)
+
+
 @pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
 def test_the_api_takes_a_builds_token_and_tells_401_from_503(
     real_time_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -584,6 +653,23 @@ def test_the_api_takes_a_builds_token_and_tells_401_from_503(
         asked.backend.providers._published.clear()
         ci.down = True
         asked.refused("external-failure", "GET", "/me", token=token, status=503)
+        ci.down = False
+        asked.backend.providers._failed.clear()
+        asked("POST", "/bindings", sent, by="otto")
+        asked("GET", "/me", token=again)
+        monkeypatch.setattr("backend.api.attempts.CHECKS_A_SECOND", 0.0)
+        checked = list[str]()
+        payload = asked.backend.providers.payload
+        monkeypatch.setattr(asked.backend.providers, "payload", lambda who, text: checked.append(text) or payload(who, text))
+        flood = [ci.sign(ci.claims(aud=HERE, **{**JOB, "run_id": str(n)}), key=rsa_key("x"), kid=ci.key.kid) for n in range(50)]
+        said = [asked.client.get("/v1/me", headers={"authorization": f"Bearer {one}"}).status_code for one in flood]
+        assert said == [401] * len(checked) + [429] * (len(flood) - len(checked))
+        assert 0 < len(checked) <= MOST_CHECKS, "forged ones cost so many checks and no more"
+        assert asked("GET", "/me?environment=dev", token=again)["name"] == "builds", "one that was good stays good"
+        late = ci.sign(ci.claims(aud=HERE, nonce=None, jti="late", **JOB))
+        first = asked.client.get("/v1/me", headers={"authorization": f"Bearer {late}"})
+        assert (first.status_code, "retry-after" in first.headers) == (429, True)
+        assert asked("GET", "/me?environment=dev", token=late)["name"] == "builds", "and a new one when it comes back"
         asked.close()
 
 

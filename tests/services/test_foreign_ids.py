@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ from backend.core.context import SYSTEM
 from backend.notify.rows import Message, Route, Subscription
 from backend.settings import Settings
 from tests.found import drifted
-from tests.installations import CHURN, EU, FLIGHTS, SERVERS, number_of, populated
+from tests.installations import CHURN, EU, FLIGHTS, SERVERS, copied, number_of
 
 MISSING = "nothing-there"
 FAR = "far-edge"
@@ -58,9 +59,8 @@ FIELDS = ("model", "endpoint", "server", "router", "supersede", "route", "object
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    folder = tmp_path_factory.mktemp("foreign") / "data"
-    populated(folder)
+def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Backend]:
+    folder = copied(week, tmp_path_factory.mktemp("foreign") / "data")
     made = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
     memory = {"kind": "memory", "settings": {"path": str(folder / "far.json")}}
     made.servers.register_router(made.identities.act_as("olga"), name=FAR, public_url="memory:far", **memory)
@@ -101,7 +101,9 @@ def private(filled: Backend) -> dict[str, list[str]]:
             "session": SignInSession(
                 id=tx.new_id("ses"), key="k", external_subject="nora", issued_at=now, opened_at=now, **hers, **corp
             ),
-            "mapping": GroupMapping(id=tx.new_id("map"), provider="corp", value="staff", role="viewer", **made),
+            "mapping": GroupMapping(
+                id=tx.new_id("map"), provider="corp", value="staff", role="viewer", confirmed_by=nora.id, **made
+            ),
             "binding": Binding(
                 id=tx.new_id("bnd"), profile="corp", issuer="x", anchor="sub=1", claims={"sub": "1"}, **hers, **made
             ),

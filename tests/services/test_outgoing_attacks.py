@@ -313,7 +313,7 @@ MAY = {
     "backend/registry/mlflow_http.py": "names httpx's errors; calls through the guard",
     "backend/worker/loop.py": "the name of this machine, as part of the worker's",
     "backend/audit/heads.py": "a store that an administrator's settings name",
-    "backend/bootstrap.py": "reads which folder a store's URL means",
+    "backend/equipment/keys.py": "reads which folder a store's URL means",
     "backend/delivery/store.py": "a store that an administrator's settings name",
     "backend/inference_log/files.py": "a store that an administrator's settings name",
     "backend/demo/by_hand.py": "the demo calls what it started itself, on loopback",

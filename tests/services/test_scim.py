@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import scim
-from backend.access.claimed_roles import GroupMappings
+from backend.access.group_mappings import GroupMappings
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
 from backend.settings import Settings
+from tests import databases
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
 
 AT = "/v1/scim/v2/corp"
@@ -69,8 +71,10 @@ class Directory:
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Directory]:
-    with identity_provider() as provider:
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Directory]:
+    """On a SQLite file of its own; on the kind of database that a test names."""
+    named = contextmanager(databases._opened)(request, tmp_path, None) if hasattr(request, "param") else nullcontext(None)
+    with named as database, identity_provider() as provider:
         file = tmp_path / "sign-in.toml"
         file.write_text(
             f'[auth]\nredirect_uri = "http://localhost:8501/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
@@ -84,7 +88,9 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
             f'[auth.unnamed]\nclient_id = "{CLIENT}"\nclient_secret = "{SECRET}"\n'
             'server_metadata_url = "https://id2.example.com/.well-known/openid-configuration"\n'
         )
-        settings = Settings(data_dir=tmp_path / "data", sign_in_file=file, allowed_networks="127.0.0.0/8", demo_identities=True)
+        url = database.url.render_as_string(hide_password=False) if database is not None else None
+        told = {"sign_in_file": file, "allowed_networks": "127.0.0.0/8", "demo_identities": True, "database_url": url}
+        settings = Settings(data_dir=tmp_path / "data", **told)
         backend = bootstrap.install(settings)
         otto, nora, ana = (backend.identities.act_as(name) for name in ("otto", "nora", "ana"))
         backend.identities.create(otto, "directory", kind="service", owner="ana", display_name="Directory")
@@ -134,9 +140,9 @@ def test_an_admin_tells_of_nobody_and_another_service_with_the_role_neither(dire
 def test_whoever_owns_the_directorys_service_gets_no_role_by_it(directory: Directory) -> None:
     row = directory.person(externalId="o-9", displayName="Ada")
     backend = directory.backend
-    asked = backend.identities.hand_over(backend.identities.act_as("otto"), "directory", directory.identity("Ada").name)
+    asked = backend.service_owners.hand_over(backend.identities.act_as("otto"), "directory", directory.identity("Ada").name)
     assert isinstance(asked, Request)
-    backend.identities.confirm_hand_over(backend.identities.act_as("nora"), asked.id)
+    backend.service_owners.confirm(backend.identities.act_as("nora"), asked.id)
     directory.group("ml-reviewers", row, directory.person("bob@corp.test", displayName="Bob"))
     assert directory.roles("Ada") == set()
     assert directory.roles("Bob") == {("reviewer", "scim:corp")}
@@ -440,14 +446,15 @@ def test_a_mapping_counts_for_a_directorys_group_as_soon_as_it_is_confirmed_and_
     directory.group("g1", directory.person(displayName="Kim"))
     mappings = directory.backend.group_mappings
     otto, nora = (directory.backend.identities.act_as(name) for name in ("otto", "nora"))
-    made = mappings.map(otto, "corp", "g1", "operator", "environment:production")
+    asked = mappings.map(otto, "corp", "g1", "operator", "environment:production")
     assert directory.roles("Kim") == set()
-    mappings.confirm(nora, made.id)
+    made = mappings.confirm(nora, asked.id)
     assert directory.roles("Kim") == {("operator", "scim:corp")}
     mappings.unmap(otto, made.id)
     assert directory.roles("Kim") == set()
 
 
+@pytest.mark.parametrize("directory", ["sqlite", "postgresql"], indirect=True)
 def test_what_left_the_settings_gives_nothing_from_the_next_start_on(directory: Directory) -> None:
     directory.group("ml-reviewers", directory.person(displayName="Kim"))
     backend, settings = directory.backend, directory.backend.sign_in

@@ -6,14 +6,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from sqlmodel import select
 
+from backend import migrate
 from backend.access import requests
 from backend.access.bearer_file import Profile
 from backend.access.bindings import Bindings
+from backend.access.group_mappings import GroupMappings
 from backend.access.queries import grants, owner
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.access.service import Identities
+from backend.access.service_owners import ServiceOwners
+from backend.access.session_rows import GroupMapping
+from backend.access.sign_in_file import METADATA, Provider, SignIn
 from backend.access.teams import Teams
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -24,6 +31,7 @@ from backend.policy.rules import BUILT_IN
 from backend.policy.service import Policies
 from backend.settings import Settings
 from tests.databases import Clock
+from tests.identity_provider import signs_in
 
 PRODUCTION = BUILT_IN["production"]
 
@@ -37,6 +45,11 @@ def identities(database: Database) -> Identities:
 
 
 @pytest.fixture
+def owners(database: Database) -> ServiceOwners:
+    return ServiceOwners(database, policy.protected)
+
+
+@pytest.fixture
 def otto(identities: Identities) -> Actor:
     return identities.act_as("otto")
 
@@ -44,6 +57,11 @@ def otto(identities: Identities) -> Actor:
 @pytest.fixture
 def nora(identities: Identities) -> Actor:
     return identities.act_as("nora")
+
+
+def _sign_in() -> SignIn:
+    told = {"name": "corp", "title": "Corp", "client_id": "countersign", "client_secret": "of-this-test"}
+    return signs_in(Provider.model_validate({**told, "server_metadata_url": f"https://id.corp.test{METADATA}"}))
 
 
 def _actions(database: Database) -> list[str]:
@@ -60,6 +78,66 @@ def _refused(code: str, command: Any, *given: Any) -> None:
     with pytest.raises(Refusal) as refused:
         command(*given)
     assert refused.value.code == code
+
+
+JOB = {"repository_id": "456789", "ref": "refs/heads/main"}
+WORDS: tuple[tuple[requests.Kind, dict[str, Any], str], ...] = (
+    (
+        "role.grant",
+        {"identity_id": "ben", "role": "operator", "scope": "*", "expires_at": None},
+        "Give Ben (reviewer) [ben] the role operator everywhere.",
+    ),
+    (
+        "role.grant",
+        {"identity_id": "ci", "role": "operator", "scope": "TEAM", "expires_at": "2026-12-24T18:00:00+00:00"},
+        "Give ci the role operator in team:flights until 24 Dec 2026 18:00 UTC.",
+    ),
+    (
+        "policy.set",
+        {"environment": "production", "weaker": ["0 approval(s) instead of 2."], "changes": ["approvals_needed: 2 → 0"]},
+        "Weaken the policy of production: 0 approval(s) instead of 2. In full: approvals_needed: 2 → 0.",
+    ),
+    (
+        "owner.set",
+        {"kind": "endpoint", "name": "eu", "team_id": "TEAM"},
+        "Give the endpoint eu to the team flights; roles in the scopes of teams reach what they own.",
+    ),
+    (
+        "owner.set",
+        {"kind": "model", "name": "m", "team_id": None},
+        "Give the model m to no team; roles in the scopes of teams reach what they own.",
+    ),
+    (
+        "binding.make",
+        {"identity_id": "ci", "profile": "github", "claims": JOB, "role": "contributor", "scope": "environment:production"},
+        "Give the role contributor in environment:production, as ci, to tokens of github with ref=refs/heads/main, "
+        "repository_id=456789.",
+    ),
+    (
+        "binding.make",
+        {"identity_id": "ci", "profile": "github", "claims": JOB, "role": None, "scope": "*"},
+        "Give whatever it may do everywhere, as ci, to tokens of github with ref=refs/heads/main, repository_id=456789.",
+    ),
+    (
+        "identity.hand_over",
+        {"identity_id": "ci", "owner_id": "ben"},
+        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles that it holds.",
+    ),
+)
+
+
+def test_the_sentence_of_a_request_leaves_nothing_out(identities: Identities, database: Database, otto: Actor) -> None:
+    """It is all that a second person reads: whom by the short name, which role, where, and until when."""
+    ids = {"ben": identities.act_as("ben").id, "ci": identities.create(otto, "ci", kind="service", owner="olga").id}
+    team = Teams(database, lambda *_: True, policy.protected).create(otto, "flights").id
+    for kind, what, says in WORDS:
+        meant = {key: ids.get(value, value) if key.endswith("_id") else value for key, value in what.items()}
+        meant = {key: value.replace("TEAM", team if key == "team_id" else f"team:{team}") if isinstance(value, str) else value
+                 for key, value in meant.items()}  # fmt: skip
+        with database.unit(otto) as tx:
+            asked = requests.ask(tx, kind, meant).id
+        with database.read() as session:
+            assert requests.line(session, asked, now=database.now(session)).says == says
 
 
 @pytest.mark.parametrize("scope", ["*", "environment:production", "model:flight-delay"])
@@ -83,28 +161,28 @@ def test_a_role_that_reaches_production_waits_for_a_second_admin(
 
 
 def test_a_service_whose_roles_reach_production_is_handed_over_by_two_and_never_to_oneself(
-    identities: Identities, database: Database, otto: Actor, nora: Actor
+    identities: Identities, owners: ServiceOwners, database: Database, otto: Actor, nora: Actor
 ) -> None:
     identities.create(otto, "ci", kind="service", owner="olga")
-    assert isinstance(identities.hand_over(otto, "ci", "ana"), Identity), "without a role it takes one"
-    _refused("own-identity", identities.hand_over, otto, "ci", "otto")
-    _refused("bad-identity", identities.hand_over, otto, "ben", "ana")
-    _refused("bad-identity", identities.hand_over, otto, "ci", "ci")
-    _refused("not-allowed", identities.hand_over, identities.act_as("ana"), "ci", "ben")
+    assert isinstance(owners.hand_over(otto, "ci", "ana"), Identity), "without a role it takes one"
+    _refused("own-identity", owners.hand_over, otto, "ci", "otto")
+    _refused("bad-identity", owners.hand_over, otto, "ben", "ana")
+    _refused("bad-identity", owners.hand_over, otto, "ci", "ci")
+    _refused("not-allowed", owners.hand_over, identities.act_as("ana"), "ci", "ben")
     given = identities.grant(otto, "ci", "contributor", "model:flight-delay")
     identities.confirm_grant(nora, given.id)
-    asked = identities.hand_over(otto, "ci", "ben")
+    asked = owners.hand_over(otto, "ci", "ben")
     assert isinstance(asked, Request)
     with database.read() as session:
         (line,) = requests.lines(session, now=database.now(session))
     assert line.says.startswith("Hand ci to Ben (reviewer) [ben], who makes its tokens")
-    _refused("own-request", identities.confirm_hand_over, otto, asked.id)
-    to_nora = identities.hand_over(otto, "ci", "nora")
-    _refused("own-identity", identities.confirm_hand_over, nora, to_nora.id)
-    identities.refuse_hand_over(nora, to_nora.id, "Not me.")
-    stale = identities.hand_over(otto, "ci", "carla")
-    assert identities.confirm_hand_over(nora, asked.id).owner_id == identities.act_as("ben").id
-    _refused("stale-request", identities.confirm_hand_over, nora, stale.id)
+    _refused("own-request", owners.confirm, otto, asked.id)
+    to_nora = owners.hand_over(otto, "ci", "nora")
+    _refused("own-identity", owners.confirm, nora, to_nora.id)
+    owners.refuse(nora, to_nora.id, "Not me.")
+    stale = owners.hand_over(otto, "ci", "carla")
+    assert owners.confirm(nora, asked.id).owner_id == identities.act_as("ben").id
+    _refused("stale-request", owners.confirm, nora, stale.id)
     assert _actions(database)[-2:] == ["request.confirm", "identity.hand_over"]
 
 
@@ -161,7 +239,7 @@ def test_nobody_confirms_for_himself_by_another_hand(
 
 @pytest.mark.parametrize("bound", [False, True])
 def test_nobody_gets_by_a_hand_over_what_he_asked_for_another_owners_service(
-    identities: Identities, database: Database, otto: Actor, nora: Actor, bound: bool
+    identities: Identities, owners: ServiceOwners, database: Database, otto: Actor, nora: Actor, bound: bool
 ) -> None:
     github = Profile(name="github", title="GitHub", kind="github", audience="https://countersign.example.com")
     bindings = Bindings(database, [github], policy.protected)
@@ -169,10 +247,10 @@ def test_nobody_gets_by_a_hand_over_what_he_asked_for_another_owners_service(
     claims = {"repository_id": "1", "ref": "refs/heads/main"}
     asked = bindings.bind(otto, "ci", "github", claims) if bound else identities.grant(otto, "ci", "admin")
     assert isinstance(asked, Request)
-    identities.hand_over(nora, "ci", "otto")
+    owners.hand_over(nora, "ci", "otto")
     confirm = bindings.confirm if bound else identities.confirm_grant
     _refused("own-request", confirm, nora, asked.id)
-    identities.hand_over(nora, "ci", "ben")
+    owners.hand_over(nora, "ci", "ben")
     confirm(nora, asked.id)
 
 
@@ -269,3 +347,30 @@ def test_whoever_owns_a_service_by_now_does_not_confirm_what_it_asked_for(
         row.owner_id = nora.id
         tx.record("identity.hand_over", row, after={"owner_id": nora.id})
     _refused("own-request", identities.confirm_grant, nora, asked.id)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_mapping_that_waited_before_the_update_is_a_request_after_it(
+    identities: Identities, database: Database, otto: Actor, nora: Actor, clock: Clock
+) -> None:
+    made = {"provider": "corp", "role": "viewer", "scope": "*", "made_by": otto.id, "made_at": clock.now}
+    waiting = {**made, "id": "map_staff", "value": "staff", "confirmed_by": None, "confirmed_at": None}
+    counting = {"id": "map_size", "value": "Größe", "confirmed_by": nora.id, "confirmed_at": clock.now + timedelta(hours=1)}
+    rows = [waiting, {**waiting, **counting}]
+    before = sa.table("group_mapping", *(sa.column(name) for name in rows[0]))
+    with database.engine.begin() as connection:
+        command.downgrade(migrate._config(connection), "0019")
+        for name in ("made_at", "confirmed_at"):
+            before.c[name].type = sa.DateTime(timezone=True)
+        connection.execute(sa.insert(before), rows)
+    migrate.upgrade(database)
+    assert migrate.differences(database) == []
+    mappings = GroupMappings(database, _sign_in())
+    with database.read() as session:
+        (waits,) = requests.lines(session, now=clock.now)
+        (kept,) = session.exec(select(GroupMapping)).all()
+    assert (waits.id, waits.asked_by, waits.expires_at) == ("ask_staff", otto.id, clock.now + timedelta(days=7))
+    assert mappings.map(nora, "corp", "staff", "viewer").id == "ask_staff", "by the same digest"
+    assert (kept.value, kept.confirmed_by, kept.made_at) == ("Größe", nora.id, clock.now + timedelta(hours=1))
+    _refused("own-request", mappings.confirm, otto, "ask_staff")
+    assert mappings.confirm(nora, "ask_staff").made_by == otto.id

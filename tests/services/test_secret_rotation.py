@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import SQLModel, select
 
-from backend import bootstrap, schema
+from backend import schema
 from backend.audit import heads, signing
 from backend.audit.heads import HeadStore
 from backend.audit.service import Audit
@@ -27,6 +27,7 @@ from backend.delivery.resealing import KeyLine, SealingKeys
 from backend.delivery.routers.names import router_type
 from backend.delivery.rows import RouterRow, Server
 from backend.delivery.servers import Servers
+from backend.equipment.keys import SEALED
 from backend.notify.routes import Routes
 from backend.notify.rows import Route
 from tests.services.delivery.surroundings import SECRET, Surroundings, refused
@@ -266,7 +267,7 @@ def test_what_routes_of_messages_keep_is_sealed_anew_and_what_was_forgotten_stay
     second = routes.rotate(otto, first.id)
     removed = routes.add(otto, "gone", address, everybody=True).id
     routes.remove(otto, removed)
-    keys = SealingKeys(around.database, folder, bootstrap.SEALED)
+    keys = SealingKeys(around.database, folder, SEALED)
     old, new = sealed.public_id(folder), keys.rotate(otto)
     done = keys.tend()
     assert (done.resealed, done.unreadable, done.destroyed) == (1, (), (old,))
@@ -282,7 +283,7 @@ def test_what_routes_of_messages_keep_is_sealed_anew_and_what_was_forgotten_stay
 
 
 def test_every_column_that_holds_something_sealed_is_renewed_by_some_place() -> None:
-    """Whoever adds a further one has to say in `bootstrap.SEALED` how it is sealed anew: else a rotation loses it."""
+    """Whoever adds a further one has to say in `SEALED` how it is sealed anew: else a rotation loses it."""
     metadata = SQLModel.metadata
     assert schema.notify is not None, "every table of every room is known"
     columns = {
@@ -290,7 +291,7 @@ def test_every_column_that_holds_something_sealed_is_renewed_by_some_place() -> 
     }
     assert len(columns) >= 5
     renewed = set()
-    for place in bootstrap.SEALED:
+    for place in SEALED:
         table = metadata.tables[str(place.table.__tablename__)]
         held = {column.name: f"{column.name}-of-before" for column in table.columns if "sealed" in column.name}
         row = place.table(id="x", **held)

@@ -13,10 +13,12 @@ from joserfc.jwk import RSAKey
 from sqlmodel import select
 from structlog.testing import capture_logs
 
-from backend.access import claims
+from backend.access import claims, last_admin, queries, requests, rules
 from backend.access.checks import require
-from backend.access.claimed_roles import BOOTSTRAP, GroupMappings
+from backend.access.claimed_roles import BOOTSTRAP
 from backend.access.claims import SignedOut
+from backend.access.group_mappings import GroupMappings
+from backend.access.last_admin import Outlook
 from backend.access.providers import ASKED_EVERY, FAILED_SECONDS, KEPT_SECONDS, Providers
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.access.service import Identities, create_identity
@@ -594,6 +596,48 @@ def test_roles_of_groups_lapse_when_nobody_signs_in_any_more(world: World) -> No
 
 
 @SQLITE
+def test_that_the_last_admin_runs_out_is_said_in_time_once_and_there_is_a_way_back(world: World) -> None:
+    """Only people of the provider are there: the demo identities do not count."""
+    world.sign_in = signs_in(world.provider.settings(roles=({"value": "ml-admins", "role": "admin"},)))
+    ada, _ = world.arrive(preferred_username="ada", groups=["ml-admins"])
+    world.arrive(sub="u-eve", groups=["ml-admins"])
+    world.clock.tick(days=19)
+    assert last_admin.watch(world.database, demo=False).problem is None, "a sign-in would have moved its end by now"
+    world.clock.tick(days=2)
+    told = [last_admin.watch(world.database, demo=False) for _ in range(2)]
+    assert told[0].until is not None
+    assert f"From {told[0].until:%-d %b %Y %H:%M} UTC on nobody is an admin" in str(told[0].problem)
+    assert world.ledger().count(last_admin.ENDING) == 1
+    assert last_admin.watch(world.database, demo=True).problem is None, "Otto's role has no end"
+    world.clock.tick(days=10)
+    told = [last_admin.watch(world.database, demo=False) for _ in range(2)]
+    assert told[0] == Outlook(anybody=False)
+    assert "identity bootstrap" in str(told[0].problem)
+    assert world.ledger().count(last_admin.NONE) == 1
+    Identities(world.database, Settings()).bootstrap("ada")
+    assert world.ledger()[-1] == "identity.bootstrap"
+    with world.database.read() as session:
+        (grant,) = session.exec(select(RoleGrant).where(RoleGrant.identity_id == ada.actor.id))
+        assert rules.may(queries.held(session, ada.actor), "role.grant", now=world.clock.now)
+    assert grant.expires_at is None, "what the group gave had run out, and would again"
+    world.arrive(sub="u-eve", groups=["ml-admins"])
+    world.arrive(preferred_username="ada", groups=[])
+    assert world.roles(ada.actor) == {("admin", "*", SYSTEM.id)}
+
+
+@SQLITE
+def test_whoever_signs_in_with_the_group_after_the_last_admin_ran_out_is_one_again(world: World) -> None:
+    world.sign_in = signs_in(world.provider.settings(roles=({"value": "ml-admins", "role": "admin"},)))
+    ada, _ = world.arrive(groups=["ml-admins"])
+    world.clock.tick(days=31)
+    assert not last_admin.watch(world.database, demo=False).anybody
+    world.arrive(groups=["ml-admins"])
+    assert last_admin.watch(world.database, demo=False).problem is None
+    with world.database.read() as session:
+        assert rules.may(queries.held(session, ada.actor), "role.grant", now=world.clock.now)
+
+
+@SQLITE
 def test_groups_that_were_left_out_give_nothing_and_it_is_said(world: World) -> None:
     found, _ = world.arrive(groups=None, hasgroups=True)
     assert found.overflow
@@ -609,31 +653,28 @@ def test_nobody_gets_a_role_by_a_mapping_of_his_own(world: World) -> None:
     world.arrive(sub="u-first")
     boss, _ = world.arrive(sub="u-first")
     mappings = GroupMappings(world.database, world.sign_in)
-    mappings.map(boss.actor, "corp", "staff", "reviewer")
-    with world.database.read() as session:
-        (line,) = [one for one in mappings.lines(session) if one.id]
+    asked = mappings.map(boss.actor, "corp", "staff", "reviewer")
     eve, _ = world.arrive(sub="u-eve", groups=["staff"])
-    assert line.waits
     assert world.roles(eve.actor) == set(), "it waits for a second person"
-    refused("conflict-of-interest", mappings.confirm, boss.actor, line.id)
-    refused("not-allowed", mappings.confirm, eve.actor, line.id)
-    mappings.confirm(Identities(world.database, Settings(demo_identities=True)).act_as("otto"), str(line.id))
+    refused("own-request", mappings.confirm, boss.actor, asked.id)
+    refused("not-allowed", mappings.confirm, eve.actor, asked.id)
+    line = mappings.confirm(Identities(world.database, Settings(demo_identities=True)).act_as("otto"), asked.id)
     world.arrive(sub="u-first", groups=["staff"])
     assert ("reviewer", "*", "claims:corp") not in world.roles(boss.actor)
     world.arrive(sub="u-eve", groups=["staff"])
     assert world.roles(eve.actor) == {("reviewer", "*", "claims:corp")}
     with world.database.unit(SYSTEM) as tx:
         service = create_identity(tx, name="eves", kind="service", owner_id=eve.actor.id)
-        tx.get(GroupMapping, str(line.id)).made_by = service.id
-        tx.record("group_mapping.make", ("group_mapping", str(line.id)))
+        tx.get(GroupMapping, line.id).made_by = service.id
+        tx.record("group_mapping.make", ("group_mapping", line.id))
     world.arrive(sub="u-eve", groups=["staff"])
     assert world.roles(eve.actor) == set(), "a service of hers made it"
     with world.database.unit(SYSTEM) as tx:
-        tx.get(GroupMapping, str(line.id)).made_by = boss.actor.id
-        tx.record("group_mapping.make", ("group_mapping", str(line.id)))
+        tx.get(GroupMapping, line.id).made_by = boss.actor.id
+        tx.record("group_mapping.make", ("group_mapping", line.id))
     world.arrive(sub="u-eve", groups=["staff"])
     assert world.roles(eve.actor) == {("reviewer", "*", "claims:corp")}
-    mappings.unmap(boss.actor, str(line.id))
+    mappings.unmap(boss.actor, line.id)
     world.arrive(sub="u-eve", groups=["staff"])
     assert world.roles(eve.actor) == set()
 
@@ -647,11 +688,9 @@ def test_a_group_gives_a_role_over_what_a_team_owns_by_the_name_of_the_team(worl
     world.sign_in = signs_in(world.provider.settings(roles=(of_team, of_nobody)))
     mappings = GroupMappings(world.database, world.sign_in)
     refused("not-found", mappings.map, otto, "corp", "eu", "viewer", "team:nobody")
-    mappings.map(otto, "corp", "eu", "reviewer", "team:europe")
+    made = mappings.confirm(nora, mappings.map(otto, "corp", "eu", "reviewer", "team:europe").id)
     with world.database.read() as session:
-        (line,) = [one for one in mappings.lines(session) if one.id]
-    assert line.scope == "team:europe"
-    mappings.confirm(nora, str(line.id))
+        assert [(one.id, one.scope) for one in mappings.lines(session)][-1] == (made.id, "team:europe")
     eve, _ = world.arrive(sub="u-eve", groups=["eu"])
     assert world.roles(eve.actor) == {(role, f"team:{team.id}", "claims:corp") for role in ("operator", "reviewer")}
 
@@ -665,8 +704,57 @@ def test_mappings_are_for_admins_and_for_providers_that_are_there(world: World) 
     refused("not-found", mappings.map, admin, "nowhere", "staff", "viewer")
     refused("bad-role", mappings.map, admin, "corp", "staff", "king")
     refused("bad-group", mappings.map, admin, "corp", " ", "viewer")
-    mappings.map(admin, "corp", "staff", "viewer")
+    nora = Identities(world.database, Settings(demo_identities=True)).act_as("nora")
+    asked = mappings.map(admin, "corp", "staff", "viewer")
+    assert mappings.map(nora, "corp", "staff", "viewer").id == asked.id, "it waits already"
+    mappings.confirm(nora, asked.id)
     refused("name-taken", mappings.map, admin, "corp", "staff", "viewer")
+
+
+@SQLITE
+def test_a_mapping_that_waits_is_a_request_like_every_other(world: World) -> None:
+    identities = Identities(world.database, Settings(demo_identities=True))
+    otto, nora = identities.act_as("otto"), identities.act_as("nora")
+    team = Teams(world.database, lambda *_: True).create(otto, "europe")
+    mappings = GroupMappings(world.database, world.sign_in)
+    no = mappings.map(otto, "corp", "staff", "viewer", "team:europe")
+    with world.database.read() as session:
+        (line,) = requests.lines(session, now=world.clock.now)
+    assert line.says == "Give the role viewer in team:europe to whoever corp says is in the group staff."
+    assert (line.kind, line.asked_by, line.expires_at - line.asked_at) == ("group_mapping.make", otto.id, timedelta(days=7))
+    mappings.refuse(nora, no.id, "Everybody is staff.")
+    refused("settled", mappings.confirm, nora, no.id)
+    late = mappings.map(otto, "corp", "staff", "viewer")
+    world.clock.tick(days=7)
+    refused("expired", mappings.confirm, nora, late.id)
+    gone = mappings.map(otto, "corp", "staff", "viewer", "team:europe")
+    without = GroupMappings(world.database, world.sign_in.model_copy(update={"providers": ()}))
+    refused("stale-request", without.confirm, nora, gone.id)
+    Teams(world.database, lambda *_: True).retire(otto, team.name)
+    refused("stale-request", mappings.confirm, nora, gone.id)
+    asked = mappings.map(otto, "corp", "staff", "viewer")
+    identities.take_back(nora, "otto", "admin")
+    refused("stale-request", mappings.confirm, nora, asked.id)
+    with world.database.read() as session:
+        assert session.exec(select(GroupMapping)).all() == []
+    assert world.ledger().count("request.ask") == 4
+
+
+@SQLITE
+def test_a_mapping_names_what_is_there_but_for_the_settings_file_which_may_come_first(world: World) -> None:
+    otto = Identities(world.database, Settings(demo_identities=True)).act_as("otto")
+    early = {"value": "ml-reviewers", "role": "reviewer", "scope": "model:later"}
+    world.sign_in = signs_in(world.provider.settings(roles=(early,)))
+    there: set[tuple[str, str]] = set()
+    mappings = GroupMappings(world.database, world.sign_in, exists=lambda _, kind, name: (kind, name) in there)
+    assert "Read the registry now" in str(refused("not-found", mappings.map, otto, "corp", "ml", "viewer", "model:later"))
+    eve, _ = world.arrive(sub="u-eve", groups=["ml-reviewers"])
+    assert world.roles(eve.actor) == {("reviewer", "model:later", "claims:corp")}
+    for reaches in (False, True):
+        with world.database.read() as session:
+            assert [one.reaches for one in mappings.lines(session)] == [reaches]
+        there.add(("model", "later"))
+    mappings.map(otto, "corp", "ml", "viewer", "model:later")
 
 
 def test_the_first_administrator_is_appointed_once_and_it_is_recorded_as_such(world: World) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,16 +38,15 @@ from backend.registry import queries as registry
 from backend.registry.rows import Model
 from backend.schema import access
 from backend.settings import Settings
-from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, populated
+from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, copied
 
 INTERVAL = timedelta(seconds=3600)
 ENVIRONMENT, ONE_MODEL, OF_TEAM = "environment:staging", f"model:{CHURN}", "team:europe"
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    folder = tmp_path_factory.mktemp("visible") / "data"
-    populated(folder)
+def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Backend]:
+    folder = copied(week, tmp_path_factory.mktemp("visible") / "data")
     backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
     otto = backend.identities.act_as("otto")
     backend.teams.create(otto, "europe")

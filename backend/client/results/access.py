@@ -26,7 +26,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Binding:
-    """What acts as a service: tokens of an issuer that say all of `claims`. `state`: active, expired, ended or off."""
+    """What acts as a service: tokens of an issuer that say all of `claims`.
+
+    `state`: active, expired, ended, off, or not-honoured, where `says` is what it lacks.
+    """
 
     id: str
     profile: str
@@ -41,6 +44,7 @@ class Binding:
     expires_at: datetime | None
     last_used_at: datetime | None
     last_used_by: Mapping[str, str]
+    says: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Issuer:
     kind: str
     issuer: str
     audience: str
+    scopes: Mapping[str, str] = field(default_factory=dict)
+    """A scope of people's access tokens -> the role that it is good for at most."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from backend.core.errors import NotFound, Refusal
 from backend.settings import Settings
 from scripts.tables import config_schema
 from tests.command_line import CommandLine
-from tests.installations import PRODUCTION, SERVERS, populated
+from tests.installations import PRODUCTION, SERVERS, copied
 
 SECRET = "planted-7f3a9c51-never-told"
 
@@ -46,9 +46,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("exports") / "data"
-    populated(folder)
+def place(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Place]:
+    folder = copied(week, tmp_path_factory.mktemp("exports") / "data")
     backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
     otto, olga = backend.identities.act_as("otto"), backend.identities.act_as("olga")
     backend.teams.create(otto, "flights", "Flight delays: *all* of them")

@@ -77,7 +77,7 @@ def test_whoever_gave_a_service_away_does_not_approve_what_it_asked_for_while_it
     bot = world.identities.create(world.otto, "ci", kind="service", owner="ben")
     world.identities.grant(world.otto, "ci", "contributor")
     before = world.reviewed(actor=bot)
-    world.identities.hand_over(world.otto, "ci", "olga")
+    world.owners.hand_over(world.otto, "ci", "olga")
     assert "requested this change" in str(refused("conflict-of-interest", world.vote, before))
     world.vote(before, world.carla)
     assert world.state(before) == "approved"

@@ -14,6 +14,7 @@ import pytest
 from sqlmodel import Session, col, select
 
 from backend.access.service import Identities
+from backend.access.service_owners import ServiceOwners
 from backend.changes import course, standing
 from backend.changes.rows import Change, Vote
 from backend.changes.service import Changes, settled
@@ -125,6 +126,7 @@ class World:
         self.empty = empty
         self.identities = Identities(database, Settings(demo_identities=True))
         self.identities.seed_demo()
+        self.owners = ServiceOwners(database)
         self.policies = Policies(database)
         self.policies.seed()
         names = ("ana", "ben", "carla", "olga", "otto", "nora", "audra")

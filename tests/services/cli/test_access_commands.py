@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from backend import bootstrap
+from backend.core.context import SYSTEM
+from backend.registry.rows import Model
 from backend.settings import Settings
 from tests.command_line import CommandLine
 
@@ -62,10 +64,14 @@ def test_a_role_and_a_weaker_policy_wait_for_a_second_admin(countersign: Command
     assert countersign("identity", "bootstrap", "root").error == "bootstrapped"
 
 
-def test_data_sets_are_given_listed_and_taken_back(countersign: CommandLine) -> None:
-    given = countersign("data-set", "grant", "probes/flight-delay", "--to", "ana", "--until", SOON, by="otto").content[
-        "granted"
-    ]
+def test_data_sets_are_given_listed_and_taken_back(countersign: CommandLine, tmp_path: Path) -> None:
+    asked = ("data-set", "grant", "probes/flight-delay", "--to", "ana", "--until", SOON)
+    assert countersign(*asked, by="otto").error == "not-found"
+    backend = bootstrap.build(Settings(data_dir=tmp_path / "data", demo_identities=True))
+    with backend.database.unit(SYSTEM) as tx:
+        tx.add(Model(id="mod_1", name="flight-delay", created_at=tx.now, updated_at=tx.now, mirrored_at=tx.now))
+    backend.close()
+    given = countersign(*asked, by="otto").content["granted"]
     assert countersign("data-set", "list", by="ana").error == "not-allowed"
     (line,) = countersign("data-set", "list", by="audra").content["grants"]
     assert (line["id"], line["identity"], line["is_in_force"]) == (given["id"], "ana", True)

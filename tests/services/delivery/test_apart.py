@@ -14,6 +14,7 @@ from backend.core.errors import CountersignError
 from backend.delivery import queries
 from backend.delivery.footprint import footprint, overlap
 from backend.delivery.rows import RouterRow, Server
+from backend.equipment import keys
 from backend.settings import Settings
 from tests.services.delivery.surroundings import Surroundings, refused
 
@@ -229,7 +230,7 @@ def test_only_what_lies_on_this_machine_is_reserved(tmp_path: Path) -> None:
         data_dir=tmp_path, database_url="postgresql+psycopg://db/x", package_store_url="s3://b/p", ledger_heads_url="s3://b/l",
         inference_log_url=f"file://{tmp_path}/far/log",
     )  # fmt: skip
-    names = {str(path.relative_to(tmp_path)) for path in bootstrap.reserved(away)}
+    names = {str(path.relative_to(tmp_path)) for path in keys.reserved(away)}
     assert names == {"package-cache", "uploads", "keys", "far/log"}
 
 

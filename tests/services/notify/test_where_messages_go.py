@@ -17,6 +17,7 @@ from backend.core.context import Actor, Limits
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.outbound import Guard
+from backend.equipment import outgoing
 from backend.notify import queries
 from backend.notify.apprise_child import Watch
 from backend.settings import Settings
@@ -80,7 +81,44 @@ def test_a_narrow_token_makes_no_lasting_way_out_for_what_its_identity_sees(post
             with pytest.raises(Refusal) as refused:
                 call(narrow)
             assert refused.value.code == "narrow-token"
-    post.routes.pause(narrow, own)  # which tells less
+    post.routes.pause(narrow, own)  # which tells less; another system's token, without limits, is the person's own
+
+
+@on_sqlite
+def test_a_narrow_token_is_shown_nothing_of_what_its_identity_is_told(post: Post) -> None:
+    """A message tells what the identity sees, and the identity sees more than the token."""
+    ben, world = post.world.ben, post.world
+    own = post.routes.add(ben, "own", "http://127.0.0.1:9/x").id
+    wish = post.routes.subscribe(ben, ("*",))
+    messages = [post.routes.test(ben, "own"), post.routes.test(ben, "mail")]
+    narrow = replace(ben, limits=Limits("reviewer"))
+    with world.database.read() as session:
+        now = world.database.now(session)
+        assert len(queries.messages(session, ben, now)) == 2
+        assert len(queries.subscriptions(session, ben, now)) == 1
+        for route in (None, "mail", "own"):
+            assert queries.messages(session, narrow, now, route=route) == ()
+        assert queries.routes(session, narrow, now) == queries.subscriptions(session, narrow, now) == ()
+        for look in (
+            lambda: queries.route(session, narrow, own, now),
+            lambda: queries.message(session, narrow, messages[0], now),
+            lambda: queries.message(session, narrow, messages[1], now),
+            lambda: queries.subscription(session, narrow, wish, now),
+        ):
+            with pytest.raises(NotFound):
+                look()
+    for call, code in (
+        (lambda: post.routes.pause(narrow, own), "not-found"),
+        (lambda: post.routes.remove(narrow, "own"), "not-found"),
+        (lambda: post.routes.unsubscribe(narrow, wish), "not-found"),
+        (lambda: post.routes.test(narrow, own), "not-found"),
+        (lambda: post.routes.test(narrow, "mail"), "narrow-token"),
+    ):
+        with pytest.raises(Refusal) as refused:
+            call()
+        assert refused.value.code == code
+    with world.database.read() as session:
+        assert len(queries.routes(session, replace(world.otto, limits=Limits("admin")), now, everybodys=True)) == 1, "by right"
 
 
 @on_sqlite
@@ -172,7 +210,7 @@ def test_settings_of_countersign_itself_are_closed_to_messages(tmp_path: Path) -
     )
     with closing(Database(f"sqlite:///{tmp_path / 'a.db'}")) as database:
         migrate.upgrade(database)
-        found = set(bootstrap._message_guard(settings, database, None).closed())
+        found = set(outgoing.message_guard(settings, database, None).closed())
     assert found == {("mlflow.test", 443), ("countersign.test", 8443), ("127.0.0.1", 9109)}
 
 
