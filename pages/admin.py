@@ -21,7 +21,7 @@ from app.access_pages import (
 from app.endpoint_pages import admin_cards
 from app.kit import components
 from app.kit.plain import plural
-from app.record_pages import notifications, people, policies
+from app.record_pages import notifications, policies
 from backend.access import rosters
 from backend.delivery.queries import routers, servers
 from backend.policy import queries
@@ -52,21 +52,6 @@ with components.header("Admin", *badges, meta=" · ".join(held)):
 admins_left.warn(admins)
 
 
-def rules() -> None:
-    """Environments, their policies, and freezes."""
-    chosen = st.session_state.get("environment") or st.query_params.get("environment", names[-1])
-    with wiring.reading() as look:
-        versions = queries.versions(look.session, chosen if chosen in names else names[-1])
-        everybody = people.names(people.everybody(look))
-        told = policies.frozen(queries.freezes(look.session), everybody, look.now)
-    main, side = components.main_and_side()
-    with main:
-        policies.environments_card(environments)
-        policies.policy_card(names, versions, everybody, look.now)
-    with side:
-        policies.freezes_card(told, in_force, lifts=mine.may("freeze.lift"))
-
-
 def hosts() -> None:
     """Servers, routers, where calls may go, and the keys that their credentials are sealed to."""
     admin_cards.servers(runtimes, mine, look.now)
@@ -82,7 +67,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "Teams": lambda: team_list.part(mine),
     "Data sets": lambda: data_set_list.part(mine),
     "Roles": admin_cards.roles,
-    "Policies": rules,
+    "Policies": lambda: policies.part(environments, in_force, mine),
     "Servers": hosts,
     "Sign-in": lambda: sign_in_part.part(mine),
     "Messages": lambda: notifications.part(mine),

@@ -34,7 +34,7 @@ KINDS = {
     "identity": "Identities", "role": "Roles", "session": "Others' sessions", "request": "Second person",
     "data_set": "Data sets", "team": "Teams", "owner": "Owners", "token": "Others' tokens",
     "binding": "Builds and clients", "route": "Routes for messages", "sealing_key": "Sealing keys",
-    "ledger_key": "Ledger key", "audit": "Ledger",
+    "group_mapping": "Groups to roles", "ledger_key": "Ledger key", "audit": "Ledger",
 }  # fmt: skip
 """What the actions are about, in the order of the Roles part."""
 

@@ -9,9 +9,12 @@ from datetime import datetime
 import streamlit as st
 
 from app import identity, wiring
+from app.identity import Rights
 from app.kit import components, dialogs, times
 from app.kit.plain import escape
 from app.kit.states import badge, mark
+from app.record_pages import people
+from backend.policy import queries
 from backend.policy.queries import EnvironmentView
 from backend.policy.rows import Freeze, PolicyVersion
 from backend.policy.rules import WHOLE, GateRule, Policy
@@ -105,6 +108,22 @@ def _bake(policy: Policy) -> str:
     usual = f"stay warm {times.span(policy.usual_bake_seconds)} unless a change says otherwise"
     least = policy.min_bake_seconds
     return f"{usual}, {times.span(least)} at least" if least else usual
+
+
+def part(environments: Sequence[EnvironmentView], in_force: Sequence[Frozen], mine: Rights) -> None:
+    """Environments, their policies, and freezes."""
+    names = [one.name for one in environments]
+    chosen = st.session_state.get("environment") or st.query_params.get("environment", names[-1])
+    with wiring.reading() as look:
+        versions = queries.versions(look.session, chosen if chosen in names else names[-1])
+        everybody = people.names(people.everybody(look))
+        told = frozen(queries.freezes(look.session), everybody, look.now)
+    main, side = components.main_and_side()
+    with main:
+        environments_card(environments)
+        policy_card(names, versions, everybody, look.now)
+    with side:
+        freezes_card(told, in_force, lifts=mine.may("freeze.lift"))
 
 
 def environments_card(views: Sequence[EnvironmentView]) -> None:

@@ -38,6 +38,12 @@ ELSEWHERE = {
     "migrate.py": (("schema", 503, "The database is at schema …, this program needs …."),),
 }
 """Told by other means than a literal at the refusal; a test looks for each in its file."""
+SAYS = {
+    "conflict-of-interest": "You requested this change.",
+    "not-built": "There are no … here yet.",
+    "plan-refused": "FILE:LINE:COLUMN: what is refused there, and how much more.",
+}
+"""What is said with these is put together where it is refused."""
 _MAKERS = frozenset({"Refusal", "NotAdmitted", "ConditionFailed", "Faulty", "Fault", "answer", "_unauthorized"})
 
 
@@ -84,7 +90,7 @@ def names() -> frozenset[str]:
 def _code(name: str, found: list[Found]) -> Code:
     statuses = {one.status or STATUS.get(name, 422) for one in found}
     says = list(dict.fromkeys(one.says for one in found if one.says.strip("…. ")))
-    return Code(name, tuple(sorted(statuses)), says[0] if says else "", max(0, len(says) - 1))
+    return Code(name, tuple(sorted(statuses)), says[0] if says else SAYS.get(name, ""), max(0, len(says) - 1))
 
 
 class _File:
@@ -123,6 +129,9 @@ class _File:
             yield known, self._said(says, function)
         if any(True for _ in _literals(code)) or self._name in HANDED_ON or isinstance(code, ast.Attribute):
             return  # the code of a refusal that is handed on is told where that is made
+        if isinstance(code, ast.Name) and function is not None and (assigned := _assigned(function, code)) is not None:
+            yield from self._resolved(call, assigned, says)
+            return
         parameters = _parameters(function)
         if not (isinstance(code, ast.Name) and code.id in parameters and function is not None):
             raise ValueError(f"backend/{self._name}:{call.lineno}: this code is no literal, and nothing hands it over")
@@ -160,6 +169,8 @@ def _code_of(call: ast.Call) -> ast.expr | None:
         return call.args[1]
     if name in ("_unauthorized", "Fault") and len(call.args) > (0 if name == "_unauthorized" else 3):
         return call.args[0 if name == "_unauthorized" else 3]
+    if name == "Faulty" and len(call.args) > 1:
+        return call.args[1]
     if name == "Refusal":
         return ast.Constant("refused")
     return ast.Constant("bad-config") if name in ("Fault", "Faulty") else None

@@ -85,7 +85,7 @@ def _declared(document: Document, kinds: Mapping[str, type[BaseModel]], faults: 
     kind, metadata = value.get("kind"), value.get("metadata")
     if not isinstance(kind, str) or kind not in kinds:
         code = "not-built" if isinstance(kind, str) and kind in NOT_YET else "bad-config"
-        faults.append(Fault(document.where(("kind",)), *_unknown_kind(kind, kinds), code))
+        faults.append(Fault(document.where(("kind",)), *_unknown_kind(kind, kinds), code=code))
     name = _name(document, metadata, faults)
     if len(faults) > before or not isinstance(metadata, dict) or not isinstance(kind, str):
         return None

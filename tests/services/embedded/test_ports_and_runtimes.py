@@ -113,6 +113,10 @@ def test_a_group_that_is_started_again_has_its_ports_again(tmp_path: Path, place
 
 
 def test_a_port_whose_connections_are_only_closing_is_had_again(tmp_path: Path) -> None:
+    assert any(_is_had_again() for _ in range(5)), "not once: somebody else may take a port in between, but not each time"
+
+
+def _is_had_again() -> bool:
     held = Ports(1)
     held.close()
     with bound(held.numbers[0]) as listener, socket.create_connection((LOOPBACK, held.numbers[0])) as caller:
@@ -120,8 +124,8 @@ def test_a_port_whose_connections_are_only_closing_is_had_again(tmp_path: Path) 
         served.close()  # first, so that its end of the connection lingers at this port
         assert caller.recv(1) == b""
     again = Ports(1, held.numbers)
-    assert again.numbers == held.numbers
     again.close()
+    return again.numbers == held.numbers
 
 
 @pytest.mark.parametrize(
