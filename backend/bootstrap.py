@@ -57,6 +57,7 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.findings.service import Findings
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.sources.of_endpoints import Sources
 from backend.inference_log.spool import Spool
@@ -134,6 +135,7 @@ class Backend:
     changes: Changes
     blueprints: Blueprints
     evidence: EvidenceRunner
+    findings: Findings
     inference_log: InferenceLog
     behind: Behind
     routes: Routes
@@ -258,6 +260,7 @@ def build(settings: Settings) -> Backend:
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, guard, connections, packaging), servers, changes),
         evidence=EvidenceRunner(database, settings),
+        findings=Findings(database),
         inference_log=log,
         behind=behind,
         routes=Routes(database, messages, lambda: keys.sealer(settings)),

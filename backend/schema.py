@@ -8,6 +8,7 @@ from backend.changes import rows as changes
 from backend.core import ledger, request_keys, sealing, work
 from backend.delivery import rows as delivery
 from backend.evidence import rows as evidence
+from backend.findings import rows as findings
 from backend.inference_log import rows as inference_log
 from backend.metrics import rows as metrics
 from backend.notify import rows as notify
@@ -22,6 +23,7 @@ __all__ = [
     "changes",
     "delivery",
     "evidence",
+    "findings",
     "hooks",
     "inference_log",
     "ledger",

@@ -27,6 +27,7 @@ from backend.bootstrap import Backend
 from backend.core.context import Actor
 from backend.settings import Settings
 from tests.browsers import FLAGS, Visit, serve, visit
+from tests.found import found_lately
 from tests.installations import CHURN, FLIGHTS, populated
 from tests.model_story import BAGS, told
 from tests.sign_in_story import House, house
@@ -131,6 +132,16 @@ SHOTS: tuple[Shot, ...] = (
     ),
     Shot("propose-edit", "/propose?change=16", "Edit change", "ana", installation="full"),
     Shot("propose-not-allowed", "/propose", "Propose a change", "ben", installation="full"),
+    Shot("overview-findings", "/", "Overview", "olga", scrolled("Findings"), "full"),
+    Shot("findings", "/findings", "Findings", "olga", installation="full"),
+    Shot("findings-filtered", "/findings?severity=Critical&state=Any", "Findings", "ana", installation="full"),
+    Shot("findings-no-match", "/findings?endpoint=nothing-there", "Findings", "ana", installation="full"),
+    Shot("findings-fresh", "/findings", "Findings", "ana", installation="fresh"),
+    Shot("findings-test", "/findings", "Findings", "olga", press("Test the alarm"), "full"),
+    Shot("finding", "/finding?finding=4", "schema", "olga", installation="full"),
+    Shot("finding-looked-after", "/finding?finding=2", "distance", "ben", installation="full"),
+    Shot("finding-acknowledge", "/finding?finding=4", "schema", "olga", press("Acknowledge"), "full"),
+    Shot("finding-unknown", "/finding?finding=99", "Finding", "ana", installation="full"),
     Shot("audit", "/audit", "Audit", "audra"),
     Shot("audit-verified", "/audit", "Audit", "audra", press("Verify the chain")),
     Shot("audit-filtered", "/audit?action=freeze.set", "Audit", "audra"),
@@ -226,6 +237,7 @@ def full(backend: Backend) -> None:
     """Every state of endpoints and changes."""
     populated(backend.settings.data_dir)
     told(backend.settings.data_dir)
+    found_lately(backend)
 
 
 INSTALLATIONS: dict[str, Callable[[Backend], None]] = {"fresh": fresh, "busy": busy, "full": full}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             "/audit/events", "/audit/events/1", "/audit/heads", "/me",
             "/notify/events", "/notify/routes", "/notify/routes/release-room", "/notify/subscriptions",
             f"/notify/subscriptions/{there['subscription'][0]}", "/notify/preferences", "/notify/messages",
-            f"/notify/messages/{there['message'][0]}",
+            f"/notify/messages/{there['message'][0]}", "/findings", "/findings/counts", "/findings/1",
         )),
         ("GET", "/changes/waiting", None, "ben"),
         ("POST", "/registry/refresh", {"model": MODEL}, "olga"),
@@ -138,6 +139,11 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
           "requests": [{"request_id": "7f3c", "event_time": "2026-03-02T09:00:00Z", "features": {"hour": 9}, "status": 200},
                        {"request_id": "7f3d"}],
           "outcomes": [{"request_id": "71aa", "known_at": "2026-03-02T08:55:00Z", "values": {"late": True}}]}, "ana"),
+        ("POST", "/findings/1/acknowledge", {"reason": "The feed lags; I look."}, "olga"),
+        ("POST", "/findings/1/assign", {"person": "olga"}, "olga"),
+        ("POST", "/findings/1/resolve", {"reason": "The feed was late.", "outcome": "false_alarm"}, "ben"),
+        ("POST", "/findings/1/reopen", WHY, "ana"),
+        ("POST", "/findings/test", {"endpoint": ENDPOINT}, "olga"),
         ("POST", "/data-sets/grants",
          {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"}, "otto"),
     ]  # fmt: skip
@@ -177,6 +183,8 @@ def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     if "propose_baseline" in found:
         digest = asked("POST", "/endpoints/next/baseline", by="olga")["digest"]
         record(asked, found, ("POST", "/endpoints/next/sign-off", {"digest": digest, "versions": []}, "ben"))
+    until = (asked.backend.database.now() + timedelta(hours=8)).replace(microsecond=0).isoformat()
+    record(asked, found, ("POST", "/findings/1/snooze", {"until": until, "reason": "Until the feed is back."}, "olga"))
     weaker = asked.backend.identities.grant(asked.world.otto, "ben", "operator")
     record(asked, found, ("POST", f"/requests/{weaker.id}/refuse", {"reason": "Not needed"}, "nora"))
     erasure = asked("GET", f"/endpoints/{ENDPOINT}/inference-log/erasures", by="otto")["items"][0]["id"]
@@ -202,6 +210,21 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
         "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},
         "retry_intake": intake,
         "upload_version": intake,
+        "list_finding_messages": {
+            "response": {
+                "items": [
+                    {
+                        "id": f"msg_{'0' * 26}",
+                        "whom": "mail to Olga",
+                        "event": "finding.opened",
+                        "state": "sent",
+                        "created_at": "2026-03-01T06:00:00Z",
+                        "settled_at": "2026-03-01T06:00:02Z",
+                    }
+                ],
+                "next": None,
+            },
+        },
         "register_version": {"response": registered},
         "rebase_change": {"response": found["show_change"]["response"]},
         "ready": {"response": {"ready": True, "lacks": None}},

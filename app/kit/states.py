@@ -80,6 +80,17 @@ LOOKS: dict[str, dict[str, Look]] = {
         "aborted": Look("Aborted", "cancel", "red"),
         "rolled_back": Look("Rolled back", "undo", "orange"),
     },
+    "finding": {
+        "open": Look("Open", "error", "red"),
+        "acknowledged": Look("Acknowledged", "person_check", "blue"),
+        "snoozed": Look("Snoozed", "snooze", "gray"),
+        "resolved": Look("Resolved", "task_alt", "green"),
+    },
+    "severity": {
+        "critical": Look("Critical", "emergency_home", "red"),
+        "warning": Look("Warning", "warning", "orange"),
+        "info": Look("Info", "info", "gray"),
+    },
     "proof": {
         "ok": _PASSED,
         "failed": _FAILED,

@@ -11,6 +11,7 @@ from backend.access.rows import Team
 from backend.changes.rows import Change
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.evidence.rows import Evidence
+from backend.findings.rows import Finding
 from backend.registry.rows import Model, Version
 from backend.rollouts.rows import Rollout
 
@@ -48,6 +49,7 @@ def names(session: Session, events: Iterable[Told]) -> dict[str, str]:
     found |= _plain(session, RouterRow, ids.get("router", set())) | _plain(session, Team, ids.get("team", set()))
     found |= _plain(session, Model, ids.get("model", set()))
     found |= {key: f"{found.get(key.partition('/')[0], key)} {key.partition('/')[2]}" for key in ids.get("generation", ())}
+    found |= _findings(session, ids.get("finding", set()))
     return found | _changes(session, ids) | _versions(session, ids.get("version", set())) | _rollouts(session, ids)
 
 
@@ -64,6 +66,11 @@ def _changes(session: Session, ids: Mapping[str, set[str]]) -> dict[str, str]:
         rows = session.exec(asked.where(col(Evidence.id).in_(checks)))
         found |= {key: f"{gate.replace('_', ' ')} of #{number}" for key, gate, number in rows}
     return found
+
+
+def _findings(session: Session, ids: set[str]) -> dict[str, str]:
+    rows = session.exec(select(Finding.id, Finding.number).where(col(Finding.id).in_(ids))) if ids else ()
+    return {key: f"#{number}" for key, number in rows}
 
 
 def _versions(session: Session, ids: set[str]) -> dict[str, str]:

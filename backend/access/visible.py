@@ -264,6 +264,17 @@ def _subjects(table: type[Row], sight: Sight) -> sa.Select[Any]:
     return _ids(str(table.__tablename__), _THROUGH[table.__seen_through__], sight)
 
 
+def _endpoint_or_model(columns: Any, sight: Sight) -> Clause:
+    """What is at an endpoint is seen with it; what is about a model alone, with that model."""
+    at_none = sa.and_(columns.endpoint_id.is_(None), _named_model(columns.model, sight))
+    return sa.or_(columns.endpoint_id.in_(_ids("endpoint", _endpoint, sight)), at_none)
+
+
+def _of_finding(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.finding_id.in_(_ids("finding", _endpoint_or_model, sight))
+    return found
+
+
 def _ownership(columns: Any, sight: Sight) -> Clause:
     return _any(columns.team_id.in_(sorted(sight.teams)) if sight.teams else None)
 
@@ -281,6 +292,8 @@ _THROUGH: Mapping[str, Callable[[Any, Sight], Clause]] = {
     "metric_source_state": _of_source,
     "change_id": _of_change,
     "evidence_id": _of_evidence,
+    "endpoint_or_model": _endpoint_or_model,
+    "finding_id": _of_finding,
     "model_name": lambda columns, sight: _named_model(columns.model, sight),
 }
 """What `Row.__seen_through__` may say: what a table is itself, or the column that leads to what it belongs to."""

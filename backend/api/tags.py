@@ -40,6 +40,11 @@ AGES = frozenset(
         "used_at",
         "ok_at",
         "waiting",
+        "last_seen_at",
+        "last_says",
+        "times",
+        "clean_since",
+        "latest_evidence",
     }
 )
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""

@@ -18,6 +18,7 @@ COMMANDS = {
     "doctor": Lazy("backend.cli.installation:doctor", "Say what this machine and this installation lack."),
     "endpoint": Lazy("backend.cli.endpoint:endpoint", "Look at endpoints, adopt them, and stop or repair them by hand."),
     "export": Lazy("backend.cli.config:export", "Write what is there as files that `apply` takes."),
+    "finding": Lazy("backend.cli.finding:finding", "What was found wrong: answer it, silence it, say that it is over."),
     "freeze": Lazy("backend.cli.freeze:freeze", "Stop all starts in an environment, or everywhere."),
     "identity": Lazy("backend.cli.identity:identity", "People and services, and which roles they hold."),
     "inference-log": Lazy("backend.cli.inference_log:inference_log", "Feed and read inference logs; what is kept of them."),

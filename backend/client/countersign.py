@@ -13,6 +13,7 @@ from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Rollouts
 from backend.client.errors import NoToken
+from backend.client.findings import Findings
 from backend.client.inference_log import InferenceLogs
 from backend.client.metrics import EndpointMetrics, Slos
 from backend.client.models import Models
@@ -63,6 +64,7 @@ class Countersign:
         self.rollouts = Rollouts(self._wire)
         self.metrics = EndpointMetrics(self._wire)
         self.slos = Slos(self._wire)
+        self.findings = Findings(self._wire)
         self.servers = Servers(self._wire)
         self.routers = Routers(self._wire)
         self.identities = Identities(self._wire)

@@ -10,6 +10,7 @@ from backend.access import last_admin
 from backend.bootstrap import Backend
 from backend.core.database import Database
 from backend.delivery import looking
+from backend.findings import tending
 from backend.metrics.keeping import Done
 from backend.metrics.scraping import KIND
 from backend.notify import keeping
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, LOG_SECONDS = 10.0, 3600.0, 30.0, 300.0
 MESSAGES_SECONDS, ADMINS_SECONDS = 3600.0, 3600.0
 ROLL_UP_SECONDS, PRUNE_SECONDS = 60.0, 3600.0
+FINDINGS_SECONDS = 15.0
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -81,6 +83,11 @@ def _tend_keys(backend: Backend) -> None:
         log.warning("sealing.unreadable", rows=[f"{kind} {row}" for kind, row in done.unreadable])
 
 
+def _tend_findings(backend: Backend) -> None:
+    """Ends snoozes, calls whoever is next where nobody answered, and follows who owns what."""
+    tending.tend(backend.database)
+
+
 def _compact(backend: Backend) -> None:
     backend.inference_log.compact()
 
@@ -108,5 +115,6 @@ def worker(backend: Backend, name: str | None = None) -> Worker:
         backend.database, backend.audit, metrics, resyncs, overdue_seconds=timing.overdue, kinds=sorted(wired)
     )
     messages = Job("prune-messages", MESSAGES_SECONDS, lambda: keeping.prune(backend.database))
-    periodic = (*periodic, *_of_delivery(backend), *_of_metrics(backend), _of_access(backend), messages)
+    findings = Job("tend-findings", FINDINGS_SECONDS, lambda: _tend_findings(backend))
+    periodic = (*periodic, *_of_delivery(backend), *_of_metrics(backend), _of_access(backend), messages, findings)
     return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)

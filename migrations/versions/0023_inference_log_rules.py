@@ -1,6 +1,6 @@
 """What is kept of an endpoint's inference log, and units that were erased from it
 
-Revision: 0023, after: 0020
+Revision: 0023, after: 0022
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0023"
-down_revision = "0020"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 

@@ -11,6 +11,7 @@ from app.kit import palette, states
 from backend.changes.rules import CHANGE
 from backend.delivery.rows import ENDPOINT_STATES, Proof, PushRecord
 from backend.evidence.rules import EVIDENCE
+from backend.findings.rules import FINDING, SEVERITIES
 from backend.rollouts.rules import ROLLOUT
 from tests.pages.conftest import ROOT
 
@@ -24,6 +25,8 @@ THEME = tomllib.loads((ROOT / "app/.streamlit/config.toml").read_text())["theme"
         ("endpoint", ENDPOINT_STATES),
         ("change", CHANGE.states),
         ("rollout", ROLLOUT.states),
+        ("finding", FINDING.states),
+        ("severity", SEVERITIES),
         ("evidence", (*EVIDENCE.states, "missing", "stale")),
         ("proof", ("ok", "failed", "impossible")),
         ("push", ("running", "proved", "failed", "repaired", "unloaded", "lost")),

@@ -13,6 +13,8 @@ from backend.core.errors import Refusal
 from backend.policy.rules import (
     BUILT_IN,
     ApproverGroup,
+    EscalationStep,
+    FindingRule,
     GateRule,
     Involved,
     Policy,
@@ -191,6 +193,7 @@ LOOSER: dict[str, object] = {
     "min_bake_seconds": 10,
     "ramp": RampRule(min_steps=1),
     "pickled": "flag",
+    "findings": FindingRule(),
 }
 STRICT = Policy(
     approvals_needed=2,
@@ -200,6 +203,7 @@ STRICT = Policy(
     min_bake_seconds=60,
     ramp=RampRule(min_steps=2),
     pickled="refuse",
+    findings=FindingRule(block_promotion_at="warning"),
 )
 
 
@@ -226,6 +230,29 @@ def test_each_demand_that_is_lowered_makes_a_policy_weaker_and_raised_none(name:
     assert len(weaker(STRICT, looser)) == 1
     assert weaker(looser, STRICT) == ()
     assert weaker(STRICT, STRICT) == ()
+
+
+LOUD = EscalationStep(after_seconds=900, tell="operators", raise_to="critical")
+FINDINGS = FindingRule(block_promotion_at="warning", hold_rollout_at="warning", resume="person", escalation=(LOUD, LOUD))
+
+
+@pytest.mark.parametrize(
+    "looser",
+    [
+        {"block_promotion_at": "critical"}, {"block_promotion_at": None}, {"hold_rollout_at": "critical"},
+        {"hold_rollout_at": None}, {"resume": "resolved"}, {"escalation": ()}, {"escalation": (LOUD,)},
+        {"escalation": (LOUD.model_copy(update={"after_seconds": 901}),) * 2},
+        {"escalation": (LOUD.model_copy(update={"tell": "admins"}),) * 2},
+        {"escalation": (LOUD.model_copy(update={"at": "critical"}),) * 2},
+        {"escalation": (LOUD.model_copy(update={"raise_to": None}),) * 2},
+    ],
+)  # fmt: skip
+def test_whatever_findings_hold_up_less_or_call_fewer_people_makes_a_policy_weaker(looser: dict[str, Any]) -> None:
+    old = STRICT.model_copy(update={"findings": FINDINGS})
+    new = STRICT.model_copy(update={"findings": FINDINGS.model_copy(update=looser)})
+    assert len(weaker(old, new)) == 1
+    others = looser.get("escalation") and looser["escalation"][0].tell != LOUD.tell  # whom the old one called, it calls no more
+    assert bool(weaker(new, old)) == bool(others)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from backend.registry.rows import IntakeRow
 from backend.rollouts.service import At as Looked
 from backend.settings import Settings
 from tests.databases import Clock
+from tests.found import drifted
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
 from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, copied
 
@@ -57,6 +58,7 @@ class At:
     grant_request: str = ""
     policy_request: str = ""
     freeze: str = ""
+    finding: str = "fnd_nothing"
 
 
 NOTHING = At("nothing-there", "nothing-there", 999_999_999, "int_nothing")
@@ -192,6 +194,12 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "rollouts.let_on": ("rollout.let_on", lambda b, a, at: b.rollouts.let_on(a, at.endpoint, "x", at=_STEP)),
     "rollouts.abort": ("rollout.abort", lambda b, a, at: b.rollouts.abort(a, at.endpoint, "x")),
     "rollouts.roll_back": ("change.roll_back", lambda b, a, at: b.rollouts.roll_back(a, at.endpoint, "x")),
+    "findings.acknowledge": ("finding.acknowledge", lambda b, a, at: b.findings.acknowledge(a, at.finding)),
+    "findings.reopen": ("finding.acknowledge", lambda b, a, at: b.findings.reopen(a, at.finding, "x")),
+    "findings.assign": ("finding.assign", lambda b, a, at: b.findings.assign(a, at.finding)),
+    "findings.snooze": ("finding.snooze", lambda b, a, at: b.findings.snooze(a, at.finding, NOW, "x")),
+    "findings.resolve": ("finding.resolve", lambda b, a, at: b.findings.resolve(a, at.finding, "x")),
+    "findings.test": ("finding.test", lambda b, a, at: b.findings.test(a, at.endpoint)),
     "changes.material": ("change.propose", lambda b, a, at: b.changes.material(a, at.endpoint, 2, "change.propose")),
     "changes.preview": ("change.propose", lambda b, a, at: b.changes.preview(a, endpoint=at.endpoint, version=2)),
     "changes.propose": (
@@ -298,7 +306,8 @@ def at(backend: Backend) -> At:
     with backend.database.read() as session:
         number = session.exec(select(Change.number).join(Endpoint).where(Endpoint.name == EU)).first()
     assert number is not None
-    return At(EU, FLIGHTS, number, "int_failed", asked.id, str(weaker.request_id), freeze.id)
+    (finding,) = drifted(backend.database, EU)
+    return At(EU, FLIGHTS, number, "int_failed", asked.id, str(weaker.request_id), freeze.id, finding.id)
 
 
 def _services() -> set[str]:
@@ -408,6 +417,6 @@ def _said(call: Command, backend: Backend, actor: Actor, at: At) -> Refusal | No
 
 def _blotted(refusal: Refusal, at: At) -> str:
     said = str(refusal)
-    for name in sorted({at.endpoint, at.model, str(at.change), at.intake}, key=len, reverse=True):
+    for name in sorted({at.endpoint, at.model, str(at.change), at.intake, at.finding}, key=len, reverse=True):
         said = said.replace(name, "*")
     return said

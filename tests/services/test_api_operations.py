@@ -20,6 +20,7 @@ from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
+from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
 SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
@@ -85,6 +86,18 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/resume"): ("endpoint.resume", f"/endpoints/{ENDPOINT}/resume", WHY),
     ("POST", "/v1/endpoints/{endpoint}/repair"): ("endpoint.repair", f"/endpoints/{ENDPOINT}/repair", WHY),
     ("POST", "/v1/endpoints/{endpoint}/look"): ("endpoint.look", f"/endpoints/{ENDPOINT}/look", None),
+    ("GET", "/v1/findings"): ("finding.read", "/findings", None),
+    ("GET", "/v1/findings/counts"): ("finding.read", "/findings/counts", None),
+    ("GET", "/v1/findings/{finding}"): ("finding.read", "/findings/1", None),
+    ("GET", "/v1/findings/{finding}/messages"): ("finding.read", "/findings/1/messages", None),
+    ("POST", "/v1/findings/{finding}/acknowledge"): ("finding.acknowledge", "/findings/1/acknowledge", WHY),
+    ("POST", "/v1/findings/{finding}/assign"): ("finding.assign", "/findings/1/assign", {"person": "olga"}),
+    ("POST", "/v1/findings/{finding}/snooze"): (
+        "finding.snooze", "/findings/1/snooze", {"until": "2126-03-01T06:00:00Z", **WHY},
+    ),
+    ("POST", "/v1/findings/{finding}/resolve"): ("finding.resolve", "/findings/1/resolve", WHY),
+    ("POST", "/v1/findings/{finding}/reopen"): ("finding.acknowledge", "/findings/1/reopen", WHY),
+    ("POST", "/v1/findings/test"): ("finding.test", "/findings/test", {"endpoint": ENDPOINT}),
     ("GET", "/v1/servers"): ("endpoint.read", "/servers", None),
     ("GET", "/v1/servers/{server}"): ("endpoint.read", "/servers/s", None),
     ("POST", "/v1/servers/{server}/test"): ("server.test", "/servers/s/test", None),
@@ -345,6 +358,7 @@ def test_each_role_may_exactly_what_the_table_of_actions_says(asked: Api) -> Non
 def _what_there_is(asked: Api) -> dict[str, str]:
     """A freeze and an intake, whose place says who may do something about them."""
     freeze = asked.backend.policies.freeze(asked.world.olga, "staging", "tests")
+    drifted(asked.backend.database, ENDPOINT)
     with asked.backend.database.unit(SYSTEM) as tx:
         beginning = {"started_by": SYSTEM.id, "started_at": tx.now, "beat_at": tx.now, "state": "failed"}
         row = tx.add(IntakeRow(id=f"int_{'1' * 26}", kind="registry", model=MODEL, number=1, **beginning))

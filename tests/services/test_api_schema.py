@@ -39,6 +39,7 @@ from backend.metrics.slo import Objective
 from backend.notify.rows import Message
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
+from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
 CHECKS = [
@@ -74,6 +75,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
     route = asked.backend.routes.add(admin, "release-room", "http://127.0.0.1:9/countersign", everybody=True)
     subscription = asked.backend.routes.subscribe(admin, ("change.waiting",), route=route.id)
     message = asked.backend.routes.test(admin, route.id)
+    finding = drifted(asked.backend.database, ENDPOINT)[0]
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
     asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
     asked.backend.slos.set(world.olga, ENDPOINT, [Objective("availability", 0.999), Objective("latency", 0.95, 0.25)])
@@ -96,7 +98,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
         "route": [route.name, route.id], "subscription": [subscription], "message": [message],
-        "ramp": ["careful"], "source": ["gateway"],
+        "ramp": ["careful"], "source": ["gateway"], "finding": [str(finding.number), finding.id], "person": ["olga"],
         "binding": [binding.id], "service": ["robots"], "profile": ["github"],
     }  # fmt: skip
 

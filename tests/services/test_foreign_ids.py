@@ -32,6 +32,7 @@ from backend.core.columns import Row
 from backend.core.context import SYSTEM
 from backend.notify.rows import Message, Route, Subscription
 from backend.settings import Settings
+from tests.found import drifted
 from tests.installations import CHURN, EU, FLIGHTS, SERVERS, copied, number_of
 
 MISSING = "nothing-there"
@@ -50,6 +51,7 @@ NOBODYS = {
     "removed": "a word",
     "action": "a word", "actor": "people are seen by everybody", "version": "a number of the model that is asked for",
     "step": "a number of seconds", "by": "a word", "source": "a name below the endpoint that is named beside it",
+    "severity": "a word", "tests": "a word",
     "words": "what is searched for among what is seen", "owner": "a word that is searched for among what is seen",
 }  # fmt: skip
 """Parameters that name nothing that is somebody's, with the reason. Whoever adds one here has to give one."""
@@ -63,6 +65,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Bac
     made = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
     memory = {"kind": "memory", "settings": {"path": str(folder / "far.json")}}
     made.servers.register_router(made.identities.act_as("olga"), name=FAR, public_url="memory:far", **memory)
+    drifted(made.database, EU)
+    drifted(made.database, "churn")
     yield made
     made.close()
 
@@ -155,7 +159,7 @@ def test_a_foreign_id_in_any_parameter_answers_as_one_of_nothing(door: Door) -> 
                 told = [door.asked(method, path, operation, {name: one}) for one in (value, _nothing(value))]
                 assert told[0] == told[1], (method, path, name, value, told)
                 walked[name] = walked.get(name, 0) + 1
-    assert {"model", "endpoint", "change", "server", "router_name", "row", "subject", *door.private} <= walked.keys()
+    assert {"model", "endpoint", "change", "finding", "server", "router_name", "row", "subject", *door.private} <= walked.keys()
     assert sum(walked.values()) > 100
 
 
@@ -204,7 +208,7 @@ class Door:
         foreign = self.foreign
         known = {
             "model": [FLIGHTS], "endpoint": [EU], "server": [SERVERS[0]], "router": [FAR], "router_name": [FAR],
-            "change": foreign["change"][:2], "row": foreign["ledger"][:1], "object_name": [EU],
+            "finding": foreign["finding"], "change": foreign["change"][:2], "row": foreign["ledger"][:1], "object_name": [EU],
             "subject": [f"{kind}/{foreign[kind][0]}" for kind in ("endpoint", "change", "server") if kind in foreign],
             **self.private,
         }  # fmt: skip

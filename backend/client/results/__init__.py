@@ -58,6 +58,7 @@ from backend.client.results.endpoints import (
     Stranger,
     Unmanaged,
 )
+from backend.client.results.findings import Finding, FindingCount, FindingLine, FindingMessage, FindingMoment
 from backend.client.results.inference_log import BatchTaken, Erasure, LogRules, Redaction, RejectedRow
 from backend.client.results.metrics import (
     Burn,
@@ -135,6 +136,11 @@ __all__ = [
     "ErrorBudget",
     "Event",
     "Evidence",
+    "Finding",
+    "FindingCount",
+    "FindingLine",
+    "FindingMessage",
+    "FindingMoment",
     "Freeze",
     "Generation",
     "Grant",

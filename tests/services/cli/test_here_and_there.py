@@ -23,6 +23,7 @@ from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Server
 from tests.api_world import Api
 from tests.command_line import CommandLine
+from tests.found import drifted
 from tests.live_api import serving
 from tests.services.blueprints.world import document
 from tests.services.changes.world import ENDPOINT, MODEL, World
@@ -198,6 +199,16 @@ STEPS: tuple[Step, ...] = (
     by("ana", "notify", "rotate", "room"), by("ana", "notify", "rotate", "room"),
     by("ana", "notify", "pause", "room", *WHY), by("ana", "notify", "resume", "room"), by("ana", "notify", "remove", "room"),
     by("ana", "notify", "remove", "room"),
+    # findings
+    by("ana", "finding", "list"), by("ana", "finding", "list", "--severity", "critical", "--kind", "drift", "--state", "open"),
+    by("ana", "finding", "show", "1"), by("ana", "finding", "show", "77"), by("ana", "finding", "show", "nonsense"),
+    by("audra", "finding", "acknowledge", "1"), by("ana", "finding", "acknowledge", "1", *WHY),
+    by("ana", "finding", "assign", "1", "--person", "absent"), by("ana", "finding", "assign", "1", "--person", "olga"),
+    by("ana", "finding", "snooze", "1", "--for", "8h", *WHY), by("olga", "finding", "snooze", "1", "--for", "60d", *WHY),
+    by("olga", "finding", "snooze", "1", "--for", "8h", *WHY), by("ana", "finding", "resolve", "1", *WHY),
+    by("ben", "finding", "resolve", "1", "--outcome", "false_alarm", *WHY), by("ana", "finding", "reopen", "1", *WHY),
+    by("ana", "finding", "test", ENDPOINT, "--wait", "0"), by("olga", "finding", "test", ENDPOINT, "--wait", "0"),
+    by("ana", "finding", "list", "--tests", "--limit", "1"),
     # tokens, data sets, the ledger
     by("ana", "token", "create", "ci", "--for", "builds", "--lifetime", "7d"),
     by("ben", "token", "create", "ci", "--for", "builds"),
@@ -306,6 +317,8 @@ def places(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         shutil.copy(sqlite_template, tmp_path / f"{name}.db")
         made.append(Api(World(Database(f"sqlite:///{tmp_path / name}.db")), tmp_path / name))
     here, there = made
+    for each in made:
+        drifted(each.world.database, ENDPOINT)
     for name in ("ana", "ben", "olga", "otto", "nora", "audra"):
         for each in made:
             each.token(name)

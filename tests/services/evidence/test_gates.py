@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
+from backend.access.rows import Identity
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
@@ -18,6 +20,10 @@ from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault
 from backend.evidence.gates.names import GATES, gate_type
 from backend.evidence.port import GateContext, GateResult
+from backend.findings import sightings
+from backend.findings.moves import move
+from backend.findings.rows import Finding
+from backend.findings.rules import Cause, Sighting
 from backend.registry.rows import Version
 from tests.services.evidence.world import MODEL, World, context
 
@@ -152,3 +158,25 @@ def test_every_gate_declares_its_limits() -> None:
     with pytest.raises(Refusal) as refused:
         gate_type("luck")
     assert refused.value.code == "unknown-gate"
+
+
+def test_what_was_found_there_fails_the_gate_until_it_is_over_and_who_said_so_is_shown(world: World) -> None:
+    assert run(world, "open_findings").verdict == "passed"
+    plan = world.plan()
+    with world.database.unit(SYSTEM) as tx:
+        causes = (Cause("drift", plan.endpoint), Cause("schema", model=plan.model))
+        sightings.seen(tx, [Sighting(one, "critical", f"{one.kind} is off.", "tests", {}) for one in causes])
+        sightings.seen(tx, [Sighting(Cause("nulls", plan.endpoint), "warning", "Nulls.", "tests", {})])
+    failed = run(world, "open_findings")
+    assert (failed.verdict, failed.summary) == ("failed", "Finding 1 (critical): drift is off. and 1 more")
+    assert [one.ok for one in failed.findings] == [False, False, True]
+    with world.database.unit(SYSTEM) as tx:
+        whom = tx.add(Identity(id="idn_rita", name="rita", display_name="Rita", created_at=tx.now))
+        tx.record("identity.create", whom)
+        for number in (1, 2):
+            row = tx.session.exec(select(Finding).where(Finding.number == number)).one()
+            move(tx, row, "resolve", reason="Mended", outcome="false_alarm")
+            row.by_id = whom.id
+    passed = run(world, "open_findings")
+    assert passed.verdict == "passed"
+    assert "Finding 1 (critical) was ended by Rita as false alarm: Mended" in says(passed)
