@@ -13,7 +13,7 @@ from pydantic import Field
 from sqlmodel import select
 
 from backend.api.asking import Asks, EndpointName, Instant, Name, Narrow, Reading, Sent, Shown
-from backend.api.servers import CredentialFrom
+from backend.api.placed import CredentialFrom
 from backend.api.tags import Held, Tagged
 from backend.core.context import Actor
 from backend.core.errors import NotFound, Refusal

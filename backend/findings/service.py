@@ -9,7 +9,8 @@ from sqlmodel import select
 from backend.access import queries as access
 from backend.access.checks import require
 from backend.access.rows import Identity
-from backend.access.service import named_identity, named_team
+from backend.access.scopes import named_team
+from backend.access.service import named_identity
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal, StaleWrite
