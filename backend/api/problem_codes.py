@@ -40,6 +40,7 @@ ELSEWHERE = {
 """Told by other means than a literal at the refusal; a test looks for each in its file."""
 SAYS = {
     "conflict-of-interest": "You requested this change.",
+    "findings": "FINDING is open on ENDPOINT.",
     "not-built": "There are no … here yet.",
     "plan-refused": "FILE:LINE:COLUMN: what is refused there, and how much more.",
 }

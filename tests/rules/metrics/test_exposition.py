@@ -50,6 +50,8 @@ def test_texts_of_servers_are_read_as_the_official_parser_reads_them(name: str) 
 FIRST = "abcXYZ_"
 NAMES = st.tuples(st.sampled_from(FIRST + ":"), st.text(FIRST + ":019", max_size=8)).map("".join)
 LABEL_NAMES = st.tuples(st.sampled_from(FIRST), st.text(FIRST + "019", max_size=6)).map("".join)
+OFFICIAL = LABEL_NAMES.filter(lambda name: not name.startswith("__"))
+"""The official parser refuses names that are reserved for what is no exposition."""
 VALUES = st.text(st.characters(codec="utf-8"), max_size=12)
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 LABELS = st.dictionaries(LABEL_NAMES, VALUES, max_size=4)
@@ -78,7 +80,7 @@ def test_whatever_can_be_written_is_read_back(lines: list[tuple[str, dict[str, s
 @settings(max_examples=40)
 @given(
     st.lists(
-        st.tuples(NAMES, st.dictionaries(LABEL_NAMES, st.text('ab \\"{},=#\né', max_size=8), max_size=3), NUMBERS), max_size=6
+        st.tuples(NAMES, st.dictionaries(OFFICIAL, st.text('ab \\"{},=#\né', max_size=8), max_size=3), NUMBERS), max_size=6
     )
 )
 def test_what_is_written_is_read_as_the_official_parser_reads_it(lines: list[tuple[str, dict[str, str], float]]) -> None:
