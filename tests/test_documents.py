@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backend.api import problem_codes
 from backend.api.errors import STATUS
-from scripts import tables
+from scripts import problem_codes, tables
 from scripts.tables import ROOT
 
 README = ROOT / "README.md"
