@@ -16,9 +16,8 @@ import pytest
 import yaml
 
 from backend.access import bearer_file
-from backend.api import problem_codes
 from backend.api.errors import STATUS
-from scripts import tables
+from scripts import problem_codes, tables
 from scripts.tables import ROOT
 
 README = ROOT / "README.md"
