@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlmodel import select
 from starlette.testclient import TestClient
 
@@ -318,6 +319,30 @@ def test_a_member_more_or_less_touches_nobody_else(directory: Directory, monkeyp
     ):
         directory.patch(f"/Groups/{group}", operation)
     assert touched == [{eve}, {ada}, {bob, eve}]
+
+
+def test_a_large_group_asks_the_database_no_more_often_than_a_small_one(directory: Directory) -> None:
+    """SQLite's one writer waits while it is made: statements for each member made a thousand of them take seconds."""
+    people = [directory.person(f"one-{number}@corp.test") for number in range(24)]
+
+    def asked(name: str, members: list[str]) -> int:
+        statements = list[str]()
+        engine = directory.backend.database.engine
+        sa.event.listen(engine, "before_cursor_execute", watched := lambda *told: statements.append(told[2]))
+        try:
+            directory.group(name, *members)
+        finally:
+            sa.event.remove(engine, "before_cursor_execute", watched)
+        return len(statements)
+
+    assert asked("few", people[:2]) == asked("many", people[2:])
+    with directory.backend.database.read() as session:
+        assert len(session.exec(select(RoleGrant).where(RoleGrant.role == "reviewer")).all()) == 2, "those of the demo"
+    asked("ml-reviewers", people)
+    with directory.backend.database.read() as session:
+        assert len(session.exec(select(RoleGrant).where(RoleGrant.role == "reviewer")).all()) == 26
+    odd = {"displayName": "odd", "members": [{"value": people[0]}, {"value": "scu_nobody"}]}
+    assert directory.ask("POST", "/Groups", odd).status_code == 404
 
 
 def test_a_group_is_told_back_with_or_without_its_members(directory: Directory) -> None:
