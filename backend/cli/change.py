@@ -12,7 +12,7 @@ import click
 from backend.cli import inputs, names
 from backend.cli.change_show import list_lines, plan_lines, whole_lines
 from backend.cli.exits import DONE
-from backend.cli.output import emit, guarded, json_option, note, plain
+from backend.cli.output import emit, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
 from backend.cli.waiting import exit_of, told, wait_option
 from backend.client.results import Change, Page
@@ -112,6 +112,7 @@ def edit(
 @click.option("--endpoint", default="")
 @click.option("--model", default="")
 @click.option("--text", default="", help="Part of a title or of an endpoint's name.")
+@click.option("--requester", metavar="NAME", default="", help="Asked for by this identity.")
 @click.option("--mine", is_flag=True, help="Those that wait for my vote.")
 @click.option("--after", metavar="TOKEN", help="The next page: `next` of the page before.")
 @click.option("--limit", type=click.IntRange(1, _MOST_ROWS), default=50, show_default=True)
@@ -126,6 +127,17 @@ def list_changes(
         changes.queue(after=after, limit=limit) if mine else changes.page(state=states, after=after, limit=limit, **narrow)
     )
     emit(as_json, {"changes": page.items, "next": page.next}, list_lines(page.items))
+
+
+@change.command("asked")
+@acting
+@json_option
+@guarded
+def asked_of_me(opened: Session, as_json: bool) -> None:
+    """List what is asked of you now: votes, starts, looks at a rollout's step, and changes of yours that are stuck."""
+    found = opened.client.changes.asked()
+    rows = [(one.what, one.line.number, one.line.title, one.line.endpoint, " ".join(one.missing)) for one in found]
+    emit(as_json, {"asked": found}, table(("asked", "change", "title", "endpoint", "still takes"), rows))
 
 
 @change.command()

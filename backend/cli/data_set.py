@@ -20,11 +20,12 @@ def data_set() -> None:
 
 @data_set.command("list")
 @acting
+@click.option("--mine", is_flag=True, help="Your own, for which no role is needed.")
 @json_option
 @guarded
-def list_grants(opened: Session, as_json: bool) -> None:
+def list_grants(opened: Session, mine: bool, as_json: bool) -> None:
     """List who may read which data set until when."""
-    found = opened.client.data_sets.grants()
+    found = opened.client.data_sets.grants(mine=mine)
     rows = [(one.id, one.data_set, one.identity or f"team {one.team}", one.until, one.is_in_force) for one in found]
     emit(as_json, {"grants": found}, table(("grant", "data set", "who", "until", "in force"), rows))
 

@@ -17,7 +17,7 @@ from backend.cli.endpoint_show import (
     push_lines,
 )
 from backend.cli.exits import DONE
-from backend.cli.output import emit, guarded, json_option, note, plain
+from backend.cli.output import emit, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
 from backend.cli.waiting import exit_of, told, wait_option
 from backend.client.results import Endpoint
@@ -77,6 +77,20 @@ def show(opened: Session, name: str, moment: datetime | None, as_json: bool) -> 
         return
     found = opened.client.endpoints.at(name, moment)
     emit(as_json, {"moment": found}, moment_lines(found))
+
+
+@endpoint.command()
+@acting
+@_NAME
+@click.option("--minutes", type=click.IntRange(1, 24 * 60), default=15, show_default=True, help="How far back.")
+@json_option
+@guarded
+def served(opened: Session, name: str, minutes: int, as_json: bool) -> None:
+    """Say which versions answered lately, by how many requests: traffic, not configuration."""
+    found = opened.client.endpoints.served(name, minutes)
+    rows = [(one.arm, one.version, one.requests) for one in found]
+    said = table(("arm", "version", "requests"), rows) if found else ["No traffic was seen."]
+    emit(as_json, {"served": found}, said)
 
 
 @endpoint.command()
