@@ -28,12 +28,12 @@ def show(opened: Session, as_json: bool) -> None:
 
 @outgoing.command()
 @acting
-@click.argument("url")
+@click.argument("address", metavar="ADDRESS")
 @json_option
 @guarded
-def check(opened: Session, url: str, as_json: bool) -> None:
-    """Say whether the address URL of a server would be called. Its name is looked up, and nothing is called."""
-    found = opened.client.outgoing.check(url)
+def check(opened: Session, address: str, as_json: bool) -> None:
+    """Say whether the ADDRESS (a URL) of a server would be called. Its name is looked up, and nothing is called."""
+    found = opened.client.outgoing.check(address)
     no = f"It would not be called. {found.says} {found.remedy}"
     emit(as_json, {"check": found}, [f"It would be called, at {found.address}." if found.allowed else no])
 

@@ -276,10 +276,11 @@ class Place:
 
 UNLIKE = re.compile(
     r"(?P<secret>\bwhsec_[0-9A-Za-z+/=]+)|(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
+    r"|(?P<key>\b[0-9a-f]{16}\b)"
     r"|(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00)?)|(?P<host>\bthis machine\b|http://127\.0\.0\.1:\d{5}\b)"
 )
 AGES = {"age_seconds", "seen_seconds", "next"}
-UNTOLD = {"request_id", "last_used_at"}
+UNTOLD = {"request_id", "last_used_at", "token_used_at"}
 
 
 def like(told: Any) -> Any:
