@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-from backend.cli import binding
+from backend.cli import binding, inputs
 from backend.cli.output import emit, guarded, json_option, note, table
 from backend.cli.session import Session, acting, data_option
 from backend.client.results import Identity
@@ -56,7 +56,7 @@ def _state(one: Identity) -> str:
 @_NAME
 @_ROLE
 @_SCOPE
-@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="When it ends by itself, with its zone.")
+@click.option("--until", type=inputs.MOMENT, help="When it ends by itself, with its zone.")
 @json_option
 @guarded
 def grant(opened: Session, name: str, role: str, scope: str, until: datetime | None, as_json: bool) -> None:
