@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 _REF = click.argument("ref", metavar="CHANGE", shell_complete=names.changes)
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
 _MOST_ROWS = 200
@@ -43,7 +42,7 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
             click.option("--ramp", help="Steps on the way, like 1:10m,25:1h,50:1h:person, or the name of a ramp."),
             click.option("--bake", help="How long what runs now stays loaded afterwards, like 1h."),
             click.option("--start", type=click.Choice(["at-once", "by-hand"]), help="How it starts once it is approved."),
-            click.option("--start-at", type=_MOMENT, help="Or when, with its zone: 2026-03-01T06:00+0100."),
+            click.option("--start-at", type=inputs.MOMENT, help="Or when, with its zone: 2026-03-01T06:00+01:00."),
             click.option("--supersede/--no-supersede", default=None, help="Whether it may take over a rollout under way."),
             click.option(
                 "--shadow", type=click.Choice(["keep", "this", "none"]), help="A shadow gets copies and answers nobody."

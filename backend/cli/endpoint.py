@@ -26,7 +26,6 @@ from backend.core.errors import Refusal
 
 _NAME = click.argument("name", metavar="ENDPOINT", shell_complete=names.endpoints)
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
-_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 
 
 @click.group()
@@ -67,7 +66,7 @@ def list_endpoints(
 @endpoint.command()
 @acting
 @_NAME
-@click.option("--at", "moment", type=_MOMENT, help="As it stood at a moment, with its zone: 2026-03-01T06:00+0100.")
+@click.option("--at", "moment", type=inputs.MOMENT, help="As it stood at a moment, with its zone: 2026-03-01T06:00+01:00.")
 @json_option
 @guarded
 def show(opened: Session, name: str, moment: datetime | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from backend.cli import binding
+from backend.cli import binding, inputs
 from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting, data_option
 from backend.client.results import Grant, Identity, Known
@@ -102,7 +102,7 @@ def _grants(found: Sequence[Grant]) -> list[str]:
 @_NAME
 @_ROLE
 @_SCOPE
-@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="When it ends by itself, with its zone.")
+@click.option("--until", type=inputs.MOMENT, help="When it ends by itself, with its zone.")
 @json_option
 @guarded
 def grant(opened: Session, name: str, role: str, scope: str, until: datetime | None, as_json: bool) -> None:

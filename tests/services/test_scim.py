@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Directory:
 
 
 @pytest.fixture
-def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Directory]:
+def directory(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Directory]:
     """On a SQLite file of its own; on the kind of database that a test names."""
     named = contextmanager(databases._opened)(request, tmp_path, None) if hasattr(request, "param") else nullcontext(None)
     with named as database, identity_provider() as provider:
@@ -94,6 +95,8 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Direct
         url = database.url.render_as_string(hide_password=False) if database is not None else None
         told = {"sign_in_file": file, "allowed_networks": "127.0.0.0/8", "demo_identities": True, "database_url": url}
         settings = Settings(data_dir=tmp_path / "data", **told)
+        settings.data_dir.mkdir()
+        shutil.copy(sqlite_template, settings.data_dir / "countersign.db")
         backend = bootstrap.install(settings)
         otto, nora, ana = (backend.identities.act_as(name) for name in ("otto", "nora", "ana"))
         backend.identities.create(otto, "directory", kind="service", owner="ana", display_name="Directory")
