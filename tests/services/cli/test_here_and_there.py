@@ -234,8 +234,7 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 
 ONLY_REFUSED = {
     ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("model", "register"), ("model", "set-champion"),
-    ("router", "confirm-move"), ("router", "drop-move"), ("session", "end"), ("sign-in", "ask"), ("sign-in", "touched"),
-    ("sign-in", "map"), ("sign-in", "unmap"),
+    ("router", "confirm-move"), ("router", "drop-move"), ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"),
 }  # fmt: skip
 """Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""
 
