@@ -87,7 +87,10 @@ def show_identity(asks: Asks, identity: IdentityName, tagged: Tagged) -> Identit
 
 @router.post("/{identity}/owner")
 def hand_over_identity(asks: Asks, held: Held, identity: IdentityName, sent: HandingOver) -> Settled:
-    """Hands a service to another owner. Where a role of its reaches changes that need approvals, a second admin confirms it."""
+    """Hands a service to another owner. Where a role of its reaches changes that need approvals, a second admin confirms it.
+
+    Its tokens go on, but those that somebody made who is deactivated end, and all of them where it holds no role.
+    """
     with _seen(held, identity):
         made = asks.backend.service_owners.hand_over(asks.actor, identity, sent.owner)
     waits = isinstance(made, Request)

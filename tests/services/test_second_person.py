@@ -126,7 +126,7 @@ WORDS: tuple[tuple[requests.Kind, dict[str, Any], str], ...] = (
     (
         "identity.hand_over",
         {"identity_id": "ci", "owner_id": "ben"},
-        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles that it holds.",
+        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles and data sets that it holds.",
     ),
 )
 
