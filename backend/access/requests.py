@@ -18,6 +18,8 @@ from backend.access.binding_rows import Binding
 from backend.access.names import beside
 from backend.access.rows import Identity, Request, Token
 from backend.access.rules import Grant
+from backend.access.scim_rows import ProvisionedUser
+from backend.access.session_rows import ExternalLogin
 from backend.core.canonical import digest
 from backend.core.columns import utc
 from backend.core.context import Actor, Limits
@@ -261,6 +263,8 @@ class _Known:
     people: Mapping[str, Identity]
     scopes: Mapping[str, str]
     bindings: Mapping[str, Binding]
+    announced: Mapping[str, str]
+    """Provider by person of whom only its directory told: whom it means is what the directory says until a sign-in."""
 
 
 def _lines(session: Session, rows: Sequence[Request], now: datetime) -> tuple[RequestLine, ...]:
@@ -272,8 +276,15 @@ def _lines(session: Session, rows: Sequence[Request], now: datetime) -> tuple[Re
         {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(ids)))},
         queries.scope_names(session),
         {one.id: one for one in bindings},
+        _announced(session, ids),
     )
     return tuple(_line(row, known, now) for row in rows)
+
+
+def _announced(session: Session, ids: Collection[str]) -> dict[str, str]:
+    signed_in = select(ExternalLogin.identity_id).where(ExternalLogin.identity_id == ProvisionedUser.identity_id).exists()
+    query = select(ProvisionedUser.identity_id, ProvisionedUser.provider).where(col(ProvisionedUser.identity_id).in_(ids))
+    return dict(session.exec(query.where(~signed_in)).all())
 
 
 def _line(row: Request, known: _Known, now: datetime) -> RequestLine:
@@ -312,8 +323,9 @@ def _says(row: Request, known: _Known) -> str:
         whom, where = _gains(row, known), _where(row.what["scope"], shown)
         return f"Give {role} {where}, as {whom}, to tokens of {row.what['profile']} with {asked}."
     if row.kind == "identity.hand_over":
-        service, owner = (_name(people[row.what[one]]) for one in ("identity_id", "owner_id"))
-        return f"Hand {service} to {owner}, who makes its tokens from then on, with the roles and data sets that it holds."
+        service, owner = _name(people[row.what["identity_id"]]), _name(people[row.what["owner_id"]])
+        new = f" ({said})" if (said := _is_new(row.what["owner_id"], known)) else ""
+        return f"Hand {service} to {owner}{new}, who makes its tokens from then on, with the roles and data sets that it holds."
     where = _where(row.what["scope"], shown)
     if row.kind == "group_mapping.make":
         group, provider = (row.what[one] for one in ("value", "provider"))
@@ -327,12 +339,19 @@ def _gains(row: Request, known: _Known) -> str:
     """Whom it is for, and of a service who can act as it: whoever owns it makes its tokens, others may have kept one, and jobs
     come by a binding.
     """
-    owner = row.what.get("owned_by_id")
-    can = [f"owned by {_name(known.people[owner])}"] if owner is not None else []
+    owner, new = row.what.get("owned_by_id"), _is_new(row.what["identity_id"], known)
+    can = [new] if new else []
+    can += [f"owned by {_name(known.people[owner])}"] if owner is not None else []
     can += [f"{_name(known.people[one])} may have a token of it" for one in row.what.get(_KEPT, ())]
     bindings = [known.bindings[one] for one in row.what.get(_BOUND, ())]
     can += [f"tokens of {one.profile} with {_claims(one.claims)} act as it" for one in bindings]
     return _name(known.people[row.what["identity_id"]]) + (f" ({'; '.join(can)})" if can else "")
+
+
+def _is_new(identity_id: str, known: _Known) -> str:
+    """What is said of somebody who has not signed in yet, and whom a directory announced."""
+    provider = known.announced.get(identity_id)
+    return f"of whom only the directory of {provider} told, and who has not signed in yet" if provider is not None else ""
 
 
 def _claims(claims: Mapping[str, Any]) -> str:
