@@ -107,7 +107,7 @@ def activate_identity(asks: Asks, held: Held, identity: IdentityName, sent: Reas
 
 @router.post("/{identity}/deactivate")
 def deactivate_identity(asks: Asks, held: Held, identity: IdentityName, sent: Reasoned = NO_REASON) -> IdentityView:
-    """From now on every command of this identity is refused, its tokens too, and its undecided changes are suspended."""
+    """From now on its commands are refused, its tokens and those that it made too, and its undecided changes are suspended."""
     with _seen(held, identity):
         asks.backend.identities.deactivate(asks.actor, identity, sent.reason)
     return held.answer(_view(asks, identity))

@@ -113,7 +113,7 @@ def take_back(opened: Session, name: str, role: str, scope: str, reason: str, as
 @json_option
 @guarded
 def deactivate(opened: Session, name: str, reason: str, as_json: bool) -> None:
-    """Refuse every command of an identity, and every token of its, from now on."""
+    """Refuse every command of an identity, and every token of its or that it made, from now on."""
     opened.client.identities.deactivate(name, reason)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])
 
