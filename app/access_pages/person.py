@@ -200,7 +200,7 @@ def _ask_deactivate(page: Page) -> None:
     ends = plural(line.sessions, "open session") if is_person else "what is bound to it"
     held = plural(line.tokens, "token")
     owned = (
-        " Services that this person owns do nothing either until somebody hands them to another owner, who makes them new tokens. "
+        " Services that this person owns do nothing either until somebody hands them to another owner, who makes new tokens. "
         "Tokens that this person made of services that are somebody else's by now are refused too."
         if is_person
         else ""
