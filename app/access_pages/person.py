@@ -204,7 +204,12 @@ def _ask_deactivate(page: Page) -> None:
     is_person = line.kind == "person"
     ends = plural(line.sessions, "open session") if is_person else "what is bound to it"
     held = plural(line.tokens, "token")
-    owned = " Services that this person owns do nothing either until somebody hands them to another owner." if is_person else ""
+    owned = (
+        " Services that this person owns do nothing either until somebody hands them to another owner, who makes new tokens. "
+        "Tokens that this person made of services that are somebody else's by now are refused too."
+        if is_person
+        else ""
+    )
     wanted = dialogs.Ask(
         says=(
             f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {held} stop working, on "

@@ -221,6 +221,22 @@ def some_people(
     }
 
 
+def good_tokens(session: Session, identity_id: str, *, now: datetime) -> tuple[Token, ...]:
+    """Tokens of an identity that are neither revoked nor over, the oldest first."""
+    query = select(Token).where(Token.identity_id == identity_id, col(Token.revoked_at).is_(None))
+    return tuple(session.exec(query.where(col(Token.expires_at) > now).order_by(col(Token.created_at), col(Token.id))))
+
+
+def keepers(session: Session, service: Identity, token: Token) -> frozenset[str]:
+    """Who may have kept a token of a service: whoever made it. Older versions wrote one that the service made itself as its
+    own: it may be anybody's who ever owned it.
+    """
+    if token.created_by != service.id:
+        return frozenset((token.created_by,))
+    query = select(FormerOwner.owner_id).where(FormerOwner.identity_id == service.id)
+    return frozenset(session.exec(query)) | ({service.owner_id} if service.owner_id is not None else set())
+
+
 def _owned_before(session: Session, services: Sequence[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
     """By service who owned it until when; later where a token of its goes on that he made, as he may have kept it.
 

@@ -156,7 +156,10 @@ def show_known(asks: Asks, identity: IdentityName) -> KnownView:
 
 @router.post("/{identity}/owner")
 def hand_over_identity(asks: Asks, held: Held, identity: IdentityName, sent: HandingOver) -> Settled:
-    """Hands a service to another owner. Where a role of its reaches changes that need approvals, a second admin confirms it."""
+    """Hands a service to another owner. Where a role of its reaches changes that need approvals, a second admin confirms it.
+
+    Its tokens go on, but those that somebody made who is deactivated end, and all of them where it holds no role.
+    """
     with _seen(held, identity):
         made = asks.backend.service_owners.hand_over(asks.actor, identity, sent.owner)
     waits = isinstance(made, Request)
@@ -173,7 +176,7 @@ def activate_identity(asks: Asks, held: Held, identity: IdentityName, sent: Reas
 
 @router.post("/{identity}/deactivate")
 def deactivate_identity(asks: Asks, held: Held, identity: IdentityName, sent: Reasoned = NO_REASON) -> IdentityView:
-    """From now on every command of this identity is refused, its tokens too, and its undecided changes are suspended."""
+    """From now on its commands are refused, its tokens and those that it made too, and its undecided changes are suspended."""
     with _seen(held, identity):
         asks.backend.identities.deactivate(asks.actor, identity, sent.reason)
     return held.answer(_view(asks, identity))

@@ -28,7 +28,7 @@ class TokenView(Shown):
     id: str
     identity: str = Field(description="The name of whom it acts as.")
     name: str
-    state: str = Field(description="active, expired or revoked.")
+    state: str = Field(description="active, expired, revoked, or off while whoever made it is deactivated.")
     created_at: datetime
     created_by: str = Field(description="The id of an identity.")
     expires_at: datetime

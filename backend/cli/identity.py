@@ -175,7 +175,7 @@ def take_back(opened: Session, name: str, role: str, scope: str, reason: str, as
 @json_option
 @guarded
 def deactivate(opened: Session, name: str, reason: str, as_json: bool) -> None:
-    """Refuse every command of an identity, and every token of its, from now on."""
+    """Refuse every command of an identity, and every token of its or that it made, from now on."""
     opened.client.identities.deactivate(name, reason)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])
 
@@ -199,7 +199,9 @@ def activate(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @json_option
 @guarded
 def hand_over(opened: Session, name: str, owner: str, as_json: bool) -> None:
-    """Hand service NAME to another OWNER. Where its roles reach changes that need approvals, a second admin confirms it."""
+    """Hand service NAME to another OWNER. Where its roles reach changes that need approvals, a second admin confirms it. Its
+    tokens go on, but those that somebody made who is deactivated end, and all of them where it holds no role.
+    """
     request = opened.client.identities.hand_over(name, owner).request
     if request is not None and not as_json:
         note("Its roles reach where changes need approvals, so that a second admin has to confirm this request:")

@@ -184,6 +184,13 @@ def test_a_service_shows_its_owner_and_its_owner_makes_its_tokens(page: Open, ba
     backend.tokens.create(backend.identities.act_as("ana"), "nightly", identity="builds")
     assert list(page("admin", "otto", part="Services").dataframe[1].value["Token"]) == ["nightly"]
     assert "nightly" in words(page("account", "ana"))
+    backend.identities.grant(otto, "builds", "viewer", "environment:dev")
+    backend.service_owners.hand_over(otto, "builds", "ben")
+    backend.identities.deactivate(otto, "ana")
+    test = page("person", "otto", person="builds")
+    assert "Its maker is deactivated" in words(test)
+    assert "not good while whoever made it is deactivated" in words(test)
+    assert offered(test, "Revoke"), "she may come back, and the token with her"
 
 
 def _inside(draw: str, who: str) -> AppTest:

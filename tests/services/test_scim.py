@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import directory as roles_of_directories
-from backend.access import scim
+from backend.access import requests, scim
 from backend.access.group_mappings import GroupMappings
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
@@ -269,6 +269,41 @@ def test_the_first_sign_in_finds_whom_the_directory_announced(directory: Directo
     directory.sign_in(oid="o-2", name="Bob", sub="pairwise-2", nonce="n-2")
     directory.sign_in(oid="o-1", name="Eve", sub="pairwise-3", nonce="n-3")
     assert directory.identity("Eve").id != directory.identity("Ada L.").id, "it is taken already"
+
+
+def test_what_admins_gave_before_the_first_sign_in_goes_to_nobody_else_by_another_id(directory: Directory) -> None:
+    backend = directory.backend
+    otto, nora = (backend.identities.act_as(name) for name in ("otto", "nora"))
+    vera = directory.person("vera@corp.test", externalId="oid-vera", displayName="Vera")
+    name = directory.identity("Vera").name
+
+    def moved(to: str = "oid-mallory") -> int:
+        return int(directory.patch(f"/Users/{vera}", {"op": "replace", "path": "externalId", "value": to}).status_code)
+
+    asked = _id(backend.identities.grant(otto, name, "operator"))
+    with backend.database.read() as session:
+        says = requests.line(session, asked, now=backend.database.now(session)).says
+    told = "of whom only the directory of corp told, and who has not signed in yet"
+    assert says == f"Give Vera [{name}] ({told}) the role operator everywhere."
+    backend.identities.confirm_grant(nora, asked)
+    put = {"schemas": [scim.USER], "userName": "vera@corp.test", "externalId": "", "displayName": "Vera"}
+    assert (moved(), moved(""), moved("oid-vera")) == (400, 400, 200)
+    assert directory.ask("PUT", f"/Users/{vera}", put).status_code == 400
+    directory.sign_in(sub="u-mallory", oid="oid-mallory", name="Mallory", preferred_username="mallory", email="m@corp.test")
+    assert directory.roles("Mallory") == {("admin", "claims:corp")}, "what her own groups say"
+    assert directory.identity("Mallory").name != name
+    backend.identities.take_back(otto, name, "operator")
+    backend.teams.create(otto, "t")
+    backend.teams.add_member(otto, "t", name)
+    assert moved("oid-other") == 400
+    backend.teams.remove_member(otto, "t", name)
+    directory.group("ml-operators", vera)
+    assert moved("oid-other") == 200, "what its groups gave is the directory's to say"
+
+
+def _id(made: object) -> str:
+    assert isinstance(made, Request)
+    return made.id
 
 
 def test_groups_of_the_directory_give_roles_at_once_and_beside_those_of_the_sign_in(directory: Directory) -> None:

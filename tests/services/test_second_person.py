@@ -126,7 +126,7 @@ WORDS: tuple[tuple[requests.Kind, dict[str, Any], str], ...] = (
     (
         "identity.hand_over",
         {"identity_id": "ci", "owner_id": "ben"},
-        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles that it holds.",
+        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles and data sets that it holds.",
     ),
 )
 
@@ -461,3 +461,22 @@ def test_a_display_name_that_would_not_be_read_as_written_is_refused(identities:
         identities.create(otto, "norbert", display_name=shown)
     assert refused.value.code == "bad-name"
     identities.create(otto, "norbert", display_name="Nóra Ōno-Śmith 李")
+
+
+@pytest.mark.parametrize("how", ["take_back", "deactivate"])
+def test_whose_role_ends_does_not_put_out_the_admin_who_stays(
+    identities: Identities, otto: Actor, nora: Actor, clock: Clock, how: str
+) -> None:
+    def out(by: Actor, name: str) -> None:
+        return identities.take_back(by, name, "admin") if how == "take_back" else identities.deactivate(by, name)
+
+    soon, later = clock.now + timedelta(minutes=1), clock.now + timedelta(days=1)
+    identities.grant(otto, "nora", "admin", expires_at=soon)
+    _refused("last-admin", out, nora, "otto")
+    eve = identities.create(otto, "eve")
+    asked = identities.grant(otto, "eve", "admin", expires_at=later)
+    identities.confirm_grant(nora, asked.id)
+    _refused("last-admin", out, eve, "otto")
+    ben = identities.grant(otto, "ben", "admin")
+    identities.confirm_grant(eve, ben.id)
+    out(nora, "otto")
