@@ -99,19 +99,25 @@ def admins(tx: Unit, *, demo: bool) -> set[str]:
 
 
 def is_last_admin(tx: Unit, identity_id: str, *, demo: bool) -> bool:
-    """Whether nobody could give a role any more without this one: now, or sooner than with it, as everybody else's ends."""
+    """Whether nobody could give a role any more without this one: now, or before it could be told that everybody else's ends.
+
+    Somebody else's that lasts as long, or until it is told of, is enough: whoever leaves is not kept for longer than that.
+    """
     tx.alone(ROLES)
     held = _held(tx.session, now=tx.now, demo=demo)
     mine = next((grant for grant, one in held if one.id == identity_id), None)
-    return mine is not None and not any(_lasts(grant, mine.expires_at) for grant, one in held if one.id != identity_id)
+    if mine is None:
+        return False
+    enough = min(mine.expires_at or tx.now + SOON, tx.now + SOON)
+    return not any(_lasts(grant, enough) for grant, one in held if one.id != identity_id)
 
 
-def _lasts(grant: RoleGrant, until: datetime | None) -> bool:
+def _lasts(grant: RoleGrant, until: datetime) -> bool:
     """Whether a role lasts at least as long as that. One by the groups of a sign-in has an end that each sign-in moves: whoever
     is in the group is an admin for as long as that is said of him.
     """
     endless = grant.expires_at is None or grant.granted_by.startswith(SOURCE)
-    return endless or (until is not None and grant.expires_at is not None and grant.expires_at >= until)
+    return endless or (grant.expires_at is not None and grant.expires_at >= until)
 
 
 def refuse_last(tx: Unit, identity_id: str, *, demo: bool) -> None:

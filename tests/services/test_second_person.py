@@ -11,7 +11,7 @@ from alembic import command
 from sqlmodel import select
 
 from backend import migrate
-from backend.access import requests
+from backend.access import last_admin, requests
 from backend.access.bearer_file import Profile
 from backend.access.bindings import Bindings
 from backend.access.group_mappings import GroupMappings
@@ -480,3 +480,12 @@ def test_whose_role_ends_does_not_put_out_the_admin_who_stays(
     ben = identities.grant(otto, "ben", "admin")
     identities.confirm_grant(eve, ben.id)
     out(nora, "otto")
+
+
+def test_whose_role_lasts_until_its_end_is_told_lets_another_admin_leave(
+    identities: Identities, otto: Actor, nora: Actor, clock: Clock
+) -> None:
+    identities.grant(otto, "nora", "admin", expires_at=clock.now + last_admin.SOON - timedelta(minutes=1))
+    _refused("last-admin", identities.deactivate, nora, "otto")
+    identities.grant(otto, "nora", "admin", expires_at=clock.now + last_admin.SOON + timedelta(minutes=1))
+    identities.deactivate(nora, "otto")
