@@ -24,6 +24,7 @@ from backend.delivery.generations import Place
 from backend.delivery.hands import needs_another
 from backend.delivery.plan import percent
 from backend.delivery.queries import EndpointDetail
+from backend.policy.rules import is_protected
 from backend.policy.service import in_force
 from backend.registry import queries as registry
 
@@ -46,7 +47,7 @@ class Signing:
 
 def signing(look: Reading, found: EndpointDetail) -> Signing:
     """Who may sign off this endpoint's baseline."""
-    needed = in_force(look.session, found.line.environment).policy.approvals_needed > 0
+    needed = is_protected(in_force(look.session, found.line.environment).policy)
     refused = needs_another(look.session, found.line.id, identity.current().id, now=look.now)
     return Signing(needed, found.created_by_name, refused)
 

@@ -11,12 +11,13 @@ from backend.access import queries as access
 from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Endpoint
 from backend.policy import service as policy
+from backend.policy.rules import is_protected
 
 
 def needs_another(session: Session, endpoint_id: str, who: str, *, now: datetime) -> bool:
     """Whether somebody else than this identity has to sign: a change there needs another's approval, and it was theirs."""
     endpoint = session.get(Endpoint, endpoint_id)
-    if endpoint is None or policy.in_force(session, endpoint.environment).policy.approvals_needed == 0:
+    if endpoint is None or not is_protected(policy.in_force(session, endpoint.environment).policy):
         return False
     hands = _of(session, endpoint)
     people = access.some_people(session, {who, *hands}, now=now)

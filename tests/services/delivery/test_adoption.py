@@ -23,7 +23,7 @@ from backend.delivery.packages import read_manifest
 from backend.delivery.rows import Generation
 from backend.delivery.targets.memory_server import Fault
 from backend.settings import Settings
-from tests.services.delivery.surroundings import Surroundings, refused
+from tests.services.delivery.surroundings import BY_GROUP, Surroundings, refused
 
 HALVES = (("v1", 1, ((0, 7_500),)), ("v2", 2, ((7_500, 10_000),)))
 
@@ -243,6 +243,14 @@ def test_who_said_where_its_server_is_does_not_sign_what_runs_there(around: Surr
 def test_where_no_approval_is_needed_one_person_is_enough(around: Surroundings) -> None:
     around.endpoint(environment="staging")
     assert sign(around, {}, by="olga").number == 1
+
+
+def test_where_groups_alone_approve_a_second_person_signs_too(around: Surroundings) -> None:
+    around.policies.set_policy(around.as_("otto"), "staging", BY_GROUP)
+    around.endpoint(environment="staging")
+    base = around.endpoints.proposal(around.as_("olga"), "delay").digest
+    refused("own-adoption", sign, around, {}, by="olga", base_digest=base)
+    assert sign(around, {}, by="ben").number == 1
 
 
 def test_a_policy_that_got_stricter_meanwhile_counts(around: Surroundings) -> None:
