@@ -21,11 +21,9 @@ from app.wiring import Reading
 from backend.core.errors import NotFound
 from backend.delivery.baselines import BaselineProposal, Running
 from backend.delivery.generations import Place
-from backend.delivery.hands import needs_another
+from backend.delivery.hands import environments_asking, needs_another
 from backend.delivery.plan import percent
 from backend.delivery.queries import EndpointDetail
-from backend.policy.rules import is_protected
-from backend.policy.service import in_force
 from backend.registry import queries as registry
 
 _DONE, _NOW, _LATER = "done", "now", "later"
@@ -38,18 +36,28 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Signing:
-    """Who may sign: whether the environment asks for a second person, who adopted it, and whether whoever looks is refused."""
+    """Who may sign: the environments that ask for a second person (its own, and stricter ones on its server or router), who
+    adopted it, and whether whoever looks is refused.
+    """
 
-    needs_second: bool
+    asks: tuple[str, ...]
     adopter: str
     is_refused: bool
+    lacks: str = ""
+    """A stricter environment beside it where whoever looks may sign off nothing; "" for none."""
+
+    @property
+    def environments(self) -> str:
+        """Those that ask, as part of a sentence."""
+        return " and ".join(escape(one) for one in self.asks)
 
 
-def signing(look: Reading, found: EndpointDetail) -> Signing:
-    """Who may sign off this endpoint's baseline."""
-    needed = is_protected(in_force(look.session, found.line.environment).policy)
+def signing(look: Reading, found: EndpointDetail, mine: Rights) -> Signing:
+    """Who may sign off this endpoint's baseline, as far as whoever looks sees what stands beside it."""
+    asks = environments_asking(look.session, found.line.id)
     refused = needs_another(look.session, found.line.id, identity.current().id, now=look.now)
-    return Signing(needed, found.created_by_name, refused)
+    lacks = next((one for one in asks if not mine.may("endpoint.sign_off", one)), "")
+    return Signing(asks, found.created_by_name, refused, lacks)
 
 
 def page(found: EndpointDetail, mine: Rights) -> None:
@@ -75,7 +83,7 @@ def _seen(name: str) -> None:
 def card(found: EndpointDetail, mine: Rights) -> None:
     """The adoption of one observed endpoint: where it stands, and the step that is next."""
     with wiring.reading() as look:
-        who = signing(look, found)
+        who = signing(look, found, mine)
     proposal: BaselineProposal | None = st.session_state.get(_key(found))
     with components.card("Adoption", "nothing is written to the server before it is signed off"):
         for mark, step, text in steps(found, proposal, who):
@@ -99,11 +107,7 @@ def card(found: EndpointDetail, mine: Rights) -> None:
 def steps(found: EndpointDetail, proposal: BaselineProposal | None, who: Signing) -> list[tuple[str, str, str]]:
     """(mark, step, what it is) of the four steps."""
     seen = found.seen_at is not None
-    second = (
-        f" {escape(found.line.environment.capitalize())} asks for a second person: not {escape(who.adopter)}."
-        if who.needs_second
-        else ""
-    )
+    second = f" A second person signs, as {who.environments} asks for it: not {escape(who.adopter)}." if who.asks else ""
     told = [
         (
             "Observe",
@@ -156,8 +160,15 @@ def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, w
     if who.is_refused:
         st.info(
             f"You adopted {escape(found.line.name)} or said where its server or router is, and "
-            f"{escape(found.line.environment)} asks for a second person. Send the address of this page to another reviewer or "
+            f"{who.environments} asks for a second person. Send the address of this page to another reviewer or "
             "operator: they look for themselves and sign off.",
+            icon=":material/group:",
+        )
+        return
+    if who.lacks:
+        st.info(
+            f"{escape(found.line.name)} shares its server or router with managed endpoints of {escape(who.lacks)}: a reviewer or "
+            "operator there signs it off.",
             icon=":material/group:",
         )
         return

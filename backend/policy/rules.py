@@ -192,7 +192,8 @@ def differences(old: Policy, new: Policy) -> tuple[str, ...]:
 def steps_say(steps: Sequence[RampStep]) -> str:
     """The steps of a ramp as a person confirms them: `1 % for 10m, then a person; 25 % for 1h`."""
     return "; ".join(
-        f"{one.share / 100:g} % for {durations.written(one.hold_seconds)}{', then a person' if one.person else ''}" for one in steps
+        f"{one.share / 100:g} % for {durations.written(one.hold_seconds)}{', then a person' if one.person else ''}"
+        for one in steps
     )
 
 

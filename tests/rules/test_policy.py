@@ -262,9 +262,7 @@ def test_what_stands_twice_in_a_version_of_old_counts_twice_and_takes_two_to_men
     assert "ben" in said
 
 
-@pytest.mark.parametrize(
-    ("needed", "groups", "fewest"), [(0, (), 0), (2, (), 2), (0, (1,), 1), (1, (3, 2), 3), (2, (1, 1), 2)]
-)
+@pytest.mark.parametrize(("needed", "groups", "fewest"), [(0, (), 0), (2, (), 2), (0, (1,), 1), (1, (3, 2), 3), (2, (1, 1), 2)])
 def test_approvals_by_groups_alone_are_approvals(needed: int, groups: tuple[int, ...], fewest: int) -> None:
     """One person counts for every group that admits him, so that the greatest demand says how many it takes."""
     asked = tuple(ApproverGroup(name=f"g{place}", needed=one) for place, one in enumerate(groups))

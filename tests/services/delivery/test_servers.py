@@ -269,7 +269,10 @@ def test_a_move_is_confirmed_in_time_and_for_whoever_may_still_ask_for_it(around
     refused("expired", servers.confirm_move, otto, "srv", revision=2)
     refused("expired", servers.confirm_router_move, otto, "edge", revision=2)
     servers.edit(olga, "srv", revision=2, upstream="127.0.0.1:9000")
-    for leaves in (lambda: around.identities.take_back(otto, "olga", "operator"), lambda: around.identities.deactivate(otto, "olga")):
+    for leaves in (
+        lambda: around.identities.take_back(otto, "olga", "operator"),
+        lambda: around.identities.deactivate(otto, "olga"),
+    ):
         leaves()
         refused("stale-request", servers.confirm_move, otto, "srv", revision=3)
     assert servers.drop_move(otto, "srv", revision=3).upstream == UPSTREAM
