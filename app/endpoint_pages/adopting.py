@@ -167,8 +167,8 @@ def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, w
         return
     if who.lacks:
         st.info(
-            f"{escape(found.line.name)} shares its server or router with managed endpoints of {escape(who.lacks)}: a reviewer or "
-            "operator there signs it off.",
+            f"{escape(found.line.name)} shares its server or router with managed endpoints of {escape(who.lacks)}: a reviewer "
+            "or operator there signs it off.",
             icon=":material/group:",
         )
         return

@@ -209,8 +209,8 @@ def _refuse_managed(endpoint: Endpoint) -> None:
 
 
 def _refuse_alone(tx: Unit, endpoint: Endpoint) -> None:
-    """Where a change needs somebody else's approval, so does the first word on what runs; beside managed endpoints of a stricter
-    environment it is somebody's who may say it there too. Server and router are locked.
+    """Where a change needs somebody else's approval, so does the first word on what runs; beside managed endpoints of a
+    stricter environment it is somebody's who may say it there too. In the unit that writes, server and router are locked.
     """
     if not (asks := asking(tx.session, endpoint)):
         return

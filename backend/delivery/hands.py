@@ -1,8 +1,8 @@
 """Who had a hand in what an observed endpoint's requests reach, and so does not sign off alone what runs there.
 
-Whatever is pushed to an endpoint runs on its server, beside the others that stand there: one of dev on production's server takes
-a second person as production does, who may sign off there too. What is pushed to it afterwards asks for no more than its own
-environment does, so that it is this signature which lets dev share the place.
+Whatever is pushed to an endpoint runs on its server, beside the others that stand there: one of dev on production's server
+takes a second person as production does, who may sign off there too. What is pushed to it afterwards asks for no more than its
+own environment does, so that it is this signature which lets dev share the place.
 """
 
 from __future__ import annotations

@@ -91,15 +91,24 @@ def expires_at(move: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(move["at"]) + requests.GOOD_FOR
 
 
+def is_outlived(session: Session, move: Mapping[str, Any], now: datetime) -> bool:
+    """Whether nobody can confirm a move any more: it was asked for too long ago, or whoever asked may not do so any more."""
+    return now >= expires_at(move) or not _may_still(session, move, now)
+
+
+def _may_still(session: Session, move: Mapping[str, Any], now: datetime) -> bool:
+    asked = session.get_one(Identity, move["by"])
+    answers = asked.active and queries.answers_for(session, asked)
+    return answers and access.may(queries.grants(session, asked.id), "server.edit", now=now)
+
+
 def _refuse_outlived(tx: Unit, row: Row, move: Mapping[str, Any]) -> None:
     """Refusal for a move that nobody confirmed in time, or whose asker may not ask any more."""
     if tx.now >= expires_at(move):
         raise Refusal(f"Nobody confirmed this move of {row.name} in time.", "Ask for it again, or drop it.", code="expired")
-    asked = tx.session.get_one(Identity, move["by"])
-    answered = asked.active and queries.answers_for(tx.session, asked)
-    if not answered or not access.may(queries.grants(tx.session, asked.id), "server.edit", now=tx.now):
+    if not _may_still(tx.session, move, tx.now):
         raise Refusal(
-            f"{asked.name}, who asked for this move of {row.name}, may not do so any more.",
+            f"{move['by_name']}, who asked for this move of {row.name}, may not do so any more.",
             "Drop it; whoever may still edit it asks for it again.",
             code="stale-request",
         )

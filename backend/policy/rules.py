@@ -363,9 +363,8 @@ def missing(policy: Policy, involved: Involved, approvers: Iterable[Party]) -> t
     lacks = []
     if (had := _interests(counted)) < policy.approvals_needed:
         lacks.append(f"{policy.approvals_needed - had} more approval(s) of {' or '.join(policy.approver_roles)}")
-    for group in policy.groups:
-        if (had := _interests([voter for voter in counted if group.admits(voter)])) < group.needed:
-            lacks.append(f"{group.needed - had} more approval(s) of {group.name}")
+    by_group = [(one, _interests([voter for voter in counted if one.admits(voter)])) for one in policy.groups]
+    lacks += [f"{one.needed - had} more approval(s) of {one.name}" for one, had in by_group if had < one.needed]
     return tuple(lacks)
 
 
