@@ -91,8 +91,7 @@ class Policy(Closed):
         repair: whether a hand-made change at an endpoint is repaired or only reported.
         alias_repair: whether the environment's champion alias is put back when somebody moved it, or only reported.
         min_bake_seconds: how long the previous versions stay warm, at least.
-        bake_seconds: how long they do when a change does not say; never less than `min_bake_seconds`. A default and no
-            demand.
+        bake_seconds: how long they do when a change does not say (a default, no demand); never less than `min_bake_seconds`.
     """
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
