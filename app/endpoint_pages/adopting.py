@@ -21,7 +21,7 @@ from app.wiring import Reading
 from backend.core.errors import NotFound
 from backend.delivery.baselines import BaselineProposal, Running
 from backend.delivery.generations import Place
-from backend.delivery.hands import environments_asking, needs_another
+from backend.delivery.hands import beside, environments_asking, lacking, needs_another
 from backend.delivery.plan import percent
 from backend.delivery.queries import EndpointDetail
 from backend.registry import queries as registry
@@ -45,6 +45,8 @@ class Signing:
     is_refused: bool
     lacks: str = ""
     """A stricter environment beside it where whoever looks may sign off nothing; "" for none."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """(name, environment) of what is managed on its server or router in other environments."""
 
     @property
     def environments(self) -> str:
@@ -52,12 +54,12 @@ class Signing:
         return " and ".join(escape(one) for one in self.asks)
 
 
-def signing(look: Reading, found: EndpointDetail, mine: Rights) -> Signing:
+def signing(look: Reading, found: EndpointDetail) -> Signing:
     """Who may sign off this endpoint's baseline, as far as whoever looks sees what stands beside it."""
     asks = environments_asking(look.session, found.line.id)
     refused = needs_another(look.session, found.line.id, identity.current().id, now=look.now)
-    lacks = next((one for one in asks if not mine.may("endpoint.sign_off", one)), "")
-    return Signing(asks, found.created_by_name, refused, lacks)
+    lacks = lacking(look.session, found.line.id, identity.rights(look).grants, now=look.now)
+    return Signing(asks, found.created_by_name, refused, lacks, beside(look.session, found.line.id))
 
 
 def page(found: EndpointDetail, mine: Rights) -> None:
@@ -83,7 +85,7 @@ def _seen(name: str) -> None:
 def card(found: EndpointDetail, mine: Rights) -> None:
     """The adoption of one observed endpoint: where it stands, and the step that is next."""
     with wiring.reading() as look:
-        who = signing(look, found, mine)
+        who = signing(look, found)
     proposal: BaselineProposal | None = st.session_state.get(_key(found))
     with components.card("Adoption", "nothing is written to the server before it is signed off"):
         for mark, step, text in steps(found, proposal, who):
@@ -150,6 +152,12 @@ def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, w
         st.markdown(
             f":small[:gray[Not managed on this server, listed and never touched: "
             f"{', '.join(escape(one.served_name, 60) for one in proposal.unmanaged[:12])}.]]"
+        )
+    if who.beside:
+        shown = ", ".join(f"{escape(name, 60)} ({escape(environment)})" for name, environment in who.beside[:12])
+        st.markdown(
+            ":small[:gray[Shares its server or router with managed endpoints of other environments, and what is pushed to them "
+            f"runs beside it: {shown}.]]"
         )
     for obstacle in proposal.obstacles:
         st.warning(f"Not yet: {escape(obstacle, 400)}.", icon=":material/front_hand:")

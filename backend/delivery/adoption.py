@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sqlmodel import select
 
-from backend.access.checks import require
+from backend.access.checks import require, standing
 from backend.access.requests import refuse_program
 from backend.core.context import Actor
 from backend.core.database import Database
@@ -25,7 +25,7 @@ from backend.delivery import baselines
 from backend.delivery.admission import admit_baseline
 from backend.delivery.baselines import BaselineProposal, Found, Kept
 from backend.delivery.generations import DesiredEndpoint, Place, is_own_name
-from backend.delivery.hands import asking, needs_another, stricter_beside
+from backend.delivery.hands import asking, lacking, needs_another
 from backend.delivery.named import named
 from backend.delivery.routers.port import SeenRouter
 from backend.delivery.rows import Endpoint, Generation, Package, RouterRow, Server
@@ -222,24 +222,14 @@ def _refuse_alone(tx: Unit, endpoint: Endpoint) -> None:
             code="own-adoption",
         )
     refuse_program(tx.actor)
-    for one in stricter_beside(tx.session, endpoint):
-        _refuse_stranger(tx, endpoint, one)
-
-
-def _refuse_stranger(tx: Unit, endpoint: Endpoint, beside: Endpoint) -> None:
-    """What is pushed to the endpoint will run beside this one, so that whoever lets it may sign off both. Not by its name: the
-    signer may not see it.
-    """
-    try:
-        require(tx, tx.actor, "endpoint.sign_off", environment=beside.environment, model=beside.model, endpoint=beside.name)
-    except Refusal as refusal:
+    if stricter := lacking(tx.session, endpoint.id, standing(tx.session, tx.actor).held, now=tx.now):
         raise Refusal(
-            f"{endpoint.name} shares its server or router with managed endpoints of {beside.environment}, which asks for more "
-            f"than {endpoint.environment}.",
-            f"Ask a reviewer or operator of {beside.environment} to sign it off, or adopt it on a server of its own behind a "
-            "router of its own.",
+            f"{endpoint.name} shares its server or router with managed endpoints of {stricter}, which asks for more than "
+            f"{endpoint.environment}.",
+            f"Ask a reviewer or operator of {stricter} to sign it off, or adopt it on a server of its own behind a router of "
+            "its own.",
             code="shared-place",
-        ) from refusal
+        )
 
 
 def _refuse_moved(tx: Unit, endpoint: Endpoint, stand: _Stand) -> None:

@@ -7,12 +7,14 @@ own environment does, so that it is this signature which lets dev share the plac
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access import queries as access
+from backend.access.rules import Grant, may
 from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Endpoint
 from backend.policy import service as policy
@@ -38,6 +40,24 @@ def environments_asking(session: Session, endpoint_id: str) -> tuple[str, ...]:
     return asking(session, endpoint) if endpoint is not None else ()
 
 
+def beside(session: Session, endpoint_id: str) -> tuple[tuple[str, str], ...]:
+    """(name, environment) of the managed endpoints of other environments on an endpoint's server or behind its router, by name:
+    what is pushed to them runs beside it.
+    """
+    endpoint = session.get(Endpoint, endpoint_id)
+    return tuple((one.name, one.environment) for one in _beside(session, endpoint)) if endpoint is not None else ()
+
+
+def lacking(session: Session, endpoint_id: str, held: Collection[Grant], *, now: datetime) -> str:
+    """A stricter environment beside it where these grants sign off nothing, or not what stands there; "" for none."""
+    endpoint = session.get(Endpoint, endpoint_id)
+    for one in stricter_beside(session, endpoint) if endpoint is not None else ():
+        team = access.owner_among(session, held, endpoint=one.name, model=one.model)
+        if not may(held, "endpoint.sign_off", now=now, environment=one.environment, model=one.model, team=team):
+            return one.environment
+    return ""
+
+
 def asking(session: Session, endpoint: Endpoint) -> tuple[str, ...]:
     """Environments by whose policies it takes a second person: its own, and those of the stricter ones beside it."""
     own = policy.in_force(session, endpoint.environment).policy
@@ -49,14 +69,18 @@ def stricter_beside(session: Session, endpoint: Endpoint) -> tuple[Endpoint, ...
     """Managed endpoints of other environments on its server, or behind its router, whose policy needs approvals and asks in
     anything for more than its own does. By name.
     """
-    places = [col(Endpoint.server_id) == endpoint.server_id]
-    places += [col(Endpoint.router_id) == endpoint.router_id] if endpoint.router_id is not None else []
-    query = select(Endpoint).where(sa.or_(*places), Endpoint.mode == "managed", Endpoint.environment != endpoint.environment)
-    found = session.exec(query.order_by(Endpoint.name)).all()
+    found = _beside(session, endpoint)
     own = policy.in_force(session, endpoint.environment).policy
     theirs = {one: policy.in_force(session, one).policy for one in {one.environment for one in found}}
     stricter = {name for name, one in theirs.items() if is_protected(one) and weaker(one, own)}
     return tuple(one for one in found if one.environment in stricter)
+
+
+def _beside(session: Session, endpoint: Endpoint) -> Sequence[Endpoint]:
+    places = [col(Endpoint.server_id) == endpoint.server_id]
+    places += [col(Endpoint.router_id) == endpoint.router_id] if endpoint.router_id is not None else []
+    query = select(Endpoint).where(sa.or_(*places), Endpoint.mode == "managed", Endpoint.environment != endpoint.environment)
+    return session.exec(query.order_by(Endpoint.name)).all()
 
 
 def _of(session: Session, endpoint: Endpoint) -> set[str]:
