@@ -14,6 +14,7 @@ from app.kit import components, listing, times
 from app.kit.plain import plural
 from app.kit.states import column, pill
 from backend.access import rosters
+from backend.access.names import beside
 from backend.access.rosters import Ends, GrantLine
 from backend.access.rules import ROLES
 
@@ -26,7 +27,7 @@ def part(mine: Rights) -> None:
     """What waits for a second person, then the grants."""
     with wiring.reading() as look:
         waiting = second_person.waiting(look, mine)
-    if mine.may("request.list"):
+    if second_person.is_for(mine):
         second_person.card(waiting, mine)
     with listing.filters():
         text = st.text_input("Who", key="holder", bind="query-params", icon=":material/search:", placeholder="part of a name")
@@ -69,7 +70,7 @@ def _columns() -> dict[str, Any]:
         "Who": st.column_config.TextColumn(width=178),
         "Role": st.column_config.TextColumn(width=86),
         "Where": st.column_config.TextColumn(width=140),
-        "Ends": st.column_config.TextColumn("Ends (UTC)", width=150),
+        "Ends": st.column_config.TextColumn("Ends (UTC)", width=172),
         "State": column("grant", "State", width=84),
         "By": st.column_config.TextColumn("Given by", width=146),
         "Given": st.column_config.TextColumn("Given", width=92),
@@ -79,7 +80,7 @@ def _columns() -> dict[str, Any]:
 def record(one: GrantLine, now: datetime) -> dict[str, Any]:
     """One grant as a row."""
     return {
-        "Who": one.shown,
+        "Who": beside(one.name, one.shown),
         "Role": one.role.capitalize(),
         "Where": one.where,
         "Ends": f"{times.short(one.until)}, {times.age(one.until, now)}" if one.until is not None else "no end",

@@ -18,7 +18,7 @@ from app.wiring import Reading
 from backend.access import data_sets, rosters
 from backend.access.bindings import BindingLine
 from backend.access.data_sets import DataSetLine
-from backend.access.rosters import GrantLine, Known, PersonLine
+from backend.access.rosters import GrantLine, Known, Login, PersonLine
 from backend.access.sessions import SessionLine
 from backend.access.tokens import TokenLine
 
@@ -99,6 +99,7 @@ def meta(page: Page) -> str:
     line = page.line
     kind = f"service of {escape(line.owner or 'nobody', 60)}" if line.kind == "service" else "person"
     demo = " · built-in demo identity" if line.is_demo else ""
+    demo += f" · deactivated by the directory of {escape(line.off_by, 40)}" if line.off_by is not None else ""
     seen = f" · signed in {times.age(line.signed_in_at, page.now)}" if line.signed_in_at is not None else ""
     return f"{escape(line.name)} · {kind}{demo} · here since {times.stamp(line.created_at)}{seen}"
 
@@ -119,6 +120,9 @@ def acts(page: Page) -> None:
         if st.button("Deactivate", icon=":material/person_off:", key="person.off"):
             _ask_deactivate(page)
         return
+    keeps = page.line.off_by is not None and page.mine.may("identity.deactivate")
+    if keeps and st.button("Keep deactivated", icon=":material/person_off:", key="person.keep_off"):
+        _ask_keep_off(page)
     may = not page.line.active and page.mine.may("identity.activate")
     if may and st.button("Activate again", icon=":material/person_check:", key="person.on", type="primary"):
         _ask_activate(page)
@@ -148,6 +152,11 @@ def draw(page: Page) -> None:
         _groups(page)
 
 
+def _login(one: Login) -> str:
+    """With the subject: two people may be shown under one name, and of one provider that alone tells them apart."""
+    return f"{escape(one.issuer, 120)} :gray[as] {escape(one.subject, 120)}"
+
+
 def _makes_for(page: Page) -> dict[str, str]:
     if page.own:
         return {page.line.name: f"{page.line.shown} (yourself)", **page.services}
@@ -162,7 +171,7 @@ def _about(page: Page) -> None:
             rows.append(("Owner", escape(line.owner or "nobody")))
         if known is not None and line.kind == "person":
             rows.append(("Address", escape(known.email or "none that a provider verified")))
-            rows.append(("Signs in at", "  \n".join(escape(one, 120) for one in known.providers) or "nowhere yet"))
+            rows.append(("Signs in at", "  \n".join(map(_login, known.logins)) or "nowhere yet"))
         if known is not None:
             rows.append(("Teams", escape(", ".join(known.teams)) or "none"))
         rows.append(("Data sets", "  \n".join(_data_set(one) for one in page.data_sets) or "none"))
@@ -195,7 +204,12 @@ def _ask_deactivate(page: Page) -> None:
     is_person = line.kind == "person"
     ends = plural(line.sessions, "open session") if is_person else "what is bound to it"
     held = plural(line.tokens, "token")
-    owned = " Services that this person owns do nothing either until somebody hands them to another owner." if is_person else ""
+    owned = (
+        " Services that this person owns do nothing either until somebody hands them to another owner, who makes new tokens. "
+        "Tokens that this person made of services that are somebody else's by now are refused too."
+        if is_person
+        else ""
+    )
     wanted = dialogs.Ask(
         says=(
             f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {held} stop working, on "
@@ -211,6 +225,22 @@ def _ask_deactivate(page: Page) -> None:
     )
     identities = wiring.backend().identities
     dialogs.ask("Deactivate", lambda: wanted, lambda reason: identities.deactivate(identity.current(), line.name, reason))
+
+
+def _ask_keep_off(page: Page) -> None:
+    line = page.line
+    wanted = dialogs.Ask(
+        says=(
+            f"The directory of {escape(line.off_by or '', 40)} deactivated **{escape(line.shown, 80)}** and could activate the "
+            "identity again. From now on only an admin does.",
+        ),
+        confirm="Keep deactivated",
+        done=f"{escape(line.shown, 80)} stays deactivated, whatever the directory says.",
+        hint="Compromised account, left for good …",
+        icon="person_off",
+    )
+    identities = wiring.backend().identities
+    dialogs.ask("Keep deactivated", lambda: wanted, lambda reason: identities.deactivate(identity.current(), line.name, reason))
 
 
 def _ask_activate(page: Page) -> None:

@@ -16,7 +16,8 @@ from backend.rollouts.rows import Rollout
 
 QUIET = frozenset(
     ("evidence.begin", "evidence.request", "evidence.passed", "generation.admit", "generation.bake", "package.store",
-     "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "data_set.read", "authorization.grant", "rollout.wait")
+     "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "data_set.read", "authorization.grant", "rollout.wait",
+     "change.wait")
 )  # fmt: skip
 """Steps on the way, which say nothing to whoever asks what changed lately."""
 

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries, scopes
 from backend.access.checks import active_identity, require
+from backend.access.last_admin import ROLES
 from backend.access.rows import DataSetGrant, Identity, Team, TeamMember
 from backend.access.scopes import Exists, named_team
 from backend.access.service import named_identity
@@ -39,6 +40,16 @@ class DataSetLine:
     is_in_force: bool
 
 
+def own_lines(session: Session, actor: Actor, *, now: datetime) -> tuple[DataSetLine, ...]:
+    """Those that the actor holds by itself or by a team. A narrowed token is told none: it reads none by them."""
+    who = active_identity(session, actor)
+    if actor.limits is not None:
+        return ()
+    mine = select(Team.name).join(TeamMember).where(TeamMember.identity_id == who.id, col(Team.retired_at).is_(None))
+    teams = set(session.exec(mine))
+    return tuple(one for one in lines(session, now=now) if one.identity == who.name or one.team in teams)
+
+
 class DataSets:
     """Commands on grants of data sets.
 
@@ -54,13 +65,15 @@ class DataSets:
     def grant(
         self, actor: Actor, data_set: str, *, until: datetime, identity: str | None = None, team: str | None = None
     ) -> DataSetGrant:
-        """Lets an identity, or a team's members, read a data set. Giving it again only moves its end.
+        """Lets an identity, or a team's members, read a data set. Giving it again moves its end, and makes it the actor's gift.
 
         Nobody gives one to himself, to a service of his own, or to a team that he belongs to. NotFound for a model or an
         endpoint that is not there. Refusal codes: bad-data-set, bad-end, own-identity.
         """
         _check(data_set, identity, team)
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)  # whose a service is, and who is in a team, stays as it is looked at
+            tx.alone(_alone(data_set))
             require(tx, actor, "data_set.grant")
             _check_end(tx.now, until)
             self._demand_there(tx.session, data_set)
@@ -78,7 +91,7 @@ class DataSets:
                     until=until,
                 )
                 tx.add(row)
-            row.until = until
+            row.given_by, row.given_at, row.until = actor.id, tx.now, until
             tx.record("data_set.grant", row, before=before, after=row.facts("identity_id", "team_id", "data_set", "until"))
             return row
 
@@ -94,8 +107,40 @@ class DataSets:
             row = tx.session.get(DataSetGrant, grant_id, with_for_update=True)
             if row is None:
                 raise NotFound("grant of a data set", grant_id[:60], "Look at the list of grants.")
-            tx.session.delete(row)
-            tx.record("data_set.take_back", row, before=row.facts("identity_id", "team_id", "data_set", "until"))
+            _take_back(tx, row)
+
+
+def end_those_of(tx: Unit, kind: str, name: str) -> None:
+    """Joins: who reads what a model or an endpoint recorded does not read what a new one of its name will."""
+    data_set = next(f"{of}/{name}" for of, its in _KINDS.items() if its == kind)
+    tx.alone(_alone(data_set))
+    query = select(DataSetGrant).where(DataSetGrant.data_set == data_set).order_by(col(DataSetGrant.id))
+    for row in tx.session.exec(query).all():
+        _take_back(tx, row)
+
+
+def refuse_giver(tx: Unit, to: Identity, *, whose: Identity | None = None, team: Team | None = None) -> None:
+    """Joins: refusal `own-identity` where somebody would come to hold, by a service or a team, a data set that he gave to it
+    himself, or by a service of his.
+
+    Args:
+        whose: the service that is handed to him; what the teams hold that it belongs to comes with it.
+        team: the team that he joins.
+    """
+    teams = [team.id] if team is not None else []
+    if whose is not None:
+        query = select(TeamMember.team_id).join(Team).where(TeamMember.identity_id == whose.id, col(Team.retired_at).is_(None))
+        teams += tx.session.exec(query)
+    its = col(DataSetGrant.identity_id) == whose.id if whose is not None else sa.false()
+    holder = sa.or_(its, col(DataSetGrant.team_id).in_(teams))
+    for row in tx.session.exec(select(DataSetGrant).where(holder, col(DataSetGrant.until) > tx.now)):
+        givers = queries.interests_since(tx.session, [row.given_by], row.given_at)
+        if givers & queries.interests_since(tx.session, [to.id], row.given_at):
+            raise Refusal(
+                f"{to.name} would come to hold {row.data_set}, which {to.name} gave, alone or by a service.",
+                "Take that grant back, or let another admin give it anew, first.",
+                code="own-identity",
+            )
 
 
 def require_data_set(tx: Unit, actor: Actor, data_set: str, **what: Any) -> None:
@@ -147,11 +192,11 @@ def _holder(tx: Unit, actor: Actor, identity: str | None, team: str | None) -> t
     own = Refusal("You cannot give a data set to yourself.", "Ask another admin.", code="own-identity")
     if identity is not None:
         row = named_identity(tx.session, identity)
-        if actor.interests & {one for one in (row.id, row.owner_id) if one}:
+        if actor.interests & queries.interests_since(tx.session, [row.id], tx.now):
             raise own
         return row.id, None
     found = named_team(tx.session, str(team))
-    mine = queries.ids_of_interest(actor)
+    mine = queries.ids_of_interest(actor.interests, tx.now)
     member = select(TeamMember.team_id).where(TeamMember.team_id == found.id, col(TeamMember.identity_id).in_(mine))
     if tx.session.exec(member.limit(1)).first() is not None:
         raise own
@@ -162,6 +207,16 @@ def _held(tx: Unit, data_set: str, identity_id: str | None, team_id: str | None)
     query = select(DataSetGrant).where(DataSetGrant.data_set == data_set)
     query = query.where(col(DataSetGrant.identity_id).is_not_distinct_from(identity_id))
     return tx.session.exec(query.where(col(DataSetGrant.team_id).is_not_distinct_from(team_id))).one_or_none()
+
+
+def _alone(data_set: str) -> str:
+    """Under which name a unit holds all grants of a data set."""
+    return f"data set {data_set}"
+
+
+def _take_back(tx: Unit, row: DataSetGrant) -> None:
+    tx.session.delete(row)
+    tx.record("data_set.take_back", row, before=row.facts("identity_id", "team_id", "data_set", "until"))
 
 
 def _check(data_set: str, identity: str | None, team: str | None) -> None:

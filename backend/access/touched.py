@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from backend.access import scopes
+from backend.access.names import beside
 from backend.access.rows import Identity, RoleGrant
 from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
 from backend.access.session_rows import ToldGroups
+
+FIELDS = ("provider", "value", "role", "scope")
+"""What a request for a mapping holds, in the order of `by_place`."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,11 @@ class Touched:
     active: bool
     has: bool
     told_by: str
+
+    @property
+    def named(self) -> str:
+        """With the short name, of which there is one only."""
+        return beside(self.name, self.shown)
 
 
 def by_group(session: Session, provider: str, value: str, role: str, scope: str = "*") -> tuple[Touched, ...]:
@@ -39,6 +48,16 @@ def by_place(session: Session, provider: str, value: str, role: str, place: str)
     having = set(session.exec(held.where(col(RoleGrant.identity_id).in_(found))))
     rows = session.exec(select(Identity).where(col(Identity.id).in_(found)).order_by(Identity.name))
     return tuple(Touched(one.name, one.display_name or one.name, one.active, one.id in having, found[one.id]) for one in rows)
+
+
+def in_group(session: Session, value: str, provider: str | None = None) -> frozenset[str]:
+    """Ids of whoever is known to be in a group: by the newest sign-in, or by the directory, of this provider or of any."""
+    told = select(ToldGroups).where(ToldGroups.provider == provider) if provider is not None else select(ToldGroups)
+    query = select(ProvisionedUser.identity_id).join(ProvisionedMember, col(ProvisionedMember.user_id) == ProvisionedUser.id)
+    query = query.join(ProvisionedGroup, col(ProvisionedGroup.id) == ProvisionedMember.group_id)
+    query = query.where(ProvisionedGroup.display_name == value)
+    query = query.where(ProvisionedGroup.provider == provider) if provider is not None else query
+    return frozenset(session.exec(query)) | {one.identity_id for one in session.exec(told) if value in one.groups}
 
 
 def groups_told(session: Session, provider: str) -> tuple[tuple[str, int], ...]:

@@ -246,6 +246,7 @@ async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None,
         return errors.answer(
             413, "too-large", "The body is larger than 256 KiB, or 5 MiB for files of declarations.", "Send less."
         ), receive
+    scope["state"] = {**scope.get("state", {}), "has_body": bool(body)}
     return None, _replayed(body, receive)
 
 

@@ -40,6 +40,10 @@ AGES = frozenset(
         "used_at",
         "ok_at",
         "waiting",
+        "signed_in_at",
+        "open_sessions",
+        "good_tokens",
+        "token_used_at",
     }
 )
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""

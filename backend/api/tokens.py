@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from backend.access.checks import refuse_narrow
 from backend.access.rows import Token
 from backend.access.rules import Role
 from backend.access.tokens import LONGEST, SHORTEST, USUAL, line
@@ -27,7 +28,7 @@ class TokenView(Shown):
     id: str
     identity: str = Field(description="The name of whom it acts as.")
     name: str
-    state: str = Field(description="active, expired or revoked.")
+    state: str = Field(description="active, expired, revoked, or off while whoever made it is deactivated.")
     created_at: datetime
     created_by: str = Field(description="The id of an identity.")
     expires_at: datetime
@@ -57,12 +58,14 @@ class TokensNarrow(Paged):
     """Whose tokens."""
 
     everybody: Annotated[bool, Field(description="Those of everybody, for whoever may list them.")] = False
+    identity: Annotated[str | None, Field(max_length=256, description="Of these one identity's.", examples=["ci"])] = None
 
 
 @router.get("")
 def list_tokens(asks: Asks, narrow: Annotated[TokensNarrow, Query()]) -> Page[TokenView]:
     """Tokens of oneself and of one's services, newest first."""
     found = asks.backend.tokens.list(asks.actor, everybody=narrow.everybody)
+    found = tuple(one for one in found if narrow.identity in (None, one.identity))
     items, following = narrow.cut(found, lambda one: (one.created_at, one.id), newest_first=True)
     return Page(items=tuple(map(TokenView.model_validate, items)), next=following)
 
@@ -70,6 +73,7 @@ def list_tokens(asks: Asks, narrow: Annotated[TokensNarrow, Query()]) -> Page[To
 @router.post("", status_code=201)
 def create_token(asks: Asks, once: Making, sent: NewToken) -> TokenMade:
     """A new token. Only the identity itself, or the owner of a service, makes one."""
+    refuse_narrow(asks.actor)  # before the key is looked for: what was made under it is not shown to such a token either
     told: list[str] = []
 
     def make() -> str:
@@ -81,6 +85,8 @@ def create_token(asks: Asks, once: Making, sent: NewToken) -> TokenMade:
         return new.id
 
     made = once.make(Token, make)
+    if made.again and not any(one.id == made.id for one in asks.backend.tokens.list(asks.actor)):
+        raise NotFound("token", made.id)  # of a service that was handed over meanwhile
     return TokenMade(**vars(_line(asks, made.id)), token=told[0] if told else None)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -117,10 +118,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What `Changes.propose` is asked for."""
+    """What `Changes.propose` is asked for.
+
+    Args:
+        after: the newest change there that is over; 0 for none. What is asked for after that is another request, not the same.
+    """
 
     endpoint: str
     asked: Mapping[str, Any]
+    after: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,7 @@ class Around:
     session: Session
     actor: Actor
     told: Told
+    now: datetime
     states: Mapping[str, Mapping[str, State]]
     declared: Mapping[tuple[str, str], Declared]
 

@@ -21,6 +21,7 @@ from backend.access.checks import require_to_read
 from backend.access.rows import Identity, Request
 from backend.blueprints import declared as declarations
 from backend.blueprints.declared import Declared
+from backend.blueprints.endpoints import OPEN
 from backend.blueprints.faults import Fault, Faulty, fault_of
 from backend.blueprints.kinds import Around, Draft, Hands, Outcome, Right, State, Step, Told
 from backend.blueprints.plan import Action, Applied, Done, How, ObjectPlan, Plan, plan_digest
@@ -158,7 +159,8 @@ class Blueprints:
         with self._database.read() as session:
             require_to_read(session, actor, READ, now=self._database.now(session))
             states = {name: kind.states(session) for name, kind in KINDS.items()}
-            return _Looked(_compare(session, actor, declared, states, told, declared), states)
+            now = self._database.now(session)
+            return _Looked(_compare(session, actor, declared, states, told, declared, now), states)
 
     def _again(self, tx: Unit, looked: _Looked, told: Told) -> tuple[Draft, ...]:
         """The same under locks, so that it stays so until the unit ends: of what will be written, as far as it was seen."""
@@ -172,7 +174,7 @@ class Blueprints:
                 if name in fresh:
                     states[kind][name] = _as_shown(fresh[name], looked.states[kind][name])
         every = [one.declared for one in looked.drafts]
-        again = {_key(one): one for one in _compare(tx.session, tx.actor, moving, states, told, every)}
+        again = {_key(one): one for one in _compare(tx.session, tx.actor, moving, states, told, every, tx.now)}
         return tuple(again.get(_key(one), one) for one in looked.drafts)
 
     def _beforehand(self, actor: Actor, looked: _Looked, told: Told, prune: bool) -> dict[tuple[str, str], Fault]:
@@ -249,7 +251,8 @@ class Blueprints:
             kind, name = _key(draft)
             try:
                 made = self._changes.propose(actor, endpoint=proposal.endpoint, **proposal.asked, **says)
-                yield Done(kind, name, f"Change {made.number} is proposed ({made.state}).", change=made.number)
+                over = None if made.state in OPEN else _over(draft, made.number, made.state)
+                yield Done(kind, name, f"Change {made.number} is proposed ({made.state}).", change=made.number, refused=over)
             except CountersignError as error:
                 yield Done(kind, name, "Its change could not be proposed.", refused=_late(draft, error))
 
@@ -261,8 +264,9 @@ def _compare(
     states: Mapping[str, Mapping[str, State]],
     told: Told,
     every: Sequence[Declared],
+    now: datetime,
 ) -> tuple[Draft, ...]:
-    around = Around(session, actor, told, states, {(one.kind, one.name): one for one in every})
+    around = Around(session, actor, told, now, states, {(one.kind, one.name): one for one in every})
     return tuple(KINDS[one.kind].draft(one, states[one.kind].get(one.name), around) for one in declared)
 
 
@@ -314,7 +318,7 @@ def _digest(drafts: Iterable[Draft]) -> str:
     told = [
         [
             *_key(one), _action(one), one.mark, [[each.field, each.old, each.new] for each in one.fields],
-            dict(one.proposal.asked) if one.proposal is not None else None,
+            [dict(one.proposal.asked), one.proposal.after] if one.proposal is not None else None,
         ]
         for one in sorted(drafts, key=_key)
         if _action(one) != "none"
@@ -364,6 +368,12 @@ def _done(plan: Plan, outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]) -
                 yield Done(
                     one.kind, one.name, f"The request {each.reference} waits for a second person.", request=each.reference
                 )
+
+
+def _over(draft: Draft, number: int, state: str) -> Fault:
+    """The change that this very request led to before came to its end meanwhile."""
+    says = f"Change {number} asked for this and is over ({state})."
+    return Fault(draft.declared.at("serving"), says, "Plan the same files again.", "stale-plan")
 
 
 def _late(draft: Draft, error: CountersignError) -> Fault:

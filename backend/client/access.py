@@ -8,17 +8,20 @@ from typing import Any
 
 from backend.client.pages import MOST, Pages
 from backend.client.results import (
+    AdminsLeft,
     Binding,
     Bound,
     DataSetGrant,
     Grant,
     Identity,
     Issuer,
+    Known,
     NewToken,
     Request,
     Settled,
     Team,
     Token,
+    Touched,
 )
 from backend.client.shapes import read
 from backend.client.wire import Wire
@@ -30,9 +33,17 @@ class Identities:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def list(self) -> tuple[Identity, ...]:
-        """Everybody, with the roles held everywhere."""
-        return tuple(Pages(self._wire, Identity, "identities").all(limit=MOST))
+    def list(self, **narrow: Any) -> tuple[Identity, ...]:
+        """Everybody, with roles; narrowed by `text`, `kind`, `role`, `active`, `demo`, or `group` and `provider`."""
+        return tuple(Pages(self._wire, Identity, "identities").all(limit=MOST, **narrow))
+
+    def show(self, name: str) -> Identity:
+        """One person or service."""
+        return read(Identity, self._wire.get("identities", name).content)
+
+    def known(self, name: str) -> Known:
+        """What is known of somebody besides: of oneself, or of anybody for an admin."""
+        return read(Known, self._wire.get("identities", name, "known").content)
 
     def create(self, name: str, *, owner: str | None = None, display_name: str = "") -> Identity:
         """Creates a person, or a service where it has an owner; without any role yet."""
@@ -40,21 +51,25 @@ class Identities:
         sent = {"name": name, "kind": kind, "owner": owner, "display_name": display_name}
         return read(Identity, self._wire.send("POST", ("identities",), sent=sent, key="").content)
 
-    def deactivate(self, name: str) -> None:
+    def deactivate(self, name: str, reason: str = "") -> None:
         """Refuses every command of an identity, and every token of its, from now on."""
-        self._wire.send("POST", ("identities", name, "deactivate"), again=True)
+        self._wire.send("POST", ("identities", name, "deactivate"), sent={"reason": reason}, again=True)
 
-    def activate(self, name: str) -> None:
+    def activate(self, name: str, reason: str = "") -> None:
         """An identity that was deactivated counts again, with the roles that it still has."""
-        self._wire.send("POST", ("identities", name, "activate"), again=True)
+        self._wire.send("POST", ("identities", name, "activate"), sent={"reason": reason}, again=True)
 
     def hand_over(self, name: str, owner: str) -> Settled:
         """Hands a service to another owner; where its roles reach changes that need approvals, a second admin confirms it."""
         return read(Settled, self._wire.send("POST", ("identities", name, "owner"), sent={"owner": owner}, again=True).content)
 
-    def grants(self) -> tuple[Grant, ...]:
-        """Every grant, ended ones included."""
-        return tuple(Pages(self._wire, Grant, "grants").all(limit=MOST))
+    def grants(self, **narrow: Any) -> tuple[Grant, ...]:
+        """Every grant, ended ones included, with who gave it; narrowed by `identity`, `role`, `scope` or `ends`."""
+        return tuple(Pages(self._wire, Grant, "grants").all(limit=MOST, **narrow))
+
+    def admins(self) -> AdminsLeft:
+        """How long there is an admin everywhere, and what to do before nobody is."""
+        return read(AdminsLeft, self._wire.get("grants", "admins").content)
 
     def grant(self, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None) -> Settled:
         """Gives a role; where changes need approvals, a second admin has to confirm it."""
@@ -62,9 +77,10 @@ class Identities:
         sent |= {} if expires_at is None else {"expires_at": expires_at.isoformat()}
         return read(Settled, self._wire.send("POST", ("grants",), sent=sent, key="").content)
 
-    def take_back(self, name: str, role: str, scope: str = "*") -> None:
+    def take_back(self, name: str, role: str, scope: str = "*", *, reason: str = "") -> None:
         """Ends a role at once."""
-        self._wire.send("POST", ("grants", "take-back"), sent={"identity": name, "role": role, "scope": scope})
+        sent = {"identity": name, "role": role, "scope": scope, "reason": reason}
+        self._wire.send("POST", ("grants", "take-back"), sent=sent)
 
 
 class Teams:
@@ -122,9 +138,14 @@ class Requests:
         """One request whole."""
         return read(Request, self._wire.get("requests", request).content)
 
-    def confirm(self, request: str) -> Request:
+    def touched(self, request: str) -> tuple[Touched, ...]:
+        """Whom a mapping that is asked for would give its role to, as far as is known; nobody for other requests."""
+        return tuple(Pages(self._wire, Touched, "requests", request, "touched").all(limit=MOST))
+
+    def confirm(self, request: str, reason: str = "") -> Request:
         """Confirms what somebody else asked for; it is done at once."""
-        return read(Request, self._wire.send("POST", ("requests", request, "confirm")).content)
+        sent = {"reason": reason}
+        return read(Request, self._wire.send("POST", ("requests", request, "confirm"), sent=sent).content)
 
     def refuse(self, request: str, reason: str) -> Request:
         """Refuses it, or takes back what one asked for."""
@@ -137,9 +158,10 @@ class Tokens:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def list(self, *, everybody: bool = False) -> tuple[Token, ...]:
-        """One's own and those of services that one owns, the newest first; everybody's, for an admin."""
-        return tuple(Pages(self._wire, Token, "tokens").all(everybody=everybody or None, limit=MOST))
+    def list(self, *, everybody: bool = False, identity: str | None = None) -> tuple[Token, ...]:
+        """One's own and those of one's services, the newest first; everybody's, for an admin; of these one identity's."""
+        narrow: dict[str, Any] = {"everybody": everybody or None, "identity": identity}
+        return tuple(Pages(self._wire, Token, "tokens").all(limit=MOST, **narrow))
 
     def create(
         self, name: str, *, identity: str | None = None, lifetime_seconds: int, role: str | None = None, scope: str = "*"
@@ -198,9 +220,9 @@ class DataSets:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def grants(self) -> tuple[DataSetGrant, ...]:
-        """Who may read which data set until when, ended grants included."""
-        return tuple(Pages(self._wire, DataSetGrant, "data-sets", "grants").all(limit=MOST))
+    def grants(self, *, mine: bool = False) -> tuple[DataSetGrant, ...]:
+        """Who may read which data set until when, ended grants included; `mine`: one's own, for which no role is needed."""
+        return tuple(Pages(self._wire, DataSetGrant, "data-sets", "grants").all(limit=MOST, mine=mine or None))
 
     def grant(self, data_set: str, *, until: datetime, identity: str | None = None, team: str | None = None) -> str:
         """Lets an identity, or a team's members, read a data set; its id."""

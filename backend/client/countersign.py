@@ -11,14 +11,15 @@ from backend.client.changes import Changes
 from backend.client.config import Config, Ramps
 from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
-from backend.client.endpoints import Endpoints, Rollouts
+from backend.client.endpoints import Endpoints, Fleet, Rollouts
 from backend.client.errors import NoToken
 from backend.client.models import Models
 from backend.client.notify import Notify
 from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
-from backend.client.servers import Routers, Servers
+from backend.client.servers import Keys, Routers, Servers, WaysOut
 from backend.client.shapes import read
+from backend.client.sign_in import Sessions, SignIn
 from backend.client.wire import Patience, Wire, address, asked
 
 if TYPE_CHECKING:
@@ -59,14 +60,19 @@ class Countersign:
         self.changes = Changes(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.rollouts = Rollouts(self._wire)
+        self.fleet = Fleet(self._wire)
         self.servers = Servers(self._wire)
         self.routers = Routers(self._wire)
+        self.outgoing = WaysOut(self._wire)
+        self.keys = Keys(self._wire)
         self.identities = Identities(self._wire)
         self.teams = Teams(self._wire)
         self.requests = Requests(self._wire)
         self.tokens = Tokens(self._wire)
         self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
+        self.sessions = Sessions(self._wire)
+        self.sign_in = SignIn(self._wire)
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)
         self.notify = Notify(self._wire)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session, col, select
 
+from backend.access import queries, requests
+from backend.access import rules as access
+from backend.access.rows import Identity
 from backend.core import work
 from backend.core.canonical import digest
-from backend.core.context import Actor
 from backend.core.credentials import is_reference
 from backend.core.errors import Refusal
 from backend.core.unit import Unit
@@ -53,7 +56,7 @@ def make(tx: Unit, row: Row, wanted: Wanted) -> None:
             "renewed": wanted.renewed,
             "by": tx.actor.id,
             "by_name": tx.actor.name,
-            "interests": sorted(_interests(tx.actor)),
+            "interests": sorted(tx.actor.interests),
             "at": tx.now.isoformat(),
             "endpoints": served,
         }
@@ -63,9 +66,15 @@ def make(tx: Unit, row: Row, wanted: Wanted) -> None:
 
 
 def confirm(tx: Unit, row: Row) -> None:
-    """Applies the move that waits. Refusal `nothing-to-confirm`, `own-request` for who asked for it, `address-taken`."""
+    """Applies the move that waits, as long as a request does, and whoever asked for it still may.
+
+    Refusal codes: nothing-to-confirm, not-a-person, own-request for who asked for it, expired, stale-request, address-taken.
+    """
     move = _waiting(row)
-    if _interests(tx.actor) & set(move["interests"]):
+    requests.refuse_program(tx.actor)
+    _refuse_outlived(tx, row, move)
+    asked = queries.interests_since(tx.session, [move["by"]], datetime.fromisoformat(move["at"]))
+    if tx.actor.interests & {*move["interests"], *asked}:
         raise Refusal(
             f"You asked for this move of {row.name}, or whoever owns you or is owned by you did.",
             "Ask another operator or admin to confirm it.",
@@ -75,6 +84,34 @@ def confirm(tx: Unit, row: Row) -> None:
     row.move = None
     wanted = Wanted(move["settings"], move["place"], move["sealed_credential"], renewed=bool(move["renewed"]))
     _apply(tx, row, wanted, asked_by=str(move["by"]))
+
+
+def expires_at(move: Mapping[str, Any]) -> datetime:
+    """Until when a move can be confirmed."""
+    return datetime.fromisoformat(move["at"]) + requests.GOOD_FOR
+
+
+def is_outlived(session: Session, move: Mapping[str, Any], now: datetime) -> bool:
+    """Whether nobody can confirm a move any more: it was asked for too long ago, or whoever asked may not do so any more."""
+    return now >= expires_at(move) or not _may_still(session, move, now)
+
+
+def _may_still(session: Session, move: Mapping[str, Any], now: datetime) -> bool:
+    asked = session.get_one(Identity, move["by"])
+    answers = asked.active and queries.answers_for(session, asked)
+    return answers and access.may(queries.grants(session, asked.id), "server.edit", now=now)
+
+
+def _refuse_outlived(tx: Unit, row: Row, move: Mapping[str, Any]) -> None:
+    """Refusal for a move that nobody confirmed in time, or whose asker may not ask any more."""
+    if tx.now >= expires_at(move):
+        raise Refusal(f"Nobody confirmed this move of {row.name} in time.", "Ask for it again, or drop it.", code="expired")
+    if not _may_still(tx.session, move, tx.now):
+        raise Refusal(
+            f"{move['by_name']}, who asked for this move of {row.name}, may not do so any more.",
+            "Drop it; whoever may still edit it asks for it again.",
+            code="stale-request",
+        )
 
 
 def drop(tx: Unit, row: Row) -> None:
@@ -90,8 +127,8 @@ def needing_approval(session: Session, row: Row) -> list[str]:
     column = col(Endpoint.server_id if isinstance(row, Server) else Endpoint.router_id)
     query = select(Endpoint.name, Endpoint.environment).where(column == row.id, Endpoint.mode == "managed")
     found = list(session.exec(query.order_by(Endpoint.name)))
-    asks = {one: policy.in_force(session, one).policy.approvals_needed for one in {environment for _, environment in found}}
-    return [name for name, environment in found if asks[environment]]
+    protected = policy.protected(session) if found else frozenset()
+    return [name for name, environment in found if environment in protected]
 
 
 def place_of(row: Row) -> str:
@@ -135,10 +172,6 @@ def _waiting(row: Row) -> dict[str, Any]:
     if row.move is None:
         raise Refusal(f"No move of {row.name} waits to be confirmed.", "Look at it as it is now.", code="nothing-to-confirm")
     return row.move
-
-
-def _interests(actor: Actor) -> set[str]:
-    return {one for one in (actor.id, actor.owner_id) if one}
 
 
 def _place_told(row: Row, settings: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_tokens_of_demo_identities_end_where_those_are_switched_off(people: Peop
     person, service = people.made().text, people.made(people.olga, identity="ci").text
     without = Tokens(people.database, Settings(demo_identities=False))
     assert without.actor_of(person) is None
-    assert without.actor_of(service) == people.ci
+    assert without.actor_of(service) is None, "nobody answers for it there"
 
 
 def test_only_the_identity_itself_or_a_services_owner_makes_one(people: People) -> None:
@@ -251,12 +251,29 @@ def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_hande
         assert not queries.some_people(session, [people.ci.id], now=people.database.now(session))[people.ci.id].active
         assert not {one.id: one for one in queries.people(session, now=people.database.now(session))}[people.ci.id].active
     ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
-    heir = people.tokens.actor_of(text)
+    assert people.tokens.actor_of(text) is None, "whoever is deactivated may have kept it"
+    assert people.tokens.list(people.ana)[0].state == "revoked"
+    heir = people.tokens.actor_of(people.made(people.ana, identity="ci").text)
     assert heir is not None
-    assert heir.interests == {people.ci.id, people.ana.id}
     with people.database.unit(heir) as tx:
         require(tx, heir, "change.propose", environment="staging", model="m")
     people.refused("deactivated", people.tokens.create, people.olga, "x", identity="ci", role=None)
+
+
+def test_a_token_of_a_service_is_not_good_while_the_former_owner_who_made_it_is_deactivated(people: People) -> None:
+    people.identities.grant(people.otto, "ci", "contributor", "environment:staging")
+    text = people.made(people.olga, identity="ci").text
+    ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
+    actor = people.tokens.actor_of(text)
+    assert actor is not None, "builds go on"
+    assert actor.interests == {people.ci.id, people.ana.id, people.olga.id}, "she may have kept the token that she made"
+    more = people.tokens.create(actor, "by the first one").text
+    people.identities.deactivate(people.otto, "olga")
+    for one in (text, more):
+        assert people.tokens.actor_of(one) is None
+    assert [one.state for one in people.tokens.list(people.ana)] == ["off", "off"]
+    people.identities.activate(people.otto, "olga")
+    assert people.tokens.actor_of(text) is not None
 
 
 def test_what_it_sees_is_narrowed_as_well(people: People) -> None:
@@ -442,12 +459,13 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
     (line,) = countersign("token", "list", by="olga").content["tokens"]
     assert (line["id"], line["identity"], line["state"]) == (made["id"], "ci", "active")
     assert made["text"] not in json.dumps(line)
-    with_token = CommandLine(data_dir=str(tmp_path), database_url=url, token=made["text"])
+    here = {"data_dir": str(tmp_path), "database_url": url, "demo_identities": "true"}
+    with_token = CommandLine(token=made["text"], **here)
     assert with_token("change", "list").code == 0, "a command acts by a token as well"
     (tmp_path / "token").write_text(made["text"] + "\n")
     for told in ({"token_file": str(tmp_path / "token")}, {"id_token": made["text"], "token": ""}):
-        assert CommandLine(data_dir=str(tmp_path), database_url=url, **told)("change", "list").code == 0, told
-    assert CommandLine(data_dir=str(tmp_path), database_url=url, token_file="/nowhere")("change", "list").error == "no-identity"
+        assert CommandLine(**here, **told)("change", "list").code == 0, told
+    assert CommandLine(token_file="/nowhere", **here)("change", "list").error == "no-identity"
     assert with_token("freeze", "set", "dev", "--reason", "x").error == "not-allowed"
     assert countersign("change", "list").error == "no-identity"
     assert countersign("token", "revoke", made["id"], by="olga").code == 0
@@ -460,3 +478,27 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
 
 def test_the_bound_on_bodies_is_what_the_document_says() -> None:
     assert guard.MOST_BYTES == 256 << 10
+
+
+@pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+def test_a_narrowed_token_is_not_told_under_a_key_what_its_identity_made(asked: Api) -> None:
+    key, sent = {"idempotency_key": "build-1"}, {"name": "whole"}
+    made = asked("POST", "/tokens", sent, status=201, **key)
+    narrow = asked("POST", "/tokens", {"name": "narrow", "role": "viewer"}, status=201)["token"]
+    asked.refused("narrow-token", "POST", "/tokens", sent, token=narrow, status=422, **key)
+    again = asked("POST", "/tokens", sent, status=201, **key)
+    assert (again["id"], again["token"]) == (made["id"], None)
+    remark = {"scope": "dev", "reason": "Wait."}
+    asked("POST", "/freezes", remark, by="olga", status=201, idempotency_key="f-1")
+    less = asked("POST", "/tokens", {"name": "less", "role": "operator"}, by="olga", status=201)["token"]
+    asked.refused("key-used", "POST", "/freezes", remark, token=less, status=409, idempotency_key="f-1")
+
+
+@pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+def test_the_key_of_a_token_tells_nothing_once_its_service_is_somebody_elses(asked: Api) -> None:
+    backend, otto = asked.backend, asked.world.otto
+    backend.identities.create(otto, "ci", kind="service", owner="ben")
+    sent = {"name": "mine", "identity": "ci"}
+    asked("POST", "/tokens", sent, by="ben", status=201, idempotency_key="k-1")
+    backend.service_owners.hand_over(otto, "ci", "olga")
+    asked.refused("not-found", "POST", "/tokens", sent, by="ben", status=404, idempotency_key="k-1")

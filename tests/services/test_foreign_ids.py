@@ -49,6 +49,10 @@ NOBODYS = {
     "start": "a moment", "end": "a moment", "moment": "a moment", "registered": "a word", "settled": "a word",
     "removed": "a word",
     "action": "a word", "actor": "people are seen by everybody", "version": "a number of the model that is asked for",
+    "role": "a word", "scope": "of grants, which are seen by everybody", "ends": "a word", "active": "a word", "demo": "a word",
+    "group": "of a provider, for admins alone", "provider": "of the settings, for admins alone", "mine": "a word",
+    "minutes": "a number", "alias": "a word that is searched for among what is seen", "pickled": "a word",
+    "live": "an environment, which everybody sees", "requester": "people are seen by everybody",
     "words": "what is searched for among what is seen", "owner": "a word that is searched for among what is seen",
 }  # fmt: skip
 """Parameters that name nothing that is somebody's, with the reason. Whoever adds one here has to give one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlmodel import select
 from starlette.testclient import TestClient
 
 from backend import bootstrap
-from backend.access import scim
+from backend.access import directory as roles_of_directories
+from backend.access import requests, scim
 from backend.access.group_mappings import GroupMappings
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
+from backend.core.ledger import LedgerRow
 from backend.settings import Settings
 from tests import databases
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
@@ -71,7 +75,7 @@ class Directory:
 
 
 @pytest.fixture
-def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Directory]:
+def directory(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Directory]:
     """On a SQLite file of its own; on the kind of database that a test names."""
     named = contextmanager(databases._opened)(request, tmp_path, None) if hasattr(request, "param") else nullcontext(None)
     with named as database, identity_provider() as provider:
@@ -91,6 +95,8 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Direct
         url = database.url.render_as_string(hide_password=False) if database is not None else None
         told = {"sign_in_file": file, "allowed_networks": "127.0.0.0/8", "demo_identities": True, "database_url": url}
         settings = Settings(data_dir=tmp_path / "data", **told)
+        settings.data_dir.mkdir()
+        shutil.copy(sqlite_template, settings.data_dir / "countersign.db")
         backend = bootstrap.install(settings)
         otto, nora, ana = (backend.identities.act_as(name) for name in ("otto", "nora", "ana"))
         backend.identities.create(otto, "directory", kind="service", owner="ana", display_name="Directory")
@@ -148,6 +154,12 @@ def test_whoever_owns_the_directorys_service_gets_no_role_by_it(directory: Direc
     assert directory.roles("Bob") == {("reviewer", "scim:corp")}
     directory.sign_in(oid="o-9", name="Ada", groups=[])
     assert directory.roles("Ada") == set()
+    asked = backend.service_owners.hand_over(backend.identities.act_as("otto"), "directory", "ben")
+    assert isinstance(asked, Request)
+    backend.service_owners.confirm(backend.identities.act_as("nora"), asked.id)
+    directory.group("ml-operators", row)
+    directory.sign_in(oid="o-9", name="Ada", groups=[])
+    assert directory.roles("Ada") == set(), "it was hers when she told of herself"
 
 
 def test_a_provider_without_a_service_of_its_own_has_no_directory(directory: Directory) -> None:
@@ -259,6 +271,41 @@ def test_the_first_sign_in_finds_whom_the_directory_announced(directory: Directo
     assert directory.identity("Eve").id != directory.identity("Ada L.").id, "it is taken already"
 
 
+def test_what_admins_gave_before_the_first_sign_in_goes_to_nobody_else_by_another_id(directory: Directory) -> None:
+    backend = directory.backend
+    otto, nora = (backend.identities.act_as(name) for name in ("otto", "nora"))
+    vera = directory.person("vera@corp.test", externalId="oid-vera", displayName="Vera")
+    name = directory.identity("Vera").name
+
+    def moved(to: str = "oid-mallory") -> int:
+        return int(directory.patch(f"/Users/{vera}", {"op": "replace", "path": "externalId", "value": to}).status_code)
+
+    asked = _id(backend.identities.grant(otto, name, "operator"))
+    with backend.database.read() as session:
+        says = requests.line(session, asked, now=backend.database.now(session)).says
+    told = "of whom only the directory of corp told, and who has not signed in yet"
+    assert says == f"Give Vera [{name}] ({told}) the role operator everywhere."
+    backend.identities.confirm_grant(nora, asked)
+    put = {"schemas": [scim.USER], "userName": "vera@corp.test", "externalId": "", "displayName": "Vera"}
+    assert (moved(), moved(""), moved("oid-vera")) == (400, 400, 200)
+    assert directory.ask("PUT", f"/Users/{vera}", put).status_code == 400
+    directory.sign_in(sub="u-mallory", oid="oid-mallory", name="Mallory", preferred_username="mallory", email="m@corp.test")
+    assert directory.roles("Mallory") == {("admin", "claims:corp")}, "what her own groups say"
+    assert directory.identity("Mallory").name != name
+    backend.identities.take_back(otto, name, "operator")
+    backend.teams.create(otto, "t")
+    backend.teams.add_member(otto, "t", name)
+    assert moved("oid-other") == 400
+    backend.teams.remove_member(otto, "t", name)
+    directory.group("ml-operators", vera)
+    assert moved("oid-other") == 200, "what its groups gave is the directory's to say"
+
+
+def _id(made: object) -> str:
+    assert isinstance(made, Request)
+    return made.id
+
+
 def test_groups_of_the_directory_give_roles_at_once_and_beside_those_of_the_sign_in(directory: Directory) -> None:
     row = directory.person(externalId="o-1", displayName="Ada")
     group = directory.group("ml-reviewers", row)
@@ -277,6 +324,63 @@ def test_groups_of_the_directory_give_roles_at_once_and_beside_those_of_the_sign
     directory.patch(f"/Groups/{group}", {"op": "add", "path": "members", "value": [{"value": row}]})
     assert directory.ask("DELETE", f"/Groups/{group}").status_code == 204
     assert directory.roles("Ada") == set()
+
+
+def test_a_role_that_a_sign_in_told_first_is_the_directorys_once_it_says_so(directory: Directory) -> None:
+    """It has no end then, and ends at once when the directory takes the person out."""
+    row = directory.person(externalId="o-1", displayName="Ada")
+    directory.sign_in(oid="o-1", name="Ada", groups=["ml-operators", "ml-reviewers"])
+    group = directory.group("ml-operators", row)
+    assert directory.roles("Ada") == {("operator", "scim:corp"), ("reviewer", "claims:corp")}
+    with directory.backend.database.read() as session:
+        assert session.exec(select(RoleGrant.expires_at).where(RoleGrant.granted_by == "scim:corp")).all() == [None]
+    directory.sign_in(oid="o-1", name="Ada", groups=["ml-operators"], nonce="n-2")
+    directory.patch(f"/Groups/{group}", {"op": "replace", "path": "members", "value": []})
+    assert directory.roles("Ada") == set()
+
+
+def test_a_member_more_or_less_touches_nobody_else(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of thousands would else be worked through, under the database's lock, for each."""
+    ada, bob, eve = (directory.person(f"{name}@corp.test") for name in ("ada", "bob", "eve"))
+    group, touched = directory.group("ml-reviewers", ada, bob), list[set[str]]()
+    real = roles_of_directories.roles_up_to_date
+
+    def watched(tx: Any, provider: Any, user_ids: Any, *, demo: bool) -> None:
+        touched.append(set(user_ids))
+        real(tx, provider, touched[-1], demo=demo)
+
+    monkeypatch.setattr(roles_of_directories, "roles_up_to_date", watched)
+    for operation in (
+        {"op": "add", "path": "members", "value": [{"value": eve}]},
+        {"op": "remove", "path": f'members[value eq "{ada}"]'},
+        {"op": "replace", "value": {"displayName": "ml-operators"}},
+    ):
+        directory.patch(f"/Groups/{group}", operation)
+    assert touched == [{eve}, {ada}, {bob, eve}]
+
+
+def test_a_large_group_asks_the_database_no_more_often_than_a_small_one(directory: Directory) -> None:
+    """SQLite's one writer waits while it is made: statements for each member made a thousand of them take seconds."""
+    people = [directory.person(f"one-{number}@corp.test") for number in range(24)]
+
+    def asked(name: str, members: list[str]) -> int:
+        statements = list[str]()
+        engine = directory.backend.database.engine
+        sa.event.listen(engine, "before_cursor_execute", watched := lambda *told: statements.append(told[2]))
+        try:
+            directory.group(name, *members)
+        finally:
+            sa.event.remove(engine, "before_cursor_execute", watched)
+        return len(statements)
+
+    assert asked("few", people[:2]) == asked("many", people[2:])
+    with directory.backend.database.read() as session:
+        assert len(session.exec(select(RoleGrant).where(RoleGrant.role == "reviewer")).all()) == 2, "those of the demo"
+    asked("ml-reviewers", people)
+    with directory.backend.database.read() as session:
+        assert len(session.exec(select(RoleGrant).where(RoleGrant.role == "reviewer")).all()) == 26
+    odd = {"displayName": "odd", "members": [{"value": people[0]}, {"value": "scu_nobody"}]}
+    assert directory.ask("POST", "/Groups", odd).status_code == 404
 
 
 def test_a_group_is_told_back_with_or_without_its_members(directory: Directory) -> None:
@@ -302,6 +406,7 @@ def test_a_group_is_told_back_with_or_without_its_members(directory: Directory) 
         ("POST", "/Users", {"userName": "a", "name": "Ada"}),
         ("POST", "/Groups", {"displayName": "g", "members": [{"value": 7}]}),
         ("POST", "/Groups", {"displayName": "g", "members": ["x"]}),
+        ("POST", "/Groups", {"displayName": "g", "members": [{"value": "a\0b"}]}),
         ("GET", '/Users?filter=userName sw "a"', None),
         ("GET", '/Users?filter=userName eq "a" or id eq "b"', None),
         ("GET", '/Users?filter=password eq "a"', None),
@@ -419,6 +524,20 @@ def test_what_an_admin_switched_off_after_the_directory_stays_off(directory: Dir
     directory.backend.identities.deactivate(otto, "zoe")
     row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
     assert directory.ask("GET", f"/Users/{row}").json()["active"] is False
+
+
+def test_what_the_directory_switched_off_is_kept_off_by_an_admin(directory: Directory) -> None:
+    row = directory.person(displayName="Ada")
+    directory.patch(f"/Users/{row}", DEACTIVATIONS["okta"])
+    otto = directory.backend.identities.act_as("otto")
+    for _ in range(2):
+        directory.backend.identities.deactivate(otto, "ada", "Compromised.")
+    assert directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": True}).json()["active"] is False
+    with directory.backend.database.read() as session:
+        query = select(LedgerRow.after_json).where(LedgerRow.action == "identity.deactivate").order_by(LedgerRow.seq)
+        assert [one for one in session.exec(query) if one is not None and "Compromised" in one] == [
+            '{"active":false,"reason":"Compromised."}'
+        ]
 
 
 def test_the_last_admin_is_neither_deactivated_nor_loses_the_role_by_the_directory(directory: Directory) -> None:
