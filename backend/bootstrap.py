@@ -218,7 +218,7 @@ def build(settings: Settings) -> Backend:
         group_mappings=GroupMappings(database, sign_in, demo=settings.demo_identities, exists=_exists),
         directory_people=DirectoryPeople(database, sign_in, demo=settings.demo_identities),
         directory_groups=DirectoryGroups(database, sign_in, demo=settings.demo_identities),
-        teams=Teams(database, _exists, policy.protected),
+        teams=Teams(database, _exists, policy.protected, sign_in),
         data_sets=DataSets(database, _exists),
         recorded=Recorded(database, packages, log),
         feed=Feed(database, Spool(keys.spool_folder(settings)), lambda: keys.pseudonym_key(settings)),
@@ -258,7 +258,7 @@ def build(settings: Settings) -> Backend:
         metric_keeping=Keeping(database),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
-        blueprints=Blueprints(database, _hands(settings, guard, connections, packaging), servers, changes),
+        blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),
         evidence=EvidenceRunner(database, settings),
         findings=Findings(database),
         inference_log=log,
@@ -295,10 +295,12 @@ def _servers(
     return Servers(database, guard, sealer, connections, router_type, in_memory=memory, reserved=own, resolve=resolve)
 
 
-def _hands(settings: Settings, guard: Guard, connections: Connections, packaging: Packaging) -> Callable[[Database], Hands]:
+def _hands(
+    settings: Settings, sign_in: SignIn | None, guard: Guard, connections: Connections, packaging: Packaging
+) -> Callable[[Database], Hands]:
     """The services whose commands join one unit of work; nothing of them calls anybody."""
     return lambda joined: Hands(
-        teams=Teams(joined, _exists, policy.protected),
+        teams=Teams(joined, _exists, policy.protected, sign_in),
         policies=Policies(joined),
         ramps=Ramps(joined),
         servers=_servers(settings, joined, guard, connections, resolve=False),

@@ -1,7 +1,7 @@
 """The generated parts of the documents: shows them, or with --write puts every one into its place. Names choose some of them.
 
-    python scripts/tables.py --write
-    python scripts/tables.py operations
+    python -m scripts.tables --write
+    python -m scripts.tables operations
 
 A part stands between two marks of its document; `schema` is a file of its own.
 """
@@ -18,12 +18,12 @@ from pydantic_core import PydanticUndefined
 
 from backend.access.rules import MATRIX, ROLES, SCOPES
 from backend.api import app
-from backend.api import problem_codes as problem_codes_of_the_api
 from backend.api.document import NEEDS_A_TAG, operations
 from backend.blueprints.json_schema import schema
 from backend.bootstrap import Backend
 from backend.cli.exits import EXITS
 from backend.settings import Settings
+from scripts import problem_codes as problem_codes_of_the_api
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -137,7 +137,7 @@ PARTS = {
     "schema": Part("docs/config.schema.json", config_schema),
     "false-alarms": Part("docs/drift.md", false_alarms, "false alarms"),
 }
-AGAIN = "run: python scripts/tables.py --write"
+AGAIN = "run: python -m scripts.tables --write"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -60,9 +60,11 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             f"{at}/rollouts", "/fleet", "/fleet/endpoints", "/fleet/at?moment=2126-03-01T06:00:00Z", "/servers", "/servers/s",
             "/routers", "/routers/r", "/environments", "/policies/dev", "/policies/dev/versions", "/freezes",
             "/ramps", "/ramps/careful", "/config/export?kind=Ramp",
-            f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings", "/bindings",
+            f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings",
+            "/bindings",
             "/bindings/issuers", f"/bindings/{binding}", "/teams",
-            f"/teams/{team}", "/grants", "/rights", "/requests", f"/requests/{there['request'][0]}", "/data-sets/grants",
+            f"/teams/{team}", "/grants", "/rights", "/requests", f"/requests/{there['request'][0]}",
+            "/data-sets/grants",
             "/audit/events", "/audit/events/1", "/audit/heads", "/me",
             "/notify/events", "/notify/routes", "/notify/routes/release-room", "/notify/subscriptions",
             f"/notify/subscriptions/{there['subscription'][0]}", "/notify/preferences", "/notify/messages",
@@ -98,7 +100,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),
         ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),
         ("POST", "/identities", {"name": "builds", "kind": "service", "owner": "ana"}, "otto"),
-        ("POST", "/identities/builds/deactivate", None, "otto"), ("POST", "/identities/builds/activate", None, "otto"),
+        ("POST", "/identities/builds/deactivate", {"reason": "It is not used any more."}, "otto"),
+        ("POST", "/identities/builds/activate", {"reason": "It is needed again."}, "otto"),
         ("POST", "/identities/builds/owner", {"owner": "ben"}, "otto"),
         ("POST", "/bindings",
          {"service": "builds", "profile": "github", "claims": {"repository_id": "456789", "environment": "release"},
@@ -106,7 +109,7 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("DELETE", f"/bindings/{binding}?reason=The%20repository%20moved.", None, "otto"),
         ("POST", "/tokens", {"name": "ci", "lifetime_seconds": 7_776_000}, "ana"),
         ("DELETE", f"/tokens/{there['token'][0]}", None, "ana"),
-        ("POST", "/sessions/end", {"identity": "ana"}, "otto"),
+        ("POST", "/sessions/end", {"identity": "ana", "reason": "A lost laptop."}, "otto"),
         ("POST", "/group-mappings", {"provider": "corp", "value": "ml-reviewers", "role": "reviewer"}, "otto"),
         ("DELETE", f"/group-mappings/{mapping}", None, "otto"),
         ("POST", "/teams", {"name": "delays", "title": "Delays"}, "otto"),
@@ -115,8 +118,9 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", "/teams/delays/rename", {"name": "late", "title": "Late"}, "otto"),
         ("POST", "/teams/late/retire", None, "otto"),
         ("POST", "/grants", {"identity": "carla", "role": "viewer", "scope": "environment:dev"}, "otto"),
-        ("POST", "/grants/take-back", {"identity": "vera", "role": "viewer", "scope": "environment:dev"}, "otto"),
-        ("POST", f"/requests/{there['request'][0]}/confirm", None, "nora"),
+        ("POST", "/grants/take-back",
+         {"identity": "vera", "role": "viewer", "scope": "environment:dev", "reason": "She moved on."}, "otto"),
+        ("POST", f"/requests/{there['request'][0]}/confirm", {"reason": "As agreed on Monday."}, "nora"),
         ("POST", "/audit/verify", None, "audra"),
         ("POST", "/notify/routes", {"name": "deploys", "address": "http://127.0.0.1:9/countersign", "team": team}, "otto"),
         *(("POST", f"/notify/routes/deploys/{verb}", sent, "otto") for verb, sent in (
@@ -228,6 +232,42 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
         "register_version": {"response": registered},
         "rebase_change": {"response": found["show_change"]["response"]},
         "ready": {"response": {"ready": True, "lacks": None}},
+        "list_providers": {
+            "response": {
+                "items": [
+                    {
+                        "name": "corp",
+                        "title": "Corp",
+                        "client_id": "countersign",
+                        "server_metadata_url": "https://login.example.com/.well-known/openid-configuration",
+                        "groups_claim": "groups",
+                        "scim_claim": "oid",
+                        "scim_identity": "directory",
+                    }
+                ],
+                "next": None,
+            }
+        },
+        **{
+            name: {
+                "response": {
+                    "items": [
+                        {"name": "rita", "shown": "Rita Reviewer", "active": True, "has": False, "told_by": "sign-in"},
+                    ],
+                    "next": None,
+                }
+            }
+            for name in ("list_touched", "list_touched_by_request")
+        },
+        "ask_provider": {
+            "response": {
+                "issuer": "https://login.example.com",
+                "keys": 2,
+                "ends_sessions": True,
+                "tells_of_logout": True,
+                "problems": [],
+            }
+        },
         "provider_logout": {"request": {"logout_token": "eyJ..."}, "response": {}},
         "list_recorded_probes": {"response": {"rows": [{"request": {"distance": [[120.0]]}, "answer": {"delay": [[4.2]]}}]}},
         "list_recorded_requests": {"response": {"rows": [{"request_id": "r-1", "arm": "champion", "distance": 120.0}]}},

@@ -17,12 +17,12 @@ from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.api import app as api
-from backend.api import problem_codes
 from backend.audit import heads
 from backend.bootstrap import Backend
 from backend.core import sealed
 from backend.registry.memory import MemoryRegistry
 from backend.settings import Settings
+from scripts import problem_codes
 from tests.databases import Clock
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
 from tests.services.changes.world import World

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backend.api import problem_codes
+from backend.access import bearer_file
 from backend.api.errors import STATUS
-from scripts import tables
+from scripts import problem_codes, tables
 from scripts.tables import ROOT
 
 README = ROOT / "README.md"
@@ -107,7 +107,9 @@ def test_the_pipelines_install_one_file_and_only_with_its_digest(tmp_path: Path)
 
 def test_the_issuers_profile_takes_an_identity_for_as_long_as_the_gitlab_example_runs() -> None:
     job = yaml.safe_load((ROOT / "docs/ci/gitlab-ci.yml").read_text())["release"]
-    (profiles,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/machines.md").read_text(), re.DOTALL)
-    gitlab = tomllib.loads(profiles)["gitlab"]
+    written = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/machines.md").read_text(), re.DOTALL)
+    profiles = tomllib.loads("".join(written))
+    gitlab = profiles["gitlab"]
+    assert {one.name for one in bearer_file.profiles(profiles)} == {"github", "gitlab", "corp", "entra", "okta"}
     assert job["timeout"] == f"{gitlab['max_age_minutes'] // 60} hours"
     assert f"max_age_minutes = {gitlab['max_age_minutes']}" in (ROOT / "docs/ci.md").read_text()

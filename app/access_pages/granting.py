@@ -11,6 +11,7 @@ from app.access_pages import scopes
 from app.kit import dialogs, feedback, times
 from app.kit.plain import escape
 from backend.access import rosters, rules
+from backend.access.names import beside
 from backend.access.rosters import GrantLine
 from backend.access.rows import Request
 from backend.access.rules import ROLES
@@ -45,7 +46,14 @@ def _give(preset: str) -> None:
         places = scopes.places(look)
         careful = protected(look.session)
     others = [key for key in known if key not in mine]  # nobody gives a role to himself, or to a service of his own
-    name = preset or st.selectbox("To whom", others, key="give.name", format_func=lambda key: known.get(key, key))
+    name = preset or st.selectbox(
+        "To whom",
+        others,
+        index=None,
+        placeholder="Choose a person or service",
+        key="give.name",
+        format_func=lambda key: known.get(key, key),
+    )
     role = st.selectbox("Role", ROLES, key="give.role", format_func=str.capitalize)
     st.markdown(f":small[:gray[{escape(identity.DOES[role])}]]")
     scope = scopes.choose(places, "give")
@@ -100,13 +108,14 @@ def ask_renew(one: GrantLine) -> None:
     def opened() -> None:
         with wiring.reading() as look:
             now = look.now
-        was = times.both(one.until, now) if one.until is not None else "nothing: it has no end"
-        st.markdown(f"**{escape(one.shown, 80)}**, {one.role} {escape(one.where, 80)}  \n:small[:gray[It ends with {was}.]]")
+        was = times.both(one.until, now) if one.until is not None else "none"
+        where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
+        st.markdown(f"**{escape(_named(one), 120)}**, {one.role} {where}  \n:small[:gray[Its end until now: {was}.]]")
         lasts = st.selectbox("From now on until", list(LASTS), index=3, key="renew.until")
         typed = entered_end("renew.at") if lasts == AT else ""
         with feedback.shown():
             until = end(lasts, typed, now)
-            st.markdown(_said(one.shown, one.role, one.scope, until))
+            st.markdown(_said(_named(one), one.role, one.scope, until))
             if dialogs.decide("Move the end", "renew.confirm", icon="event"):
                 _ask_for(one.name, one.role, one.scope, until, "The end is moved.")
 
@@ -116,12 +125,13 @@ def ask_renew(one: GrantLine) -> None:
 def ask_take_back(one: GrantLine) -> None:
     """The dialog that ends a role at once."""
     own = one.name == _own_name()
+    where = "everywhere" if one.scope == "*" else f"in {escape(one.scope, 80)}"
     more = (
         () if one.by_hand else (f"It follows from {escape(one.by)}, which gives it again at the next sign-in or change there.",)
     )
     wanted = dialogs.Ask(
         says=(
-            f"**{escape(one.shown, 80)}** is not {one.role} {escape(one.where, 80)} any more, from the next click on, on open "
+            f"**{escape(_named(one), 120)}** is not {one.role} {where} any more, from the next click on, on open "
             "pages and by tokens too. Votes that count only by this role count no longer.",
             *more,
         ),
@@ -137,6 +147,10 @@ def ask_take_back(one: GrantLine) -> None:
         lambda: wanted,
         lambda reason: identities.take_back(identity.current(), one.name, one.role, one.scope, reason=reason),
     )
+
+
+def _named(one: GrantLine) -> str:
+    return beside(one.name, one.shown)
 
 
 def _own_name() -> str:

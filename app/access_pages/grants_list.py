@@ -26,7 +26,7 @@ def part(mine: Rights) -> None:
     """What waits for a second person, then the grants."""
     with wiring.reading() as look:
         waiting = second_person.waiting(look, mine)
-    if mine.may("request.list"):
+    if second_person.is_for(mine):
         second_person.card(waiting, mine)
     with listing.filters():
         text = st.text_input("Who", key="holder", bind="query-params", icon=":material/search:", placeholder="part of a name")
@@ -69,7 +69,7 @@ def _columns() -> dict[str, Any]:
         "Who": st.column_config.TextColumn(width=178),
         "Role": st.column_config.TextColumn(width=86),
         "Where": st.column_config.TextColumn(width=140),
-        "Ends": st.column_config.TextColumn("Ends (UTC)", width=150),
+        "Ends": st.column_config.TextColumn("Ends (UTC)", width=172),
         "State": column("grant", "State", width=84),
         "By": st.column_config.TextColumn("Given by", width=146),
         "Given": st.column_config.TextColumn("Given", width=92),

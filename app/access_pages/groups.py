@@ -10,7 +10,7 @@ from app import identity, wiring
 from app.access_pages import scopes
 from app.access_pages.session_rows import provider_title
 from app.identity import Rights
-from app.kit import components, dialogs, feedback
+from app.kit import components, dialogs, feedback, listing
 from app.kit.plain import escape, plural
 from app.kit.states import tag
 from backend.access import touched
@@ -19,7 +19,7 @@ from backend.access.rules import ROLES
 from backend.access.sign_in_file import SignIn
 from backend.access.touched import Touched
 
-_SHOWN, _NAMES = 100, 12
+_SHOWN, _NAMES = 50, 12
 _OTHER = "Another one …"
 _NOBODY = (
     "Nobody is known in this group yet: nobody signed in with it, and no directory has it. Whoever comes with it gets "
@@ -40,16 +40,33 @@ def card(lines: Sequence[MappingLine], sign_in: SignIn, mine: Rights, *, waiting
             _ask_map(sign_in)
         if lines:
             st.markdown(":small[:gray[A mapping counts at once for a directory, else from the next sign-in on.]]")
-        for one in lines[:_SHOWN]:
+        for one in _page(lines) if len(lines) > _SHOWN else lines:
             _row(one, takes=takes)
-        if len(lines) > _SHOWN:
-            st.markdown(f":small[:gray[and {len(lines) - _SHOWN} more]]")
         if not lines:
             components.empty(
                 "No group gives a role",
                 "Map one here, which a second admin confirms, or in the settings file; until then an admin gives each role.",
                 icon="group_off",
             )
+
+
+def _page(lines: Sequence[MappingLine]) -> Sequence[MappingLine]:
+    """Of more than fit: those that are looked for, a page of them."""
+    with listing.filters():
+        text = st.text_input("Group, role or scope", key="mapped", bind="query-params", icon=":material/search:")
+    wanted = (text or "").strip().casefold()
+    found = [one for one in lines if any(wanted in said.casefold() for said in (one.value, one.role, one.scope, one.provider))]
+    place = listing.place("mappings", text)
+    keys = [_key(one) for one in found]
+    start = keys.index(place.key) + 1 if place.key in keys else 0
+    shown = found[start : start + _SHOWN]
+    following = keys[start + _SHOWN - 1] if len(found) > start + _SHOWN else None
+    listing.walk(place, f"{plural(len(found), 'mapping')}, by provider and group", following, words=("Previous", "Next"))
+    return shown
+
+
+def _key(one: MappingLine) -> str:
+    return f"{one.provider}.{one.value}.{one.role}.{one.scope}"
 
 
 def _row(one: MappingLine, *, takes: bool) -> None:
@@ -62,8 +79,7 @@ def _row(one: MappingLine, *, takes: bool) -> None:
             f":small[:gray[{escape(provider_title(one.provider))} · {kept}]]",
             width="stretch",
         )
-        key = f"{one.provider}.{one.value}.{one.role}.{one.scope}"
-        if st.button("Whom it touches", key=f"touched.{key}"):
+        if st.button("Whom it touches", key=f"touched.{_key(one)}"):
             _show_touched(one)
         if takes and one.id is not None and st.button("Take back", key=f"unmap.{one.id}"):
             _ask_take_back(one)
@@ -89,7 +105,7 @@ def touches(found: Sequence[Touched]) -> tuple[str, ...]:
         return (_NOBODY,)
     getting = [one for one in found if not one.has]
     having = len(found) - len(getting)
-    names = [escape(one.shown, 60) + ("" if one.active else " (deactivated)") for one in getting[:_NAMES]]
+    names = [escape(one.named, 120) + ("" if one.active else " (deactivated)") for one in getting[:_NAMES]]
     more = [f"{len(getting) - _NAMES} more"] if len(getting) > _NAMES else []
     gets = f"**{_known(len(getting))} would get it** at the next sign-in, by a directory at once: {', '.join([*names, *more])}."
     has = f":small[:gray[{_known(having)} in the group hold{'s' if having == 1 else ''} it already.]]"
@@ -115,7 +131,7 @@ def _ask_take_back(one: MappingLine) -> None:
     def opened() -> None:
         with feedback.shown():
             has = [found for found in _found(one) if found.has]
-            names = ", ".join(escape(found.shown, 60) for found in has[:_NAMES]) or "nobody who is known"
+            names = ", ".join(escape(found.named, 120) for found in has[:_NAMES]) or "nobody who is known"
             st.markdown(
                 f"**{escape(one.value, 120)}** gives {one.role} no longer. Whoever has it by this loses it, by a "
                 f"directory at once, else at the next sign-in ({names}); end their sessions to make that now."

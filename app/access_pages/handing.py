@@ -24,11 +24,19 @@ def ask(service: PersonLine) -> None:
     def opened() -> None:
         st.markdown(
             f"Whoever owns **{escape(service.shown, 80)}** makes its tokens, acts by its roles, and is one person with it "
-            "when votes are counted. The tokens that there are go on.  \n:small[:gray[Where one of its roles reaches changes "
-            "that need approvals, another admin confirms it. Nobody hands a service to himself.]]"
+            "when votes are counted. The tokens that there are go on; whoever made one counts with it until that ends.  \n"
+            ":small[:gray[Where one of its roles reaches changes that need approvals, another admin "
+            "confirms it. Nobody hands a service to himself.]]"
         )
-        owner = st.selectbox("New owner", choices, key="hand.owner", format_func=lambda key: people.get(key, key))
-        if dialogs.decide("Hand it over", "hand.confirm", icon="swap_horiz", disabled=not choices):
+        owner = st.selectbox(
+            "New owner",
+            choices,
+            index=None,
+            placeholder="Choose a person",
+            key="hand.owner",
+            format_func=lambda key: people.get(key, key),
+        )
+        if dialogs.decide("Hand it over", "hand.confirm", icon="swap_horiz", disabled=owner is None):
             _hand_over(service, str(owner), people.get(str(owner), str(owner)))
 
     opened()

@@ -99,6 +99,7 @@ def meta(page: Page) -> str:
     line = page.line
     kind = f"service of {escape(line.owner or 'nobody', 60)}" if line.kind == "service" else "person"
     demo = " · built-in demo identity" if line.is_demo else ""
+    demo += f" · deactivated by the directory of {escape(line.off_by, 40)}" if line.off_by is not None else ""
     seen = f" · signed in {times.age(line.signed_in_at, page.now)}" if line.signed_in_at is not None else ""
     return f"{escape(line.name)} · {kind}{demo} · here since {times.stamp(line.created_at)}{seen}"
 
@@ -119,6 +120,9 @@ def acts(page: Page) -> None:
         if st.button("Deactivate", icon=":material/person_off:", key="person.off"):
             _ask_deactivate(page)
         return
+    keeps = page.line.off_by is not None and page.mine.may("identity.deactivate")
+    if keeps and st.button("Keep deactivated", icon=":material/person_off:", key="person.keep_off"):
+        _ask_keep_off(page)
     may = not page.line.active and page.mine.may("identity.activate")
     if may and st.button("Activate again", icon=":material/person_check:", key="person.on", type="primary"):
         _ask_activate(page)
@@ -211,6 +215,22 @@ def _ask_deactivate(page: Page) -> None:
     )
     identities = wiring.backend().identities
     dialogs.ask("Deactivate", lambda: wanted, lambda reason: identities.deactivate(identity.current(), line.name, reason))
+
+
+def _ask_keep_off(page: Page) -> None:
+    line = page.line
+    wanted = dialogs.Ask(
+        says=(
+            f"The directory of {escape(line.off_by or '', 40)} deactivated **{escape(line.shown, 80)}** and could activate the "
+            "identity again. From now on only an admin does.",
+        ),
+        confirm="Keep deactivated",
+        done=f"{escape(line.shown, 80)} stays deactivated, whatever the directory says.",
+        hint="Compromised account, left for good …",
+        icon="person_off",
+    )
+    identities = wiring.backend().identities
+    dialogs.ask("Keep deactivated", lambda: wanted, lambda reason: identities.deactivate(identity.current(), line.name, reason))
 
 
 def _ask_activate(page: Page) -> None:

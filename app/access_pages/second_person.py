@@ -20,8 +20,13 @@ MOST_SAID = 2_000
 
 
 def waiting(look: Reading, mine: identity.Rights) -> Sequence[RequestLine]:
-    """What waits, for whoever may see it."""
-    return requests.lines(look.session, now=look.now) if mine.may("request.list") else ()
+    """What waits, as far as whoever looks may see it."""
+    return requests.lines(look.session, now=look.now, environments=requests.shown_to(mine.grants, now=mine.now))
+
+
+def is_for(mine: identity.Rights) -> bool:
+    """Whether whoever looks may see any: admins, auditors, and admins of an environment."""
+    return requests.shown_to(mine.grants, now=mine.now) != frozenset()
 
 
 def card(lines: Sequence[RequestLine], mine: identity.Rights) -> None:
@@ -29,7 +34,7 @@ def card(lines: Sequence[RequestLine], mine: identity.Rights) -> None:
     me = identity.current().interests
     with components.card("For a second person", f"{len(lines)} waiting"):
         for one in lines:
-            _draw(one, own=one.asked_by in me, settles=mine.may(one.kind), now=mine.now)
+            _draw(one, own=one.asked_by in me, settles=mine.may(one.kind, one.what.get("environment")), now=mine.now)
         if not lines:
             components.empty(
                 "Nothing waits",

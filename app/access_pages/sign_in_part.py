@@ -122,6 +122,12 @@ def _lines(one: Provider) -> list[tuple[str, str]]:
             "Directory",
             f"people meet by the claim {escape(one.scim_claim)}" if one.scim_claim else "no claim named (scim_claim)",
         ),
+        (
+            "Sent by",
+            f"the service {escape(one.scim_identity)} (SCIM)"
+            if one.scim_identity
+            else "nobody: no service named (scim_identity)",
+        ),
     ]
 
 

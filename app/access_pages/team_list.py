@@ -52,7 +52,9 @@ def _is_meant(one: TeamLine, wanted: str) -> bool:
 
 def _card(one: TeamLine, mine: Rights) -> None:
     with components.card(escape(one.name), escape(one.title, MAX_TITLE), key=f"team-{one.name}") as head:
-        if mine.may("team.add_member") and head.button("Add a member", key=f"add.{one.id}", icon=":material/person_add:"):
+        if mine.may("team.add_member", team=one.id) and head.button(
+            "Add a member", key=f"add.{one.id}", icon=":material/person_add:"
+        ):
             _ask_member(one)
         acts = _acts(one, mine)
         with head:
@@ -69,14 +71,14 @@ def _card(one: TeamLine, mine: Rights) -> None:
 
 
 def _acts(one: TeamLine, mine: Rights) -> dict[str, Callable[[TeamLine], None]]:
-    """What else whoever looks may do about it."""
+    """What else whoever looks may do about it, as an admin of everything or of this very team."""
     offered = {
         "Remove a member": ("team.remove_member", _ask_remove),
         "Rename": ("team.rename", _ask_rename),
         "Retire": ("team.retire", _ask_retire),
     }
     empty = () if one.members else ("Remove a member",)
-    return {label: ask for label, (action, ask) in offered.items() if mine.may(action) and label not in empty}
+    return {label: ask for label, (action, ask) in offered.items() if mine.may(action, team=one.id) and label not in empty}
 
 
 def _names(names: Sequence[str]) -> str:
@@ -138,7 +140,14 @@ def _ask_member(one: TeamLine) -> None:
     @dialogs.framed(f"Add a member to {one.name}")
     def opened() -> None:
         st.markdown(":small[:gray[Belonging brings no role; it brings the data sets that the team holds.]]")
-        who = st.selectbox("Who", list(people), key=f"member.{one.id}", format_func=lambda key: people.get(key, key))
+        who = st.selectbox(
+            "Who",
+            list(people),
+            index=None,
+            placeholder="Choose a person or service",
+            key=f"member.{one.id}",
+            format_func=lambda key: people.get(key, key),
+        )
         if dialogs.decide("Add to the team", "member.confirm", icon="person_add", disabled=who is None):
             feedback.act(lambda: wiring.backend().teams.add_member(identity.current(), one.name, str(who)), "Added.")
 
@@ -170,7 +179,7 @@ def _ask_own() -> None:
         team = st.selectbox("Team", ["Nobody", *names], key="own.team")
         st.markdown(
             ":small[:gray[Roles in the scope of a team reach what it owns; an endpoint without an owner belongs to the team "
-            "of its model. Once somebody holds such a role, a second admin has to confirm.]]"
+            "of its model. Where changes need approvals, a second admin has to confirm.]]"
         )
         if dialogs.decide("Set the owner", "own.confirm", icon="check", disabled=not name):
             _own(kind, name, None if team == "Nobody" else str(team))

@@ -1,6 +1,8 @@
 """Dialogs, and the one that stands before every click that touches production: what exactly will happen, and why it is wanted.
 
-A dialog lives until its page is run anew; parts that refresh themselves ask `is_open` before they ask for that.
+A dialog lives until its page is run anew; parts that refresh themselves ask `is_open` before they ask for that. One that is
+dismissed (Escape, its cross, a click beside it) has the page run anew, as Cancel does: what was chosen in it is forgotten then,
+and does not stand there when it is opened for something else.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def page_begins() -> None:
 
 
 def is_open() -> bool:
-    """Whether a dialog was opened since the page was run. One that was only dismissed counts until the next run."""
+    """Whether a dialog was opened since the page was run."""
     return bool(st.session_state.get(_IS_OPEN))
 
 
@@ -46,7 +48,7 @@ def framed(title: str, *, width: Literal["medium", "large"] = "medium") -> Calla
         @wraps(draw)
         def opened(*args: P.args, **kwargs: P.kwargs) -> None:
             st.session_state[_IS_OPEN] = True
-            st.dialog(title, width=width)(guarded)(*args, **kwargs)
+            st.dialog(title, width=width, on_dismiss="rerun")(guarded)(*args, **kwargs)
 
         return opened
 

@@ -246,7 +246,8 @@ def _says(one: RouteLine) -> str:
 
 
 def _route(one: RouteLine) -> None:
-    says = _says(one)
+    both = f"signed with the former secret too until {times.short(one.two_secrets_until)} UTC" if one.two_secrets_until else ""
+    says = " · ".join(filter(None, (both, _says(one))))
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.markdown(
             f":small[**{escape(one.name)}** {badge('route', one.health)}  \n"

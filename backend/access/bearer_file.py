@@ -55,6 +55,9 @@ class Profile(BaseModel):
         required: claims that must have exactly these values, e.g. a tenant.
         clients: for people's access tokens, the clients that may have been given them; empty for every one.
         client_claim: which claim names the client.
+        sign_in: the provider in the settings of sign-in whose people these tokens speak of; "" for the very issuer.
+        subject_claim: which claim says who they are. `sub` is not the one of a sign-in where a provider makes it up for each
+            client (Entra ID: `oid`) or tells a login in it (Okta: `uid`).
         scopes: for people's access tokens, a scope -> the role that it is good for at most. A token is good for all that its
             scopes name, and for nothing without one of them. Empty: every role of the person.
         scope_claim: which claim lists them: a text with spaces between, or a list.
@@ -75,6 +78,8 @@ class Profile(BaseModel):
     required: dict[str, str] = Field(default_factory=dict)
     clients: tuple[_Text, ...] = ()
     client_claim: Literal["client_id", "azp", "cid", "appid"] = "client_id"
+    sign_in: Annotated[str, Field(max_length=256)] = ""
+    subject_claim: Literal["sub", "oid", "uid"] = "sub"
     scopes: Annotated[dict[_Scope, Role], Field(max_length=50)] = Field(default_factory=dict)
     scope_claim: Literal["scope", "scp", "permissions", "roles"] = "scope"
     max_age_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 120
@@ -107,6 +112,14 @@ class Profile(BaseModel):
     def _has_scopes_of_people(self) -> Profile:
         if self.scopes and self.is_build:
             raise ValueError("scopes: a job has none; what it may do is said by its binding")
+        return self
+
+    @model_validator(mode="after")
+    def _speaks_of_people(self) -> Profile:
+        if self.is_build and (self.sign_in or self.subject_claim != "sub"):
+            raise ValueError("sign_in, subject_claim: a job speaks of no person")
+        if self.subject_claim != "sub" and not self.sign_in:
+            raise ValueError("subject_claim: say by sign_in at which provider that person signs in")
         return self
 
     @property

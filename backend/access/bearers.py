@@ -16,7 +16,6 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from backend.access import bearer_claims
@@ -26,13 +25,13 @@ from backend.access.binding_rows import BearerUse, Binding
 from backend.access.providers import Providers
 from backend.access.rows import Identity
 from backend.access.rules import ROLES
-from backend.access.session_rows import ExternalLogin, SignInSession
+from backend.access.session_rows import ExternalLogin
 from backend.access.sign_in_file import SignIn
-from backend.access.tokens import Tokens, is_well_formed
+from backend.access.tokens import IS_DEMO, Tokens, is_well_formed, with_owner
 from backend.core.behind import at_once
 from backend.core.context import SYSTEM, Actor, ActorKind, Limits
 from backend.core.database import Database
-from backend.core.errors import ExternalFailure, Refusal
+from backend.core.errors import ExternalFailure, Raced, Refusal
 from backend.core.fixed import Fixed
 
 USED_EVERY = timedelta(minutes=5)
@@ -45,12 +44,11 @@ _KEPT_AFTER = timedelta(days=30)
 _B: sa.Table = Binding.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 _I: sa.Table = Identity.__table__  # type: ignore[attr-defined]
 _L: sa.Table = ExternalLogin.__table__  # type: ignore[attr-defined]
-_S: sa.Table = SignInSession.__table__  # type: ignore[attr-defined]
 _U: sa.Table = BearerUse.__table__  # type: ignore[attr-defined]
-_WHO = (_I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active)
+_WHO = (IS_DEMO, _I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id, _I.c.active)
 _BOUND = Fixed(
     sa.select(_B.c.ended_at, _B.c.expires_at, _B.c.id, _B.c.claims, _B.c.role, _B.c.scope, *_WHO)
-    .select_from(_B.join(_I, _I.c.id == _B.c.identity_id))
+    .select_from(with_owner(_B.join(_I, _I.c.id == _B.c.identity_id)))
     .where(
         _B.c.issuer == sa.bindparam("issuer"),
         _B.c.anchor == sa.bindparam("anchor"),
@@ -58,17 +56,14 @@ _BOUND = Fixed(
     )
 )
 """With those that the system ended, whose tokens are told why (`Bindings.settle`)."""
-_PERSON = Fixed(
-    sa.select(*_WHO)
-    .select_from(_L.join(_I, _I.c.id == _L.c.identity_id))
-    .where(_L.c.issuer == sa.bindparam("issuer"), _L.c.external_subject == sa.bindparam("subject"))
+_PEOPLE = (
+    sa.select(_I.c.signed_out_at, *_WHO)
+    .distinct()
+    .select_from(with_owner(_L.join(_I, _I.c.id == _L.c.identity_id)))
+    .where(_L.c.issuer == sa.bindparam("issuer"))
 )
-_SIGNED_OUT = Fixed(
-    sa.select(sa.func.max(_S.c.ended_at, type_=_S.c.ended_at.type)).where(
-        _S.c.identity_id == sa.bindparam("identity"), _S.c.ended_why != sa.literal_column("'signed-out'")
-    )
-)
-"""When somebody was last signed out by more than a click in one browser: everywhere, by an admin, or by the provider."""
+_BY_SUBJECT = Fixed(_PEOPLE.where(_L.c.external_subject == sa.bindparam("person")))
+_BY_DIRECTORY = Fixed(_PEOPLE.where(_L.c.external_id == sa.bindparam("person")))
 _USED = Fixed(sa.select(_U.c.used_at).where(_U.c.id == sa.bindparam("mark")))
 
 
@@ -77,6 +72,13 @@ class _Means(NamedTuple):
 
     actor: Actor
     binding: str | None
+
+
+class _People(NamedTuple):
+    """Whose logins a profile's tokens speak of, and by what they are found."""
+
+    issuers: tuple[str, ...]
+    query: Fixed
 
 
 class Bearers:
@@ -107,6 +109,7 @@ class Bearers:
         self._later = later
         self._good: OrderedDict[bytes, None] = OrderedDict()
         self._remembering = threading.Lock()
+        self._people = {one.issuer: _people_of(one, sign_in) for one in profiles if not one.is_build}
         clients = {one.client_id for one in sign_in.providers} if sign_in is not None else set()
         for profile in profiles:
             if profile.audience in clients:
@@ -182,24 +185,36 @@ class Bearers:
 
     def _means(self, profile: Profile, said: Spoken) -> _Means:
         anchor = said.claims.get(bearer_claims.ANCHORS[profile.kind], "")
+        is_persons = not profile.is_build and said.is_persons
         with self._database.glance() as connection:
             now = self._database.now(connection)
             bound = [
                 row
                 for row in _BOUND.on(connection, issuer=profile.issuer, anchor=anchor)
-                if (row[1] is None or now < row[1]) and bearer_claims.fits(profile.kind, row[3], said.claims)
+                if not is_persons and (row[1] is None or now < row[1]) and bearer_claims.fits(profile.kind, row[3], said.claims)
             ]
-            people = [] if bound or profile.is_build else _PERSON.on(connection, issuer=profile.issuer, subject=said.subject)
-            ended = _SIGNED_OUT.on(connection, identity=people[0][0])[0][0] if people else None
+            people = [] if bound or profile.is_build else self._persons(connection, profile, said)
         if bound:
-            return _by_binding(_narrowest(_honoured(profile, bound)))
-        if people:
-            return _by_login(profile, said, people[0], ended)
+            return _by_binding(_narrowest(_honoured(profile, bound)), demo=self._tokens.demo)
+        if len(people) == 1:
+            return _by_login(profile, said, people[0], demo=self._tokens.demo)
+        if is_persons:
+            raise NotAdmitted(
+                f"This is a person's token of {profile.title}, and nobody signed in here as that person.",
+                "Sign in here once; an admin looks at sign_in and subject_claim of this profile (docs/machines.md).",
+                code="no-binding",
+            )
         raise NotAdmitted(
             f"This token is {profile.title}'s, and nothing here is bound to it.",
             f"Ask an admin to bind it to a service; it says {bearer_claims.needed(profile.kind, said.claims)}.",
             code="no-binding",
         )
+
+    def _persons(self, connection: sa.Connection, profile: Profile, said: Spoken) -> Sequence[Sequence[Any]]:
+        """Whom it speaks of: as many as one person has logins of several issuers, and more than one is nobody."""
+        issuers, query = self._people[profile.issuer]
+        found = [row for one in issuers for row in query.on(connection, issuer=one, person=said.person)] if said.person else []
+        return list(dict.fromkeys(map(tuple, found)))
 
     def _note(self, profile: Profile, said: Spoken, found: _Means) -> None:
         """The first use of a token is in the ledger before anything is done with it; later ones move its last use."""
@@ -213,7 +228,7 @@ class Bearers:
 
     def _note_first(self, profile: Profile, said: Spoken, found: _Means) -> None:
         told = bearer_claims.told(profile.kind, said.claims)
-        with suppress(IntegrityError), self._database.unit(found.actor) as tx:  # a request at the same time was faster
+        with suppress(Raced), self._database.unit(found.actor) as tx:  # a request at the same time was faster
             if tx.session.get(BearerUse, said.mark, with_for_update=True) is not None:
                 return
             tx.add(
@@ -238,22 +253,43 @@ class Bearers:
                 row.used_at = tx.now
 
 
+def _people_of(profile: Profile, sign_in: SignIn | None) -> _People:
+    if not profile.sign_in:
+        return _People((profile.issuer,), _BY_SUBJECT)
+    provider = sign_in.provider(profile.sign_in) if sign_in is not None else None
+    if provider is None:
+        raise Refusal(
+            f"{profile.name}: nobody signs in at {profile.sign_in!r}.",
+            "Name a provider of COUNTERSIGN_SIGN_IN_FILE in `sign_in`, or leave it out.",
+            code="bad-setting",
+        )
+    if profile.subject_claim == "oid" and provider.scim_claim != "oid":
+        raise Refusal(
+            f"{profile.name}: sign-in at {provider.name} does not keep who has which `oid`.",
+            'Say scim_claim = "oid" there.',
+            code="bad-setting",
+        )
+    issuers = provider.issuers or (provider.expected_issuer, provider.expected_issuer + "/")
+    return _People(issuers, _BY_DIRECTORY if profile.subject_claim == "oid" else _BY_SUBJECT)
+
+
 def _digest(text: str) -> bytes:
     return sha256(text.encode()).digest()
 
 
-def _by_binding(row: Sequence[Any]) -> _Means:
+def _by_binding(row: Sequence[Any], *, demo: bool) -> _Means:
     binding, _, role, scope, *who = row[2:]
     limits = None if role is None and scope == "*" else Limits(role, scope)
-    return _Means(_actor(who, limits=limits, means=binding), binding)
+    return _Means(_actor(who, limits=limits, means=binding, demo=demo), binding)
 
 
-def _by_login(profile: Profile, said: Spoken, row: Sequence[Any], ended: datetime | None) -> _Means:
+def _by_login(profile: Profile, said: Spoken, row: Sequence[Any], *, demo: bool) -> _Means:
+    signed_out_at, *who = row
     if profile.clients and said.client not in profile.clients:
         raise NotAdmitted("This client may not act for people here.", "Use one that the settings name.", code="bad-token")
-    if ended is not None and said.issued_at <= ended:
+    if signed_out_at is not None and said.issued_at <= signed_out_at:
         raise NotAdmitted("You were signed out since this token was issued.", "Ask for a fresh one.", code="bad-token")
-    return _Means(_actor(row, limits=_limits_of(profile, said), means=f"login:{profile.name}"), None)
+    return _Means(_actor(who, limits=_limits_of(profile, said), means=f"login:{profile.name}", demo=demo), None)
 
 
 def _limits_of(profile: Profile, said: Spoken) -> Limits | None:
@@ -271,8 +307,11 @@ def _limits_of(profile: Profile, said: Spoken) -> Limits | None:
     return Limits(first, "*", tuple(besides))
 
 
-def _actor(who: Sequence[Any], *, limits: Limits | None, means: str) -> Actor:
-    identity_id, name, display_name, kind, owner_id, active = who
+def _actor(who: Sequence[Any], *, limits: Limits | None, means: str, demo: bool) -> Actor:
+    is_demo, identity_id, name, display_name, kind, owner_id, active = who
+    if is_demo and not demo:
+        says = f"{display_name or name} is a demo identity, or one answers for it, and those are switched off here."
+        raise NotAdmitted(says, "Have an admin hand the service to a person.", code="bad-token")
     if not active:
         raise NotAdmitted(f"{display_name or name} was deactivated.", "Ask an admin to activate it again.", code="bad-token")
     known: ActorKind = kind

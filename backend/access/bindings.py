@@ -20,7 +20,7 @@ from backend.access.binding_rows import BearerUse, Binding
 from backend.access.checks import require, require_to_read
 from backend.access.rows import Identity, Request
 from backend.access.scopes import Exists
-from backend.access.service import Protected, named_identity
+from backend.access.service import Protected, named_identity, refuse_own
 from backend.access.session_rows import ExternalLogin
 from backend.core.context import SYSTEM, Actor, Limits
 from backend.core.database import Database
@@ -102,7 +102,7 @@ class Bindings:
             bearer_claims.check_binding(found.kind, claims)
             whose = named_identity(tx.session, service)
             limits = Limits(role, scopes.demanded(tx.session, scope, self._exists))
-            _refuse_unfit(tx, actor, whose, found, claims, expires_at)
+            _refuse_unfit(tx, whose, found, claims, expires_at)
             what = _what(found, claims, whose, limits, expires_at)
             if rules.reaches(limits.scope, self._protected(tx.session)):
                 return requests.ask(tx, "binding.make", what)
@@ -111,7 +111,7 @@ class Bindings:
     def confirm(self, actor: Actor, request_id: str, reason: str = "") -> Binding:
         """Makes the binding that another admin asked for.
 
-        Refusal codes: own-request, own-identity, settled, expired, stale-request.
+        Refusal codes: not-a-person, own-request, own-identity, settled, expired, stale-request.
         """
         with self._database.unit(actor) as tx:
             require(tx, actor, "binding.make")
@@ -122,7 +122,7 @@ class Bindings:
                 raise Refusal("The settings do not know this issuer any more.", "Ask for it anew.", code="stale-request")
             bearer_claims.check_binding(found.kind, row.what["claims"])
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
-            _refuse_unfit(tx, actor, whose, found, row.what["claims"], until)
+            _refuse_unfit(tx, whose, found, row.what["claims"], until)
             requests.confirm(tx, row, "binding.make", reason, whose=whose)
             scopes.demand_still(tx.session, row.what["scope"], self._exists)
             return _make(tx, row.what, request_id=row.id)
@@ -254,21 +254,29 @@ def _latest(session: Session, ids: Sequence[str]) -> dict[str, BearerUse]:
     return {str(one.binding_id): one for one in session.exec(select(BearerUse).join(newest, same))}
 
 
-def _refuse_unfit(
-    tx: Unit, actor: Actor, whose: Identity, profile: Profile, claims: Mapping[str, str], expires_at: datetime | None
-) -> None:
+def _refuse_unfit(tx: Unit, whose: Identity, profile: Profile, claims: Mapping[str, str], expires_at: datetime | None) -> None:
     if whose.kind != "service" or not whose.active:
         raise Refusal(f"{whose.name} is not an active service.", "Create one that somebody owns.", code="bad-identity")
-    if set(actor.interests) & {one for one in (whose.id, whose.owner_id) if one}:
-        raise Refusal("You cannot bind anything to a service of your own.", "Ask another admin.", code="own-identity")
+    refuse_own(tx, whose, "You cannot bind anything to a service of your own.")
     if expires_at is not None and expires_at <= tx.now:
         raise Refusal("This binding would have ended already.", "Choose a later end.", code="bad-end")
     anchor = claims[bearer_claims.ANCHORS[profile.kind]]
-    if profile.kind == "access" and tx.session.get(ExternalLogin, (profile.issuer, anchor)) is not None:
+    if profile.kind == "access" and _is_persons(tx.session, anchor):
         raise Refusal("This subject is a person's.", "Bind a machine client; people act as themselves.", code="bad-binding")
     query = select(Binding).where(Binding.issuer == profile.issuer, Binding.anchor == anchor, col(Binding.ended_at).is_(None))
     if any(one.claims == dict(claims) for one in tx.session.exec(query)):
         raise Refusal("These claims are bound already.", "End that binding first, or ask for more.", code="name-taken")
+
+
+def _is_persons(session: Session, subject: str) -> bool:
+    """Whether a subject is somebody's who signed in here at any provider, or has the form of a person's login.
+
+    `sub` of Okta's access tokens is one. Auth0 calls machine clients ID@clients.
+    """
+    if "@" in subject and not subject.endswith("@clients"):
+        return True
+    same = (col(ExternalLogin.external_subject) == subject) | (col(ExternalLogin.external_id) == subject)
+    return session.exec(select(ExternalLogin.identity_id).where(same).limit(1)).first() is not None
 
 
 def _what(
@@ -282,6 +290,7 @@ def _what(
         "role": limits.role,
         "scope": limits.scope,
         "expires_at": expires_at.astimezone(UTC).isoformat() if expires_at is not None else None,
+        **requests.gainer(whose),
     }
 
 

@@ -5,13 +5,14 @@ Such a grant is given by `claims:<provider>`. A sign-in gives and takes back onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 from sqlmodel import Session, col, select
 
-from backend.access import claims, queries
+from backend.access import claims, queries, requests
 from backend.access.claims import PROVISIONED, SOURCE, Person
 from backend.access.last_admin import is_last_admin
 from backend.access.rows import Identity, RoleGrant
@@ -43,14 +44,23 @@ def _note(tx: Unit, identity_id: str, provider: Provider, who: Person) -> None:
 
 
 def bring_up_to_date(
-    tx: Unit, identity_id: str, provider: Provider, groups: Iterable[str], *, source: str, until: datetime | None, demo: bool
+    tx: Unit,
+    identity_id: str,
+    provider: Provider,
+    groups: Iterable[str],
+    *,
+    source: str,
+    until: datetime | None,
+    demo: bool,
+    mapped: Sequence[_Mapped] | None = None,
 ) -> None:
     """Gives and takes back the roles from one source, by the groups that it tells.
 
     Args:
         demo: whether demo identities count as admins: the last one keeps that role, and it is said.
+        mapped: what counts, where it was read already.
     """
-    wanted = claims.roles_for(groups, _mapped(tx.session, provider, identity_id))
+    wanted = _roles(identity_id, groups, _mappings(tx.session, provider) if mapped is None else mapped)
     held = {
         (one.role, one.scope): one for one in tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == identity_id))
     }
@@ -64,20 +74,42 @@ def bring_up_to_date(
 def directory_up_to_date(tx: Unit, provider: Provider, identity_ids: Iterable[str], *, demo: bool) -> None:
     """Brings the roles that follow from the directory's groups up to date for some people."""
     keepers, source = _keeps_it(tx.session, provider), PROVISIONED + provider.name
+    mapped = _mappings(tx.session, provider)
+    for one in sorted(identity_ids):
+        told = _in_directory(tx.session, provider, one) if one not in keepers else ()
+        bring_up_to_date(tx, one, provider, told, source=source, until=None, demo=demo, mapped=mapped)
+
+
+def may_come(session: Session, providers: Iterable[Provider], identity_ids: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Roles, as (role, scope), that groups give to these people by what is known of them, held by now or from the next sign-in
+    on.
+    """
+    ids, found = tuple(identity_ids), set[tuple[str, str]]()
+    for provider in providers:
+        mapped = _mappings(session, provider)
+        for one in ids:
+            row = session.get(ToldGroups, (one, provider.name))
+            told = {*_in_directory(session, provider, one), *(map(str, row.groups) if row is not None else ())}
+            found |= _roles(one, told, mapped)
+    return frozenset(found)
+
+
+def _in_directory(session: Session, provider: Provider, identity_id: str) -> Sequence[str]:
     query = select(ProvisionedGroup.display_name).join(
         ProvisionedMember, col(ProvisionedMember.group_id) == ProvisionedGroup.id
     )
     query = query.join(ProvisionedUser, col(ProvisionedUser.id) == ProvisionedMember.user_id)
-    query = query.where(ProvisionedUser.provider == provider.name)
-    for one in sorted(identity_ids):
-        told = tx.session.exec(query.where(ProvisionedUser.identity_id == one)).all() if one not in keepers else ()
-        bring_up_to_date(tx, one, provider, told, source=source, until=None, demo=demo)
+    return session.exec(
+        query.where(ProvisionedUser.provider == provider.name, ProvisionedUser.identity_id == identity_id)
+    ).all()
 
 
 def _keeps_it(session: Session, provider: Provider) -> frozenset[str]:
-    """Ids of the service of this directory and of whoever owns it, who would give roles to himself."""
-    row = session.exec(select(Identity).where(Identity.name == provider.scim_identity)).one_or_none()
-    return frozenset(one for one in (row.id, row.owner_id) if one) if row is not None else frozenset()
+    """Ids of the service of this directory and of whoever owns it, or ever did: he would give roles to himself, or have told of
+    himself what counts once somebody else owns it.
+    """
+    found = session.exec(select(Identity.id).where(Identity.name == provider.scim_identity)).one_or_none()
+    return queries.interests_since(session, [found], None) if found is not None else frozenset()
 
 
 def take_back(tx: Unit, row: RoleGrant, *, demo: bool) -> None:
@@ -101,8 +133,11 @@ def give(
     until: datetime | None,
     action: str = "role.grant",
 ) -> None:
-    """A grant from a source that is no person. One that a person gave and that is in force is left as it is."""
-    if row is not None and row.granted_by != source and (row.expires_at is None or tx.now < row.expires_at):
+    """A grant from a source that is no person. One that somebody else gave and that is in force is left as it is, but that a
+    directory says is so is the directory's: a sign-in has told it before, and would else keep what the directory takes back.
+    """
+    stands = row is not None and row.granted_by != source and (row.expires_at is None or tx.now < row.expires_at)
+    if stands and row is not None and not _tells_the_same(row.granted_by, source):
         return
     if row is not None and row.granted_by == source and not _runs_out(row, tx.now, until):
         return
@@ -115,6 +150,11 @@ def give(
     tx.record(action, row, before=before, after=facts)
 
 
+def _tells_the_same(giver: str, source: str) -> bool:
+    """Whether a directory now tells what a sign-in at its provider told."""
+    return source.startswith(PROVISIONED) and giver == SOURCE + source.removeprefix(PROVISIONED)
+
+
 def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
     """Whether its end should be moved: not at every sign-in, which would fill the ledger with it."""
     if row.expires_at is None or until is None:
@@ -122,18 +162,35 @@ def _runs_out(row: RoleGrant, now: datetime, until: datetime | None) -> bool:
     return row.expires_at - now < (until - now) / 2
 
 
-def _mapped(session: Session, provider: Provider, identity_id: str) -> Iterable[tuple[str, str, str]]:
-    """Mappings that count for this person: those of the settings, and others that neither the person nor a service of the
-    person asked for or confirmed.
+@dataclass(frozen=True)
+class _Mapped:
+    """One mapping that counts, but for those who asked for it or confirmed it."""
 
-    The settings name teams; a name that no team has gives nothing. The name of an environment or a model that is not there
-    gives a role that reaches nothing until it is.
+    value: str
+    role: str
+    scope: str
+    not_for: frozenset[str] = frozenset()
+
+
+def _roles(identity_id: str, groups: Iterable[str], mapped: Iterable[_Mapped]) -> set[tuple[str, str]]:
+    counts = [(one.value, one.role, one.scope) for one in mapped if identity_id not in one.not_for]
+    return set(claims.roles_for(groups, counts))
+
+
+def _mappings(session: Session, provider: Provider) -> list[_Mapped]:
+    """Mappings of the settings, and those that two admins made.
+
+    The settings name teams; a name that no team has, and a team that is retired, gives nothing. The name of an environment or
+    a model that is not there gives a role that reaches nothing until it is.
     """
     teams = {name: key for key, name in queries.scope_names(session, retired=False).items()}
-    fixed = [(one.value, one.role, teams.get(one.scope, one.scope)) for one in provider.roles]
+    fixed = [_Mapped(one.value, one.role, teams.get(one.scope, one.scope)) for one in provider.roles]
     rows = session.exec(select(GroupMapping).where(GroupMapping.provider == provider.name)).all()
-    own = {identity_id, *session.exec(select(Identity.id).where(Identity.owner_id == identity_id))}
-    return [
-        *(one for one in fixed if not one[2].startswith("team:") or one[2] in teams.values()),
-        *((one.value, one.role, one.scope) for one in rows if own.isdisjoint((one.made_by, one.confirmed_by))),
-    ]
+    made = [_Mapped(one.value, one.role, one.scope, _the_two(session, one)) for one in rows]
+    return [one for one in (*fixed, *made) if not one.scope.startswith("team:") or one.scope in teams.values()]
+
+
+def _the_two(session: Session, mapping: GroupMapping) -> frozenset[str]:
+    """Who counts as having asked for a mapping or confirmed it, by a service too: whoever owned that then, or does now."""
+    two = (mapping.made_by, mapping.confirmed_by)
+    return queries.interests_since(session, two, mapping.made_at - requests.GOOD_FOR)

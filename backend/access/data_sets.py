@@ -61,6 +61,7 @@ class DataSets:
         """
         _check(data_set, identity, team)
         with self._database.unit(actor) as tx:
+            tx.alone(_alone(data_set))
             require(tx, actor, "data_set.grant")
             _check_end(tx.now, until)
             self._demand_there(tx.session, data_set)
@@ -94,8 +95,16 @@ class DataSets:
             row = tx.session.get(DataSetGrant, grant_id, with_for_update=True)
             if row is None:
                 raise NotFound("grant of a data set", grant_id[:60], "Look at the list of grants.")
-            tx.session.delete(row)
-            tx.record("data_set.take_back", row, before=row.facts("identity_id", "team_id", "data_set", "until"))
+            _take_back(tx, row)
+
+
+def end_those_of(tx: Unit, kind: str, name: str) -> None:
+    """Joins: who reads what a model or an endpoint recorded does not read what a new one of its name will."""
+    data_set = next(f"{of}/{name}" for of, its in _KINDS.items() if its == kind)
+    tx.alone(_alone(data_set))
+    query = select(DataSetGrant).where(DataSetGrant.data_set == data_set).order_by(col(DataSetGrant.id))
+    for row in tx.session.exec(query).all():
+        _take_back(tx, row)
 
 
 def require_data_set(tx: Unit, actor: Actor, data_set: str, **what: Any) -> None:
@@ -147,11 +156,11 @@ def _holder(tx: Unit, actor: Actor, identity: str | None, team: str | None) -> t
     own = Refusal("You cannot give a data set to yourself.", "Ask another admin.", code="own-identity")
     if identity is not None:
         row = named_identity(tx.session, identity)
-        if actor.interests & {one for one in (row.id, row.owner_id) if one}:
+        if actor.interests & queries.interests_since(tx.session, [row.id], tx.now):
             raise own
         return row.id, None
     found = named_team(tx.session, str(team))
-    mine = queries.ids_of_interest(actor)
+    mine = queries.ids_of_interest(actor.interests, tx.now)
     member = select(TeamMember.team_id).where(TeamMember.team_id == found.id, col(TeamMember.identity_id).in_(mine))
     if tx.session.exec(member.limit(1)).first() is not None:
         raise own
@@ -162,6 +171,16 @@ def _held(tx: Unit, data_set: str, identity_id: str | None, team_id: str | None)
     query = select(DataSetGrant).where(DataSetGrant.data_set == data_set)
     query = query.where(col(DataSetGrant.identity_id).is_not_distinct_from(identity_id))
     return tx.session.exec(query.where(col(DataSetGrant.team_id).is_not_distinct_from(team_id))).one_or_none()
+
+
+def _alone(data_set: str) -> str:
+    """Under which name a unit holds all grants of a data set."""
+    return f"data set {data_set}"
+
+
+def _take_back(tx: Unit, row: DataSetGrant) -> None:
+    tx.session.delete(row)
+    tx.record("data_set.take_back", row, before=row.facts("identity_id", "team_id", "data_set", "until"))
 
 
 def _check(data_set: str, identity: str | None, team: str | None) -> None:

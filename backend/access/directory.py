@@ -47,7 +47,8 @@ class Directory:
 
 
 def speaks(tx: Unit, actor: Actor, provider: Provider) -> None:
-    """Refusal for whoever does not speak for this directory."""
+    """Refusal for whoever does not speak for this directory, which says one thing after the other."""
+    tx.alone(f"directory of {provider.name}")
     who = require(tx, actor, ACTION)
     _refuse_other(provider, who.kind, who.name)
 

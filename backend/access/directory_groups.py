@@ -100,6 +100,7 @@ class DirectoryGroups(directory.Directory):
         if any(one.id != row.id for one in tx.session.exec(query)):
             raise Refusal("There is already a group of that name.", "Choose another.", code="scim", scim_type="uniqueness")
         before = frozenset() if is_new else _members_of(tx.session, row)
+        is_other = row.display_name != told.display_name  # mappings go by the name
         row.display_name, row.external_id, row.changed_at = told.display_name, told.external_id, tx.now
         tx.add(row)
         tx.record("provisioned_group.change", row, after={"provider": provider.name, "members": len(told.members)})
@@ -110,7 +111,8 @@ class DirectoryGroups(directory.Directory):
         for user_id in before - told.members:
             tx.session.delete(tx.session.get_one(ProvisionedMember, (row.id, user_id)))
         tx.session.flush()
-        directory.roles_up_to_date(tx, provider, before | told.members, demo=self._demo)
+        touched = before | told.members if is_other else before ^ told.members
+        directory.roles_up_to_date(tx, provider, touched, demo=self._demo)
 
 
 def _members_of(session: Session, row: ProvisionedGroup) -> frozenset[str]:

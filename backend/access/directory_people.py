@@ -68,7 +68,7 @@ class DirectoryPeople(directory.Directory):
             _refuse_taken(tx.session, known, told.user_name)
             identity = _signed_in_before(tx.session, known, told.external_id) or create_identity(
                 tx,
-                name=free_name(tx.session, handle_of(told.user_name)),
+                name=free_name(tx, handle_of(told.user_name)),
                 display_name=told.display_name or told.user_name,
             )
             row = ProvisionedUser(
@@ -213,7 +213,7 @@ def _set_active(tx: Unit, row: ProvisionedUser, identity: Identity, *, active: b
         refuse_last(tx, identity.id, demo=demo)
         identity.active, identity.off_by = False, source
         tx.record("identity.deactivate", identity, before={"active": True}, after={"active": False})
-        endings.end_those_of(tx, identity.id, "provider")
+        endings.end_everywhere(tx, identity, "provider")
     elif active and not identity.active and identity.off_by == source:
         identity.active, identity.off_by = True, None
         tx.record("identity.activate", identity, before={"active": False}, after={"active": True})

@@ -1,4 +1,4 @@
-"""How sessions of sign-in end: in one place, locked, each with its row of the ledger."""
+"""How sessions of sign-in end, and with them what a provider gave out before: in one place, each with its row of the ledger."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from backend.access.rows import Identity
 from backend.access.session_rows import SignInSession
 from backend.core.unit import Unit
 
@@ -32,6 +33,14 @@ def end_all(tx: Unit, why: str, *where: Any, reason: str = "") -> int:
     return len(found)
 
 
-def end_those_of(tx: Unit, identity_id: str, why: str, reason: str = "") -> int:
-    """Ends every session of one identity."""
-    return end_all(tx, why, SignInSession.identity_id == identity_id, reason=reason)
+def sign_out(tx: Unit, identity: Identity, why: str) -> None:
+    """From now on no access token that a provider gave this person before is good, whether a session was running or not."""
+    if identity.signed_out_at is None or identity.signed_out_at < tx.now:
+        identity.signed_out_at = tx.now
+        tx.record("identity.sign_out", identity, after={"why": why})
+
+
+def end_everywhere(tx: Unit, identity: Identity, why: str, reason: str = "") -> int:
+    """Ends every session of one identity, and what it was given before. Returns how many sessions were running."""
+    sign_out(tx, identity, why)
+    return end_all(tx, why, SignInSession.identity_id == identity.id, reason=reason)

@@ -79,7 +79,7 @@ class GroupMappings:
     def confirm(self, actor: Actor, request_id: str, reason: str = "") -> GroupMapping:
         """Makes the mapping that another admin asked for: it counts at once for a directory, else from the next sign-in on.
 
-        It gives nothing to the two. Refusal codes: own-request, settled, expired, stale-request.
+        It gives nothing to the two. Refusal codes: not-a-person, own-request, settled, expired, stale-request.
         """
         with self._database.unit(actor) as tx:
             require(tx, actor, "group_mapping.make")

@@ -23,6 +23,8 @@ from backend.core.unit import Unit
 ENDING, NONE = "admins.end_soon", "admins.none"
 """What the ledger says when the last one is about to run out, and when nobody is left."""
 SUBJECT = ("installation", "admins")
+ROLES = "roles"
+"""What a unit holds alone that counts who holds a role, or looks whether somebody holds it, before it changes that."""
 SOON = timedelta(days=14)
 REMEDY = (
     "Give somebody else that role, without an end; or sign in anew, where a group gives it. Later only whoever holds the "
@@ -86,7 +88,11 @@ def watch(database: Database, *, demo: bool) -> Outlook:
 
 
 def admins(tx: Unit, *, demo: bool) -> set[str]:
-    """Ids of active people who hold admin everywhere; with those of the demo, where they count."""
+    """Ids of active people who hold admin everywhere; with those of the demo, where they count.
+
+    Nobody else gives or takes a role meanwhile: two admins who take each other's away at once would both find the other one.
+    """
+    tx.alone(ROLES)
     return {one.id for _, one in _held(tx.session, now=tx.now, demo=demo)}
 
 
@@ -98,11 +104,24 @@ def is_last_admin(tx: Unit, identity_id: str, *, demo: bool) -> bool:
 def refuse_last(tx: Unit, identity_id: str, *, demo: bool) -> None:
     """Refusal `last-admin` for whom the installation cannot do without."""
     if is_last_admin(tx, identity_id, demo=demo):
-        raise Refusal(
-            "Nobody else is an admin everywhere: without this one nobody could give a role any more.",
-            "Make somebody else an admin first.",
-            code="last-admin",
-        )
+        raise _last()
+
+
+def refuse_last_until(tx: Unit, identity_id: str, until: datetime, *, demo: bool) -> None:
+    """The same where an admin's role shall end sooner than it does: somebody else's has to last longer than that."""
+    tx.alone(ROLES)
+    held = _held(tx.session, now=tx.now, demo=demo)
+    lasting = {one.id for grant, one in held if grant.expires_at is None or grant.expires_at > until}
+    if identity_id in lasting and lasting == {identity_id}:
+        raise _last()
+
+
+def _last() -> Refusal:
+    return Refusal(
+        "Nobody else is an admin everywhere: without this one nobody could give a role any more.",
+        "Make somebody else an admin first.",
+        code="last-admin",
+    )
 
 
 def _held(session: Session, *, now: datetime, demo: bool) -> list[tuple[RoleGrant, Identity]]:
@@ -110,6 +129,6 @@ def _held(session: Session, *, now: datetime, demo: bool) -> list[tuple[RoleGran
     query = query.where(RoleGrant.role == "admin", RoleGrant.scope == "*", Identity.kind == "person", col(Identity.active))
     return [
         (held, one)
-        for held, one in session.exec(query)
+        for held, one in session.exec(query.execution_options(populate_existing=True))  # as it is now, whatever was read before
         if (held.expires_at is None or now < held.expires_at) and (demo or not one.is_demo)
     ]

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from backend.access import rules
-from backend.access.rows import FormerOwner, Identity, Ownership, RoleGrant, Team
+from backend.access.rows import FormerOwner, Identity, Ownership, RoleGrant, Team, Token
 from backend.access.rules import Grant
 from backend.core.context import Actor, ActorKind
 from backend.core.fixed import Fixed
@@ -31,7 +31,7 @@ class Person:
     owner_id: str | None
     roles: frozenset[str]
     owned_before: tuple[tuple[str, datetime], ...] = ()
-    """Who owned this service until when."""
+    """Who owned this service, and until when it was his, or could be: until the last token is over that he made."""
 
     @property
     def interests(self) -> frozenset[str]:
@@ -127,9 +127,25 @@ def answers_for(session: Session, row: Identity) -> bool:
     return row.owner_id is None or (owner is not None and is_answering(owner))
 
 
-def ids_of_interest(actor: Actor) -> SelectOfScalar[str]:
-    """Ids of whoever is one interest with the actor: itself, its owner, and every service that one of the two owns."""
-    return select(Identity.id).where(col(Identity.id).in_(actor.interests) | col(Identity.owner_id).in_(actor.interests))
+def ids_of_interest(interests: Collection[str], now: datetime) -> SelectOfScalar[str]:
+    """Ids of whoever is one interest with an actor of these: itself, its owner, and every service that one of them owns, or
+    made a token of that is good.
+    """
+    kept = select(Token.identity_id).where(col(Token.created_by).in_(interests), col(Token.revoked_at).is_(None))
+    known = col(Identity.id).in_(interests) | col(Identity.owner_id).in_(interests)
+    return select(Identity.id).where(known | col(Identity.id).in_(kept.where(col(Token.expires_at) > now)))
+
+
+def interests_since(session: Session, ids: Iterable[str], moment: datetime | None) -> frozenset[str]:
+    """Ids that count as one interest with any of these: the owner of a service, and whoever owned it at that moment or later,
+    or made a token of it that was good then; everybody who ever owned it, where the moment is None.
+    """
+    known = set(ids)
+    query = select(Identity.id, Identity.owner_id).where(col(Identity.id).in_(known), col(Identity.owner_id).is_not(None))
+    owners = dict(session.exec(query).all())
+    before = [one for found in _owned_before(session, list(owners)).values() for one in found]
+    since = {owner for owner, until in before if moment is None or until >= moment}
+    return frozenset(known | {one for one in owners.values() if one} | since)
 
 
 def is_answering(owner: Identity) -> bool:
@@ -218,10 +234,22 @@ def some_people(
 
 
 def _owned_before(session: Session, services: Sequence[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
-    found: dict[str, tuple[tuple[str, datetime], ...]] = {}
+    """By service who owned it until when; later where a token of its goes on that he made, as he may have kept it.
+
+    Older versions wrote a token that a service made itself as its own: it may be anybody's who owned it.
+    """
     query = select(FormerOwner).where(col(FormerOwner.identity_id).in_(services)).order_by(col(FormerOwner.until))
-    for row in session.exec(query) if services else ():
-        found[row.identity_id] = (*found.get(row.identity_id, ()), (row.owner_id, row.until))
+    rows = session.exec(query).all() if services else ()
+    ends: dict[tuple[str, str], datetime] = {}
+    kept = select(Token).where(col(Token.identity_id).in_({one.identity_id for one in rows}))
+    for token in session.exec(kept) if rows else ():
+        key, end = (token.identity_id, token.created_by), min(token.revoked_at or token.expires_at, token.expires_at)
+        ends[key] = max(ends.get(key, end), end)
+    found: dict[str, tuple[tuple[str, datetime], ...]] = {}
+    for row in rows:
+        makers = (row.owner_id, row.identity_id)
+        until = max([row.until, *(ends[row.identity_id, one] for one in makers if (row.identity_id, one) in ends)])
+        found[row.identity_id] = (*found.get(row.identity_id, ()), (row.owner_id, until))
     return found
 
 

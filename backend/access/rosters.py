@@ -36,6 +36,7 @@ class PersonLine:
         sessions: how many were neither ended nor forgotten; some of them may have run out meanwhile.
         tokens: how many are good now.
         answered_for: of a service, whether its owner is active; it does nothing while nobody is.
+        off_by: the provider whose directory deactivated it, and may activate it again; None where an admin did.
     """
 
     id: str
@@ -52,6 +53,7 @@ class PersonLine:
     tokens: int
     token_used_at: datetime | None
     answered_for: bool = True
+    off_by: str | None = None
 
     @property
     def state(self) -> str:
@@ -313,6 +315,7 @@ def _lines(session: Session, rows: Sequence[Identity], now: datetime) -> tuple[P
             tokens=good.get(one.id, 0),
             token_used_at=used.get(one.id),
             answered_for=one.owner_id is None or (one.owner_id in owners and queries.is_answering(owners[one.owner_id])),
+            off_by=one.off_by.removeprefix(claims.PROVISIONED) if one.off_by is not None else None,
         )
         for one in rows
     )

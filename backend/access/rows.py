@@ -15,6 +15,8 @@ class Identity(Row, table=True):
     """A person, a service (bot, CI) or the system. The ledger knows it by `id` alone; names and addresses stay here.
 
     `off_by` names the directory (`scim:<provider>`) that switched it off, and may switch it on again; None where an admin did.
+    `signed_out_at` is when it was last signed out everywhere: what a provider gave a person before that counts no more, whether
+    a session was running then or not.
     """
 
     __tablename__ = "identity"
@@ -30,6 +32,7 @@ class Identity(Row, table=True):
     is_demo: bool = False
     active: bool = True
     off_by: str | None = None
+    signed_out_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     created_at: datetime = Field(sa_column=utc())
 
 

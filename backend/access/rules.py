@@ -306,6 +306,13 @@ def may_read(grants: Iterable[Grant], action: str, *, now: datetime) -> bool:
     return any(one.in_force(now) and one.role in ACTIONS[action] for one in held)
 
 
+def environments_of(grants: Iterable[Grant], action: str, *, now: datetime) -> frozenset[str]:
+    """Environments that these grants name and in which they allow the action."""
+    held = tuple(grants)
+    named = {scope.partition(":")[2] for one in held for scope in (one.scope, one.within) if scope.startswith("environment:")}
+    return frozenset(one for one in named if may(held, action, now=now, environment=one))
+
+
 def refusal(name: str, action: str, environment: str | None, model: str | None) -> Refusal:
     """Why an active identity may not do this, with the roles that would allow it."""
     where = f" in {environment}" if environment else f" on {model}" if model else ""

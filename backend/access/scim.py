@@ -160,7 +160,7 @@ def _spread(path: str, value: object) -> Sequence[tuple[str, object]]:
 def _members(value: object) -> frozenset[str]:
     listed = value if isinstance(value, list) else [value]
     named = [_object(one).get("value") for one in listed]
-    if not all(isinstance(one, str) and 0 < len(one) <= 80 for one in named):
+    if not all(isinstance(one, str) and 0 < len(one) <= 80 and one.isprintable() for one in named):
         raise _bad("A member is named by its id.", "invalidValue")
     return _bounded(frozenset(str(one) for one in named))
 

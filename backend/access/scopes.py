@@ -43,6 +43,13 @@ def stored(session: Session, scope: str) -> str:
     return f"team:{named_team(session, name).id}" if kind == "team" else scope
 
 
+def stored_once(session: Session, scope: str) -> str:
+    """The same of what was given once: its team may be retired by now."""
+    kind, _, name = scope.partition(":")
+    team = session.exec(select(Team).where(Team.name == name)).one_or_none() if kind == "team" else None
+    return f"team:{team.id}" if team is not None else stored(session, scope)
+
+
 def demanded(session: Session, scope: str, exists: Exists, *, sight: Sight | None = None) -> str:
     """The same, and NotFound too for an environment or a model that is not there.
 

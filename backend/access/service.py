@@ -10,8 +10,8 @@ from sqlmodel import Session, select
 from backend.access import endings, queries, requests, rules, scopes
 from backend.access.checks import active_identity, require
 from backend.access.claims import PROVISIONED, SOURCE
-from backend.access.last_admin import admins, refuse_last
-from backend.access.names import demand_name
+from backend.access.last_admin import ROLES, admins, refuse_last, refuse_last_until
+from backend.access.names import demand_free, demand_name, demand_shown
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.access.scopes import Exists
 from backend.core.context import SYSTEM, Actor, ActorKind
@@ -115,8 +115,8 @@ class Identities:
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.create")
             demand_name(name)
-            if _by_name(tx.session, name) is not None:
-                raise Refusal(f"There is already an identity {name}.", "Choose another name.", code="name-taken")
+            demand_shown(display_name)
+            demand_free(tx, name)
             owner_id = _owner(tx.session, owner).id if owner is not None else None
             return actor_of(
                 create_identity(tx, name=name, kind=kind, display_name=display_name, email=email, owner_id=owner_id)
@@ -125,34 +125,41 @@ class Identities:
     def grant(
         self, actor: Actor, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None
     ) -> RoleGrant | Request:
-        """Gives an identity a role in a scope, until a time. Giving it again only moves its end.
+        """Gives an identity a role in a scope, until a time. Giving it again only moves its end, the last admin's no nearer.
 
         Where the scope reaches an environment whose changes need approvals, that becomes a request, which a second admin has
         to confirm. Nobody gives a role to himself, or to a service of his own: who sets the rules would else do all
-        alone.
+        alone. Refusal codes: bad-role, bad-scope, bad-end, own-identity, last-admin.
         """
         rules.check_grant(role, scope)
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "role.grant")
+            _check_end(tx.now, expires_at)
             whose, scope = named_identity(tx.session, name), scopes.demanded(tx.session, scope, self._exists)
-            _refuse_own(actor, whose)
+            refuse_own(tx, whose, _TO_ONESELF)
             if self._needs_second(tx, whose.id, role, scope, expires_at):
-                return requests.ask(tx, "role.grant", _asked(whose.id, role, scope, expires_at))
+                return requests.ask(tx, "role.grant", _asked(whose, role, scope, expires_at))
+            self._refuse_last(tx, whose.id, role, scope, expires_at)
             return _grant(tx, whose.id, role, scope, expires_at)
 
     def confirm_grant(self, actor: Actor, request_id: str, reason: str = "") -> RoleGrant:
         """Gives the role that another admin asked for.
 
-        Refusal codes: own-request, own-identity, settled, expired, stale-request.
+        Refusal codes: not-a-person, own-request, own-identity, settled, expired, stale-request, last-admin.
         """
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "role.grant")
             row = requests.waiting(tx, request_id, "role.grant")
             whose = tx.get(Identity, row.what["identity_id"])
-            _refuse_own(actor, whose)
+            refuse_own(tx, whose, _TO_ONESELF)
             requests.confirm(tx, row, "role.grant", reason, whose=whose)
             scopes.demand_still(tx.session, row.what["scope"], self._exists)
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
+            if until is not None and until <= tx.now:
+                raise Refusal("The role would have ended by now.", "Refuse this request.", code="stale-request")
+            self._refuse_last(tx, whose.id, row.what["role"], row.what["scope"], until)
             return _grant(tx, whose.id, row.what["role"], row.what["scope"], until, request_id=row.id)
 
     def refuse_grant(self, actor: Actor, request_id: str, reason: str) -> None:
@@ -168,6 +175,7 @@ class Identities:
         """
         with self._database.unit(SYSTEM) as tx:
             seed_system(tx)
+            tx.alone(ROLES)
             row = _by_name(tx.session, name)
             if row is not None and (row.kind != "person" or not row.active):
                 raise Refusal(f"{name} is not an active person.", "Name one.", code="bad-identity")
@@ -175,11 +183,16 @@ class Identities:
                 raise Refusal("There are two admins already.", "One of them grants what is needed.", code="bootstrapped")
             if row is None:
                 demand_name(name)
+                demand_shown(display_name)
                 row = create_identity(tx, name=name, display_name=display_name, email=email)
             held = _held(tx, row.id, "admin", "*")
             if held is None or held.expires_at is not None:  # one that is over, or will be, would not help
                 _grant(tx, row.id, "admin", "*", None, action="identity.bootstrap")
             return actor_of(row)
+
+    def _refuse_last(self, tx: Unit, identity_id: str, role: str, scope: str, until: datetime | None) -> None:
+        if (role, scope) == ("admin", "*") and until is not None:
+            refuse_last_until(tx, identity_id, until, demo=self._settings.demo_identities)
 
     def _needs_second(self, tx: Unit, identity_id: str, role: str, scope: str, expires_at: datetime | None) -> bool:
         """Whether it reaches a protected environment, and further than what is held already.
@@ -198,8 +211,9 @@ class Identities:
     def take_back(self, actor: Actor, name: str, role: str, scope: str = "*", *, reason: str = "") -> None:
         """Ends a role at once. Refusal `last-admin` for the role without which nobody could give roles any more."""
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "role.take_back")
-            row = _held(tx, named_identity(tx.session, name).id, role, scopes.stored(tx.session, scope))
+            row = _held(tx, named_identity(tx.session, name).id, role, scopes.stored_once(tx.session, scope))
             if row is None:
                 raise NotFound("role", f"{role} of {name} in {scope}")
             if (row.role, row.scope) == ("admin", "*"):
@@ -210,27 +224,29 @@ class Identities:
 
     def deactivate(self, actor: Actor, name: str, reason: str = "") -> None:
         """From now on every command of this identity is refused, its sessions are over for good, and its undecided changes are
-        suspended. Refusal codes: own-identity, last-admin.
+        suspended; one that a directory deactivated stays so. Refusal codes: own-identity, last-admin.
         """
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "identity.deactivate")
             row = named_identity(tx.session, name)
             if row.id in actor.interests:
                 raise Refusal("You cannot deactivate yourself.", "Ask another admin.", code="own-identity")
             if not row.active:
+                _keep_off(tx, row, reason)
                 return
             refuse_last(tx, row.id, demo=self._settings.demo_identities)
             row.active, row.off_by = False, None
             said = {"reason": reason} if reason else {}
             tx.record("identity.deactivate", row, before={"active": True}, after={"active": False, **said})
-            endings.end_those_of(tx, row.id, "deactivated")
+            endings.end_everywhere(tx, row, "deactivated")
 
     def activate(self, actor: Actor, name: str, reason: str = "") -> None:
         """An identity that was deactivated counts again, with the roles that it still has. It has to sign in anew."""
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.activate")
             row = named_identity(tx.session, name)
-            _refuse_own(actor, row)
+            refuse_own(tx, row, _TO_ONESELF)
             if not row.active:
                 row.active, row.off_by = True, None
                 said = {"reason": reason} if reason else {}
@@ -286,13 +302,32 @@ def _held(tx: Unit, identity_id: str, role: str, scope: str) -> RoleGrant | None
     return tx.session.exec(query).one_or_none()
 
 
+def _keep_off(tx: Unit, row: Identity, reason: str) -> None:
+    """Whom a directory switched off stays off from now on, whatever the directory says."""
+    if row.off_by is not None:
+        before, row.off_by = {"active": False, "off_by": row.off_by}, None
+        said = {"reason": reason} if reason else {}
+        tx.record("identity.deactivate", row, before=before, after={"active": False, **said})
+
+
+def _check_end(now: datetime, until: datetime | None) -> None:
+    if until is not None and until <= now:
+        raise Refusal("A role ends in the future.", "Choose a later end, or take the role back.", code="bad-end")
+
+
 def _of_groups(row: RoleGrant) -> bool:
     return row.granted_by.startswith((SOURCE, PROVISIONED))
 
 
-def _refuse_own(actor: Actor, whose: Identity) -> None:
-    if {actor.id, *actor.interests} & {one for one in (whose.id, whose.owner_id) if one}:
-        raise Refusal("You cannot give a role to yourself.", "Ask another admin.", code="own-identity")
+_TO_ONESELF = "You cannot give a role to yourself."
+
+
+def refuse_own(tx: Unit, whose: Identity, says: str) -> None:
+    """Refusal for whoever would do it to himself, or to a service that is his or that he has a token of."""
+    if tx.actor.interests & queries.interests_since(tx.session, [whose.id], tx.now):
+        raise Refusal(
+            says, "Ask another admin. A service counts as yours while a token that you made of it is good.", code="own-identity"
+        )
 
 
 def _owner(session: Session, name: str) -> Identity:
@@ -307,9 +342,9 @@ def refuse_owner(row: Identity) -> None:
         raise Refusal(f"{row.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
 
 
-def _asked(identity_id: str, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
+def _asked(whose: Identity, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
     until = expires_at.astimezone(UTC).isoformat() if expires_at is not None else None
-    return {"identity_id": identity_id, "role": role, "scope": scope, "expires_at": until}
+    return {"identity_id": whose.id, "role": role, "scope": scope, "expires_at": until, **requests.gainer(whose)}
 
 
 def _grant(

@@ -46,7 +46,7 @@ class ServiceOwners:
     def confirm(self, actor: Actor, request_id: str, reason: str = "") -> Identity:
         """Hands over what another admin asked for.
 
-        Refusal codes: own-request, own-identity, bad-identity, settled, expired, stale-request.
+        Refusal codes: not-a-person, own-request, own-identity, bad-identity, settled, expired, stale-request.
         """
         with self._database.unit(actor) as tx:
             require(tx, actor, "identity.hand_over")

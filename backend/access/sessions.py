@@ -19,7 +19,6 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, or_, select
 
 from backend.access import claimed_roles, claims, endings, queries, rules
@@ -35,7 +34,7 @@ from backend.access.session_rows import ExternalLogin, ProviderLogout, SessionUs
 from backend.access.sign_in_file import Provider, SignIn
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
-from backend.core.errors import NotFound, Refusal
+from backend.core.errors import NotFound, Raced, Refusal
 from backend.core.unit import Unit
 
 USED_EVERY = timedelta(minutes=1)
@@ -140,7 +139,7 @@ class Sessions:
         if who.key != claims.key_of(told):
             raise SignedOut("This is the token of another sign-in.", "Sign in again.", code="bad-claims")
         self._meet(provider, who)
-        with suppress(IntegrityError):  # another window of the same browser was faster; anything else is met again below
+        with suppress(Raced):  # another window of the same browser was faster; anything else is met again below
             self._begin(provider, who, device[:MAX_DEVICE])
         found = self.resume(told, by_click=False)
         if found is None:
@@ -164,16 +163,20 @@ class Sessions:
                 refuse_narrow(actor)
             if row is None or not (own or _may(tx.session, actor, "session.revoke", tx.now)):
                 raise NotFound("session", session_id[:40], "Look at the list of sessions.")
+            if not own and row.ended_at is None:
+                endings.sign_out(tx, tx.get(Identity, row.identity_id), "revoked")
             endings.end(tx, row, "signed-out" if own else "revoked", reason)
 
-    def end_everywhere(self, actor: Actor, identity: str | None = None) -> int:
-        """Ends every session of oneself, or of somebody else for whoever may. Returns how many were running."""
+    def end_everywhere(self, actor: Actor, identity: str | None = None, reason: str = "") -> int:
+        """Ends every session of oneself, or of somebody else for whoever may, with a reason for the ledger. Returns how many
+        were running.
+        """
         with self._database.unit(actor) as tx:
             whose = active_identity(tx.session, actor) if identity is None else named_identity(tx.session, identity)
-            return _end_all(tx, whose)
+            return _end_all(tx, whose, reason)
 
     def end_of(self, actor: Actor, identity_id: str, reason: str = "") -> int:
-        """The same by the id of an identity, with a reason for the ledger."""
+        """The same by the id of an identity."""
         with self._database.unit(actor) as tx:
             active_identity(tx.session, actor)
             return _end_all(tx, tx.get(Identity, identity_id), reason)
@@ -204,7 +207,7 @@ class Sessions:
         try:
             with self._database.unit(SYSTEM) as tx:
                 return _take_logout(tx, provider, asked)
-        except IntegrityError:
+        except Raced:
             raise _taken_before() from None
 
     def _meet(self, provider: Provider, who: Person) -> None:
@@ -311,7 +314,7 @@ def _end_all(tx: Unit, whose: Identity, reason: str = "") -> int:
         refuse_narrow(tx.actor)
     if not own and not _may(tx.session, tx.actor, "session.revoke", tx.now):
         raise rules.refusal(tx.actor.name, "session.revoke", None, None)
-    return endings.end_those_of(tx, whose.id, "everywhere" if own else "revoked", reason)
+    return endings.end_everywhere(tx, whose, "everywhere" if own else "revoked", reason)
 
 
 def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
@@ -319,7 +322,7 @@ def _identity(tx: Unit, provider: Provider, who: Person) -> Identity:
     login = tx.session.get(ExternalLogin, (who.issuer, who.subject))
     if login is None:
         row = identity_provisioned(tx.session, provider, who) or create_identity(
-            tx, name=free_name(tx.session, who.handle), display_name=who.name, email=who.email
+            tx, name=free_name(tx, who.handle), display_name=who.name, email=who.email
         )
         login = tx.add(ExternalLogin(issuer=who.issuer, external_subject=who.subject, identity_id=row.id, first_at=tx.now))
         tx.record("identity.link", login, after={"provider": provider.name})
@@ -368,6 +371,8 @@ def _take_logout(tx: Unit, provider: Provider, asked: Logout) -> int:
     where: list[Any] = [SignInSession.issuer == asked.issuer]
     where += [SignInSession.sid == asked.sid] if asked.sid else []
     where += [SignInSession.external_subject == asked.subject] if asked.subject else []
+    for whose in _logged_out(tx.session, asked, where):
+        endings.sign_out(tx, whose, "provider")
     ended = endings.end_all(tx, "provider", *where)
     note = ProviderLogout(
         id=tx.new_id("plo"),
@@ -380,6 +385,14 @@ def _take_logout(tx: Unit, provider: Provider, asked: Logout) -> int:
     )
     tx.record("provider_logout.take", tx.add(note), after={"provider": provider.name, "sessions": ended})
     return ended
+
+
+def _logged_out(session: Session, asked: Logout, where: list[Any]) -> list[Identity]:
+    """Whom a logout is about, by the login or by a session that may have ended long ago."""
+    known = set(session.exec(select(SignInSession.identity_id).where(*where)))
+    login = session.get(ExternalLogin, (asked.issuer, asked.subject)) if asked.subject else None
+    ids = known | ({login.identity_id} if login is not None else set())
+    return list(session.exec(select(Identity).where(col(Identity.id).in_(ids)).order_by(col(Identity.id))))
 
 
 def _taken_before() -> Refusal:

@@ -50,12 +50,22 @@ _TEXT = re.compile(rf"cst_([{_ALPHABET}]{{26}})_([{_ALPHABET}]{{52}})")
 _uses: sa.Table = TokenUse.__table__  # type: ignore[attr-defined]  # SQLModel adds it
 _T: sa.Table = Token.__table__  # type: ignore[attr-defined]
 _I: sa.Table = Identity.__table__  # type: ignore[attr-defined]
+_O = _I.alias("owner")
+IS_DEMO = sa.or_(_I.c.is_demo, sa.func.coalesce(_O.c.is_demo, sa.false()))
+"""Whether an identity is one of the demo's, or the service of one, who then answers for it to nobody (`with_owner`)."""
+
+
+def with_owner(found: sa.FromClause) -> sa.FromClause:
+    """Identities with whoever owns them."""
+    return found.outerjoin(_O, _O.c.id == _I.c.owner_id)
+
+
 _FOUND = Fixed(
     sa.select(
-        _T.c.digest, _T.c.revoked_at, _T.c.expires_at, _T.c.role, _T.c.scope, _uses.c.used_at,
-        _I.c.active, _I.c.is_demo, _I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id,
+        _T.c.digest, _T.c.revoked_at, _T.c.expires_at, _T.c.role, _T.c.scope, _T.c.created_by, _uses.c.used_at,
+        _I.c.active, IS_DEMO, _I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id,
     )
-    .select_from(_T.join(_I, _I.c.id == _T.c.identity_id).outerjoin(_uses, _uses.c.token_id == _T.c.id))
+    .select_from(with_owner(_T.join(_I, _I.c.id == _T.c.identity_id)).outerjoin(_uses, _uses.c.token_id == _T.c.id))
     .where(_T.c.id == sa.bindparam("token"))
 )  # fmt: skip
 _KNOWN = Fixed(sa.select(_T.c.digest).where(_T.c.revoked_at.is_(None)))
@@ -107,7 +117,7 @@ class Tokens:
 
     Args:
         database: where they are kept.
-        settings: tokens of the demo identities are good for as long as `demo_identities` allows those.
+        settings: tokens of the demo identities, and of their services, are good for as long as `demo_identities` allows those.
         later: what notes a token's last use, so that no request waits for that.
         clock: seconds that only grow.
         exists: whether what a scope names is there.
@@ -128,6 +138,11 @@ class Tokens:
         self._exists = exists
         self._reading = threading.Lock()
         self._known, self._known_at = frozenset[str](), -math.inf
+
+    @property
+    def demo(self) -> bool:
+        """Whether demo identities act here, and what they answer for."""
+        return self._settings.demo_identities
 
     def create(
         self,
@@ -167,7 +182,7 @@ class Tokens:
                 digest=_digest(text),
                 role=limits.role,
                 scope=limits.scope,
-                created_by=actor.id,
+                created_by=actor.made_by or actor.id,  # by a token that was kept one does not make one that is new
                 created_at=tx.now,
                 expires_at=tx.now + lifetime,
             )
@@ -218,12 +233,12 @@ class Tokens:
         if not rows:
             hmac.compare_digest(_digest(text), _NOBODY)  # an unknown id takes as long as a wrong secret
             return None
-        digest, revoked_at, expires_at, role, scope, used_at, active, is_demo, *who = rows[0]
+        digest, revoked_at, expires_at, role, scope, made_by, used_at, active, is_demo, *who = rows[0]
         good = hmac.compare_digest(_digest(text), digest) and revoked_at is None and now < expires_at
-        if not (good and active and (self._settings.demo_identities or not is_demo)):
+        if not (good and active and (self.demo or not is_demo)):
             return None
         limits = None if role is None and scope == "*" else Limits(role, scope)
-        actor = _actor(*who, limits=limits, means=token_id)
+        actor = _actor(*who, limits=limits, means=token_id, made_by=made_by)
         if used_at is None or used_at < now - USED_EVERY:
             self._later(token_id, lambda: self._note_use(actor, token_id))
         return actor
@@ -255,9 +270,17 @@ class Tokens:
 
 
 def _actor(
-    identity_id: str, name: str, display_name: str, kind: ActorKind, owner_id: str | None, *, limits: Limits | None, means: str
+    identity_id: str,
+    name: str,
+    display_name: str,
+    kind: ActorKind,
+    owner_id: str | None,
+    *,
+    limits: Limits | None,
+    means: str,
+    made_by: str,
 ) -> Actor:
-    return Actor(identity_id, display_name or name, kind, owner_id, limits, means)
+    return Actor(identity_id, display_name or name, kind, owner_id, limits, means, made_by=made_by)
 
 
 def _refuse_useless(whose: Identity, held: Sequence[Grant], limits: Limits, scope: str) -> None:

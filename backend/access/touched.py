@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from backend.access import scopes
+from backend.access.names import beside
 from backend.access.rows import Identity, RoleGrant
 from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
 from backend.access.session_rows import ToldGroups
+
+FIELDS = ("provider", "value", "role", "scope")
+"""What a request for a mapping holds, in the order of `by_place`."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,11 @@ class Touched:
     active: bool
     has: bool
     told_by: str
+
+    @property
+    def named(self) -> str:
+        """With the short name, of which there is one only."""
+        return beside(self.name, self.shown)
 
 
 def by_group(session: Session, provider: str, value: str, role: str, scope: str = "*") -> tuple[Touched, ...]:

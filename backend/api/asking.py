@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -83,20 +83,36 @@ class Caller:
             yield look.session
 
 
+_PROMISES = ("Idempotency-Key", "If-Match")
+"""Fields of a command's head that promise something to whoever sends them."""
+
+
 def _caller(request: Request) -> Caller:
-    _refuse_other_query(request)
+    _refuse_what_is_not_taken(request)
     return Caller(request.app.state.backend(), request.state.actor)
 
 
-def _refuse_other_query(request: Request) -> None:
+def _refuse_what_is_not_taken(request: Request) -> None:
     """What an operation does not take is refused, and so is what it takes once and is sent twice: which one would be meant?"""
+    route = request.scope["route"]
     sent = Counter(name for name, _ in request.query_params.multi_items())
-    known = _query_of(request.scope["route"].dependant) if sent else {}
+    known = _query_of(route.dependant) if sent else {}
     for name, times in sent.items():
         if name not in known:
-            raise _bad_query(name, "is not taken here")
+            raise _not_taken(f"query.{name[:60]}", "is not taken here")
         if times > 1 and not known[name]:
-            raise _bad_query(name, "is taken once")
+            raise _not_taken(f"query.{name[:60]}", "is taken once")
+    if getattr(request.state, "has_body", False) and route.body_field is None:
+        raise _not_taken("body", "is not taken here")
+    promised = [one for one in _PROMISES if one in request.headers and request.method != "GET"]
+    for field in set(promised) - (_fields_of(route.dependant) if promised else set()):
+        raise _not_taken(f"header.{field}", "is not taken here")
+
+
+def _fields_of(dependant: Dependant) -> set[str]:
+    """The header fields that an operation takes."""
+    own = {one.alias for one in dependant.header_params}
+    return own.union(*(_fields_of(each) for each in dependant.dependencies))
 
 
 def _query_of(dependant: Dependant) -> dict[str, bool]:
@@ -120,10 +136,10 @@ def _is_several(annotation: Any) -> bool:
     return get_origin(annotation) in (list, tuple, abc.Sequence) or any(map(_is_several, get_args(annotation)))
 
 
-def _bad_query(name: str, says: str) -> Refusal:
+def _not_taken(where: str, says: str) -> Refusal:
     return Refusal(
-        f"query.{name[:60]}: {says}.",
-        "Correct this field; the OpenAPI document says what each operation takes.",
+        f"{where}: {says}.",
+        "Leave it out, or correct it; the OpenAPI document says what each operation takes.",
         code="bad-request",
     )
 
@@ -134,10 +150,33 @@ TOKEN = [Security(_BEARER)]
 """For the OpenAPI document alone: the guard has asked for the token already."""
 
 
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a text holds no NUL character")
+    return text
+
+
+Plain = AfterValidator(_without_nul)
+
+
 class Sent(BaseModel):
     """Base of what is sent: exactly the named fields, each of its own type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Reasoned(Sent):
+    """Why something is done."""
+
+    reason: Annotated[
+        str,
+        StringConstraints(max_length=2_000),
+        Plain,
+        Field(description="Why, in a sentence, for the ledger.", examples=["Left the company"]),
+    ] = ""
+
+
+NO_REASON = Reasoned()
 
 
 class Narrow(BaseModel):
@@ -197,19 +236,15 @@ def _follows(key: tuple[str | int | datetime, ...], after: str, *, backwards: bo
     return key < last if backwards else key > last
 
 
-def _without_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("a text holds no NUL character")
-    return text
-
-
-Plain = AfterValidator(_without_nul)
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256), Plain]
 Reason = Annotated[
     str,
     StringConstraints(min_length=1, max_length=2_000),
     Plain,
     Field(description="Why, in a sentence.", examples=["Worse at night"]),
+]
+Why = Annotated[
+    str, StringConstraints(max_length=2_000), Plain, Query(description="For the ledger.", examples=["The repository moved"])
 ]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Whole = Annotated[int, Field(ge=1, le=2**31 - 1)]

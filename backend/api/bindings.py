@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from sqlmodel import col, select
 
 from backend.access.binding_rows import Binding
 from backend.access.rows import Request
 from backend.access.rules import Role
-from backend.api.asking import Asks, Name, Page, Paged, Plain, Reading, Sent, Shown
+from backend.api.asking import Asks, Name, Page, Paged, Reading, Sent, Shown, Why
 from backend.api.grants import Moment, Scope
 from backend.api.once import Making
 from backend.api.tags import Held, Tagged
@@ -21,9 +21,6 @@ from backend.core.context import Actor
 
 router = APIRouter(prefix="/bindings", tags=["bindings"])
 BindingId = Annotated[str, Path(pattern=r"^bnd_[0-9a-z]{26}$", description="The binding's id.")]
-Why = Annotated[
-    str, StringConstraints(max_length=2_000), Plain, Query(description="For the ledger.", examples=["The repository moved"])
-]
 Claims = Annotated[dict[Name, Name], Field(min_length=1, max_length=12)]
 
 

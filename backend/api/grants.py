@@ -11,7 +11,7 @@ from pydantic import Field, Strict
 from backend.access import queries
 from backend.access.rows import Request, RoleGrant
 from backend.access.rules import Role
-from backend.api.asking import Asks, Instant, Name, Page, Paged, Sent, Shown
+from backend.api.asking import Asks, Instant, Name, Page, Paged, Reasoned, Sent, Shown
 from backend.api.once import Making
 
 router = APIRouter(tags=["grants"])
@@ -41,7 +41,7 @@ class Granting(Sent):
     expires_at: Moment | None = Field(default=None, description="When it ends by itself.")
 
 
-class TakingBack(Sent):
+class TakingBack(Reasoned):
     """A role to be taken back."""
 
     identity: Name = Field(examples=["ana"])
@@ -80,5 +80,5 @@ def grant_role(asks: Asks, once: Making, sent: Granting) -> Settled:
 @router.post("/grants/take-back")
 def take_back_role(asks: Asks, sent: TakingBack) -> Settled:
     """Ends a role at once; that takes one person."""
-    asks.backend.identities.take_back(asks.actor, sent.identity, sent.role, sent.scope)
+    asks.backend.identities.take_back(asks.actor, sent.identity, sent.role, sent.scope, reason=sent.reason)
     return Settled(done=True, request=None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field, StringConstraints
 
+from backend.access import touched
 from backend.access.rows import Request
 from backend.access.rules import Role
 from backend.api.asking import Asks, Name, Page, Paged, Plain, Sent, Shown
@@ -30,6 +32,25 @@ class MappingView(Shown):
     reaches: bool = Field(description="Whether what its scope names is there; the settings file may name what comes later.")
 
 
+class TouchedView(Shown):
+    """One known person in a group."""
+
+    name: str = Field(description="The short name, of which there is one only.")
+    shown: str = Field(description="What pages call them; others may be called so too.")
+    active: bool
+    has: bool = Field(description="Whether the role in that scope is held already, by whatever way.")
+    told_by: str = Field(description="sign-in or directory.")
+
+
+class TouchedNarrow(Paged):
+    """Which group, and what it would give."""
+
+    provider: Name = Field(examples=["corp"])
+    value: Group = Field(description="The group, as the provider tells it.", examples=["ml-reviewers"])
+    role: Role = Field(examples=["reviewer"])
+    scope: Scope = "*"
+
+
 class NewMapping(Sent):
     """That a group shall give a role."""
 
@@ -46,6 +67,20 @@ def list_group_mappings(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[M
         found = asks.backend.group_mappings.lines(look.session)
     items, following = narrow.cut(found, lambda one: (one.provider, one.value, one.role, one.scope, one.id or ""))
     return Page(items=tuple(map(MappingView.model_validate, items)), next=following)
+
+
+@router.get("/touched")
+def list_touched(asks: Asks, narrow: Annotated[TouchedNarrow, Query()]) -> Page[TouchedView]:
+    """Whom it touches that this group gives this role: the known people in it, and who of them holds the role already."""
+    with asks.reading("group_mapping.make") as look:
+        found = touched.by_group(look.session, narrow.provider, narrow.value, narrow.role, narrow.scope)
+    return touched_page(narrow, found)
+
+
+def touched_page(narrow: Paged, found: Iterable[touched.Touched]) -> Page[TouchedView]:
+    """A page of them, by short name."""
+    items, following = narrow.cut(found, lambda one: (one.name,))
+    return Page(items=tuple(map(TouchedView.model_validate, items)), next=following)
 
 
 @router.post("")

@@ -269,6 +269,7 @@ async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None,
             "The body is larger than 256 KiB, 5 MiB for files of declarations, or 8 MiB for an inference log.",
             "Send less.",
         ), receive
+    scope["state"] = {**scope.get("state", {}), "has_body": bool(body)}
     return None, _replayed(body, receive)
 
 

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 from backend.access import queries
 from backend.access.rows import Identity, Request
 from backend.access.service import named_identity
-from backend.api.asking import Asks, Name, Page, Paged, Plain, Reading, Sent, Shown, name_of
+from backend.api.asking import NO_REASON, Asks, Name, Page, Paged, Plain, Reading, Reasoned, Sent, Shown, name_of
 from backend.api.grants import Settled
 from backend.api.once import Making
 from backend.api.tags import Fresh, Held, Tagged
@@ -95,18 +95,18 @@ def hand_over_identity(asks: Asks, held: Held, identity: IdentityName, sent: Han
 
 
 @router.post("/{identity}/activate")
-def activate_identity(asks: Asks, held: Held, identity: IdentityName) -> IdentityView:
+def activate_identity(asks: Asks, held: Held, identity: IdentityName, sent: Reasoned = NO_REASON) -> IdentityView:
     """An identity that was deactivated counts again, with the roles that it still has. Sending it again changes nothing."""
     with _seen(held, identity):
-        asks.backend.identities.activate(asks.actor, identity)
+        asks.backend.identities.activate(asks.actor, identity, sent.reason)
     return held.answer(_view(asks, identity))
 
 
 @router.post("/{identity}/deactivate")
-def deactivate_identity(asks: Asks, held: Held, identity: IdentityName) -> IdentityView:
+def deactivate_identity(asks: Asks, held: Held, identity: IdentityName, sent: Reasoned = NO_REASON) -> IdentityView:
     """From now on every command of this identity is refused, its tokens too, and its undecided changes are suspended."""
     with _seen(held, identity):
-        asks.backend.identities.deactivate(asks.actor, identity)
+        asks.backend.identities.deactivate(asks.actor, identity, sent.reason)
     return held.answer(_view(asks, identity))
 
 

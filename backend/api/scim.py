@@ -24,11 +24,11 @@ from backend.access.directory_people import UserLine
 from backend.bootstrap import Backend
 from backend.core.columns import new_id
 from backend.core.context import Actor
-from backend.core.errors import NotFound, Refusal
+from backend.core.errors import NotFound, Raced, Refusal
 
 PATH = "/v1/scim/v2"
 _TYPE = "application/scim+json"
-_STATUS = {"not-allowed": 403, "deactivated": 403, "no-owner": 403, "uniqueness": 409, "last-admin": 409}
+_STATUS = {"not-allowed": 403, "deactivated": 403, "no-owner": 403, "uniqueness": 409, "last-admin": 409, "raced": 503}
 
 Answer = Callable[[Backend, Actor, Request, Any], Response]
 
@@ -67,7 +67,10 @@ def _verb(request: Request) -> str:
 def _answer(answer: Answer, backend: Callable[[], Backend], request: Request, body: bytes) -> Response:
     try:
         told = json.loads(body) if body else None
-        return answer(backend(), request.state.actor, request, told)
+        try:
+            return answer(backend(), request.state.actor, request, told)
+        except Raced:  # with somebody who signs in, or an admin: a directory would take that for a refusal
+            return answer(backend(), request.state.actor, request, told)
     except (ValueError, RecursionError):
         return _problem(400, "What was sent is no JSON.", "invalidSyntax")
     except NotFound as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from backend.api.asking import Asks, Name, Page, Paged, Sent, Shown
+from backend.api.asking import Asks, Name, Page, Paged, Reasoned, Shown, Why
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 SessionId = Annotated[str, Path(pattern=r"^[a-z]{2,4}_[0-9a-z]{26}$", description="The session's id.")]
@@ -24,6 +24,9 @@ class SessionView(Shown):
     opened_at: datetime
     used_at: datetime
     ended_why: str | None
+    device: str = Field(
+        description="What the browser calls itself, in a few words; it decides nothing.", examples=["Firefox on Windows"]
+    )
 
 
 class SessionsNarrow(Paged):
@@ -32,7 +35,7 @@ class SessionsNarrow(Paged):
     everybody: Annotated[bool, Field(description="Those of everybody, for whoever may list them.")] = False
 
 
-class Whose(Sent):
+class Whose(Reasoned):
     """Whose sessions shall end."""
 
     identity: Name | None = Field(default=None, description="Null: one's own.", examples=["ana"])
@@ -53,12 +56,12 @@ def list_sessions(asks: Asks, narrow: Annotated[SessionsNarrow, Query()]) -> Pag
 
 
 @router.delete("/{session}", status_code=204)
-def revoke_session(asks: Asks, session: SessionId) -> None:
+def revoke_session(asks: Asks, session: SessionId, reason: Why = "") -> None:
     """Ends one session: one's own, or anybody's for whoever may. Sending it again changes nothing."""
-    asks.backend.sessions.revoke(asks.actor, session)
+    asks.backend.sessions.revoke(asks.actor, session, reason)
 
 
 @router.post("/end")
 def end_sessions(asks: Asks, sent: Whose) -> SessionsEnded:
     """Ends every session of oneself, or of somebody else for whoever may. Sending it again changes nothing."""
-    return SessionsEnded(ended=asks.backend.sessions.end_everywhere(asks.actor, sent.identity))
+    return SessionsEnded(ended=asks.backend.sessions.end_everywhere(asks.actor, sent.identity, sent.reason))

@@ -93,7 +93,7 @@ class Owned(Shown):
 
 @router.post("/owner")
 def set_owner(asks: Asks, sent: Owning) -> Owned:
-    """Gives a model or an endpoint to a team, or to none. Where that moves who may do what, it takes two admins."""
+    """Gives a model or an endpoint to a team, or to none. Where changes need approvals it takes two admins."""
     made = asks.backend.teams.set_owner(asks.actor, sent.kind, sent.name, sent.team)
     return Owned(done=made is None, request=made.id if made is not None else None)
 

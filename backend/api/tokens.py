@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from backend.access.checks import refuse_narrow
 from backend.access.rows import Token
 from backend.access.rules import Role
 from backend.access.tokens import LONGEST, SHORTEST, USUAL, line
@@ -70,6 +71,7 @@ def list_tokens(asks: Asks, narrow: Annotated[TokensNarrow, Query()]) -> Page[To
 @router.post("", status_code=201)
 def create_token(asks: Asks, once: Making, sent: NewToken) -> TokenMade:
     """A new token. Only the identity itself, or the owner of a service, makes one."""
+    refuse_narrow(asks.actor)  # before the key is looked for: what was made under it is not shown to such a token either
     told: list[str] = []
 
     def make() -> str:
@@ -81,6 +83,8 @@ def create_token(asks: Asks, once: Making, sent: NewToken) -> TokenMade:
         return new.id
 
     made = once.make(Token, make)
+    if made.again and not any(one.id == made.id for one in asks.backend.tokens.list(asks.actor)):
+        raise NotFound("token", made.id)  # of a service that was handed over meanwhile
     return TokenMade(**vars(_line(asks, made.id)), token=told[0] if told else None)
 
 

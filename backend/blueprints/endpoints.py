@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlmodel import Session, col, select
 
@@ -26,7 +27,7 @@ from backend.policy import ramps
 from backend.policy.rules import RampStep
 
 _FIXED = ("environment", "model", "server", "router", "servedName")
-_OPEN = ("draft", "checking", "review", "approved", "applying", "blocked", "suspended")
+OPEN = ("draft", "checking", "review", "approved", "applying", "blocked", "suspended")
 """States of changes that somebody may still bring to their end."""
 
 
@@ -43,9 +44,15 @@ class EndpointKind(Kind):
         routers = dict(session.exec(select(RouterRow.id, RouterRow.name)).all())
         newest = (col(Generation.endpoint_id) == Endpoint.id) & (col(Generation.number) == Endpoint.generation)
         query = select(Endpoint, Generation).outerjoin(Generation, newest).order_by(Endpoint.name)
-        asked = _asked_for(session)
+        asked, over = _asked_for(session), _over(session)
         return {
-            row.name: _state(row, generation, places[row.server_id], routers.get(row.router_id or ""), asked.get(row.id, ()))
+            row.name: _state(
+                row,
+                generation,
+                places[row.server_id],
+                routers.get(row.router_id or ""),
+                {"asked": asked.get(row.id, ()), "over": over.get(row.id, 0)},
+            )
             for row, generation in session.exec(query)
         }
 
@@ -77,7 +84,7 @@ class EndpointKind(Kind):
         )
 
 
-def _state(row: Endpoint, newest: Generation | None, server: str, router: str | None, asked: Collection[Any]) -> State:
+def _state(row: Endpoint, newest: Generation | None, server: str, router: str | None, changes: Mapping[str, Any]) -> State:
     spec: dict[str, Any] = {"environment": row.environment, "model": row.model, "server": server}
     spec |= {"router": router} if router is not None else {}
     spec |= {"servedName": row.served_name, "repair": row.repair}
@@ -88,7 +95,7 @@ def _state(row: Endpoint, newest: Generation | None, server: str, router: str | 
             shares[arm.version] = shares.get(arm.version, 0) + arm.buckets
     if row.mode == "managed" and shares:
         spec["serving"] = {"arms": _arms(shares)}
-    return State(row.name, spec, str(row.generation), {"mode": row.mode, "shares": shares, "asked": asked})
+    return State(row.name, spec, str(row.generation), {"mode": row.mode, "shares": shares, **changes})
 
 
 def _arms(shares: Mapping[int, int]) -> list[dict[str, Any]]:
@@ -98,10 +105,16 @@ def _arms(shares: Mapping[int, int]) -> list[dict[str, Any]]:
 def _asked_for(session: Session) -> dict[str, list[tuple[int, str, int, int]]]:
     """Endpoint's id -> (number, state, version, share) of the changes that are open there."""
     found: dict[str, list[tuple[int, str, int, int]]] = {}
-    query = select(Change.endpoint_id, Change.number, Change.state, Change.wanted).where(col(Change.state).in_(_OPEN))
+    query = select(Change.endpoint_id, Change.number, Change.state, Change.wanted).where(col(Change.state).in_(OPEN))
     for endpoint_id, number, state, wanted in session.exec(query.order_by(col(Change.number))):
         found.setdefault(endpoint_id, []).append((number, state, int(wanted["version"]), int(wanted["share"])))
     return found
+
+
+def _over(session: Session) -> dict[str, int]:
+    """Endpoint's id -> number of the newest change there that is over, however it ended."""
+    query = select(Change.endpoint_id, sa.func.max(Change.number)).where(col(Change.state).not_in(OPEN))
+    return {endpoint_id: int(number) for endpoint_id, number in session.exec(query.group_by(col(Change.endpoint_id)))}
 
 
 def _adopted(declared: Declared, given: Mapping[str, Any], around: Around) -> Draft:
@@ -150,7 +163,9 @@ def _serving(draft: Draft, given: Mapping[str, Any], state: State, around: Aroun
             return replace(draft, fields=every, waits=(f"Change {number} asks for this already ({at}).",))
     asked = {"version": version, "share": share, **_rollout(declared, around, now.get(version, 0), share)}
     others = tuple(f"Change {number} is open there too ({at})." for number, at, *_ in state.facts["asked"])
-    return replace(draft, fields=every, notes=draft.notes + others, proposal=Proposal(declared.name, asked))
+    return replace(
+        draft, fields=every, notes=draft.notes + others, proposal=Proposal(declared.name, asked, state.facts["over"])
+    )
 
 
 def _wanted(declared: Declared, given: Mapping[str, Any]) -> dict[int, int]:

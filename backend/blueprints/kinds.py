@@ -119,10 +119,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What `Changes.propose` is asked for."""
+    """What `Changes.propose` is asked for.
+
+    Args:
+        after: the newest change there that is over; 0 for none. What is asked for after that is another request, not the same.
+    """
 
     endpoint: str
     asked: Mapping[str, Any]
+    after: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from backend.access.checks import require_to_read
 from backend.access.rows import Identity, Request
 from backend.blueprints import declared as declarations
 from backend.blueprints.declared import Declared
+from backend.blueprints.endpoints import OPEN
 from backend.blueprints.faults import Fault, Faulty, fault_of
 from backend.blueprints.kinds import Around, Draft, Hands, Outcome, Right, State, Step, Told
 from backend.blueprints.plan import Action, Applied, Done, How, ObjectPlan, Plan, plan_digest
@@ -249,7 +250,8 @@ class Blueprints:
             kind, name = _key(draft)
             try:
                 made = self._changes.propose(actor, endpoint=proposal.endpoint, **proposal.asked, **says)
-                yield Done(kind, name, f"Change {made.number} is proposed ({made.state}).", change=made.number)
+                over = None if made.state in OPEN else _over(draft, made.number, made.state)
+                yield Done(kind, name, f"Change {made.number} is proposed ({made.state}).", change=made.number, refused=over)
             except CountersignError as error:
                 yield Done(kind, name, "Its change could not be proposed.", refused=_late(draft, error))
 
@@ -314,7 +316,7 @@ def _digest(drafts: Iterable[Draft]) -> str:
     told = [
         [
             *_key(one), _action(one), one.mark, [[each.field, each.old, each.new] for each in one.fields],
-            dict(one.proposal.asked) if one.proposal is not None else None,
+            [dict(one.proposal.asked), one.proposal.after] if one.proposal is not None else None,
         ]
         for one in sorted(drafts, key=_key)
         if _action(one) != "none"
@@ -364,6 +366,12 @@ def _done(plan: Plan, outcomes: Mapping[tuple[str, str], tuple[Outcome, ...]]) -
                 yield Done(
                     one.kind, one.name, f"The request {each.reference} waits for a second person.", request=each.reference
                 )
+
+
+def _over(draft: Draft, number: int, state: str) -> Fault:
+    """The change that this very request led to before came to its end meanwhile."""
+    says = f"Change {number} asked for this and is over ({state})."
+    return Fault(draft.declared.at("serving"), says, "Plan the same files again.", "stale-plan")
 
 
 def _late(draft: Draft, error: CountersignError) -> Fault:

@@ -13,6 +13,7 @@ from backend.client.results import Identity
 from backend.client.states import ROLES
 
 _NAME = click.argument("name")
+_REASON = click.option("--reason", default="", help="For the ledger.")
 _ROLE = click.argument("role", type=click.Choice(ROLES))
 _SCOPE = click.option("--scope", default="*", show_default=True, help="`*`, `environment:NAME`, `model:NAME` or `team:NAME`.")
 
@@ -96,33 +97,36 @@ def bootstrap(opened: Session, name: str, display_name: str, as_json: bool) -> N
 @_NAME
 @_ROLE
 @_SCOPE
+@_REASON
 @json_option
 @guarded
-def take_back(opened: Session, name: str, role: str, scope: str, as_json: bool) -> None:
+def take_back(opened: Session, name: str, role: str, scope: str, reason: str, as_json: bool) -> None:
     """Take a role back at once."""
-    opened.client.identities.take_back(name, role, scope)
+    opened.client.identities.take_back(name, role, scope, reason=reason)
     emit(as_json, {"taken_back": {"identity": name, "role": role, "scope": scope}}, ["Taken back."])
 
 
 @identity.command()
 @acting
 @_NAME
+@_REASON
 @json_option
 @guarded
-def deactivate(opened: Session, name: str, as_json: bool) -> None:
+def deactivate(opened: Session, name: str, reason: str, as_json: bool) -> None:
     """Refuse every command of an identity, and every token of its, from now on."""
-    opened.client.identities.deactivate(name)
+    opened.client.identities.deactivate(name, reason)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])
 
 
 @identity.command()
 @acting
 @_NAME
+@_REASON
 @json_option
 @guarded
-def activate(opened: Session, name: str, as_json: bool) -> None:
+def activate(opened: Session, name: str, reason: str, as_json: bool) -> None:
     """Let an identity that was deactivated act again, with the roles that it still has."""
-    opened.client.identities.activate(name)
+    opened.client.identities.activate(name, reason)
     emit(as_json, {"activated": name}, [f"{name} counts again."])
 
 

@@ -34,6 +34,8 @@ COMMANDS = {
     "rollout": Lazy("backend.cli.rollout:rollout", "See, pause, resume, let on or abort the rollout of an endpoint."),
     "router": Lazy("backend.cli.server:router", "Register, test and list traffic routers."),
     "secrets": Lazy("backend.cli.secrets:secrets", "The keys that secrets are sealed to and that sign the ledger's heads."),
+    "session": Lazy("backend.cli.signed_in:session", "Who is signed in where, and ending it."),
+    "sign-in": Lazy("backend.cli.sign_in:sign_in", "The providers that people sign in at, and which groups give which role."),
     "server": Lazy("backend.cli.server:server", "Register, test and list servers."),
     "slo": Lazy("backend.cli.slo:slo", "What is promised of endpoints, how it stands, and rules for Prometheus."),
     "team": Lazy("backend.cli.team:team", "Teams, who belongs to them, and what they own."),

@@ -136,5 +136,5 @@ def _set(opened: Session, team: str | None, model: str | None, endpoint: str | N
     kind, name = ("model", model) if model is not None else ("endpoint", endpoint)
     request = opened.client.teams.set_owner(kind, str(name), team).request
     if request is not None:
-        note("Somebody holds a role in the scope of a team, so that a second admin has to confirm this request:")
+        note("It says who may do what where changes need approvals, so that a second admin has to confirm this request:")
     return request

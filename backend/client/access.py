@@ -19,6 +19,7 @@ from backend.client.results import (
     Settled,
     Team,
     Token,
+    Touched,
 )
 from backend.client.shapes import read
 from backend.client.wire import Wire
@@ -40,13 +41,13 @@ class Identities:
         sent = {"name": name, "kind": kind, "owner": owner, "display_name": display_name}
         return read(Identity, self._wire.send("POST", ("identities",), sent=sent, key="").content)
 
-    def deactivate(self, name: str) -> None:
+    def deactivate(self, name: str, reason: str = "") -> None:
         """Refuses every command of an identity, and every token of its, from now on."""
-        self._wire.send("POST", ("identities", name, "deactivate"), again=True)
+        self._wire.send("POST", ("identities", name, "deactivate"), sent={"reason": reason}, again=True)
 
-    def activate(self, name: str) -> None:
+    def activate(self, name: str, reason: str = "") -> None:
         """An identity that was deactivated counts again, with the roles that it still has."""
-        self._wire.send("POST", ("identities", name, "activate"), again=True)
+        self._wire.send("POST", ("identities", name, "activate"), sent={"reason": reason}, again=True)
 
     def hand_over(self, name: str, owner: str) -> Settled:
         """Hands a service to another owner; where its roles reach changes that need approvals, a second admin confirms it."""
@@ -62,9 +63,10 @@ class Identities:
         sent |= {} if expires_at is None else {"expires_at": expires_at.isoformat()}
         return read(Settled, self._wire.send("POST", ("grants",), sent=sent, key="").content)
 
-    def take_back(self, name: str, role: str, scope: str = "*") -> None:
+    def take_back(self, name: str, role: str, scope: str = "*", *, reason: str = "") -> None:
         """Ends a role at once."""
-        self._wire.send("POST", ("grants", "take-back"), sent={"identity": name, "role": role, "scope": scope})
+        sent = {"identity": name, "role": role, "scope": scope, "reason": reason}
+        self._wire.send("POST", ("grants", "take-back"), sent=sent)
 
 
 class Teams:
@@ -122,9 +124,14 @@ class Requests:
         """One request whole."""
         return read(Request, self._wire.get("requests", request).content)
 
-    def confirm(self, request: str) -> Request:
+    def touched(self, request: str) -> tuple[Touched, ...]:
+        """Whom a mapping that is asked for would give its role to, as far as is known; nobody for other requests."""
+        return tuple(Pages(self._wire, Touched, "requests", request, "touched").all(limit=MOST))
+
+    def confirm(self, request: str, reason: str = "") -> Request:
         """Confirms what somebody else asked for; it is done at once."""
-        return read(Request, self._wire.send("POST", ("requests", request, "confirm")).content)
+        sent = {"reason": reason}
+        return read(Request, self._wire.send("POST", ("requests", request, "confirm"), sent=sent).content)
 
     def refuse(self, request: str, reason: str) -> Request:
         """Refuses it, or takes back what one asked for."""

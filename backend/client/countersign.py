@@ -22,6 +22,7 @@ from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
 from backend.client.servers import Routers, Servers
 from backend.client.shapes import read
+from backend.client.sign_in import Sessions, SignIn
 from backend.client.wire import Patience, Wire, address, asked
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Countersign:
         self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
         self.inference_logs = InferenceLogs(self._wire)
+        self.sessions = Sessions(self._wire)
+        self.sign_in = SignIn(self._wire)
         self.policies = Policies(self._wire)
         self.freezes = Freezes(self._wire)
         self.notify = Notify(self._wire)

@@ -39,6 +39,7 @@ class Actor:
         limits: what the token by which it acts is narrowed to; every check counts them.
         means: the id of what it acts by, where that is a token or a binding; for the logs, and decides nothing.
         from_outside: whether another system's token speaks for it, which must not make itself one that outlives it.
+        made_by: who made the token by which it acts, and may have kept it when the service got another owner.
     """
 
     id: str
@@ -48,11 +49,12 @@ class Actor:
     limits: Limits | None = None
     means: str = field(default="", compare=False)
     from_outside: bool = field(default=False, compare=False)
+    made_by: str | None = field(default=None, compare=False)
 
     @property
     def interests(self) -> frozenset[str]:
         """Ids that count as this one interest in the separation of duties."""
-        return frozenset(one for one in (self.id, self.owner_id) if one)
+        return frozenset(one for one in (self.id, self.owner_id, self.made_by) if one)
 
 
 SYSTEM = Actor(id="idn_system", name="Countersign", kind="system")

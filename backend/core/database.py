@@ -10,18 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from backend.core import columns
 from backend.core.context import Actor
-from backend.core.errors import Refusal
+from backend.core.errors import Raced, Refusal
 from backend.core.unit import Unit, writing
 
 BUSY_TIMEOUT_MS = 30_000
 IDLE_IN_UNIT_MS = 10_000
 """After so long without a word inside a unit PostgreSQL ends it: a process that was stopped must not keep its row locks."""
+
+_RACES = frozenset(
+    {
+        "23505", "23503", "40001", "40P01",
+        "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_FOREIGNKEY",
+    }
+)  # fmt: skip
+"""What the databases call what two units did to each other: a key that is there already or not there any more, and a deadlock
+(PostgreSQL's appendix A, "PostgreSQL Error Codes"; SQLite's extended result codes)."""
 
 
 class Database:
@@ -70,7 +81,10 @@ class Database:
 
     @contextmanager
     def unit(self, actor: Actor) -> Iterator[Unit]:
-        """A unit of work as `actor`: commits on a clean exit with its ledger rows, rolls back on any exception."""
+        """A unit of work as `actor`: commits on a clean exit with its ledger rows, rolls back on any exception.
+
+        `Raced` where another unit was faster with the same: what a command looked for was not there yet, and is now.
+        """
         with Session(self.engine, expire_on_commit=False) as session, writing():
             unit = Unit(session, actor, now=self.now(session), ids=self._ids)
             try:
@@ -78,6 +92,12 @@ class Database:
                 yield unit
                 unit.seal()
                 session.commit()
+            except DBAPIError as error:
+                session.rollback()
+                if not _is_race(error):
+                    raise
+                structlog.get_logger().warning("unit.raced", key=_key(error))
+                raise Raced from error
             except BaseException:
                 session.rollback()
                 raise
@@ -131,6 +151,17 @@ class Database:
         if not query_only:
             event.listen(engine, "connect", _limit_idle_units)
         return engine
+
+
+def _is_race(error: DBAPIError) -> bool:
+    told = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+    return told in _RACES
+
+
+def _key(error: DBAPIError) -> str:
+    """Which key it was, without what stands in it: a name or an address."""
+    told = getattr(error.orig, "diag", None)
+    return str(told.constraint_name or told.sqlstate) if told is not None else str(error.orig)
 
 
 def _limit_idle_units(connection: Any, _record: Any) -> None:

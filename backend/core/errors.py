@@ -49,6 +49,17 @@ class StaleWrite(Refusal):
         )
 
 
+class Raced(Refusal):
+    """Somebody else did the same, or something that rules this out, at the very same moment. Nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Somebody else changed the same at this very moment.",
+            "Look at it as it is now and repeat your action if it still makes sense.",
+            code="raced",
+        )
+
+
 class ExternalFailure(CountersignError):
     """Another system failed. Upstream bodies are never carried verbatim.
 

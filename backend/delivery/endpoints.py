@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import col, select
 
-from backend.access import teams
+from backend.access import data_sets, teams
 from backend.access.checks import require, require_server, sees_endpoint
 from backend.core import work
 from backend.core.context import Actor
@@ -115,6 +115,7 @@ class Endpoints:
                 )
             _forget(tx, row)
             teams.disown(tx, "endpoint", name)
+            data_sets.end_those_of(tx, "endpoint", name)
             facts = row.facts("name", "environment", "model", "server_id", "served_name")
             tx.record("endpoint.remove", row, before=facts, after={"reason": reason})
 

@@ -20,7 +20,10 @@ def needs_another(session: Session, endpoint_id: str, who: str, *, now: datetime
         return False
     hands = _of(session, endpoint)
     people = access.some_people(session, {who, *hands}, now=now)
-    return who not in people or any(people[one].interests & people[who].interests for one in hands if one in people)
+    if who not in people:
+        return True
+    signs = people[who].interests_since(now)  # with whoever may have kept a token of a service
+    return any(people[one].interests_since(None) & signs for one in hands if one in people)
 
 
 def _of(session: Session, endpoint: Endpoint) -> set[str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session, col, select
 
+from backend.access import queries, requests
 from backend.core import work
 from backend.core.canonical import digest
-from backend.core.context import Actor
 from backend.core.credentials import is_reference
 from backend.core.errors import Refusal
 from backend.core.unit import Unit
@@ -53,7 +54,7 @@ def make(tx: Unit, row: Row, wanted: Wanted) -> None:
             "renewed": wanted.renewed,
             "by": tx.actor.id,
             "by_name": tx.actor.name,
-            "interests": sorted(_interests(tx.actor)),
+            "interests": sorted(tx.actor.interests),
             "at": tx.now.isoformat(),
             "endpoints": served,
         }
@@ -63,9 +64,14 @@ def make(tx: Unit, row: Row, wanted: Wanted) -> None:
 
 
 def confirm(tx: Unit, row: Row) -> None:
-    """Applies the move that waits. Refusal `nothing-to-confirm`, `own-request` for who asked for it, `address-taken`."""
+    """Applies the move that waits.
+
+    Refusal codes: nothing-to-confirm, not-a-person, own-request for who asked for it, address-taken.
+    """
     move = _waiting(row)
-    if _interests(tx.actor) & set(move["interests"]):
+    requests.refuse_program(tx.actor)
+    asked = queries.interests_since(tx.session, [move["by"]], datetime.fromisoformat(move["at"]))
+    if tx.actor.interests & {*move["interests"], *asked}:
         raise Refusal(
             f"You asked for this move of {row.name}, or whoever owns you or is owned by you did.",
             "Ask another operator or admin to confirm it.",
@@ -135,10 +141,6 @@ def _waiting(row: Row) -> dict[str, Any]:
     if row.move is None:
         raise Refusal(f"No move of {row.name} waits to be confirmed.", "Look at it as it is now.", code="nothing-to-confirm")
     return row.move
-
-
-def _interests(actor: Actor) -> set[str]:
-    return {one for one in (actor.id, actor.owner_id) if one}
 
 
 def _place_told(row: Row, settings: Mapping[str, Any], place: str) -> dict[str, Any]:

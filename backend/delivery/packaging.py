@@ -6,12 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from backend.core.context import Actor
 from backend.core.database import Database
-from backend.core.errors import Refusal
+from backend.core.errors import Raced, Refusal
 from backend.core.unit import Unit, assert_outside_unit
 from backend.delivery.packagers.check import check_package
 from backend.delivery.packagers.names import choose, packagers_for
@@ -80,7 +79,7 @@ class Packaging:
         files: list[list[Any]] = [list(file) for file in self._store.files(digest)]
         try:
             return self._written(actor, manifest, digest, files, built=built)
-        except IntegrityError:
+        except Raced:
             return self._written(actor, manifest, digest, files, built=built)
 
     def _written(self, actor: Actor, manifest: Manifest, digest: str, files: list[list[Any]], *, built: bool) -> Package:

@@ -16,7 +16,7 @@ from backend.core.context import Actor
 from backend.core.credentials import check_reference
 from backend.core.database import Database
 from backend.core.errors import Refusal
-from backend.core.outbound import Guard
+from backend.core.outbound import Guard, host_of
 from backend.core.sealed import Sealer
 from backend.core.unit import Unit
 from backend.delivery import advisories, moves
@@ -274,7 +274,7 @@ class Servers:
         """The numeric address that would be called for a URL. Nothing is called. Refusal where that is not allowed."""
         self._demand(actor, "server.test")
         parsed = self._guard.check(url)
-        return self._guard.address(parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80))
+        return self._guard.address(host_of(parsed), parsed.port or (443 if parsed.scheme == "https" else 80))
 
     def unmanaged(self, actor: Actor, name: str) -> tuple[Unmanaged, ...]:
         """What runs on a server now under names of no endpoint, by asking the server. It is never touched."""

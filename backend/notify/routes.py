@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from sqlmodel import Session, col, select
 
@@ -242,8 +241,8 @@ class Routes:
         scheme = apprise_names.check(address)
         with Services(self._guard) as services:
             services.check(address)
-        host = urlsplit(address).hostname or "" if scheme in apprise_names.NAMES_ITS_HOST else ""
-        return "apprise", f"{scheme}://{host}"
+        named = apprise_names.host_of(address)
+        return "apprise", f"{scheme}://{named[0] if named is not None else ''}"
 
     def _seal(self, tx: Unit, row_id: str, secret: str) -> str:
         sealer = self._sealer()

@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 from backend.core.errors import ExternalFailure, Refusal
 from backend.core.outbound import Guard, addresses_of
@@ -69,14 +68,10 @@ class Services:
 
         What is no host but a token is not looked up: a name server would read it.
         """
-        if address.partition("://")[0].lower() not in apprise_names.NAMES_ITS_HOST:
+        if (named := apprise_names.host_of(address)) is None:
             return
-        try:
-            parts = urlsplit(address)
-            host, port = parts.hostname or "", parts.port or (443 if parts.scheme.endswith("s") else 80)
-        except ValueError:
-            return
-        if host and self._guard.is_closed(addresses_of(host, port), port, host):
+        host, port = named
+        if self._guard.is_closed(addresses_of(host, port), port, host):
             raise Refusal(
                 f"{host}:{port} is an address of a server, a router or Countersign itself: no message goes there.",
                 "Give the address of the receiver.",

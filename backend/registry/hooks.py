@@ -33,7 +33,7 @@ TOLERANCE = timedelta(minutes=5)
 SHORTEST_SECRET = 16
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_SECONDS = re.compile(r"[0-9]{1,12}")
+_SECONDS = re.compile(r"[0-9]{1,11}")
 _MODELS = ("registered_model", "model_version", "model_version_tag", "model_version_alias")
 _LONGEST_NAME = 256
 

@@ -85,6 +85,8 @@ class Worker:
         lock on a file that stands for a server or a router (a real one goes on when a caller of it is stopped)."""
         while True:
             self.process.send_signal(signal.SIGSTOP)
+            # Until the last thread stands, one of them may still be inside the call that takes a lock.
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if _can_write(world) and all(_is_free(path) for path in world.folder.glob("*.lock")):
                 return
             self.thaw()

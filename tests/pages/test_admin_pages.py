@@ -13,7 +13,7 @@ from app import wiring
 from app.access_pages import scopes
 from app.access_pages.bindings import NARROWINGS
 from app.endpoint_pages.admin_cards import KINDS
-from backend.access import requests
+from backend.access import requests, teams
 from backend.access.bearer_claims import ANCHORS, CLAIMS, NARROWING, check_binding
 from backend.access.bearer_file import Kind
 from backend.access.binding_rows import BearerUse
@@ -105,6 +105,22 @@ def test_a_person_has_a_page_with_roles_and_what_can_be_done(page: Open, backend
     assert "Nobody is called nemo" in words(page("person", "otto", person="nemo"))
     backend.identities.deactivate(backend.identities.act_as("otto"), "carla", "Left.")
     assert offered(page("person", "otto", person="carla"), "Activate again")
+    assert not offered(page("person", "otto", person="carla"), "Keep deactivated")
+
+
+def test_whom_a_directory_deactivated_an_admin_keeps_off(page: Open, backend: Backend) -> None:
+    with backend.database.unit(SYSTEM) as tx:
+        row = tx.session.exec(select(Identity).where(Identity.name == "carla")).one()
+        row.active, row.off_by = False, "scim:corp"
+        tx.record("identity.deactivate", row)
+    test = page("person", "otto", person="carla")
+    assert "deactivated by the directory of corp" in words(test)
+    press(test, "Keep deactivated")
+    assert "From now on only an admin does" in words(test)
+    backend.identities.deactivate(backend.identities.act_as("otto"), "carla", "Left.")
+    test = page("person", "otto", person="carla")
+    assert offered(test, "Activate again")
+    assert not offered(test, "Keep deactivated")
 
 
 def test_a_service_whose_owner_is_gone_says_so_and_is_handed_over(page: Open, backend: Backend) -> None:
@@ -340,6 +356,21 @@ def test_teams_are_found_by_member_and_by_what_they_own(page: Open, backend: Bac
     test = page("admin", "otto", part="Teams", team="ana")
     assert [one.value for one in test.subheader] == ["flights"]
     assert "Flight *delays*" in words(test)
+
+
+def test_an_admin_of_one_team_is_offered_that_team_s_acts_alone(page: Open, backend: Backend) -> None:
+    otto, nora = backend.identities.act_as("otto"), backend.identities.act_as("nora")
+    for team in ("flights", "rides"):
+        backend.teams.create(otto, team)
+    asked = backend.identities.grant(otto, "ana", "admin", "team:flights")
+    backend.confirm_request(nora, asked.id)
+    test = page("admin", "ana", part="Teams")
+    with backend.database.read() as session:
+        ids = {one.name: one.id for one in teams.lines(session)}
+    keys = {one.key for one in test.button}
+    assert f"add.{ids['flights']}" in keys
+    assert f"add.{ids['rides']}" not in keys
+    assert not offered(test, "Create a team")
 
 
 def test_outgoing_calls_of_servers_and_of_messages_are_told_apart(page: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,15 @@ def test_every_page_is_clean(chromium: Browser, server: Server) -> None:
         seen.page.get_by_role("button", name="Freeze starts").click()
         seen.page.get_by_role("dialog").wait_for()
         assert seen.drawn().axe() == [], "the dialog"
+        seen.page.get_by_role("dialog").get_by_role("textbox").last.fill("For another freeze")
         seen.page.keyboard.press("Escape")
         seen.page.get_by_role("dialog").wait_for(state="hidden")
-        seen.go("Audit").open_row(r"/ledger_row\?.*row=")
+        seen.drawn().page.get_by_role("button", name="Freeze starts").click()
+        reason = seen.page.get_by_role("dialog").get_by_role("textbox").last
+        assert reason.input_value() == "", "what was begun is forgotten with the dialog"
+        seen.page.keyboard.press("Escape")
+        seen.page.get_by_role("dialog").wait_for(state="hidden")
+        seen.drawn().go("Audit").open_row(r"/ledger_row\?.*row=")
         clean(seen.drawn("Row"), "a row of the ledger")
         assert seen.page.evaluate("document.fonts.check('14px InterVariable')")
         assert seen.page.evaluate("getComputedStyle(document.body).fontFamily").startswith("InterVariable")

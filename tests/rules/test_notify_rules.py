@@ -254,9 +254,35 @@ def test_what_a_receiver_answers_is_said_in_our_words() -> None:
     ["dbus://", "syslog://x", "json://127.0.0.1", "mqtt://h/t", "python://x", "slack://a/b/c?template=/etc/passwd",
      "ntfys://h/t?Verify=no", "ntfys://h/t?a=b;verify=no", "slack://a/b/c/#d?verify=no", "ntfys://h/t?a#b&verify=no",
      "ntfys://h/t?%76erify=no", "ntfys://h/t?%2576erify=no", "ntfys://h/t?a=?verify=no", "ntfys://h/t?+verify=no",
-     "mailto://u:p@h?pgp=yes", "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
+     "mailto://u:p@h?pgp=yes", "mailtos://u:p@h?mode=insecure", "mailto://u:p@h?mode=ssl;mode=insecure",
+     "mailtos://u:p@h?%6dode=insecure", "mailtos://u:p@h?mode=%69nsecure",
+     "slack", "ntfy://h/t\nx", "file:///etc/passwd", "ntfy://" + "x" * 3000],
 )  # fmt: skip
 def test_services_that_act_here_and_options_that_open_doors_are_refused(address: str) -> None:
     with pytest.raises(Refusal):
         apprise_names.check(address)
     assert apprise_names.check("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#c") == "slack"
+    assert apprise_names.check("mailtos://u:p@mail.example.com?mode=starttls&from=a@example.com") == "mailtos"
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("ntfy://topic-9f3c61d2secret", None),
+        ("ntfys://topic-9f3c61d2secret/", None),
+        ("ntfy://first-topic/second-topic", None),
+        ("ntfys://ntfy.example.com/topic?mode=cloud", None),
+        ("ntfys://ntfy.example.com/topic?%6dode=cloud", None),
+        ("ntfys://to.pic", None),
+        ("ntfys://ntfy.example.com/topic", ("ntfy.example.com", 443)),
+        ("ntfy://inside:8080/topic?mode=private", ("inside", 8080)),
+        ("rocket://webhooka/webhookb@chat.example.com/#c", ("chat.example.com", 80)),
+        ("rockets://user:pass@chat.example.com:444/@ana", ("chat.example.com", 444)),
+        ("workflows://127.0.0.1:8443/w/s", ("127.0.0.1", 8443)),
+        ("mailtos://u:p@mail.example.com?smtp=other.example.com", ("other.example.com", 587)),
+        ("mailto://user:pa/ss@mail.example.com", None),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/x", None),
+    ],
+)
+def test_what_may_be_a_token_is_not_taken_for_a_host(address: str, host: tuple[str, int] | None) -> None:
+    assert apprise_names.host_of(address) == host

@@ -124,8 +124,8 @@ def test_a_short_name_is_one_that_commands_and_addresses_can_carry(identities: I
             identities.create(otto, name)
     for told in ("Ana.Maria_Sørensen@corp.test", "x", "", "../..", "Ана", dashes, "a" * 300):
         demand_name(handle_of(told))
-    with database.read() as session:
-        demand_name(free_name(session, "otto"))
+    with database.unit(otto) as tx:
+        demand_name(free_name(tx, "otto"))
 
 
 def test_a_service_is_one_interest_with_its_owner(identities: Identities, database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,11 @@ import pytest
 import sqlalchemy as sa
 from httpx import Response
 from sqlmodel import select
+from starlette.requests import Request
+from starlette.types import Message
 
 from backend.access.rows import Team, Token
+from backend.api import once
 from backend.api.limits import Limits
 from backend.api.tags import AGES, parse, tag_of
 from backend.core.database import Database
@@ -347,3 +351,15 @@ def test_head_answers_as_get_without_a_body_and_options_tells_the_methods(asked:
     told = asked.client.options("/v1/servers/s", headers=headers)
     assert (told.status_code, told.headers["allow"]) == (204, "DELETE, GET, HEAD, OPTIONS, PATCH")
     assert asked.client.head("/v1/changes/1/withdraw", headers=headers).status_code == 405
+
+
+def test_what_is_kept_of_a_typed_secret_is_another_thing_under_each_key() -> None:
+    def digest(body: bytes, who: str, key: str) -> str:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body}
+
+        return asyncio.run(once._digest(Request({"type": "http", "headers": []}, receive), who, key))
+
+    first, again = b'{"name": "s", "credential": "c"}', b'{"credential":"c","name":"s"}'
+    assert digest(first, "idn_a", "k-1") == digest(again, "idn_a", "k-1")
+    assert len({digest(first, who, key) for who in ("idn_a", "idn_b") for key in ("k-1", "k-2")}) == 4

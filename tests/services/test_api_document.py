@@ -56,7 +56,8 @@ def test_every_example_of_a_request_is_of_its_schema_and_can_be_read(asked: Api)
         assert "example" in body, operation["operationId"]
         asked.fits(body["schema"], body["example"])
         address, query = _filled(path, operation)
-        headers = {"authorization": f"Bearer {asked.token('otto')}", "if-match": "*"}
+        headers = {"authorization": f"Bearer {asked.token('otto')}"}
+        headers |= {"if-match": "*"} if any(one["name"] == "If-Match" for one in operation["parameters"]) else {}
         answer = asked.client.request(method, address, params=query, json=body["example"], headers=headers)
         assert answer.status_code != 400, (address, answer.text)
         assert answer.status_code < 300 or answer.json()["code"] != "bad-request", (address, answer.text)

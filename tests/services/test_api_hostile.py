@@ -249,5 +249,15 @@ def test_what_is_not_taken_or_taken_once_is_refused_and_not_passed_over(asked: A
 
 
 @SQLITE
+def test_a_body_a_key_or_a_condition_that_is_not_taken_is_refused_and_not_passed_over(asked: Api) -> None:
+    for method, path in (("POST", "/routes/x/resume"), ("GET", "/me"), ("DELETE", "/tokens/tok_" + "0" * 26)):
+        path = "/notify" + path if path.startswith("/routes") else path
+        asked.refused("bad-request", method, path, {"reason": "left"}, status=422)
+    asked.refused("bad-request", "POST", "/audit/verify", by="audra", status=422, idempotency_key="k-1")
+    asked.refused("bad-request", "POST", "/freezes", {"scope": "*", "reason": "x"}, by="otto", status=422, if_match='"x"')
+    assert asked("GET", "/me", idempotency_key="k-1")["name"].startswith("Ana"), "reading twice does no harm"
+
+
+@SQLITE
 def test_what_may_be_sent_several_times_is_taken(asked: Api) -> None:
     assert asked("GET", "/changes?state=review&state=done")["items"] == []

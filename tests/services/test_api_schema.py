@@ -48,8 +48,8 @@ CHECKS = [
 ]  # fmt: skip
 HOLDERS = {"admin": "otto", "contributor": "ana", "reviewer": "ben", "operator": "olga", "auditor": "audra", "viewer": "vera"}
 SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
-NOTHING_IS_UP = {("POST", "/v1/sign-in/backchannel-logout")}
-"""Judged by a provider's keys, which nobody serves here: its 503 is an answer that the document has."""
+NOTHING_IS_UP = {("POST", "/v1/sign-in/backchannel-logout"), ("POST", "/v1/sign-in/providers/{provider}/ask")}
+"""They ask a provider, which nobody serves here: their 503 is an answer that the document has."""
 
 
 @pytest.fixture

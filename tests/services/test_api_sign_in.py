@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
+from backend.core.ledger import LedgerRow
 from backend.settings import Settings
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
 
@@ -81,3 +83,39 @@ def test_where_nobody_signs_in_no_token_is_good(tmp_path: Path, provider: Identi
     assert TestClient(api.build(lambda: made)).post(PATH, data={"logout_token": token}).status_code == 400
     assert provider.asked == []
     made.close()
+
+
+def test_whom_a_mapping_touches_is_told_by_its_terms_and_by_its_request(provider: IdentityProvider, backend: Backend) -> None:
+    told = provider.claims(groups=["ml"], name="Rita")
+    backend.sessions.open({**told, "provider": "corp"}, provider.sign(told))
+    root = backend.identities.bootstrap("root")
+    client = TestClient(api.build(lambda: backend))
+    client.headers["authorization"] = f"Bearer {backend.tokens.create(root, 'tests').text}"
+    asked = client.post("/v1/group-mappings", json={"provider": "corp", "value": "ml", "role": "viewer"}).json()["request"]
+    (one,) = client.get("/v1/group-mappings/touched?provider=corp&value=ml&role=viewer").json()["items"]
+    assert (one["shown"], one["has"], one["told_by"], bool(one["name"])) == ("Rita", False, "sign-in", True)
+    assert client.get(f"/v1/requests/{asked}/touched").json()["items"] == [one]
+    assert client.get("/v1/group-mappings/touched?provider=corp&value=other&role=viewer").json()["items"] == []
+
+
+def test_an_admin_asks_a_provider_and_ends_a_session_by_its_device_with_a_reason(
+    provider: IdentityProvider, backend: Backend
+) -> None:
+    told = provider.claims()
+    backend.sessions.open({**told, "provider": "corp"}, provider.sign(told), device="Firefox on Windows")
+    admin = backend.identities.bootstrap("root")
+    client = TestClient(api.build(lambda: backend))
+    client.headers["authorization"] = f"Bearer {backend.tokens.create(admin, 'tests').text}"
+    (line,) = client.get("/v1/sign-in/providers").json()["items"]
+    assert (line["name"], line["scim_identity"], "secret" in str(line)) == ("corp", "", False)
+    found = client.post("/v1/sign-in/providers/corp/ask").json()
+    assert (found["issuer"], found["keys"]) == (provider.issuer, 1)
+    provider.down = True
+    assert client.post("/v1/sign-in/providers/corp/ask").json()["code"] == "external-failure"
+    assert client.post("/v1/sign-in/providers/other/ask").json()["code"] == "not-found"
+    (session,) = client.get("/v1/sessions?everybody=true").json()["items"]
+    assert session["device"] == "Firefox on Windows"
+    assert client.delete(f"/v1/sessions/{session['id']}?reason=A%20lost%20laptop").status_code == 204
+    with backend.database.read() as look:
+        row = look.exec(select(LedgerRow).where(LedgerRow.action == "session.end")).one()
+    assert "A lost laptop" in row.after_json

@@ -135,7 +135,7 @@ def test_tokens_of_demo_identities_end_where_those_are_switched_off(people: Peop
     person, service = people.made().text, people.made(people.olga, identity="ci").text
     without = Tokens(people.database, Settings(demo_identities=False))
     assert without.actor_of(person) is None
-    assert without.actor_of(service) == people.ci
+    assert without.actor_of(service) is None, "nobody answers for it there"
 
 
 def test_only_the_identity_itself_or_a_services_owner_makes_one(people: People) -> None:
@@ -253,7 +253,7 @@ def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_hande
     ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
     heir = people.tokens.actor_of(text)
     assert heir is not None
-    assert heir.interests == {people.ci.id, people.ana.id}
+    assert heir.interests == {people.ci.id, people.ana.id, people.olga.id}, "she may have kept the token that she made"
     with people.database.unit(heir) as tx:
         require(tx, heir, "change.propose", environment="staging", model="m")
     people.refused("deactivated", people.tokens.create, people.olga, "x", identity="ci", role=None)
@@ -442,12 +442,13 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
     (line,) = countersign("token", "list", by="olga").content["tokens"]
     assert (line["id"], line["identity"], line["state"]) == (made["id"], "ci", "active")
     assert made["text"] not in json.dumps(line)
-    with_token = CommandLine(data_dir=str(tmp_path), database_url=url, token=made["text"])
+    here = {"data_dir": str(tmp_path), "database_url": url, "demo_identities": "true"}
+    with_token = CommandLine(token=made["text"], **here)
     assert with_token("change", "list").code == 0, "a command acts by a token as well"
     (tmp_path / "token").write_text(made["text"] + "\n")
     for told in ({"token_file": str(tmp_path / "token")}, {"id_token": made["text"], "token": ""}):
-        assert CommandLine(data_dir=str(tmp_path), database_url=url, **told)("change", "list").code == 0, told
-    assert CommandLine(data_dir=str(tmp_path), database_url=url, token_file="/nowhere")("change", "list").error == "no-identity"
+        assert CommandLine(**here, **told)("change", "list").code == 0, told
+    assert CommandLine(token_file="/nowhere", **here)("change", "list").error == "no-identity"
     assert with_token("freeze", "set", "dev", "--reason", "x").error == "not-allowed"
     assert countersign("change", "list").error == "no-identity"
     assert countersign("token", "revoke", made["id"], by="olga").code == 0
@@ -460,3 +461,27 @@ def test_the_command_line_makes_lists_and_revokes_them(real_time_database: Datab
 
 def test_the_bound_on_bodies_is_what_the_document_says() -> None:
     assert guard.MOST_BYTES == 256 << 10
+
+
+@pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+def test_a_narrowed_token_is_not_told_under_a_key_what_its_identity_made(asked: Api) -> None:
+    key, sent = {"idempotency_key": "build-1"}, {"name": "whole"}
+    made = asked("POST", "/tokens", sent, status=201, **key)
+    narrow = asked("POST", "/tokens", {"name": "narrow", "role": "viewer"}, status=201)["token"]
+    asked.refused("narrow-token", "POST", "/tokens", sent, token=narrow, status=422, **key)
+    again = asked("POST", "/tokens", sent, status=201, **key)
+    assert (again["id"], again["token"]) == (made["id"], None)
+    remark = {"scope": "dev", "reason": "Wait."}
+    asked("POST", "/freezes", remark, by="olga", status=201, idempotency_key="f-1")
+    less = asked("POST", "/tokens", {"name": "less", "role": "operator"}, by="olga", status=201)["token"]
+    asked.refused("key-used", "POST", "/freezes", remark, token=less, status=409, idempotency_key="f-1")
+
+
+@pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+def test_the_key_of_a_token_tells_nothing_once_its_service_is_somebody_elses(asked: Api) -> None:
+    backend, otto = asked.backend, asked.world.otto
+    backend.identities.create(otto, "ci", kind="service", owner="ben")
+    sent = {"name": "mine", "identity": "ci"}
+    asked("POST", "/tokens", sent, by="ben", status=201, idempotency_key="k-1")
+    backend.service_owners.hand_over(otto, "ci", "olga")
+    asked.refused("not-found", "POST", "/tokens", sent, by="ben", status=404, idempotency_key="k-1")

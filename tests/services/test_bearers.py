@@ -530,6 +530,7 @@ def test_a_person_acts_by_an_access_token_as_whom_the_provider_signs_in(world: W
     assert (used["kind"], used["job"]) == ("identity", {"client_id": "cli"})
     world.refused("no-binding", access.token(sub="u-eve"))
     world.refused("bad-token", access.token(aud=CLIENT))
+    assert "cnf" in world.refused("bad-token", access.token(jti="bound", cnf={"jkt": "x"}))
     world.identities.deactivate(world.otto, "ana")
     world.refused("bad-token", access.token())
 
@@ -559,6 +560,18 @@ def test_a_persons_token_does_what_its_scopes_name_and_no_more_than_the_person_m
 
 
 @SQLITE
+def test_nothing_acts_as_a_service_of_a_demo_identity_where_those_are_off(world: World) -> None:
+    world.bind()
+    text = Tokens(world.database, SETTINGS).create(world.olga, "t", identity="builds").text
+    assert getattr(world.bearers.actor_of(text), "id", None) == world.actor().id == world.builds.id
+    off = Tokens(world.database, Settings(demo_identities=False))
+    bearers = Bearers(world.database, off, world.providers, world.profiles)
+    assert bearers.actor_of(text) is None
+    with pytest.raises(NotAdmitted, match="demo identity"):
+        bearers.actor_of(world.token())
+
+
+@SQLITE
 def test_an_id_token_of_a_persons_sign_in_is_no_bearer_token(world: World) -> None:
     access = Access(world, types=["jwt", "at+jwt"])
     honest = world.ci.claims(now=world.clock.now.timestamp(), sub="u-ada")
@@ -583,6 +596,94 @@ def test_signing_out_everywhere_ends_access_tokens_of_before(world: World) -> No
     assert "signed out" in world.refused("bad-token", token)
     world.clock.tick(seconds=5)
     world.actor(access.token(jti="j-2"))
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        ("uid", {"sub": "ada@corp.example", "uid": "u-ada", "cid": "cli"}),
+        ("oid", {"sub": "pairwise-of-the-api", "oid": "o-ada"}),
+    ],
+)
+def test_a_person_is_known_by_the_claim_that_its_provider_means(world: World, claim: str, said: dict[str, str]) -> None:
+    """Okta's login in `sub` of another issuer, and Entra ID's `sub` that is another for each application."""
+    access = Access(world)
+    assert "signed in here as that person" in world.refused("no-binding", access.token(**said))
+    with identity_provider("org") as org:
+        sign_in = signs_in(org.settings(name="corp", scim_claim="oid" if claim == "oid" else "sub"))
+        with world.database.unit(world.otto) as tx:
+            told = {"external_subject": "pairwise-of-sign-in", "external_id": "o-ada"} if claim == "oid" else {}
+            row = ExternalLogin(
+                **{"issuer": org.issuer, "external_subject": "u-ada", "identity_id": world.olga.id, "first_at": tx.now, **told}
+            )
+            tx.record("identity.link", tx.add(row))
+        profile = {"kind": "access", "issuer": world.ci.issuer, "audience": "api", "sign_in": "corp", "subject_claim": claim}
+        profiles = bearer_file.profiles({"ci": profile})
+        tokens = Tokens(world.database, SETTINGS)
+        bearers = Bearers(world.database, tokens, world.providers, profiles, sign_in)
+        actor = bearers.actor_of(access.token(**said))
+        assert actor == world.olga
+        with pytest.raises(NotAdmitted):
+            bearers.actor_of(access.token(jti="j-2", **{**said, claim: "somebody"}))
+        with pytest.raises(Refusal, match="nobody signs in at"):
+            Bearers(world.database, tokens, world.providers, profiles, None)
+        with pytest.raises(Refusal, match="subject_claim"):
+            bearer_file.profiles({"ci": {**profile, "sign_in": ""}})
+        if claim == "oid":
+            with pytest.raises(Refusal, match="scim_claim"):
+                Bearers(world.database, tokens, world.providers, profiles, signs_in(org.settings(name="corp")))
+
+
+@SQLITE
+def test_what_can_be_a_persons_is_bound_to_no_service(world: World) -> None:
+    access = Access(world)
+    with world.database.unit(world.otto) as tx:
+        row = ExternalLogin(
+            issuer="https://org.example", external_subject="u-x", external_id="o-x", identity_id=world.ana.id, first_at=tx.now
+        )
+        tx.record("identity.link", tx.add(row))
+    for subject in ("ada@corp.example", "u-ada", "u-x", "o-x"):
+        with pytest.raises(Refusal) as caught:
+            world.bindings.bind(world.otto, "builds", "ci", {"sub": subject}, scope="environment:dev")
+        assert caught.value.code == "bad-binding"
+    made = world.bindings.bind(world.otto, "builds", "ci", {"sub": "id@clients"}, scope="environment:dev")
+    assert isinstance(made, Binding)
+    assert world.actor(access.token(sub="id@clients")).means == made.id
+    world.refused("no-binding", access.token(sub="id@clients", uid="u-ada"))
+
+
+@SQLITE
+@pytest.mark.parametrize("by", ["admin", "provider", "provider-session", "deactivated", "revoked"])
+def test_a_sign_out_ends_access_tokens_of_somebody_who_has_no_session(world: World, by: str) -> None:
+    access = Access(world)
+    settings = signs_in(world.ci.settings())
+    sessions = Sessions(world.database, world.providers, settings)
+    token = access.token()
+    told = world.ci.claims(now=world.clock.now.timestamp(), sub="u-ada")
+    if by in ("provider-session", "revoked"):
+        signed_in = sessions.open({**told, "provider": "ci"}, world.ci.sign(told))
+        if by == "provider-session":
+            sessions.end(told)
+    world.actor(token)
+    world.clock.tick(seconds=5)
+    if by == "admin":
+        assert sessions.end_everywhere(world.otto, "ana") == 0
+    elif by.startswith("provider"):
+        said = {**world.ci.claims(now=world.clock.now.timestamp(), sub="u-ada"), "jti": "lo-1"}
+        said |= {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}, "sid": told["sid"]}
+        left_out = {"nonce", "sub"} if by == "provider-session" else {"nonce", "sid"}
+        logout = {name: value for name, value in said.items() if name not in left_out}
+        assert sessions.provider_logout(world.ci.sign(logout, typ="logout+jwt")) == 0
+    elif by == "revoked":
+        sessions.revoke(world.otto, signed_in.session_id)
+    else:
+        world.identities.deactivate(world.otto, "ana")
+        world.identities.activate(world.otto, "ana")
+    assert "signed out" in world.refused("bad-token", token)
+    assert [one["why"] for one in world.ledger("identity.sign_out")]
+    world.clock.tick(seconds=5)
+    assert world.actor(access.token(jti="j-2")).id == world.ana.id
 
 
 def test_a_machine_client_acts_as_the_service_that_its_subject_is_bound_to(world: World) -> None:
@@ -718,7 +819,9 @@ def test_the_command_line_binds_lists_shows_and_ends(tmp_path: Path) -> None:
     assert made["request"] is None
     assert line(*bind, "--claim", "ref_protected=true", by="otto").content["request"].startswith("ask_")
     (waits,) = line("request", "list", by="nora").content["requests"]
-    assert waits["says"].startswith("Give whatever it may do everywhere, as builds, to tokens of github with ")
+    assert waits["says"].startswith(
+        "Give whatever it may do everywhere, as builds (owned by Olga (platform engineer) [olga]), to tokens of github with "
+    )
     assert [one["id"] for one in line("identity", "bindings", by="audra").content["bindings"]] == [made["binding"]]
     assert "contributor in environment:dev" in line.text("identity", "binding", made["binding"], by="audra")
     assert line("identity", "issuers", by="audra").content["issuers"][0]["audience"] == HERE

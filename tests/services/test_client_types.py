@@ -31,6 +31,8 @@ NAMES = {
     "Advisory": "Advisory", "Identity": "IdentityView", "Grant": "GrantView",
     "Settled": "Settled", "Request": "RequestView", "Team": "TeamView", "NewToken": "TokenMade", "Token": "TokenView",
     "Binding": "BindingView", "Issuer": "IssuerView", "Bound": "Bound",
+    "SessionLine": "SessionView", "SessionsEnded": "SessionsEnded", "Provider": "ProviderView", "Examined": "ExaminedView",
+    "GroupMapping": "MappingView", "Touched": "TouchedView",
     "DataSetGrant": "DataSetGrantView", "EnvironmentLine": "EnvironmentLine", "Policy": "PolicyShown",
     "SavedPolicy": "PolicyView", "Freeze": "FreezeView", "Event": "Event", "BrokenRow": "BrokenRow",
     "Verification": "VerificationView", "MessageEvent": "EventView", "Route": "RouteView", "NewRoute": "MadeRoute",

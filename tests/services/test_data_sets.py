@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from backend.access.data_sets import DataSets, lines
+from backend.access.data_sets import DataSets, holds, lines
 from backend.access.rows import RoleGrant
 from backend.access.teams import Teams
 from backend.core.canonical import loads
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
+from backend.delivery.endpoints import Endpoints
 from backend.delivery.recorded import Recorded
-from backend.delivery.rows import Package
+from backend.delivery.rows import Package, Server
 from backend.inference_log.service import InferenceLog
 from tests.databases import Clock
 from tests.services.changes.world import ENDPOINT, MODEL, World, package
@@ -134,6 +135,20 @@ def test_who_may_give_it_gives_none_to_himself(world: World, clock: Clock) -> No
 def test_a_bad_data_set_or_one_without_an_end_is_refused(world: World, clock: Clock, name: str, days: int) -> None:
     with pytest.raises(Refusal):
         DataSets(world.database).grant(world.otto, name, until=clock.now + timedelta(days=days), identity="ana")
+
+
+def test_whoever_reads_an_endpoints_requests_does_not_read_those_of_a_new_one_of_its_name(world: World, clock: Clock) -> None:
+    endpoints = Endpoints(world.database, {}, {}, lambda *_: None)
+    with world.database.read() as session:
+        server = session.exec(select(Server)).one().name
+    told = {"server": server, "served_name": "toy", "model": MODEL}
+    endpoints.create(world.olga, name="toy", environment="dev", **told)
+    DataSets(world.database).grant(world.otto, "requests/toy", until=clock.now + timedelta(days=300), identity="ana")
+    endpoints.remove(world.olga, "toy", "Not needed any more.")
+    endpoints.create(world.olga, name="toy", environment="production", **told)
+    with world.database.read() as session:
+        assert not holds(session, world.ana.id, "requests/toy", now=clock.now)
+        assert session.exec(select(LedgerRow.action).where(LedgerRow.action == "data_set.take_back")).all()
 
 
 def test_who_may_not_see_an_endpoint_is_told_that_there_is_none(world: World, recorded: Recorded, clock: Clock) -> None:

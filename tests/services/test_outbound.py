@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import socket
+import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -201,6 +204,39 @@ def test_a_client_is_made_once_for_each_base(serve: Callable[..., str]) -> None:
     guard = Guard(["127.0.0.0/8"])
     assert guard.client("http://127.0.0.1:9") is guard.client("http://127.0.0.1:9")
     assert guard.client("http://127.0.0.1:9", headers={"a": "1"}) is not guard.client("http://127.0.0.1:9")
+
+
+def test_clients_share_what_is_large_and_the_oldest_are_let_go(
+    serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbound, "MOST_CLIENTS", 3)
+    made = list[object]()
+    context = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: made.append(1) or context())
+    guard, url = Guard(["127.0.0.0/8"]), serve(_ok)
+    held = guard.client(url)
+    dropped = weakref.ref(guard.client("http://127.0.0.1:8"))
+    closed = list[object]()
+    monkeypatch.setattr(outbound._GuardedTransport, "close", lambda one: closed.append(one) or one._pool.close())
+    for number in range(10):
+        guard.client(f"https://h{number}.example")
+    gc.collect()
+    assert (len(guard._clients), len(made), dropped()) == (3, 1, None)
+    assert closed
+    assert held.get("/").text == "fine", "one that an adapter holds works on"
+    assert guard.client(url) is not held
+    guard.close()
+
+
+def test_an_internationalised_name_is_called_by_its_ascii_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = list[str]()
+    answer = [(0, 0, 0, "", ("203.0.114.7", 443))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda host, *_, **__: looked.append(host) or answer)
+    for url in ("https://b\u00fccher.example/hook", "https://xn--bcher-kva.example/hook"):
+        assert Guard().check(url).host == "b\u00fccher.example"
+    assert set(looked) == {"xn--bcher-kva.example"}
+    with pytest.raises(Refusal):
+        Guard(closed=lambda: [("b\u00fccher.example", 443)]).check("https://xn--bcher-kva.example/")
 
 
 def test_a_name_that_does_not_resolve_is_an_external_failure() -> None:

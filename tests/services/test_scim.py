@@ -13,12 +13,14 @@ from sqlmodel import select
 from starlette.testclient import TestClient
 
 from backend import bootstrap
+from backend.access import directory as roles_of_directories
 from backend.access import scim
 from backend.access.group_mappings import GroupMappings
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
+from backend.core.ledger import LedgerRow
 from backend.settings import Settings
 from tests import databases
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
@@ -148,6 +150,12 @@ def test_whoever_owns_the_directorys_service_gets_no_role_by_it(directory: Direc
     assert directory.roles("Bob") == {("reviewer", "scim:corp")}
     directory.sign_in(oid="o-9", name="Ada", groups=[])
     assert directory.roles("Ada") == set()
+    asked = backend.service_owners.hand_over(backend.identities.act_as("otto"), "directory", "ben")
+    assert isinstance(asked, Request)
+    backend.service_owners.confirm(backend.identities.act_as("nora"), asked.id)
+    directory.group("ml-operators", row)
+    directory.sign_in(oid="o-9", name="Ada", groups=[])
+    assert directory.roles("Ada") == set(), "it was hers when she told of herself"
 
 
 def test_a_provider_without_a_service_of_its_own_has_no_directory(directory: Directory) -> None:
@@ -279,6 +287,39 @@ def test_groups_of_the_directory_give_roles_at_once_and_beside_those_of_the_sign
     assert directory.roles("Ada") == set()
 
 
+def test_a_role_that_a_sign_in_told_first_is_the_directorys_once_it_says_so(directory: Directory) -> None:
+    """It has no end then, and ends at once when the directory takes the person out."""
+    row = directory.person(externalId="o-1", displayName="Ada")
+    directory.sign_in(oid="o-1", name="Ada", groups=["ml-operators", "ml-reviewers"])
+    group = directory.group("ml-operators", row)
+    assert directory.roles("Ada") == {("operator", "scim:corp"), ("reviewer", "claims:corp")}
+    with directory.backend.database.read() as session:
+        assert session.exec(select(RoleGrant.expires_at).where(RoleGrant.granted_by == "scim:corp")).all() == [None]
+    directory.sign_in(oid="o-1", name="Ada", groups=["ml-operators"], nonce="n-2")
+    directory.patch(f"/Groups/{group}", {"op": "replace", "path": "members", "value": []})
+    assert directory.roles("Ada") == set()
+
+
+def test_a_member_more_or_less_touches_nobody_else(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group of thousands would else be worked through, under the database's lock, for each."""
+    ada, bob, eve = (directory.person(f"{name}@corp.test") for name in ("ada", "bob", "eve"))
+    group, touched = directory.group("ml-reviewers", ada, bob), list[set[str]]()
+    real = roles_of_directories.roles_up_to_date
+
+    def watched(tx: Any, provider: Any, user_ids: Any, *, demo: bool) -> None:
+        touched.append(set(user_ids))
+        real(tx, provider, touched[-1], demo=demo)
+
+    monkeypatch.setattr(roles_of_directories, "roles_up_to_date", watched)
+    for operation in (
+        {"op": "add", "path": "members", "value": [{"value": eve}]},
+        {"op": "remove", "path": f'members[value eq "{ada}"]'},
+        {"op": "replace", "value": {"displayName": "ml-operators"}},
+    ):
+        directory.patch(f"/Groups/{group}", operation)
+    assert touched == [{eve}, {ada}, {bob, eve}]
+
+
 def test_a_group_is_told_back_with_or_without_its_members(directory: Directory) -> None:
     row = directory.person()
     group = directory.group("team", row)
@@ -302,6 +343,7 @@ def test_a_group_is_told_back_with_or_without_its_members(directory: Directory) 
         ("POST", "/Users", {"userName": "a", "name": "Ada"}),
         ("POST", "/Groups", {"displayName": "g", "members": [{"value": 7}]}),
         ("POST", "/Groups", {"displayName": "g", "members": ["x"]}),
+        ("POST", "/Groups", {"displayName": "g", "members": [{"value": "a\0b"}]}),
         ("GET", '/Users?filter=userName sw "a"', None),
         ("GET", '/Users?filter=userName eq "a" or id eq "b"', None),
         ("GET", '/Users?filter=password eq "a"', None),
@@ -419,6 +461,20 @@ def test_what_an_admin_switched_off_after_the_directory_stays_off(directory: Dir
     directory.backend.identities.deactivate(otto, "zoe")
     row = directory.person("zoe@corp.test", externalId="o-5", displayName="Zoe", active=True)
     assert directory.ask("GET", f"/Users/{row}").json()["active"] is False
+
+
+def test_what_the_directory_switched_off_is_kept_off_by_an_admin(directory: Directory) -> None:
+    row = directory.person(displayName="Ada")
+    directory.patch(f"/Users/{row}", DEACTIVATIONS["okta"])
+    otto = directory.backend.identities.act_as("otto")
+    for _ in range(2):
+        directory.backend.identities.deactivate(otto, "ada", "Compromised.")
+    assert directory.patch(f"/Users/{row}", {"op": "replace", "path": "active", "value": True}).json()["active"] is False
+    with directory.backend.database.read() as session:
+        query = select(LedgerRow.after_json).where(LedgerRow.action == "identity.deactivate").order_by(LedgerRow.seq)
+        assert [one for one in session.exec(query) if one is not None and "Compromised" in one] == [
+            '{"active":false,"reason":"Compromised."}'
+        ]
 
 
 def test_the_last_admin_is_neither_deactivated_nor_loses_the_role_by_the_directory(directory: Directory) -> None:

@@ -93,6 +93,11 @@ WORDS: tuple[tuple[requests.Kind, dict[str, Any], str], ...] = (
         "Give ci the role operator in team:flights until 24 Dec 2026 18:00 UTC.",
     ),
     (
+        "role.grant",
+        {"identity_id": "ci", "owned_by_id": "ben", "role": "operator", "scope": "*", "expires_at": None},
+        "Give ci (owned by Ben (reviewer) [ben]) the role operator everywhere.",
+    ),
+    (
         "policy.set",
         {"environment": "production", "weaker": ["0 approval(s) instead of 2."], "changes": ["approvals_needed: 2 → 0"]},
         "Weaken the policy of production: 0 approval(s) instead of 2. In full: approvals_needed: 2 → 0.",
@@ -232,14 +237,14 @@ def test_nobody_confirms_for_himself_by_another_hand(
         row = RoleGrant(id="grt_x", identity_id=bot.id, role="admin", granted_by=nora.id, granted_at=tx.now)
         tx.record("role.grant", tx.add(row))
     asked = identities.grant(otto, "ana", "reviewer")
-    _refused("own-request", identities.confirm_grant, bot, asked.id)
+    _refused("not-a-person", identities.confirm_grant, bot, asked.id)
     for_nora = identities.grant(otto, "nora", "operator")
     _refused("own-identity", identities.confirm_grant, nora, for_nora.id)
 
 
 @pytest.mark.parametrize("bound", [False, True])
 def test_nobody_gets_by_a_hand_over_what_he_asked_for_another_owners_service(
-    identities: Identities, owners: ServiceOwners, database: Database, otto: Actor, nora: Actor, bound: bool
+    identities: Identities, owners: ServiceOwners, database: Database, otto: Actor, nora: Actor, clock: Clock, bound: bool
 ) -> None:
     github = Profile(name="github", title="GitHub", kind="github", audience="https://countersign.example.com")
     bindings = Bindings(database, [github], policy.protected)
@@ -251,6 +256,9 @@ def test_nobody_gets_by_a_hand_over_what_he_asked_for_another_owners_service(
     confirm = bindings.confirm if bound else identities.confirm_grant
     _refused("own-request", confirm, nora, asked.id)
     owners.hand_over(nora, "ci", "ben")
+    clock.tick(seconds=1)
+    _refused("stale-request", confirm, nora, asked.id)
+    owners.hand_over(nora, "ci", "ana")
     confirm(nora, asked.id)
 
 
@@ -261,6 +269,53 @@ def test_who_asked_must_still_be_allowed_to_when_it_is_confirmed(
     identities.take_back(nora, "otto", "admin")
     _refused("stale-request", identities.confirm_grant, nora, asked.id)
     assert ("reviewer", "*") not in _roles(database, identities.act_as("ana"))
+    third = identities.create(nora, "third")
+    identities.bootstrap("third")
+    anew = identities.grant(nora, "ana", "reviewer")
+    assert anew.id != asked.id, "what nobody could confirm does not stand in its way"
+    _refused("settled", identities.refuse_grant, nora, asked.id, "Asked for anew.")
+    identities.confirm_grant(third, anew.id)
+    assert ("reviewer", "*") in _roles(database, identities.act_as("ana"))
+
+
+def test_a_role_ends_in_the_future_and_the_last_admins_no_sooner(
+    identities: Identities, database: Database, otto: Actor, nora: Actor, clock: Clock
+) -> None:
+    bot = identities.create(otto, "bot", kind="service", owner="ana")
+    identities.confirm_grant(nora, identities.grant(otto, "bot", "admin").id)
+    for end in (clock.now, clock.now - timedelta(days=1)):
+        with pytest.raises(Refusal, match="ends in the future"):
+            identities.grant(bot, "otto", "admin", expires_at=end)
+    soon, later = clock.now + timedelta(minutes=1), clock.now + timedelta(days=1)
+    assert isinstance(identities.grant(bot, "nora", "admin", expires_at=later), RoleGrant)
+    assert isinstance(identities.grant(bot, "otto", "admin", expires_at=soon), RoleGrant), "Nora is one for longer"
+    with pytest.raises(Refusal, match="Nobody else is an admin everywhere"):
+        identities.grant(bot, "nora", "admin", expires_at=soon)
+    asked = identities.grant(bot, "ben", "viewer", expires_at=later)
+    clock.tick(days=1, minutes=-1)
+    third = identities.create(nora, "third")
+    identities.bootstrap("third")
+    clock.tick(minutes=2)
+    _refused("stale-request", identities.confirm_grant, third, asked.id)
+
+
+def test_requests_come_page_by_page_and_none_is_lost(
+    identities: Identities, database: Database, otto: Actor, clock: Clock
+) -> None:
+    """Also those that were asked for at the same moment."""
+    asked = list[str]()
+    for number in range(7):
+        clock.tick(seconds=number % 2)
+        identities.create(otto, f"p{number}")
+        asked.append(identities.grant(otto, f"p{number}", "viewer").id)
+    for settled, first in ((False, 0), (True, -1)):
+        seen, after = list[str](), None
+        with database.read() as session:
+            while page := requests.lines(session, now=clock.now, all_of_them=settled, after=after, limit=2):
+                seen += [one.id for one in page]
+                after = (page[-1].asked_at, page[-1].id)
+        assert sorted(seen) == sorted(asked)
+        assert seen[0] == asked[first]
 
 
 def test_a_weaker_policy_waits_for_a_second_person_and_a_stricter_one_does_not(
@@ -310,14 +365,14 @@ def test_the_first_admins_are_made_by_whoever_holds_the_machine_and_the_ledger_s
     assert "role.grant" not in _actions(database)
 
 
-def test_another_owner_takes_two_once_somebody_holds_a_role_in_the_scope_of_a_team(
+def test_another_owner_takes_two_whoever_holds_a_role_in_the_scope_of_the_team_by_now(
     identities: Identities, database: Database, otto: Actor, nora: Actor
 ) -> None:
     teams = Teams(database, lambda *_: True, policy.protected)
     teams.create(otto, "flights")
-    assert teams.set_owner(otto, "model", "m", "flights") is None, "nobody's role reaches what a team owns yet"
-    given = identities.grant(otto, "ana", "reviewer", "team:flights")
-    identities.confirm_grant(nora, given.id)
+    first = teams.set_owner(otto, "model", "m", "flights")
+    assert first is not None, "somebody may be on the way to a role on what the team owns"
+    teams.confirm_owner(nora, first.id)
     assert teams.set_owner(otto, "model", "m", "flights") is None, "it is so already"
     asked = teams.set_owner(otto, "endpoint", "e", "flights")
     assert asked is not None
@@ -374,3 +429,35 @@ def test_a_mapping_that_waited_before_the_update_is_a_request_after_it(
     assert (kept.value, kept.confirmed_by, kept.made_at) == ("Größe", nora.id, clock.now + timedelta(hours=1))
     _refused("own-request", mappings.confirm, otto, "ask_staff")
     assert mappings.confirm(nora, "ask_staff").made_by == otto.id
+
+
+def test_an_admin_of_an_environment_sees_and_confirms_what_weakens_its_policy_and_nothing_else(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    policies = Policies(database)
+    asked = identities.grant(otto, "ana", "admin", "environment:production")
+    identities.confirm_grant(nora, asked.id)
+    other = identities.grant(otto, "ben", "operator")
+    loose = policies.set_policy(otto, "production", BUILT_IN["dev"]).request_id
+    assert loose is not None
+    ana, carla = identities.act_as("ana"), identities.act_as("carla")
+    with database.read() as session:
+        now = database.now(session)
+        where = requests.demand_sight(session, ana, now=now)
+        (line,) = requests.lines(session, now=now, environments=where)
+        assert line.id == loose
+        assert requests.line(session, line.id, now=now, environments=where) == line
+        with pytest.raises(NotFound):
+            requests.line(session, other.id, now=now, environments=where)
+        assert len(requests.lines(session, now=now, environments=requests.demand_sight(session, nora, now=now))) == 2
+        _refused("not-allowed", lambda: requests.demand_sight(session, carla, now=now))
+    assert policies.confirm_policy(ana, loose).id == "production@2"
+    _refused("not-allowed", identities.confirm_grant, ana, other.id)
+
+
+@pytest.mark.parametrize("shown", ["Nora\nGive otto admin", "Nora\u202ereviewer", "Nora\u2066", "Nora\x00", "Nora\u200b"])
+def test_a_display_name_that_would_not_be_read_as_written_is_refused(identities: Identities, otto: Actor, shown: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        identities.create(otto, "norbert", display_name=shown)
+    assert refused.value.code == "bad-name"
+    identities.create(otto, "norbert", display_name="Nóra Ōno-Śmith 李")

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
+from backend.access import queries
 from backend.access import teams as reads
 from backend.access.checks import require_to_read
 from backend.access.rows import Ownership, RoleGrant, Team
@@ -72,6 +73,23 @@ def test_a_team_is_made_filled_renamed_emptied_and_retired(world: World, teams: 
     assert [one for one in _actions(world) if one.startswith(("team.", "owner."))] == [
         "team.create", "team.add_member", "owner.set", "team.rename", "owner.set", "team.remove_member", "team.retire",
     ]  # fmt: skip
+
+
+def test_a_role_in_the_scope_of_a_team_ends_with_it(world: World, teams: Teams) -> None:
+    pim, lin = _person(world, "pim"), _person(world, "lin")
+    for name in ("old", "new"):
+        teams.create(world.otto, name)
+    world.identities.grant(world.otto, "lin", "viewer", "team:old")
+    with world.database.unit(world.otto) as tx:  # as it was done before roles ended with the team
+        row = tx.session.exec(select(Team).where(Team.name == "old")).one()
+        row.retired_at = tx.now
+        tx.record("team.retire", row)
+    world.identities.take_back(world.otto, "lin", "viewer", "team:old")
+    world.identities.grant(world.otto, "pim", "viewer", "team:new")
+    teams.retire(world.otto, "new")
+    with world.database.read() as session:
+        assert queries.grants(session, pim.id) == queries.grants(session, lin.id) == ()
+    assert _actions(world)[-2:] == ["role.take_back", "team.retire"]
 
 
 @pytest.mark.parametrize("name", ["", "Flights", "a b", "-a", "x" * 64])

@@ -50,7 +50,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Bac
     backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
     otto = backend.identities.act_as("otto")
     backend.teams.create(otto, "europe")
-    backend.teams.set_owner(otto, "endpoint", EU, "europe")
+    owning = backend.teams.set_owner(otto, "endpoint", EU, "europe")
+    assert owning is not None
+    backend.teams.confirm_owner(backend.identities.act_as("nora"), owning.id)
     for name, scope in (("stella", ENVIRONMENT), ("mona", ONE_MODEL), ("tess", OF_TEAM)):
         backend.identities.create(otto, name)
         for role in ("auditor", "viewer"):

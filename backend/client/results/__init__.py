@@ -101,6 +101,7 @@ from backend.client.results.notify import (
 from backend.client.results.pages import Me, Page
 from backend.client.results.records import BrokenRow, EnvironmentLine, Event, Freeze, Policy, SavedPolicy, Verification
 from backend.client.results.servers import Advisory, Inspected, Router, Server, WaitingMove
+from backend.client.results.sign_in import Examined, GroupMapping, Provider, SessionLine, SessionsEnded, Touched
 
 __all__ = [
     "Advisory",
@@ -136,6 +137,7 @@ __all__ = [
     "ErrorBudget",
     "Event",
     "Evidence",
+    "Examined",
     "Finding",
     "FindingCount",
     "FindingLine",
@@ -144,6 +146,7 @@ __all__ = [
     "Freeze",
     "Generation",
     "Grant",
+    "GroupMapping",
     "Identity",
     "Impact",
     "Inspected",
@@ -175,6 +178,7 @@ __all__ = [
     "Preview",
     "Promise",
     "Proof",
+    "Provider",
     "Push",
     "Quantile",
     "RampStep",
@@ -189,6 +193,8 @@ __all__ = [
     "Running",
     "SavedPolicy",
     "Server",
+    "SessionLine",
+    "SessionsEnded",
     "Settled",
     "Share",
     "Slo",
@@ -199,6 +205,7 @@ __all__ = [
     "Subscription",
     "Team",
     "Token",
+    "Touched",
     "Unmanaged",
     "Verification",
     "Version",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from backend.access import teams as team_reads
 from backend.blueprints.plan import FieldChange
+from backend.core.context import Limits
 from backend.core.database import Database
 from backend.core.errors import StaleWrite
 from backend.policy import ramps
@@ -195,6 +197,45 @@ def test_what_serves_becomes_a_change_and_is_proposed_once(given: Files) -> None
     world.prove()
     world.run()
     assert given.one(text, by=world.ana).action == "none"
+
+
+@SQLITE
+def test_a_job_that_may_only_look_is_told_the_plan_that_whoever_may_write_applies(given: Files) -> None:
+    """docs/config.md hands it from the pipeline of a proposal to the one that applies."""
+    otto = given.world.otto
+    looking = replace(otto, limits=Limits("viewer", "*"))
+    texts = (RAMP, document("Team", "risk", 'title: Risk\nmodels: ["flight-delay"]'))
+    seen = given.plan(*texts, by=looking)
+    assert seen.digest == given.plan(*texts, by=otto).digest
+    assert {fault.code for fault in seen.faults} == {"not-allowed"}
+    assert [one.action for one in seen.objects] == ["create", "create"]
+    given.refused("not-allowed", *texts, by=looking, plan=seen.digest)
+    given.apply(RAMP, by=otto)
+    given.refused("stale-plan", *texts, by=otto, plan=seen.digest)
+
+
+@SQLITE
+def test_what_was_rejected_or_withdrawn_is_proposed_anew(given: Files) -> None:
+    world = given.world
+    text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]\nrollout: {start: by_hand}")
+    numbers = list[int]()
+    for reason in ("It is better.", "It is better.", "Another one."):
+        plan = given.plan(text, by=world.ana)
+        assert plan.objects[0].action == "change"
+        applied = given.apply(text, by=world.ana, plan=plan.digest, told=Told(reason=reason))
+        assert applied.refused == ()
+        number = applied.done[0].change
+        assert number is not None
+        assert world.state(number) == "checking"
+        numbers.append(number)
+        if len(numbers) == 1:
+            world.run()
+            world.check()
+            world.vote(number, world.ben, "reject", comment="No.")
+        else:
+            world.changes.withdraw(world.ana, number, "No.")
+        given.refused("stale-plan", text, by=world.ana, plan=plan.digest)
+    assert len(set(numbers)) == len(numbers)
 
 
 @SQLITE

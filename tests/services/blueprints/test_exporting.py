@@ -52,7 +52,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Plac
     otto, olga = backend.identities.act_as("otto"), backend.identities.act_as("olga")
     backend.teams.create(otto, "flights", "Flight delays: *all* of them")
     backend.teams.add_member(otto, "flights", "ana")
-    backend.teams.set_owner(otto, "endpoint", PRODUCTION, "flights")
+    owning = backend.teams.set_owner(otto, "endpoint", PRODUCTION, "flights")
+    assert owning is not None
+    backend.teams.confirm_owner(backend.identities.act_as("nora"), owning.id)
     backend.ramps.set(olga, "careful", [{"share": 1_250, "hold_seconds": 5_400, "person": True}])
     path = folder / "servers" / "secret.json"
     backend.servers.register(

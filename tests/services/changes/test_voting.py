@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from sqlmodel import select
 
+from backend.access.tokens import Tokens
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.delivery.rows import Authorization
 from backend.policy.rules import ApproverGroup
 from backend.registry.rows import Version
+from backend.settings import Settings
 from tests.databases import Clock
 from tests.services.changes.world import World, refused
 
@@ -85,6 +88,26 @@ def test_whoever_gave_a_service_away_does_not_approve_what_it_asked_for_while_it
     after = world.reviewed(3, actor=replace(bot, owner_id=world.olga.id))
     world.vote(after)
     assert world.state(after) == "approved"
+
+
+def test_whoever_may_have_kept_a_token_of_a_service_does_not_approve_what_it_asks_for_by_it(world: World, clock: Clock) -> None:
+    bot = world.identities.create(world.otto, "ci", kind="service", owner="ben")
+    world.identities.grant(world.otto, "ci", "contributor")
+    tokens = Tokens(world.database, Settings(demo_identities=True))
+    kept = tokens.actor_of(tokens.create(world.ben, "kept", identity="ci", lifetime=timedelta(days=2)).text)
+    assert kept is not None
+    world.owners.hand_over(world.otto, "ci", "olga")
+    clock.tick(days=1)
+    second = tokens.create(kept, "by the first one", lifetime=timedelta(days=4))
+    assert {one.created_by for one in tokens.list(world.olga)} == {world.ben.id}
+    clock.tick(days=3)
+    number = world.reviewed(actor=bot)
+    assert "requested this change" in str(refused("conflict-of-interest", world.vote, number))
+    tokens.revoke(world.olga, second.id)
+    clock.tick(seconds=1)
+    after = world.reviewed(3, actor=bot)
+    world.vote(after)
+    assert world.state(after) == "approved", "nothing that he made goes on"
 
 
 def test_whoever_tried_an_upload_again_has_its_authors_interest(world: World) -> None:

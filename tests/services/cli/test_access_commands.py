@@ -48,7 +48,7 @@ def test_a_role_and_a_weaker_policy_wait_for_a_second_admin(countersign: Command
     assert "the role reviewer everywhere" in line["says"]
     assert countersign("request", "confirm", asked["request"], by="otto").error == "own-request"
     assert countersign("request", "confirm", asked["request"], by="audra").error == "not-allowed"
-    assert countersign("request", "confirm", asked["request"], by="nora").code == 0
+    assert countersign("request", "confirm", asked["request"], "--reason", "As agreed", by="nora").code == 0
     held = countersign("identity", "grants", by="ben").content["grants"]
     assert ("ana", "reviewer", "*") in {(one["identity"], one["role"], one["scope"]) for one in held}
     loose = tmp_path / "policy.json"
@@ -58,7 +58,7 @@ def test_a_role_and_a_weaker_policy_wait_for_a_second_admin(countersign: Command
     assert countersign("request", "refuse", weaker["request"], "--reason", "No", by="nora").code == 0
     assert countersign("request", "confirm", weaker["request"], by="nora").error == "settled"
     (first, second) = countersign("request", "list", "--all", by="nora").content["requests"]
-    assert {first["state"], second["state"]} == {"confirmed", "refused"}
+    assert {(one["state"], one["reason"]) for one in (first, second)} == {("confirmed", "As agreed"), ("refused", "No")}
     assert countersign("request", "show", weaker["request"], by="nora").content["request"]["reason"] == "No"
     assert countersign("request", "show", "ask_nothing", by="nora").error == "not-found"
     assert countersign("identity", "bootstrap", "root").error == "bootstrapped"

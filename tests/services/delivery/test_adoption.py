@@ -13,6 +13,8 @@ from sqlmodel import select
 
 from backend.access.rows import Identity
 from backend.access.service import actor_of
+from backend.access.service_owners import ServiceOwners
+from backend.access.tokens import Tokens
 from backend.core.database import Database
 from backend.core.errors import CountersignError, ExternalFailure
 from backend.delivery.desired import ArmRoute, EndpointRoute
@@ -20,6 +22,7 @@ from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.packages import read_manifest
 from backend.delivery.rows import Generation
 from backend.delivery.targets.memory_server import Fault
+from backend.settings import Settings
 from tests.services.delivery.surroundings import Surroundings, refused
 
 HALVES = (("v1", 1, ((0, 7_500),)), ("v2", 2, ((7_500, 10_000),)))
@@ -215,6 +218,12 @@ def test_who_adopted_it_does_not_sign_alone_where_approvals_are_needed(around: S
     with around.database.read() as session:
         robot = actor_of(session.exec(select(Identity).where(Identity.name == "robot")).one())
     refused("own-adoption", around.endpoints.sign_off, robot, "delay", base_digest=base, versions={})
+    tokens = Tokens(around.database, Settings(demo_identities=True))
+    text = tokens.create(around.as_("olga"), "kept", identity="robot").text
+    ServiceOwners(around.database).hand_over(around.as_("otto"), "robot", "ana")
+    kept = tokens.actor_of(text)
+    assert kept is not None
+    refused("own-adoption", around.endpoints.sign_off, kept, "delay", base_digest=base, versions={})
     assert sign(around, {}, by="carla").admitted_by == around.as_("carla").id
 
 

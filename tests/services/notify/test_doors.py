@@ -19,6 +19,7 @@ from backend.cli.notify import notify
 from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.core.errors import Refusal
 from backend.core.work import WorkItem
 from backend.registry.hooks import Hooks, HookSeen, sign
 from tests.api_world import Api
@@ -180,6 +181,14 @@ def test_a_webhook_that_is_too_old_or_too_new_is_refused(hooks: Hooks, database:
     with pytest.raises(Exception, match="too old"):
         hooks.take(headers(body, at=int((clock.now + timedelta(minutes=minutes)).timestamp())), body)
     assert mirrored(database) == set()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_webhook_of_a_year_that_no_clock_has_is_refused(hooks: Hooks) -> None:
+    for at in (99_999_999_999, 999_999_999_999):
+        with pytest.raises(Refusal) as refused:
+            hooks.take(headers(b"{}", at=at), b"{}")
+        assert refused.value.code == "bad-signature"
 
 
 @on_sqlite

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
 from backend import bootstrap, migrate
 from backend.access.rows import Request
@@ -16,6 +18,7 @@ from backend.core import work
 from backend.core.context import Actor, Limits
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
+from backend.core.ledger import LedgerRow
 from backend.core.outbound import Guard
 from backend.equipment import outgoing
 from backend.notify import queries
@@ -177,11 +180,31 @@ def test_no_route_leads_to_a_server_a_router_or_countersign_itself(asked: Api) -
         register(backend, f"http://127.0.0.1:{receiver.port}")
         delivered(asked, olga)
         assert len(receiver.taken) == 2
-        for scheme, path in (("http", "quitquitquit"), ("ntfy", "x"), ("gotify", "token")):
+        for scheme, path in (("http", "quitquitquit"), ("ntfy", "x"), ("gotify", "token"), ("workflows", "a/b")):
             for host in ("127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2"):
                 with pytest.raises(Refusal) as refused:
                     backend.routes.add(olga, "late", f"{scheme}://{host}:{receiver.port}/{path}")
                 assert refused.value.code == "address-not-allowed"
+
+
+@on_sqlite
+def test_a_topic_of_ntfy_is_shown_nowhere_and_no_name_server_is_asked_for_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = list[str]()
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more, **named: looked.append(str(host)) or real(host, *more, **named)
+    )
+    topic = "topic-9f3c61d2secret"
+    Post(world, tmp_path).routes.add(world.ben, "phone", f"ntfy://{topic}")
+    with world.database.read() as session:
+        (row,) = session.exec(select(LedgerRow).where(LedgerRow.action == "route.add"))
+        (line,) = queries.routes(session, world.audra, world.database.now(session), everybodys=True)
+    assert "ntfy://" in row.after_json
+    assert line.shown == "ntfy://"
+    assert topic not in row.after_json
+    assert topic not in looked
 
 
 def test_what_is_closed_is_known_by_its_name_and_by_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backend.api.errors import STATUS
 
-BACKEND = Path(__file__).resolve().parent.parent
+BACKEND = Path(__file__).resolve().parent.parent / "backend"
 NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "ingest", "worker"})
 """Rooms that refuse at a shell or at the start of a process, and answer no request."""
 AT_THE_START = frozenset(
