@@ -1,12 +1,12 @@
 """When somebody was signed out everywhere, kept by itself; routes show no topic of ntfy and no webhook of Rocket.Chat
 
-Revision: 0025, after: 0020
+Revision: 0021, after: 0020
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025"
+revision = "0021"
 down_revision = "0020"
 branch_labels = None
 depends_on = None
