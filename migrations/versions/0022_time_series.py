@@ -1,6 +1,6 @@
 """Time series, the sources that tell them, how long they are kept, and objectives
 
-Revision: 0022, after: 0020
+Revision: 0022, after: 0021
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0022"
-down_revision = "0020"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
