@@ -64,6 +64,10 @@ from backend.inference_log.spool import Spool
 from backend.metrics.keeping import Keeping
 from backend.metrics.scraping import Scraping
 from backend.metrics.service import MetricSources, Retentions, Slos
+from backend.monitoring.counting import Counting
+from backend.monitoring.references import ReferenceProfiles, Shelf
+from backend.monitoring.runs import Monitoring
+from backend.monitoring.service import Monitors
 from backend.notify.courier import Courier
 from backend.notify.links import Links
 from backend.notify.outbox import Outbox
@@ -131,6 +135,10 @@ class Backend:
     retentions: Retentions
     scraping: Scraping
     metric_keeping: Keeping
+    monitors: Monitors
+    reference_profiles: ReferenceProfiles
+    counting: Counting
+    monitoring: Monitoring
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
@@ -195,7 +203,7 @@ def build(settings: Settings) -> Backend:
     packaging = Packaging(database, packages)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
-    behind = Behind()
+    behind, shelf = Behind(), Shelf()
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
@@ -256,6 +264,10 @@ def build(settings: Settings) -> Backend:
             database, guard, References(settings.credentials_dir), interval=timedelta(seconds=settings.scrape_seconds)
         ),
         metric_keeping=Keeping(database),
+        monitors=Monitors(database),
+        reference_profiles=ReferenceProfiles(database),
+        counting=Counting(database, log, shelf),
+        monitoring=Monitoring(database, shelf),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),
@@ -306,6 +318,7 @@ def _hands(
         servers=_servers(settings, joined, guard, connections, resolve=False),
         endpoints=Endpoints(joined, connections, packaging, lambda *_: None),
         slos=Slos(joined),
+        monitors=Monitors(joined),
     )
 
 

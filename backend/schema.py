@@ -11,6 +11,7 @@ from backend.evidence import rows as evidence
 from backend.findings import rows as findings
 from backend.inference_log import rows as inference_log
 from backend.metrics import rows as metrics
+from backend.monitoring import rows as monitoring
 from backend.notify import rows as notify
 from backend.policy import rows as policy
 from backend.registry import hooks
@@ -28,6 +29,7 @@ __all__ = [
     "inference_log",
     "ledger",
     "metrics",
+    "monitoring",
     "notify",
     "policy",
     "provisioned",

@@ -275,6 +275,12 @@ def _of_finding(columns: Any, sight: Sight) -> Clause:
     return found
 
 
+def _of_profile(columns: Any, sight: Sight) -> Clause:
+    table = _table("reference_profile").alias()
+    found: Clause = columns.profile_id.in_(sa.select(table.c.id).where(_named_model(table.c.model, sight)))
+    return found
+
+
 def _ownership(columns: Any, sight: Sight) -> Clause:
     return _any(columns.team_id.in_(sorted(sight.teams)) if sight.teams else None)
 
@@ -294,6 +300,7 @@ _THROUGH: Mapping[str, Callable[[Any, Sight], Clause]] = {
     "evidence_id": _of_evidence,
     "endpoint_or_model": _endpoint_or_model,
     "finding_id": _of_finding,
+    "profile_id": _of_profile,
     "model_name": lambda columns, sight: _named_model(columns.model, sight),
 }
 """What `Row.__seen_through__` may say: what a table is itself, or the column that leads to what it belongs to."""

@@ -9,7 +9,7 @@ judged lies above its threshold. Nothing here is dropped: a column that cannot b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backend.drift import causes, gate
@@ -20,7 +20,7 @@ from backend.drift.gate import Looked
 from backend.drift.layout import CategoryCells, Cells, NumberCells
 from backend.drift.profile import Profile
 from backend.drift.scores import Score, Scores, scored
-from backend.drift.thresholds import Threshold, Thresholds
+from backend.drift.thresholds import CONVENTIONAL, Threshold, Thresholds
 from backend.drift.thresholds import judged as judged_by
 from backend.drift.values import Key, quoted
 
@@ -42,6 +42,7 @@ class Judged:
         chance: of lying as far away, by the reference's own parts or else by the test.
         adjusted: the rate of false discoveries at which it would be called news.
         is_news: whether it is.
+        limits: by score, what somebody set; then those alone decide.
     """
 
     key: Key
@@ -50,6 +51,13 @@ class Judged:
     chance: float = 1.0
     adjusted: float = 1.0
     is_news: bool = False
+    limits: Mapping[Score, float] = field(default_factory=dict)
+
+    def limit(self, score: Score) -> float | None:
+        """Above what the score is news; None for one that does not decide."""
+        if self.limits:
+            return self.limits.get(score)
+        return self.thresholds[score].limit if score in self.thresholds else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +89,8 @@ def judged(
     reference_hours: float | None = None,
     rate: float = RATE,
     thresholds: Thresholds | None = None,
+    limits: Mapping[Key, Mapping[Score, float]] | None = None,
+    among: Callable[[Key], bool] = lambda key: True,
 ) -> Judgement:
     """Judges a window.
 
@@ -91,14 +101,17 @@ def judged(
         reference_hours: the length of a reference that is a window itself, and varies as one.
         rate: of false discoveries.
         thresholds: made before for this profile, reference and length; they are kept in it and cost time once.
+        limits: what somebody set for single columns and scores: they decide there instead of what was measured.
+        among: which columns are looked at; of the others nothing is said, and they count for no false discovery.
     """
     known = thresholds or Thresholds(profile, reference, hours=hours, reference_hours=reference_hours)
-    whole = list(gate.window_findings(profile, current))
+    whole = [one for one in gate.window_findings(profile, current) if one.column is None or among(one.column)]
     against = reference or profile.counts
-    looked = [_looked(profile, place, against, current, known) for place in range(len(profile.layout.features))]
+    places = [place for place, one in enumerate(profile.layout.features) if among(one.key)]
+    looked = [_looked(profile, place, against, current, known) for place in places]
     if not current.rows:
         return Judgement(0, tuple(Judged(one.feature.key, None) for one in looked), tuple(whole))
-    columns, findings = _columns(looked, rate)
+    columns, findings = _columns(looked, rate, limits or {})
     news = [one for one, column in zip(looked, columns, strict=True) if column.is_news]
     found = [*whole, *findings, *map(_drift, news, [one for one in columns if one.is_news])]
     return Judgement(current.rows, columns, _sorted([*found, *_behind(looked, found)]))
@@ -110,12 +123,14 @@ def _looked(profile: Profile, place: int, reference: Counts, current: Counts, th
     return Looked(place, layout.features[place], own, before, after, thresholds)
 
 
-def _columns(looked: Sequence[Looked], rate: float) -> tuple[tuple[Judged, ...], list[Finding]]:
+def _columns(
+    looked: Sequence[Looked], rate: float, limits: Mapping[Key, Mapping[Score, float]]
+) -> tuple[tuple[Judged, ...], list[Finding]]:
     columns, findings = list[Judged](), list[Finding]()
     for one in looked:
         findings += gate.column_findings(one)
         try:
-            columns.append(_scored(one))
+            columns.append(replace(_scored(one), limits=limits.get(one.feature.key, {})))
         except Exception as error:  # a defect in one column must not hide the others
             findings.append(gate.failed(one, error))
             columns.append(Judged(one.feature.key, None))
@@ -135,29 +150,37 @@ def _scored(looked: Looked) -> Judged:
 
 def _decided(looked: Looked, column: Judged, rate: float, most: float) -> Judged:
     above = _above(column, looked.feature.cells)
-    return replace(column, adjusted=rate, is_news=rate <= most and bool(above))
+    return replace(column, adjusted=rate, is_news=(rate <= most or bool(column.limits)) and bool(above))
 
 
 def _above(column: Judged, cells: Cells | None) -> list[Score]:
-    """The scores by which it is judged that lie above their thresholds."""
-    names = judged_by(cells) if cells is not None else ()
-    found = [(one, column.scores.value(one)) for one in names if column.scores is not None and one in column.thresholds]
-    return [one for one, value in found if value is not None and value > column.thresholds[one].limit]
+    """The scores by which it is judged that lie above their thresholds, or above what was set."""
+    names = tuple(column.limits) or (judged_by(cells) if cells is not None else ())
+    found = [(one, column.scores.value(one), column.limit(one)) for one in names if column.scores is not None]
+    return [one for one, value, limit in found if value is not None and limit is not None and value > limit]
 
 
 def _drift(looked: Looked, column: Judged) -> Finding:
     name = max(_above(column, looked.feature.cells), key=lambda one: _times(column, one))
-    threshold, value = column.thresholds[name], _value(column, name)
-    severity: Severity = "notice" if value < threshold.moderate else "warning" if value < threshold.large else "critical"
-    told = f"{_NAMES[name]} {figure(value)}, where up to {figure(threshold.limit)} is usual"
+    value, limit = _value(column, name), column.limit(name) or 0.0
+    told = f"{_NAMES[name]} {figure(value)}, " + (
+        f"above the {figure(limit)} that was set" if column.limits else f"where up to {figure(limit)} is usual"
+    )
+    severity = _severity(name, value, is_set=bool(column.limits))
     words = f"{looked.feature.key} drifted: {told}{_moved(looked)}."
     kind: FindingKind = "prediction-drift" if looked.feature.key.role == "prediction" else "drift"
-    facts: dict[str, float | int | str] = {"score": name, "value": value, "limit": threshold.limit, "rate": column.adjusted}
+    facts: dict[str, float | int | str] = {"score": name, "value": value, "limit": limit, "rate": column.adjusted}
     return looked.finding(kind, severity, words, **facts)
 
 
+def _severity(name: Score, value: float, *, is_set: bool) -> Severity:
+    """By what is commonly called a moderate and a large shift; what somebody set is no mere notice."""
+    moderate, large = CONVENTIONAL[name]
+    return "critical" if value >= large else "warning" if value >= moderate or is_set else "notice"
+
+
 def _times(column: Judged, name: Score) -> float:
-    return _value(column, name) / max(column.thresholds[name].limit, 1e-12)
+    return _value(column, name) / max(column.limit(name) or 0.0, 1e-12)
 
 
 def _value(column: Judged, name: Score) -> float:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -156,7 +157,8 @@ class ParquetSource:
 
 @dataclass(frozen=True)
 class ReadingSource:
-    """The requests of a reading of the inference log, those of one arm if it is named.
+    """The requests of a reading of the inference log, those of one arm if it is named, or those of one `group`: a version and
+    an arm, either of which may be None for those of which nothing says so; and those of a `span` of event times.
 
     A feature that sent values of several kinds has a column for each. A prediction that is no number is the text of its JSON; a
     plain text or truth value counts as itself.
@@ -165,6 +167,8 @@ class ReadingSource:
     reading: Reading
     arm: str | None = None
     rows: int = BATCH
+    group: tuple[int | None, str | None] | None = None
+    span: tuple[datetime, datetime] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -176,9 +180,21 @@ class ReadingSource:
     def batches(self, columns: Sequence[Column], *, time: bool = False) -> Iterator[pa.RecordBatch]:
         names = [self._expression(one) for one in columns] + (["event_time"] if time else [])
         sql = f"SELECT {', '.join(names) or '1'} FROM requests"  # noqa: S608 - columns that the log itself names and quotes
-        arm = " WHERE assigned_arm = ?" if self.arm is not None else ""
-        for batch in self.reading.batches(sql + arm, [self.arm] if arm else [], rows=self.rows):
+        chosen, values = self._chosen()
+        for batch in self.reading.batches(sql + chosen, values, rows=self.rows):
             yield _plain_predictions(batch, columns)
+
+    def _chosen(self) -> tuple[str, list[object]]:
+        clauses, values = list[str](), list[object]()
+        if self.arm is not None:
+            clauses, values = ["assigned_arm = ?"], [self.arm]
+        if self.group is not None:
+            clauses += ["version IS NOT DISTINCT FROM ?", "assigned_arm IS NOT DISTINCT FROM ?"]
+            values += self.group
+        if self.span is not None:
+            clauses += ["event_time >= ?", "event_time < ?"]
+            values += self.span
+        return (f" WHERE {' AND '.join(clauses)}", values) if clauses else ("", [])
 
     def _expression(self, column: Column) -> str:
         if column.key.role == "prediction":

@@ -37,6 +37,9 @@ JUDGED: Mapping[bool, tuple[Score, ...]] = MappingProxyType(
 )
 """By which scores a column is judged: numbers by how far they moved and by how much of them did, others by their shares."""
 
+Resampled = Mapping[tuple[int, int], Mapping[Score, float]]
+"""(place of a column, class of a window's size) -> score -> what independent rows reach in one window of a hundred."""
+
 _LEAST = 1e-9
 _LEAST_SPREAD = 0.1
 _CLASSES_PER_DOUBLING = 2
@@ -72,6 +75,7 @@ class Thresholds:
         hours: the length of the windows that are judged; 0 where the reference was at the same time.
         reference_hours: the length of a reference that is a window itself: two windows lie further apart than one does from
             everything.
+        kept: what `resampled` said of the same reference and lengths before, so that it is not drawn anew.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Thresholds:
         reference_hours: float | None = None,
         seed: int = 20130101,
         resamples: int = RESAMPLES,
+        kept: Resampled | None = None,
     ) -> None:
         self._layout = profile.layout
         self._reference = reference or profile.counts
@@ -90,6 +95,13 @@ class Thresholds:
         self._wider = math.sqrt(1 + hours / reference_hours) if reference_hours else 1.0
         self._seed, self._resamples = seed, resamples
         self._made: dict[tuple[int, int], Mapping[Score, Threshold]] = {}
+        self._kept = dict(kept or {})
+
+    @property
+    def resampled(self) -> Resampled:
+        """What was drawn, and what was kept before: (place, class of sizes) -> score -> threshold by resampling."""
+        made = {key: {score: one.resampled for score, one in found.items()} for key, found in self._made.items()}
+        return {**self._kept, **made}
 
     def of(self, place: int, values: int) -> Mapping[Score, Threshold]:
         """The thresholds of a column for a window with so many values; none where either side has no values."""
@@ -122,8 +134,10 @@ class Thresholds:
         cells, reference = self._layout.features[place].cells, self._reference.of(self._layout, place)
         if cells is None or not reference.values or not size:
             return {}
-        drawn = self._drawn(place, cells, reference, size)
-        return {score: self._threshold(place, score, drawn[score]) for score in SCORES if score in drawn}
+        if (found := self._kept.get((place, size))) is None:
+            drawn = self._drawn(place, cells, reference, size)
+            found = {score: float(np.quantile(drawn[score], LEVEL)) for score in SCORES if score in drawn}
+        return {score: self._threshold(place, score, resampled) for score, resampled in found.items()}
 
     def _drawn(self, place: int, cells: Cells, reference: ColumnCounts, size: int) -> Mapping[Score, Floats]:
         """Scores between pairs of draws from the reference."""
@@ -134,10 +148,10 @@ class Thresholds:
         left, right = (Windows(one, nothing) for one in sides)
         return several(cells, left, right, norm_of(cells, reference))
 
-    def _threshold(self, place: int, score: Score, drawn: Floats) -> Threshold:
+    def _threshold(self, place: int, score: Score, resampled: float) -> Threshold:
         parts = self.parts(place, score)
         usual = value_at(USUAL, parts) if parts is not None else None
-        return Threshold(score, float(np.quantile(drawn, LEVEL)), usual, *CONVENTIONAL[score])
+        return Threshold(score, resampled, usual, *CONVENTIONAL[score])
 
 
 def size_class(values: int) -> int:

@@ -77,7 +77,7 @@ class ProfileContent(Row, table=True):
     """The bytes of a profile (`drift.stored`), apart, so that lists do not read them."""
 
     __tablename__ = "reference_profile_content"
-    __seen_through__: ClassVar[str] = "reference_profile"
+    __seen_through__: ClassVar[str] = "profile_id"
     __governed__: ClassVar[bool] = False
 
     profile_id: str = Field(
@@ -136,9 +136,7 @@ class MonitorRun(Row, table=True):
         sa.Index("monitor_run_endpoint", "endpoint_id", "slot"),
     )
 
-    monitor_id: str = Field(
-        sa_column=sa.Column(sa.String, sa.ForeignKey("monitor.id", ondelete="CASCADE"), primary_key=True)
-    )
+    monitor_id: str = Field(sa_column=sa.Column(sa.String, sa.ForeignKey("monitor.id", ondelete="CASCADE"), primary_key=True))
     slot: datetime = Field(sa_column=utc(primary_key=True))
     """The end of its window."""
     endpoint_id: str = Field(sa_column=_of_endpoint())
@@ -166,9 +164,7 @@ class MonitorScore(Row, table=True):
     __governed__: ClassVar[bool] = False
     __table_args__ = (sa.Index("monitor_score_endpoint", "endpoint_id", "slot"),)
 
-    monitor_id: str = Field(
-        sa_column=sa.Column(sa.String, sa.ForeignKey("monitor.id", ondelete="CASCADE"), primary_key=True)
-    )
+    monitor_id: str = Field(sa_column=sa.Column(sa.String, sa.ForeignKey("monitor.id", ondelete="CASCADE"), primary_key=True))
     slot: datetime = Field(sa_column=utc(primary_key=True))
     version: int = Field(primary_key=True)
     arm: str = Field(primary_key=True)

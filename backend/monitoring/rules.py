@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from backend.core.canonical import digest
 from backend.core.errors import Refusal
 from backend.policy.rules import Severity
 
@@ -226,12 +225,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def task_digest(spec: MonitorSpec) -> str:
-    """Tells tasks apart that are counted apart."""
-    task = spec.task.model_dump(mode="json") if spec.task is not None else None
-    return digest({"task": task, "segments": sorted(spec.segments)})
-
-
 # -- slots
 
 
@@ -261,7 +254,7 @@ def next_due(now: datetime, spec: MonitorSpec) -> datetime:
 
 
 def first_slot(now: datetime, spec: MonitorSpec) -> datetime:
-    """The slot that a new monitor begins with: the window that is over just now, so that nobody waits a day for a first look."""
+    """The slot that a new monitor begins with: the window that is over by now, so that nobody waits a day for a first look."""
     return latest_slot(now, spec)
 
 

@@ -300,7 +300,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Reliability:
-    """The reliability curve with its errors. `by_chance`: what perfectly calibrated scores would show. `why`: why it is empty."""
+    """The reliability curve with its error. `by_chance`: what perfectly calibrated scores show. `why`: why it is empty."""
 
     curve: tuple[CurvePoint, ...]
     error: FigureLine | None

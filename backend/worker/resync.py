@@ -18,6 +18,7 @@ from backend.core.work import WorkItem
 from backend.delivery.rows import Endpoint, Generation, Server
 from backend.evidence.rows import Evidence
 from backend.metrics import scraping
+from backend.monitoring import counting, runs
 from backend.notify.rows import Message, Route
 from backend.registry.rows import Alias
 from backend.rollouts.rows import Rollout
@@ -49,8 +50,8 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 
 def of_the_house() -> tuple[Resync, ...]:
-    """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages, and
-    source of metrics; the mirror, and the ledger's reader."""
+    """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages,
+    source of metrics, monitor and endpoint that has some; the mirror, and the ledger's reader."""
     return (
         Resync("server", _keys(select(Server.id))),
         Resync("change", _keys(_CHANGES)),
@@ -61,6 +62,8 @@ def of_the_house() -> tuple[Resync, ...]:
         Resync("notify", lambda _session: ["ledger"]),
         Resync("route", _keys(_WAITING)),
         Resync(scraping.KIND, scraping.keys),
+        Resync(counting.KIND, counting.keys),
+        Resync(runs.KIND, runs.keys),
     )
 
 

@@ -13,6 +13,7 @@ from backend.delivery import looking
 from backend.findings import tending
 from backend.metrics.keeping import Done
 from backend.metrics.scraping import KIND
+from backend.monitoring import counting, runs, watch
 from backend.notify import keeping
 from backend.worker import jobs, resync
 from backend.worker.handling import Handler
@@ -26,6 +27,7 @@ STALE_SECONDS, COMPACT_SECONDS, TEND_SECONDS, LOG_SECONDS = 10.0, 3600.0, 30.0, 
 MESSAGES_SECONDS, ADMINS_SECONDS = 3600.0, 3600.0
 ROLL_UP_SECONDS, PRUNE_SECONDS = 60.0, 3600.0
 FINDINGS_SECONDS = 15.0
+WATCH_SECONDS, WATCH_OBJECTIVES_SECONDS, PRUNE_RUNS_SECONDS = 60.0, 60.0, 3600.0
 
 
 def handlers(backend: Backend) -> Mapping[str, Handler]:
@@ -38,6 +40,8 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         "notify": backend.outbox.handle,
         "route": backend.courier.handle,
         KIND: backend.scraping.handle,
+        counting.KIND: backend.counting.handle,
+        runs.KIND: backend.monitoring.handle,
         **_of_the_registry(backend),
     }
 
@@ -100,6 +104,25 @@ def _of_metrics(backend: Backend) -> tuple[Job, ...]:
     )
 
 
+def _of_monitoring(backend: Backend) -> tuple[Job, ...]:
+    """What the leader does about monitors: it watches over them and over objectives, and old runs go."""
+    return (
+        Job("watch-monitors", WATCH_SECONDS, lambda: _watch_monitors(backend.database)),
+        Job("watch-objectives", WATCH_OBJECTIVES_SECONDS, lambda: _watch_objectives(backend.database)),
+        Job("prune-monitors", PRUNE_RUNS_SECONDS, lambda: watch.prune(backend.database)),
+    )
+
+
+def _watch_monitors(database: Database) -> None:
+    if found := watch.watch(database):
+        log.warning("monitors.not_well", count=found)
+
+
+def _watch_objectives(database: Database) -> None:
+    if found := watch.watch_objectives(database):
+        log.warning("objectives.burning", count=found)
+
+
 def _tell(event: str, done: Done) -> None:
     if not done.complete:
         log.warning(event, complete=False, made=done.made, gone=done.gone, remedy="The next round goes on with it.")
@@ -116,5 +139,6 @@ def worker(backend: Backend, name: str | None = None) -> Worker:
     )
     messages = Job("prune-messages", MESSAGES_SECONDS, lambda: keeping.prune(backend.database))
     findings = Job("tend-findings", FINDINGS_SECONDS, lambda: _tend_findings(backend))
-    periodic = (*periodic, *_of_delivery(backend), *_of_metrics(backend), _of_access(backend), messages, findings)
+    rooms = (*_of_delivery(backend), *_of_metrics(backend), *_of_monitoring(backend))
+    periodic = (*periodic, *rooms, _of_access(backend), messages, findings)
     return Worker(backend.database, wired, backend.settings, jobs=periodic, metrics=metrics, timing=timing, name=name)
