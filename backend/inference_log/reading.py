@@ -132,6 +132,7 @@ class Reading:
         engine: Engine,
     ) -> None:
         self.files = {table: tuple(found) for table, found in paths.items()}
+        self._known: dict[str, Sequence[str]] = {}
         self._spill = tempfile.TemporaryDirectory(prefix="countersign-log-")
         self._connection = files.connect(engine, Path(self._spill.name, "spill"))
         try:
@@ -164,18 +165,18 @@ class Reading:
     @property
     def features(self) -> tuple[Column, ...]:
         """The features that the requests have, by name and kind."""
-        return columns_among(self._connection.table("requests").columns)
+        return columns_among(self._columns_of("requests"))
 
     @property
     def outcomes(self) -> tuple[Column, ...]:
         """The outcomes by name."""
-        return columns_among(self._connection.table("outcomes").columns)
+        return columns_among(self._columns_of("outcomes"))
 
     def column(self, name: str, kind: Kind) -> str:
         """A feature's or outcome's column for a statement, quoted; a NULL of its type where none of the rows has it."""
         column = column_of(name, kind)
         table = "outcomes" if kind == "outcome" else "requests"
-        return f'"{column}"' if column in self._connection.table(table).columns else f"CAST(NULL AS {SQL_TYPES[kind]})"
+        return f'"{column}"' if column in self._columns_of(table) else f"CAST(NULL AS {SQL_TYPES[kind]})"
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         """The answer to a SELECT on the views. Only ever give it statements of this house; values go into `parameters`."""
@@ -190,6 +191,12 @@ class Reading:
     def counts(self) -> list[ArmHour]:
         """Requests by hour, assigned arm and version, in that order."""
         return [ArmHour(**row) for row in self.query(_COUNTS).to_pylist()]
+
+    def _columns_of(self, view: str) -> Sequence[str]:
+        """Asked once: binding a view takes milliseconds, and its columns stay what they are."""
+        if view not in self._known:
+            self._known[view] = self._connection.table(view).columns
+        return self._known[view]
 
     def close(self) -> None:
         """Gives back the memory. A closed reading answers nothing."""

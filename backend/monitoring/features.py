@@ -35,6 +35,7 @@ from backend.monitoring.rules import MonitorSpec, severity_of, worst
 OF_DRIFT = frozenset({"drift", "prediction-drift", "rescaled", "swapped"})
 """Kinds that speak of distributions; all others are the first gate's."""
 _NAMES = {"drift": "feature", "prediction-drift": "prediction"}
+_SCORES: Mapping[str, Score] = {name: name for name in SCORES}
 _PACES = {"sudden": " It came suddenly.", "gradual": " It came gradually, over several windows."}
 LOOKED_BACK = 12
 """Windows by which it is told whether a shift came suddenly."""
@@ -211,12 +212,17 @@ def _found(spec: MonitorSpec, given: Given, one: Finding, column: Judged | None 
 
 
 def _pace(given: Given, one: Finding, column: Judged) -> str:
-    """Whether it came suddenly, as far as windows before say so."""
-    score, value, limit = (one.facts.get(key) for key in ("score", "value", "limit"))
-    if not isinstance(value, float) or not isinstance(limit, float):
-        return ""
-    before = [float(found[str(score)]) for found in given.before.get((column.key.role, column.key.name), ()) if score in found]
-    return _PACES.get(pace([*before, value], limit), "") if before else ""
+    """Whether it came suddenly, as far as windows before say so. Of numbers by how far they moved, where that is news: among
+    few different values the largest difference of shares steps up with the first of them that moves."""
+    told = [str(one.facts.get("score")), *(["wasserstein"] if not column.limits else [])]
+    for score in reversed(told):
+        name = _SCORES.get(score)
+        value, limit = (column.scores.value(name), column.limit(name)) if name and column.scores is not None else (None, None)
+        if value is not None and limit is not None and value > limit:
+            earlier = given.before.get((column.key.role, column.key.name), ())
+            before = [float(found[score]) for found in earlier if score in found]
+            return _PACES.get(pace([*before, value], limit), "") if before else ""
+    return ""
 
 
 def _scored(spec: MonitorSpec, given: Given, one: Judged, found: Sequence[Found], current: Counts) -> Scored:
