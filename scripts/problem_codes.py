@@ -41,7 +41,6 @@ ELSEWHERE = {
 SAYS = {
     "conflict-of-interest": "You requested this change.",
     "findings": "FINDING is open on ENDPOINT.",
-    "not-built": "There are no … here yet.",
     "plan-refused": "FILE:LINE:COLUMN: what is refused there, and how much more.",
 }
 """What is said with these is put together where it is refused."""

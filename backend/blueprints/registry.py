@@ -7,12 +7,23 @@ from collections.abc import Mapping
 from backend.blueprints.endpoints import EndpointKind
 from backend.blueprints.environments import EnvironmentKind
 from backend.blueprints.kinds import Kind
+from backend.blueprints.monitors import MonitorKind
 from backend.blueprints.places import RouterKind, ServerKind
 from backend.blueprints.ramps import RampKind
 from backend.blueprints.slos import SloKind
 from backend.blueprints.teams import TeamKind
 
 KINDS: Mapping[str, Kind] = {
-    one.name: one for one in (RampKind(), EnvironmentKind(), ServerKind(), RouterKind(), TeamKind(), EndpointKind(), SloKind())
+    one.name: one
+    for one in (
+        RampKind(),
+        EnvironmentKind(),
+        ServerKind(),
+        RouterKind(),
+        TeamKind(),
+        EndpointKind(),
+        SloKind(),
+        MonitorKind(),
+    )
 }
-"""Name -> the kind. Monitors join when their room is built."""
+"""Name -> the kind."""

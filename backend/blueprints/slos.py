@@ -51,7 +51,7 @@ class SloKind(Kind):
         fields = changes_between(state.spec if state is not None else {}, told)
         step = Step(
             70,
-            _right(declared.name, around),
+            right_at("slo.set", declared.name, around),
             direct(lambda hands: hands.slos.set(around.actor, declared.name, wanted, days=days)),
         )
         mark = state.mark if state is not None else ""
@@ -59,18 +59,19 @@ class SloKind(Kind):
 
     def removal(self, declared: Declared, state: State, around: Around) -> Step:
         """Before the endpoint that it is about."""
-        return Step(75, _right(declared.name, around), direct(lambda hands: hands.slos.remove(around.actor, declared.name)))
+        right = right_at("slo.set", declared.name, around)
+        return Step(75, right, direct(lambda hands: hands.slos.remove(around.actor, declared.name)))
 
 
-def _right(endpoint: str, around: Around) -> Right:
+def right_at(action: str, endpoint: str, around: Around) -> Right:
     """Of the endpoint as it is, or as the files declare it. Refusal for one that is neither."""
     state = around.states.get("Endpoint", {}).get(endpoint)
     declared = around.declared.get(("Endpoint", endpoint))
     spec = state.spec if state is not None else declared.spec if declared is not None else None
     if spec is None:
-        raise NotFound("endpoint", endpoint[:80], "An SLO has the name of the endpoint that it is about.")
+        raise NotFound("endpoint", endpoint[:80], "It has the name of the endpoint that it is about.")
     name = endpoint if state is not None else None
-    return Right("slo.set", environment=spec.get("environment"), model=spec.get("model"), endpoint=name)
+    return Right(action, environment=spec.get("environment"), model=spec.get("model"), endpoint=name)
 
 
 def _objective(told: Mapping[str, Any]) -> Objective:

@@ -141,3 +141,14 @@ class SloSpec(Spec):
 
     days: Annotated[int, Field(ge=1, le=90, description="The window over which each objective is meant.")] = 30
     objectives: Annotated[list[ObjectiveSpec], Field(min_length=1, max_length=5)]
+
+
+class MonitorsSpec(Spec):
+    """What is watched at the endpoint of the same name. The list is the whole of it: a monitor that is not in it is removed."""
+
+    monitors: Annotated[
+        dict[Annotated[str, Field(pattern=SLUG)], dict[str, Any]],
+        Field(
+            min_length=1, max_length=30, description="Name -> what it is told, as `countersign monitor show --json` prints it."
+        ),
+    ]

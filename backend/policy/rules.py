@@ -109,6 +109,21 @@ class FindingRule(Closed):
     escalation: Annotated[tuple[EscalationStep, ...], Field(max_length=8)] = ()
 
 
+MonitorKind = Literal["drift", "data", "skew", "quality", "estimate"]
+
+
+class MonitorRule(Closed):
+    """What the check `monitors_armed` asks for, where it is one of the gates.
+
+    Args:
+        kinds: kinds of monitors that an endpoint must have, each looking.
+        tested_within_seconds: how long a test of the alarm that reached somebody counts.
+    """
+
+    kinds: Annotated[tuple[MonitorKind, ...], Field(min_length=1, max_length=5)] = ("drift", "data")
+    tested_within_seconds: Annotated[int, Field(ge=3_600, le=365 * DAY, strict=True)] = 30 * DAY
+
+
 class Policy(Closed):
     """What it takes to change an endpoint of one environment.
 
@@ -126,6 +141,7 @@ class Policy(Closed):
         min_bake_seconds: how long the previous versions stay warm, at least.
         bake_seconds: how long they do when a change does not say; never less than `min_bake_seconds`.
         findings: what problems that were found hold up, and who is told when nobody answers.
+        monitors: which monitors the check `monitors_armed` asks for.
     """
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
@@ -145,6 +161,7 @@ class Policy(Closed):
     ramp: RampRule = RampRule()
     pickled: Literal["refuse", "flag"] = "flag"
     findings: FindingRule = FindingRule()
+    monitors: MonitorRule = MonitorRule()
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
@@ -204,6 +221,11 @@ def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
             not _as_loud(old.findings.escalation, new.findings.escalation),
             "Fewer people, or people later, hear of what nobody answers.",
         ),
+        (not set(old.monitors.kinds) <= set(new.monitors.kinds), "Fewer monitors are asked for."),
+        (
+            new.monitors.tested_within_seconds > old.monitors.tested_within_seconds,
+            "A test of the alarm counts for longer.",
+        ),
     )
     return tuple(sentence for holds, sentence in says if holds)
 
@@ -223,7 +245,7 @@ def _flat(policy: Policy) -> dict[str, str]:
     told = policy.to_json()
     for field, key in (("gates", "gate"), ("groups", "name")):
         told |= {f"{field}.{one[key]}": {name: one[name] for name in one if name != key} for one in told.pop(field)}
-    for field in ("ramp", "findings"):
+    for field in ("ramp", "findings", "monitors"):
         told |= {f"{field}.{name}": value for name, value in told.pop(field).items()}
     return {name: _in_words(value) for name, value in told.items()}
 

@@ -274,6 +274,19 @@ def test_another_group_makes_a_policy_weaker_where_it_admits_others(added: Appro
     assert bool(weaker(new, old)), "a demand less"
 
 
+@pytest.mark.parametrize(
+    ("looser", "says"),
+    [
+        ({"kinds": ("drift",)}, "Fewer monitors are asked for."),
+        ({"tested_within_seconds": 61 * 86_400}, "A test of the alarm counts for longer."),
+    ],
+)
+def test_fewer_monitors_or_an_older_test_of_the_alarm_makes_a_policy_weaker(looser: dict[str, Any], says: str) -> None:
+    new = STRICT.model_copy(update={"monitors": STRICT.monitors.model_copy(update=looser)})
+    assert weaker(STRICT, new) == (says,)
+    assert weaker(new, STRICT) == ()
+
+
 def test_every_demand_of_a_policy_is_compared() -> None:
-    left = set(Policy.model_fields) - set(LOOSER) - {"schema_number", "bake_seconds"}
+    left = set(Policy.model_fields) - set(LOOSER) - {"monitors"} - {"schema_number", "bake_seconds"}
     assert left == set(), "say in `weaker` whether it can ask for less"

@@ -46,7 +46,7 @@ class Files:
         self.world = world
         self.backend = replace(bootstrap.build(settings), database=world.database, changes=world.changes)
         guard, connections = self.backend.guard, self.backend.connections
-        hands = bootstrap._hands(settings, guard, connections, self.backend.packaging)
+        hands = bootstrap._hands(settings, None, guard, connections, self.backend.packaging)
         servers = bootstrap._servers(settings, world.database, guard, connections)
         self.blueprints = Blueprints(world.database, hands, servers, world.changes)
 
