@@ -17,6 +17,7 @@ from backend.api.document import EXAMPLES
 from backend.core.database import Database
 from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
+from tests.services.test_api_operations import profile_content
 from tests.services.test_api_schema import known
 
 WHY = {"reason": "Worse at night"}
@@ -38,6 +39,7 @@ SOURCE = {
         {"metric": "latency", "name": "http_request_duration_seconds", "where": {"route": "/predict"}},
     ]},
 }  # fmt: skip
+WATCHED = {"spec": {"kind": "drift", "window_hours": 24, "every_hours": 24}}
 PROMISED = {"days": 30, "objectives": [
     {"kind": "availability", "target": 0.999}, {"kind": "latency", "target": 0.95, "seconds": 0.25},
 ]}  # fmt: skip
@@ -95,6 +97,13 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             f"{at}/metrics", f"{at}/slo", f"{at}/slo/standing", f"{at}/slo/rules", f"{at}/slo/dashboard", "/metrics/retention",
         )),
         ("PUT", f"{at}/slo", PROMISED, "olga"),
+        ("PUT", f"{at}/monitors/drift", WATCHED, "olga"),
+        *(("GET", path, None, "otto") for path in (
+            "/monitors", f"{at}/monitors/drift", f"/models/{MODEL}/profiles", f"/models/{MODEL}/versions/1/profile",
+        )),
+        ("POST", f"{at}/monitors/drift/run", None, "olga"), ("POST", f"{at}/monitors/drift/pause", WHY, "olga"),
+        ("POST", f"{at}/monitors/drift/resume", None, "olga"),
+        ("PUT", f"/models/{MODEL}/versions/1/profile", {"content": profile_content(), "source": "flights of 2013"}, "ana"),
         ("PUT", "/metrics/retention", {"raw_hours": 48, "fine_hours": 720, "coarse_hours": 9600}, "otto"),
         ("POST", "/config/plan", DECLARED, "otto"),
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.access.bearer_claims import LONGEST, NotAdmitted, is_jws
 from backend.access.tokens import is_well_formed
-from backend.api import errors, hooks, inference_log, limits, sign_in
+from backend.api import errors, hooks, inference_log, limits, monitors, sign_in
 from backend.api.attempts import AGAIN_SECONDS, Attempts
 from backend.api.limits import Limits
 from backend.bootstrap import Backend
@@ -42,6 +42,8 @@ BODY_SECONDS = 30.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
 _UPLOAD = re.compile(r"/v1/models/[^/]+/uploads")
 """Whose body is taken block by block by the operation itself, which bounds it."""
+_PROFILE = re.compile("/v1" + monitors.PROFILE)
+"""To which profiles are sent, which `drift.stored` bounds and distrusts."""
 _EVENTS = re.compile("/v1" + inference_log.EVENTS)
 """To which KServe's logger sends; it has no way to send a header of one's own, but a URL may hold a password."""
 _BASIC = re.compile(rb"(?i:basic) +([A-Za-z0-9+/=]{1,8192})")
@@ -266,7 +268,7 @@ async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None,
         return errors.answer(
             413,
             "too-large",
-            "The body is larger than 256 KiB, 5 MiB for files of declarations, or 8 MiB for an inference log.",
+            "The body is larger than 256 KiB, 5 MiB for files of declarations, or 8 MiB for an inference log or a profile.",
             "Send less.",
         ), receive
     scope["state"] = {**scope.get("state", {}), "has_body": bool(body)}
@@ -274,6 +276,8 @@ async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None,
 
 
 def _most_bytes(path: str) -> int:
+    if _PROFILE.fullmatch(path):
+        return monitors.MOST_PROFILE_BYTES
     return inference_log.MOST_BYTES if _EVENTS.fullmatch(path) else MOST_BYTES_OF.get(path, MOST_BYTES)
 
 

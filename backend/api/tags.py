@@ -45,6 +45,8 @@ AGES = frozenset(
         "times",
         "clean_since",
         "latest_evidence",
+        "fares",
+        "latest_runs",
     }
 )
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""

@@ -27,6 +27,7 @@ COMMANDS = {
     "logout": Lazy("backend.cli.login:logout", "Forget the token of a server."),
     "migrate": Lazy("backend.cli.installation:migrate", "Make keys, and bring the database to this program's schema."),
     "model": Lazy("backend.cli.model:model", "Register versions, and look at models."),
+    "monitor": Lazy("backend.cli.monitor:monitor", "What is watched at endpoints, how monitors fare, and reference profiles."),
     "notify": Lazy("backend.cli.notify:notify", "Messages: where they go, who hears of what, and what became of each."),
     "policy": Lazy("backend.cli.policy:policy", "See and set what an environment asks of a change."),
     "ramp": Lazy("backend.cli.ramp:ramp", "Ramps by name, which proposals use and policies ask for."),

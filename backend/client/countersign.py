@@ -17,6 +17,7 @@ from backend.client.findings import Findings
 from backend.client.inference_log import InferenceLogs
 from backend.client.metrics import EndpointMetrics, Slos
 from backend.client.models import Models
+from backend.client.monitors import Monitors, Profiles
 from backend.client.notify import Notify
 from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
@@ -65,6 +66,8 @@ class Countersign:
         self.rollouts = Rollouts(self._wire)
         self.metrics = EndpointMetrics(self._wire)
         self.slos = Slos(self._wire)
+        self.monitors = Monitors(self._wire)
+        self.profiles = Profiles(self._wire)
         self.findings = Findings(self._wire)
         self.servers = Servers(self._wire)
         self.routers = Routers(self._wire)

@@ -24,7 +24,7 @@ from backend.registry.rows import Model, Version
 
 COUNT = "count"
 """The kind of the work items by which hours are counted; their keys are endpoints' ids."""
-MOST_BYTES = 16 << 20
+MOST_BYTES = 8 << 20
 MAX_SOURCE = 200
 _HELD = 16
 

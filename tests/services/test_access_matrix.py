@@ -29,7 +29,9 @@ from backend.changes.rows import Change
 from backend.core.context import SYSTEM, Actor
 from backend.core.errors import Refusal
 from backend.delivery.rows import Endpoint
+from backend.drift.stored import profile_bytes
 from backend.metrics.slo import Objective
+from backend.monitoring.rules import MonitorSpec
 from backend.policy.rules import BUILT_IN
 from backend.registry import intake
 from backend.registry.memory import MemoryRegistry
@@ -37,6 +39,7 @@ from backend.registry.rows import IntakeRow
 from backend.rollouts.service import At as Looked
 from backend.settings import Settings
 from tests.databases import Clock
+from tests.drift_data import profile_of
 from tests.found import drifted
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
 from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, copied
@@ -65,6 +68,7 @@ NOTHING = At("nothing-there", "nothing-there", 999_999_999, "int_nothing")
 Command = Callable[[Backend, Actor, At], object]
 _DIGESTS = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 _PLACE = {"kind": "memory", "settings": {"path": "/tmp/nowhere.json"}}
+_PROFILE = profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]}))
 _TEXT = {"url": "https://192.0.2.1/metrics", "preset": "mlserver", "model": "m"}
 _SOON = datetime.now(UTC) + timedelta(days=1)
 _STEP = Looked("rol_x", 0)
@@ -182,6 +186,12 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     ),
     "slos.set": ("slo.set", lambda b, a, at: b.slos.set(a, at.endpoint, [Objective("availability", 0.99)])),
     "slos.remove": ("slo.set", lambda b, a, at: b.slos.remove(a, at.endpoint)),
+    "monitors.set": ("monitor.set", lambda b, a, at: b.monitors.set(a, at.endpoint, "watch", MonitorSpec(kind="drift"))),
+    "monitors.pause": ("monitor.set", lambda b, a, at: b.monitors.pause(a, at.endpoint, "watch", "x")),
+    "monitors.resume": ("monitor.set", lambda b, a, at: b.monitors.resume(a, at.endpoint, "watch")),
+    "monitors.run": ("monitor.run", lambda b, a, at: b.monitors.run(a, at.endpoint, "watch")),
+    "monitors.remove": ("monitor.set", lambda b, a, at: b.monitors.remove(a, at.endpoint, "watch")),
+    "reference_profiles.set": ("profile.add", lambda b, a, at: b.reference_profiles.set(a, at.model, 1, _PROFILE)),
     "metric_sources.add": (
         "metric_source.set", lambda b, a, at: b.metric_sources.add(a, at.endpoint, name="x", kind="text", settings=_TEXT),
     ),
@@ -327,7 +337,7 @@ def test_every_command_of_every_service_stands_in_the_table() -> None:
 
 def test_every_action_of_the_matrix_is_asked_for_by_a_command_or_is_a_look() -> None:
     looks = {line.action for line in MATRIX if line.action.endswith((".read", ".list"))} | {"audit.verify", "audit.export"}
-    others = {"token.revoke", "session.revoke"}  # asked for by tokens and sessions themselves
+    others = {"token.revoke", "session.revoke", "profile.replace"}  # asked for by what is there already
     assert {action for action, _ in COMMANDS.values()} | looks | others == ACTIONS.keys()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +19,10 @@ from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.drift.stored import profile_bytes
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
+from tests.drift_data import profile_of
 from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
@@ -45,7 +48,14 @@ UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 
 
 SOURCE = {"name": "gateway", "kind": "text", "settings": {"url": "https://1.1.1.1/x", "preset": "mlserver", "model": "m"}}
 PROMISED = {"days": 30, "objectives": [{"kind": "availability", "target": 0.999}]}
+WATCHED = {"spec": {"kind": "drift", "window_hours": 24}}
 MEMORY = {"name": "other", "kind": "memory", "settings": {"path": "/tmp/countersign-nowhere.json"}}
+
+
+def profile_content() -> str:
+    """A small profile, as it is sent."""
+    return base64.b64encode(profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]}))).decode()
+
 
 OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/models"): ("model.read", "/models", None),
@@ -226,6 +236,24 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/endpoints/{endpoint}/slo/standing"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/standing", None),
     ("GET", "/v1/endpoints/{endpoint}/slo/rules"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/rules", None),
     ("GET", "/v1/endpoints/{endpoint}/slo/dashboard"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/dashboard", None),
+    ("GET", "/v1/monitors"): ("endpoint.read", "/monitors", None),
+    ("GET", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("endpoint.read", f"/endpoints/{ENDPOINT}/monitors/drift", None),
+    ("PUT", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift", WATCHED),
+    ("DELETE", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift", None),
+    ("POST", "/v1/endpoints/{endpoint}/monitors/{monitor}/pause"): (
+        "monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift/pause", WHY,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/monitors/{monitor}/resume"): (
+        "monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift/resume", None,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/monitors/{monitor}/run"): (
+        "monitor.run", f"/endpoints/{ENDPOINT}/monitors/drift/run", None,
+    ),
+    ("GET", "/v1/models/{model}/profiles"): ("model.read", f"/models/{MODEL}/profiles", None),
+    ("GET", "/v1/models/{model}/versions/{number}/profile"): ("model.read", f"/models/{MODEL}/versions/1/profile", None),
+    ("PUT", "/v1/models/{model}/versions/{number}/profile"): (
+        "profile.add", f"/models/{MODEL}/versions/1/profile", {"content": profile_content()},
+    ),
     ("GET", "/v1/metrics/retention"): ("endpoint.read", "/metrics/retention", None),
     ("PUT", "/v1/metrics/retention"): (
         "metric_retention.set", "/metrics/retention", {"raw_hours": 24, "fine_hours": 200, "coarse_hours": 9000},

@@ -35,10 +35,13 @@ from backend.access.rules import ROLES
 from backend.api.document import operations
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.drift.stored import profile_bytes
 from backend.metrics.slo import Objective
+from backend.monitoring.rules import MonitorSpec
 from backend.notify.rows import Message
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
+from tests.drift_data import profile_of
 from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
@@ -79,6 +82,8 @@ def known(asked: Api) -> dict[str, list[Any]]:
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
     asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
     asked.backend.slos.set(world.olga, ENDPOINT, [Objective("availability", 0.999), Objective("latency", 0.95, 0.25)])
+    asked.backend.monitors.set(world.olga, ENDPOINT, "drift", MonitorSpec(kind="drift"))
+    asked.backend.reference_profiles.set(world.ana, MODEL, 1, profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]})))
     vera = asked.backend.identities.create(admin, "vera")
     asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
     asked.backend.identities.grant(admin, "vera", "viewer", "environment:dev")

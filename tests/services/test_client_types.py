@@ -47,6 +47,8 @@ NAMES = {
     "Covered": "MetricCovered", "MetricSource": "MetricSourceView", "MetricRetention": "MetricRetention",
     "Slo": "SloView", "Objective": "SloObjective", "SloStanding": "SloStandingView", "Promise": "SloPromise",
     "ErrorBudget": "SloBudget", "BurnAlert": "SloAlert", "Burn": "SloBurn", "SloRules": "SloRules",
+    "Monitor": "MonitorWhole", "MonitorLine": "MonitorFares", "MonitorFound": "MonitorFound", "MonitorRun": "MonitorRunView",
+    "MonitorAsked": "MonitorAsked", "Profile": "ProfileLine",
     "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
     "Erasure": "ErasureView",
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,11 +34,13 @@ from backend.core.errors import NotFound
 from backend.delivery import fleet, lines, places
 from backend.delivery import queries as delivery
 from backend.delivery.rows import Endpoint, Generation, Server
+from backend.drift.stored import profile_bytes
 from backend.registry import catalog, freshness
 from backend.registry import queries as registry
 from backend.registry.rows import Model
 from backend.schema import access
 from backend.settings import Settings
+from tests.drift_data import profile_of
 from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, copied
 
 INTERVAL = timedelta(seconds=3600)
@@ -253,7 +256,7 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "request_key", "work_item", "job_run", "heartbeat", "sealing_key",
         "notify_route", "notify_health", "notify_subscription", "notify_preference",
         "notify_message", "notify_attempt", "notify_cursor", "notify_link", "registry_hook",
-        "metric_rolled", "metric_retention",
+        "metric_rolled", "metric_retention", "kept_thresholds",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 
@@ -278,6 +281,7 @@ def token(filled: Backend) -> str:
 
 
 NUL = "sha256:" + "0" * 64
+PROFILE = base64.b64encode(profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]}))).decode()
 BODIES: dict[str, Any] = {
     "/v1/inference-log": {"endpoint": "{endpoint}", "requests": [{}]},
     "/v1/endpoints/{endpoint}/inference-log": {"sample_every": 2},
@@ -302,6 +306,9 @@ BODIES: dict[str, Any] = {
         "kind": "text",
         "settings": {"url": "https://1.1.1.1/x", "preset": "mlserver", "model": "m"},
     },
+    "/v1/endpoints/{endpoint}/monitors/{monitor}": {"spec": {"kind": "drift"}},
+    "/v1/endpoints/{endpoint}/monitors/{monitor}/pause": {"reason": "x"},
+    "/v1/models/{model}/versions/{number}/profile": {"content": PROFILE},
     "/v1/endpoints/{endpoint}/slo": {"objectives": [{"kind": "availability", "target": 0.99}]},
 }
 QUERIES = {

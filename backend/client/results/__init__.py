@@ -88,6 +88,7 @@ from backend.client.results.models import (
     Version,
     VersionLine,
 )
+from backend.client.results.monitors import Monitor, MonitorAsked, MonitorFound, MonitorLine, MonitorRun, Profile
 from backend.client.results.notify import (
     Message,
     MessageEvent,
@@ -167,6 +168,11 @@ __all__ = [
     "ModelLine",
     "ModelPage",
     "Moment",
+    "Monitor",
+    "MonitorAsked",
+    "MonitorFound",
+    "MonitorLine",
+    "MonitorRun",
     "Move",
     "NamedRamp",
     "NewRoute",
@@ -176,6 +182,7 @@ __all__ = [
     "Policy",
     "Preferences",
     "Preview",
+    "Profile",
     "Promise",
     "Proof",
     "Provider",
