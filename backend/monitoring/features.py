@@ -138,7 +138,7 @@ def _judged(
     against = given.against
     length = 0.0 if against.concurrent else float(given.window.hours)
     other = float(against.window.hours) if against.window is not None and not against.concurrent else None
-    key = _key(given, reference, length, other)
+    key = _key(spec, given, reference, length, other)
     before = kept.get(key) if key else {}
     thresholds = Thresholds(profile, reference, hours=length, reference_hours=other, kept=before)
     found = judged(
@@ -157,11 +157,11 @@ def _judged(
     return found
 
 
-def _key(given: Given, reference: Counts | None, length: float, other: float | None) -> str:
+def _key(spec: MonitorSpec, given: Given, reference: Counts | None, length: float, other: float | None) -> str:
     """Of what thresholds are made; "" where the reference is another one at every look."""
     if reference is None:
         of = given.content
-    elif given.against.concurrent or given.against.words.startswith("the same hours"):
+    elif spec.reference.kind != "period":
         return ""
     else:
         of = digest_bytes(counts_bytes(reference))
@@ -240,7 +240,7 @@ def _scored(spec: MonitorSpec, given: Given, one: Judged, found: Sequence[Found]
     deciding = [each for each in _deciding(one, layout) if each in scores] or list(scores)
     name = max(deciding, key=lambda each: _times(scores[each], one.limit(each)))
     value, limit = scores[name], one.limit(name)
-    kept: dict[str, float] = {**scores}
+    kept = {str(each): found for each, found in scores.items()}
     return replace(told, score=name, value=value, threshold=limit, scores=kept, adjusted=one.adjusted)
 
 

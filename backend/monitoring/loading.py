@@ -50,7 +50,9 @@ def read_thresholds(told: Mapping[str, Mapping[str, float]]) -> Resampled:
 
 def written_thresholds(made: Resampled) -> dict[str, dict[str, float]]:
     """For their row."""
-    return {f"{place}/{size}": {**found} for (place, size), found in sorted(made.items())}
+    return {
+        f"{place}/{size}": {str(one): value for one, value in found.items()} for (place, size), found in sorted(made.items())
+    }
 
 
 def of_features(session: Session, one: Watched, place: Place, shelf: Shelf, slot: datetime) -> tuple[features.Given, ...]:
