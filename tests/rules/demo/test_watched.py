@@ -18,12 +18,12 @@ def test_ten_days_end_at_midnight_on_their_own_days_of_the_week_with_faults_at_t
     assert len({one.request_id for one in asked}) == len(asked) > 8_000
     by_day: dict[int, list[FlightRequest]] = {}
     for one in asked:
-        by_day.setdefault((UNTIL - one.event_time) // DAY, []).append(one)
+        by_day.setdefault((UNTIL - one.event_time - timedelta(microseconds=1)) // DAY, []).append(one)
     assert sorted(by_day) == list(range(10))
     noon = next(one for one in by_day[5] if one.event_time.hour == 18)
     assert noon.features["dow"] == noon.event_time.weekday()
     warmth = {
-        day: max(one.features["temp"] for one in each if one.features["temp"] is not None) for day, each in by_day.items()
+        day: max(value for one in each if isinstance(value := one.features["temp"], float)) for day, each in by_day.items()
     }
     assert warmth[0] < 25 < min(warmth[day] for day in range(2, 10)), "degrees Celsius on the last two days"
     gaps = {day: sum(one.features["humid"] is None for one in each) / len(each) for day, each in by_day.items()}

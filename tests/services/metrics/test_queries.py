@@ -10,10 +10,12 @@ from sqlmodel import select
 from backend.core.context import SYSTEM
 from backend.core.errors import NotFound, Refusal, StaleWrite
 from backend.core.ledger import LedgerRow
+from backend.findings.rows import Finding
 from backend.metrics import queries
 from backend.metrics.quantiles import Histogram
 from backend.metrics.slo import Objective
 from backend.metrics.storing import Added, Identity, Looked, store
+from backend.monitoring import watch
 from tests.services.metrics.world import ENDPOINT, World
 
 HALF_NINES = Objective("availability", 0.99)
@@ -149,6 +151,39 @@ def test_no_data_is_never_a_pass(world: World) -> None:
     assert {one.verdict for one in standing(world).values()} == {"unknown"}
     fill(world, 1, covered=False)
     assert {one.verdict for one in standing(world).values()} == {"unknown"}
+
+
+def found(world: World) -> list[tuple[str, str, str]]:
+    """(kind, of what, severity) of findings that are not over."""
+    with world.database.read() as session:
+        rows = session.exec(select(Finding).where(Finding.state != "resolved").order_by(Finding.number)).all()  # type: ignore[arg-type]
+        return [(row.kind, row.about, row.severity) for row in rows]
+
+
+def test_a_budget_that_burns_is_a_finding_until_it_does_no_more(world: World) -> None:
+    world.slos.set(world.olga, ENDPOINT, [HALF_NINES])
+    watch.watch_objectives(world.database)
+    assert found(world) == [], "a promise is an hour old before it is told that nobody knows"
+    fill(world, 1.2, bad=0.2)
+    assert watch.watch_objectives(world.database) == 1
+    assert found(world) == [("slo.burn", "availability", "critical")]
+    fill(world, 0.2)
+    assert watch.watch_objectives(world.database) == 0
+    assert len(found(world)) == 1, "it has to be well for a quarter of an hour"
+    fill(world, 0.3)
+    watch.watch_objectives(world.database)
+    assert found(world) == []
+
+
+def test_that_nobody_knows_how_an_objective_stands_is_a_finding_too(world: World) -> None:
+    world.slos.set(world.olga, ENDPOINT, [HALF_NINES])
+    world.clock.tick(hours=2)
+    watch.watch_objectives(world.database)
+    assert found(world) == [("slo.unknown", "availability", "warning")]
+    world.slos.remove(world.olga, ENDPOINT)
+    world.clock.tick(minutes=1)
+    watch.watch_objectives(world.database)
+    assert found(world) == [], "nothing is promised any more"
 
 
 def test_copies_that_nobody_waits_for_do_not_count(world: World) -> None:
