@@ -19,7 +19,7 @@ from backend.core.errors import ExternalFailure
 from backend.core.work import LeaseLost
 from backend.findings.rows import Finding
 from backend.findings.service import Findings
-from backend.monitoring import features, queries, runs
+from backend.monitoring import features, queries, runs, watch
 from backend.monitoring.rows import KeptThresholds, Monitor
 from tests.databases import Clock
 from tests.drift_data import letters, normal, profile_of
@@ -459,3 +459,32 @@ def test_removing_an_endpoint_s_monitor_leaves_what_it_found(given: Watching) ->
     assert given.findings() == []
     with given.database.read() as session:
         assert session.exec(select(Monitor)).all() == []
+
+
+def test_the_first_days_of_serving_and_the_same_hours_a_week_earlier(given: Watching) -> None:
+    given.profile()
+    for hour in range(3):
+        given.asked(NINE + hour * HOUR, seed=hour, x=normal(200, 60 + hour, 2.0))
+        given.asked(NINE + hour * HOUR - 7 * DAY, seed=10 + hour, x=normal(200, 70 + hour, 2.0))
+    given.set("skew", kind="skew", first_days=1)
+    given.set("week", reference={"kind": "season", "season": "week"}, window_hours=3)
+    given.on(hours=3, minutes=6)
+    assert given.last("skew").state == "alarm"
+    assert ("skew.feature", "x of version 1 (skew)") in given.findings()
+    assert given.last("week").state == "ok", "it was as far away a week ago"
+    assert given.last("week").rows == 600
+    with given.database.read() as session:
+        assert len(session.exec(select(KeptThresholds)).all()) >= 1
+
+
+@only_sqlite
+def test_what_is_older_than_anybody_asks_for_is_forgotten(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    watch.prune(given.database)
+    assert (len(given.runs()), given.counted(NINE - HOUR)) == (2, 200)
+    given.clock.tick(days=500)
+    watch.prune(given.database)
+    assert (given.runs(), given.counted(NINE - HOUR)) == ([], 0)
