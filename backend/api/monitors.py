@@ -208,10 +208,13 @@ def show_profile(asks: Asks, model: ModelName, number: Number, tagged: Tagged) -
 
 @router.put("/models/{model}/versions/{number}/profile")
 def set_profile(asks: Asks, held: Held, model: ModelName, number: Number, sent: ProfileSent) -> ProfileLine:
-    """Says what a version was made from. Another profile in the place of one takes an operator."""
+    """Says what a version was made from. Another profile in the place of one takes an operator.
+
+    Needs `If-Match` with the `ETag` of what was read, or `If-None-Match: *` for a first one.
+    """
     row = select(ReferenceProfile.id).where(ReferenceProfile.model == model, ReferenceProfile.version == number)
     content = _content(sent.content)
-    with held.held("model.read", _profile(model, number), row):
+    with held.held("model.read", _profile(model, number), row, needed=True):
         asks.backend.reference_profiles.set(asks.actor, model, number, content, source=sent.source)
     with asks.reading("model.read") as look:
         return held.answer(_profile(model, number)(look, asks.actor))

@@ -177,7 +177,9 @@ def profile(
         head = ("version", "rows", "columns", "by time", "set by", "made from")
         emit(as_json, {"profiles": page.items}, table(head, rows) if rows else ["No version has a profile."])
         return
-    made = opened.client.profiles.set(model, version, _built(files, prediction, when, without), source=source)
+    content = _built(files, prediction, when, without)
+    etag = _profiled(opened, model, version)
+    made = opened.client.profiles.set(model, version, content, source=source, if_match=etag)
     emit(as_json, {"profile": made}, [f"Version {version} was made from {made.rows:,} rows of {made.columns} columns."])
 
 
@@ -199,6 +201,14 @@ def _hours(text: str) -> int:
     if seconds % 3_600 or not seconds:
         raise Refusal(f"{text[:40]!r} is no number of whole hours.", "Write it like 1h, 24h or 7d.", code="bad-duration")
     return seconds // 3_600
+
+
+def _profiled(opened: Session, model: str, version: int) -> str:
+    """The tag of the profile that is there; "" for none yet."""
+    try:
+        return opened.client.profiles.show(model, version).etag
+    except NotFound:
+        return ""
 
 
 def _seen(opened: Session, endpoint: str, name: str) -> tuple[str, dict[str, Any]]:

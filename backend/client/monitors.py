@@ -72,10 +72,24 @@ class Profiles:
         """What the versions of a model were made from."""
         return Pages(self._wire, Profile, "models", model, "profiles").page(after=after, limit=limit)
 
-    def set(self, model: str, version: int, content: bytes, *, source: str = "") -> Profile:
-        """Says what a version was made from: the content of a file that `countersign monitor profile` wrote."""
+    def show(self, model: str, version: int) -> Profile:
+        """What a version was made from, with the `etag` that setting it anew is bound to."""
+        return _profile(self._wire.get("models", model, "versions", version, "profile"))
+
+    def set(self, model: str, version: int, content: bytes, *, source: str = "", if_match: str = "") -> Profile:
+        """Says what a version was made from.
+
+        Args:
+            content: as `backend.drift.stored.profile_bytes` makes it; `countersign monitor profile` does.
+            if_match: the `etag` of what was looked at; without it there must be none yet.
+        """
         sent = {"content": base64.b64encode(content).decode(), "source": source}
-        return read(Profile, self._wire.send("PUT", ("models", model, "versions", version, "profile"), sent=sent).content)
+        path = ("models", model, "versions", version, "profile")
+        return _profile(self._wire.send("PUT", path, sent=sent, if_match=if_match, only_new=not if_match))
+
+
+def _profile(answer: Answer) -> Profile:
+    return replace(read(Profile, answer.content), etag=answer.etag)
 
 
 def _one(answer: Answer) -> Monitor:

@@ -89,6 +89,7 @@ class Profile:
     set_by: str
     set_at: datetime
     revision: int
+    etag: str = field(default="", compare=False, metadata={"told": False})
 
 
 @dataclass(frozen=True)
