@@ -84,6 +84,9 @@ from backend.registry.rules import Limits
 from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
+from backend.window_reports.runner import ReportRunner
+from backend.window_reports.service import WindowReports
+from backend.window_reports.store import ReportStore
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,9 @@ class Backend:
     blueprints: Blueprints
     evidence: EvidenceRunner
     findings: Findings
+    report_store: ReportStore
+    window_reports: WindowReports
+    report_runner: ReportRunner
     inference_log: InferenceLog
     behind: Behind
     routes: Routes
@@ -195,6 +201,7 @@ def build(settings: Settings) -> Backend:
     packaging = Packaging(database, packages)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
+    reports = ReportStore(settings.window_reports)
     behind = Behind()
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
@@ -261,6 +268,9 @@ def build(settings: Settings) -> Backend:
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),
         evidence=EvidenceRunner(database, settings),
         findings=Findings(database),
+        report_store=reports,
+        window_reports=WindowReports(database, reports),
+        report_runner=ReportRunner(database, log, reports, lease_seconds=settings.lease_seconds),
         inference_log=log,
         behind=behind,
         routes=Routes(database, messages, lambda: keys.sealer(settings)),

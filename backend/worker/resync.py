@@ -21,6 +21,8 @@ from backend.metrics import scraping
 from backend.notify.rows import Message, Route
 from backend.registry.rows import Alias
 from backend.rollouts.rows import Rollout
+from backend.window_reports import service as window_reports
+from backend.window_reports.queries import unfinished
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 
 def of_the_house() -> tuple[Resync, ...]:
-    """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages, and
-    source of metrics; the mirror, and the ledger's reader."""
+    """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages,
+    source of metrics and report that is to be made; the mirror, and the ledger's reader."""
     return (
         Resync("server", _keys(select(Server.id))),
         Resync("change", _keys(_CHANGES)),
@@ -61,6 +63,7 @@ def of_the_house() -> tuple[Resync, ...]:
         Resync("notify", lambda _session: ["ledger"]),
         Resync("route", _keys(_WAITING)),
         Resync(scraping.KIND, scraping.keys),
+        Resync(window_reports.KIND, unfinished),
     )
 
 

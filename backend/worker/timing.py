@@ -49,7 +49,8 @@ def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
     """The lanes for these kinds: servers have `worker_threads`, gates two, the registry two, decisions half of the servers'.
 
     Messages are sent by four threads of their own: a receiver that hangs holds up neither decisions nor the ledger's reader.
-    Metrics are read by four more, so that a source that hangs delays nothing but metrics.
+    Metrics are read by four more, so that a source that hangs delays nothing but metrics. Window reports are made one at a
+    time: each may take gigabytes.
 
     An approval is settled in the lane of decisions: it starts within a fraction of a second even while every server hangs.
     """
@@ -62,6 +63,7 @@ def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
         Lane(("notify",), 1),
         Lane(("route",), ROUTE_THREADS),
         Lane(("scrape",), SCRAPE_THREADS),
+        Lane(("window_report",), 1),
     )
     used = [Lane(tuple(kind for kind in lane.kinds if kind in wanted), lane.threads) for lane in known]
     rest = tuple(sorted(wanted - {kind for lane in known for kind in lane.kinds}))

@@ -48,7 +48,7 @@ NAMES = {
     "Slo": "SloView", "Objective": "SloObjective", "SloStanding": "SloStandingView", "Promise": "SloPromise",
     "ErrorBudget": "SloBudget", "BurnAlert": "SloAlert", "Burn": "SloBurn", "SloRules": "SloRules",
     "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
-    "Erasure": "ErasureView",
+    "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""

@@ -315,6 +315,7 @@ MAY = {
     "backend/audit/heads.py": "a store that an administrator's settings name",
     "backend/equipment/keys.py": "reads which folder a store's URL means",
     "backend/delivery/store.py": "a store that an administrator's settings name",
+    "backend/window_reports/store.py": "a store that an administrator's settings name",
     "backend/metrics/sources/http.py": "names httpx's errors; calls through the guard",
     "backend/inference_log/files.py": "a store that an administrator's settings name",
     "backend/demo/by_hand.py": "the demo calls what it started itself, on loopback",
