@@ -24,6 +24,8 @@ from typing import Any
 from backend.core import confined
 from backend.core.bounded import MAX_LINE
 from backend.core.confined import Confinement
+from backend.drift.findings import counted
+from backend.drift.values import quoted
 from backend.window_reports.rules import Part
 from backend.window_reports.wire import (
     CURRENT,
@@ -143,14 +145,13 @@ def prepared(current: Any, reference: Any, columns: Sequence[DrawnColumn]) -> Ro
     rows, taken = Rows(pd.DataFrame(index=current.index), pd.DataFrame(index=reference.index)), set[str]()
     for column in columns:
         name = _name(column.name, taken)
-        sides = [_values(one[column.place], column, name, rows.notes) for one in (current, reference)]
-        if column.kind == "text":
-            sides = _common(sides, name, rows.notes)
+        sides = [one[column.place] for one in (current, reference)]
+        sides = (_numbers if column.kind == "number" else _texts)(sides, name, rows.notes)
         told = column.model_copy(update={"name": name})
         if column.role == "outcome":
             rows.outcome = told
         elif empty := [which for which, one in zip(("window", "reference"), sides, strict=True) if not one.notna().any()]:
-            rows.notes.append(f"{name} has no value in the {' and the '.join(empty)}, and is left out.")
+            rows.notes.append(f"{quoted(name)} has no value in the {' and the '.join(empty)}, and is left out.")
             continue
         else:
             (rows.numbers if column.kind == "number" else rows.texts).append(name)
@@ -168,31 +169,30 @@ def _name(text: str, taken: set[str]) -> str:
     return name
 
 
-def _values(series: Any, column: DrawnColumn, name: str, notes: list[str]) -> Any:
+def _numbers(sides: Sequence[Any], name: str, notes: list[str]) -> list[Any]:
     import numpy as np
 
-    if column.kind == "text":
-        return series.map(_text, na_action="ignore").astype(object)
-    numbers = series.astype("float64")
-    infinite = int(np.isinf(numbers).sum())
-    if infinite:
-        notes.append(f"{infinite:,} infinite values of {name} count as missing.")
-    return numbers.replace([np.inf, -np.inf], np.nan)
+    numbers = [one.astype("float64") for one in sides]
+    if infinite := sum(int(np.isinf(one).sum()) for one in numbers):
+        notes.append(f"{counted(infinite, 'infinite value', 'infinite values')} of {quoted(name)} count as missing.")
+    return [one.replace([np.inf, -np.inf], np.nan) for one in numbers]
+
+
+def _texts(sides: Sequence[Any], name: str, notes: list[str]) -> list[Any]:
+    """The most frequent ones by name, all others together."""
+    import pandas as pd
+
+    texts = [one.map(_text, na_action="ignore").astype(object) for one in sides]
+    found = pd.concat(texts).value_counts()
+    if len(found) <= MOST_VALUES:
+        return texts
+    kept = set(found.index[: MOST_VALUES - 1])
+    notes.append(f"{quoted(name)} has {len(found):,} values; all but the {MOST_VALUES - 1} most frequent ones are {OTHER}.")
+    return [one.where(one.isna() | one.isin(kept), OTHER) for one in texts]
 
 
 def _text(value: Any) -> str:
     return "".join(one if one.isprintable() else "?" for one in str(value)[:LONGEST_VALUE]).translate(_MARKUP)
-
-
-def _common(sides: Sequence[Any], name: str, notes: list[str]) -> list[Any]:
-    import pandas as pd
-
-    counted = pd.concat(sides).value_counts()
-    if len(counted) <= MOST_VALUES:
-        return list(sides)
-    kept = set(counted.index[: MOST_VALUES - 1])
-    notes.append(f"{name} has {len(counted):,} values; all but the {MOST_VALUES - 1} most frequent ones are {OTHER}.")
-    return [one.where(one.isna() | one.isin(kept), OTHER) for one in sides]
 
 
 def drawn(order: Order, rows: Rows, send: Callable[[Message], None]) -> tuple[dict[str, Any], list[Part]]:
