@@ -62,7 +62,6 @@ STATUS = {
     "not-failed": 409,
     "own-adoption": 403,
     "stale": 412,
-    "report-damaged": 409,
     "rotating": 409,
     "too-large": 413,
     "no-database": 503,

@@ -112,7 +112,7 @@ def leave_the_network() -> bool:
     """
     with suppress(OSError, AttributeError):
         unshare = ctypes.CDLL(None, use_errno=True).unshare
-        return unshare(_NEW_NET) == 0 or unshare(_NEW_USER | _NEW_NET) == 0
+        return bool(unshare(_NEW_NET) == 0 or unshare(_NEW_USER | _NEW_NET) == 0)
     return False
 
 

@@ -3,8 +3,7 @@
 Evidently 0.7.23 writes data into a script as it stands, where a value `</script>` would end it
 (`evidently/legacy/utils/dashboard.py`, `file_html_template`). Here data stands in a block that no browser runs, without a `<`,
 and each script is named by its hash in the page's own policy: nothing else runs in it, whatever the data says, also where
-somebody saved the page and opens it from a disk. What the library needs besides was measured (docs/window-reports.md). It asks
-for the browser's storage, which a page without an origin has not; a script gives it one in memory.
+somebody saved the page and opens it from a disk. What the library needs besides was measured (docs/window-reports.md).
 """
 
 from __future__ import annotations
@@ -22,18 +21,7 @@ from backend.core.errors import ExternalFailure
 SANDBOX = "sandbox allow-scripts"
 """No origin, so no cookie and nothing of ours that it could ask for; no form, no window, no download, no way up."""
 
-_BEFORE = """globalThis.global = globalThis;
-(() => {
-  const kept = () => {
-    const all = new Map();
-    return {getItem: (name) => all.get(`${name}`) ?? null, setItem: (name, value) => void all.set(`${name}`, `${value}`),
-      removeItem: (name) => void all.delete(`${name}`), clear: () => all.clear(), key: (at) => [...all.keys()][at] ?? null,
-      get length() { return all.size; }};
-  };
-  for (const name of ["localStorage", "sessionStorage"]) {
-    Object.defineProperty(globalThis, name, {value: kept(), configurable: true});
-  }
-})();"""
+_BEFORE = "globalThis.global = globalThis;"
 _AFTER = """const told = JSON.parse(document.getElementById("told").textContent);
 drawDashboard(told.dashboard, new Map(Object.entries(told.graphs)), "drawn");"""
 _STYLE = """@font-face { font-family: 'Material Icons'; src: url(data:font/woff2;base64,%s) format('woff2'); }

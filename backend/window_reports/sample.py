@@ -81,8 +81,10 @@ def draw(log: InferenceLog, endpoint: str, asked: Asked, folder: Path, *, seed: 
             _refuse_empty(side)
         picked, notes = _columns(asked, sides)
         files = {"current": CURRENT, "reference": REFERENCE}
-        drawn = {each.name: _written(each, asked.rows, picked, folder / files[each.name], seed) for each in sides}
-    rows = {each.name: {"rows": each.rows, "drawn": drawn[each.name]} for each in sides}
+        drawn: dict[str, int] = {
+            each.name: _written(each, asked.rows, picked, folder / files[each.name], seed) for each in sides
+        }
+    rows: dict[str, dict[str, int]] = {each.name: {"rows": each.rows, "drawn": drawn[each.name]} for each in sides}
     return Drawn(tuple(one.drawn for one in picked), rows, tuple(notes))
 
 

@@ -73,7 +73,7 @@ class WindowReports:
     def open(self, actor: Actor, endpoint: str, report: str) -> Opened:
         """A report's page. Each opening is in the ledger before anything is shown.
 
-        Refusal codes: not-allowed, not-found, data-set, wrong-state, report-damaged.
+        Refusal codes: not-allowed, not-found, data-set, not-made, report-damaged.
         """
         with self._database.unit(actor) as tx:
             place = _place(tx, actor, endpoint)
@@ -81,7 +81,7 @@ class WindowReports:
             require_data_set(tx, actor, f"requests/{place.name}", report=row.id)
             if row.digest is None:
                 remedy = row.says or "Wait until it is made, then open it."
-                raise Refusal(f"This report is {row.state}; there is nothing to open.", remedy, code="wrong-state")
+                raise Refusal(f"This report is {row.state}; there is nothing to open.", remedy, code="not-made")
             digest, scripts = row.digest, tuple(row.scripts)
         return Opened(self._store.read(digest), page.served(scripts), digest)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from backend import bootstrap
 from backend.settings import Settings
@@ -43,6 +43,10 @@ def test_evidentlys_page_draws_and_reaches_nothing(chromium: Browser, filled: Pa
         seen.page.get_by_text("Data drift").first.wait_for()
         assert seen.page.get_by_text("‹script›").count() > 0, "a hostile name is a name"
         assert seen.page.locator("a[href*='evil.example']").count() == 0
+        charts = seen.page.locator(".main-svg")
+        before = charts.count()
+        seen.page.get_by_label("Detail panel visibility toggle").first.click()
+        expect(charts).not_to_have_count(before)
         assert seen.wrong == [], "the library needs nothing that the policy refuses"
         assert seen.page.evaluate("origin") == "null"
         assert seen.page.evaluate(INJECTED)

@@ -60,10 +60,12 @@ def test_a_report_is_asked_for_listed_fetched_and_taken_away(asked: Api) -> None
     assert (first["state"], first["reference"]["start"], first["asked_by"]) == ("queued", "2026-02-22T00:00:00Z", "ana")
     (line,) = asked("GET", AT, by="ben")["items"]
     assert line == asked("GET", f"{AT}/{first['id']}", by="ben") == first
-    asked.refused("wrong-state", "GET", f"{AT}/{first['id']}/page", status=409)
+    asked.refused("not-made", "GET", f"{AT}/{first['id']}/page", status=422)
     made(asked, first["id"])
     asked.refused("data-set", "GET", f"{AT}/{first['id']}/page", by="ben", status=403)
-    answer = asked.asked("GET", f"{AT}/{first['id']}/page")
+    mine = {"authorization": f"Bearer {asked.token('ana')}"}
+    answer = asked.client.get(f"/v1{AT}/{first['id']}/page", headers=mine)
+    assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.headers["content-security-policy"].startswith(
         "sandbox allow-scripts; default-src 'none'; script-src 'sha256-"

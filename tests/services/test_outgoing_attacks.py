@@ -298,6 +298,7 @@ CALLS = {"httpx", "httpcore", "requests", "aiohttp", "urllib3", "http.client", "
 """Libraries that can reach another machine."""
 
 MAY = {
+    "backend/core/confined.py": "asks where certificates lie; it is there to refuse connections",
     "backend/core/outbound.py": "the guard itself",
     "backend/access/providers.py": "names httpx's errors; calls through the guard",
     "backend/cli/here.py": "the API in this process, by httpx's transport for it; nothing listens and nothing is called",

@@ -186,7 +186,7 @@ def test_one_that_goes_wrong_is_failed_with_why(place: Place, how: str, says: st
     assert line.finished_at is not None
     with pytest.raises(Refusal) as refused:
         place.reports.open(place.world.ana, ENDPOINT, line.id)
-    assert (refused.value.code, says in refused.value.remedy) == ("wrong-state", True)
+    assert (refused.value.code, says in refused.value.remedy) == ("not-made", True)
     assert place.files() == []
 
 
