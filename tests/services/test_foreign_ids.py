@@ -235,7 +235,8 @@ class Door:
         foreign = self.foreign
         known = {
             "model": [FLIGHTS], "endpoint": [EU], "server": [SERVERS[0]], "router": [FAR], "router_name": [FAR],
-            "finding": foreign["finding"], "report": foreign["window_report"], "change": foreign["change"][:2], "row": foreign["ledger"][:1], "object_name": [EU],
+            "finding": foreign["finding"], "change": foreign["change"][:2], "row": foreign["ledger"][:1], "object_name": [EU],
+            "report": foreign["window_report"],
             "subject": [f"{kind}/{foreign[kind][0]}" for kind in ("endpoint", "change", "server") if kind in foreign],
             **self.private,
         }  # fmt: skip
