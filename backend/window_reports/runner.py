@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import structlog
 
 from backend.access.data_sets import holds
+from backend.access.queries import answers_for
 from backend.access.rows import Identity
 from backend.core import bounded, work
 from backend.core.bounded import Ended, Talk
@@ -33,6 +36,9 @@ from backend.window_reports.wire import SHOWN, Answer, Doing, Failed, Made, Orde
 _COMMAND = (sys.executable, "-P", "-m", "backend.window_reports.child")
 _ROOT = Path(__file__).resolve().parents[2]
 _LOOK_SECONDS = 1.0
+_PREFIX = "countersign-report-"
+_LEFT_SECONDS = 6 * 3_600.0
+"""A folder of rows of this age was left by a worker that was killed."""
 log = structlog.get_logger()
 
 _TROUBLES = {
@@ -138,7 +144,8 @@ class ReportRunner:
     def _made(self, claim: Claim, row: WindowReport) -> _Told | None:
         """What came of it; None when it was removed while it was made."""
         asked = read_asked(row.asked)
-        with tempfile.TemporaryDirectory(prefix="countersign-report-") as folder:
+        sweep()
+        with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
             try:
                 drawn = sample.draw(self._log, row.endpoint, asked, Path(folder), seed=row.id)
             except (Refusal, ExternalFailure) as problem:
@@ -207,6 +214,14 @@ class _Watch:
             return session.get(WindowReport, self._report) is not None
 
 
+def sweep() -> None:
+    """Removes rows that a killed worker left on this machine."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def environment(folder: str) -> dict[str, str]:
     """All that a report's process is told by its environment: nothing of ours, and that Evidently tells nobody of its use."""
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -239,8 +254,8 @@ def _rows(counted: dict[str, int]) -> str:
 def _may(tx: Unit, row: WindowReport) -> bool:
     """Whether who asked may still read these rows: a grant may have ended while the report waited."""
     who = tx.session.get(Identity, row.asked_by)
-    is_active = who is not None and who.active
-    return is_active and holds(tx.session, row.asked_by, f"requests/{row.endpoint}", now=tx.now)
+    stands = who is not None and who.active and answers_for(tx.session, who)
+    return stands and holds(tx.session, row.asked_by, f"requests/{row.endpoint}", now=tx.now)
 
 
 def _keep(tx: Unit, report: str, told: _Told, digest: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -27,7 +28,7 @@ from backend.window_reports import queries, tending
 from backend.window_reports.queries import ReportLine
 from backend.window_reports.rows import WindowReport
 from backend.window_reports.rules import MOST_KEPT, MOST_UNFINISHED, WEEK, Asked, Side
-from backend.window_reports.runner import Bounds, ReportRunner
+from backend.window_reports.runner import Bounds, ReportRunner, sweep
 from backend.window_reports.service import KIND, WindowReports
 from backend.window_reports.store import ReportStore
 from tests.databases import Clock
@@ -269,6 +270,17 @@ def test_one_that_is_removed_while_it_is_made_ends_its_process(place: Place, mon
     monkeypatch.setattr(place.log, "read", and_then_removed)
     place.run("hangs")
     assert (place.lines(), place.files()) == ([], [])
+
+
+def test_rows_that_a_killed_worker_left_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, new = (tmp_path / f"countersign-report-{one}" for one in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "current.arrow").touch()
+    os.utime(old, (0, 0))
+    sweep()
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 @sqlite_only
