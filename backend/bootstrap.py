@@ -88,6 +88,9 @@ from backend.registry.rules import Limits
 from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
+from backend.window_reports.runner import ReportRunner
+from backend.window_reports.service import WindowReports
+from backend.window_reports.store import ReportStore
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,9 @@ class Backend:
     blueprints: Blueprints
     evidence: EvidenceRunner
     findings: Findings
+    report_store: ReportStore
+    window_reports: WindowReports
+    report_runner: ReportRunner
     inference_log: InferenceLog
     behind: Behind
     routes: Routes
@@ -204,6 +210,7 @@ def build(settings: Settings) -> Backend:
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
     behind, shelf = Behind(), Shelf()
+    reports = ReportStore(settings.window_reports)
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
@@ -273,6 +280,9 @@ def build(settings: Settings) -> Backend:
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),
         evidence=EvidenceRunner(database, settings),
         findings=Findings(database),
+        report_store=reports,
+        window_reports=WindowReports(database, reports),
+        report_runner=ReportRunner(database, log, reports, lease_seconds=settings.lease_seconds),
         inference_log=log,
         behind=behind,
         routes=Routes(database, messages, lambda: keys.sealer(settings)),

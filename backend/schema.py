@@ -17,6 +17,7 @@ from backend.policy import rows as policy
 from backend.registry import hooks
 from backend.registry import rows as registry
 from backend.rollouts import rows as rollouts
+from backend.window_reports import rows as window_reports
 
 __all__ = [
     "access",
@@ -38,5 +39,6 @@ __all__ = [
     "rollouts",
     "sealing",
     "sign_in",
+    "window_reports",
     "work",
 ]

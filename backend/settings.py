@@ -92,6 +92,12 @@ class Settings(BaseSettings):
     access_log_files: str = Field(
         "", description="Comma-separated paths of Envoy's access logs in JSON that `countersign ingest` follows."
     )
+    window_reports_url: SecretStr | None = Field(
+        None,
+        description="fsspec URL of the pages of window reports (docs/window-reports.md). Default: `window-reports/` in the "
+        "data folder.",
+    )
+    window_reports_days: int = Field(30, ge=1, le=3_650, description="How many days a window report is kept.")
     log_tables_file: Path | None = Field(
         None, description="TOML file with tables of one's own engine that endpoints are counted in (docs/inference-log.md)."
     )
@@ -167,6 +173,11 @@ class Settings(BaseSettings):
     def inference_log(self) -> str:
         """fsspec URL of the inference log in force."""
         return _url(self.inference_log_url) or (self.data_dir.absolute() / "inference-log").as_uri()
+
+    @property
+    def window_reports(self) -> str:
+        """fsspec URL of the pages of window reports in force."""
+        return _url(self.window_reports_url) or (self.data_dir.absolute() / "window-reports").as_uri()
 
     @property
     def ledger_heads(self) -> str:

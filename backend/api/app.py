@@ -51,6 +51,7 @@ from backend.api import (
     tokens,
     versions,
     votes,
+    window_reports,
 )
 from backend.api.asking import TOKEN
 from backend.api.guard import Guard
@@ -90,6 +91,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     requests.router,
     data_sets.router,
     inference_log.router,
+    window_reports.router,
     notify.router,
     config.router,
     audit.router,
@@ -124,6 +126,7 @@ TAGS = {
     "bindings": "Which builds and machine clients act as which service.",
     "data-sets": "Who may read recorded requests row by row, and reading them.",
     "inference-log": "Feeding it, what is kept of it, and erasing a unit from it.",
+    "window-reports": "Evidently's page of one window against a reference, for whoever may see rows.",
     "requests": "What waits for a second person.",
     "teams": "Who belongs to which team, and what each owns.",
     "notify": "Messages: where they go, who hears of what, and what became of each.",

@@ -44,6 +44,7 @@ COMMANDS = {
     "ui": Lazy("backend.cli.ui:ui", "Serve the pages and the API in the foreground until it is told to stop."),
     "up": Lazy("backend.cli.up:up", "Start everything, with or without the flights demo, until it is told to stop."),
     "whoami": Lazy("backend.cli.login:whoami", "Say where commands act, as whom, and with which roles."),
+    "window-report": Lazy("backend.cli.window_report:window_report", "Evidently's page of one window: ask for it, save it."),
     "worker": Lazy("backend.cli.worker:worker", "Run a worker in the foreground until it is told to stop."),
 }
 

@@ -24,6 +24,7 @@ from backend.client.results import Me
 from backend.client.servers import Routers, Servers
 from backend.client.shapes import read
 from backend.client.sign_in import Sessions, SignIn
+from backend.client.window_reports import WindowReports
 from backend.client.wire import Patience, Wire, address, asked
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Countersign:
         self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
         self.inference_logs = InferenceLogs(self._wire)
+        self.window_reports = WindowReports(self._wire)
         self.sessions = Sessions(self._wire)
         self.sign_in = SignIn(self._wire)
         self.policies = Policies(self._wire)

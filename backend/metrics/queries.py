@@ -15,7 +15,7 @@ from backend.delivery.named import named
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.metrics import slo
 from backend.metrics.figures import FIGURES, QUANTILES
-from backend.metrics.quantiles import Estimate, Histogram, below, merge, quantile
+from backend.metrics.quantiles import Estimate, Histogram, below, merge, quantiles
 from backend.metrics.reading import Read, Stream, covering, points, preferred, rolled, segments, streams_of
 from backend.metrics.rows import COARSE, FINE, RAW, MetricSource, SloRow, SourceState
 from backend.metrics.scraping import keys
@@ -210,7 +210,7 @@ def _moment(
         return counters.get(metric, {}).get(at)
 
     requests, spent, queued = of("requests"), of("request_seconds"), of("queue_seconds")
-    estimates = {q: one for q in QUANTILES if histogram is not None and (one := quantile(histogram, q)) is not None}
+    estimates = quantiles(histogram, QUANTILES) if histogram is not None else {}
     return Moment(
         at=_at(at),
         seconds=step,

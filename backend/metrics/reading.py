@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -30,13 +31,12 @@ _RANGE = Fixed(
 )
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """One point: the end of the time that it covers, and what is kept of it."""
 
     at: int
     value: float
-    count: int | None
+    count: int | None  # type: ignore[assignment]  # not the tuple's own
     low: float | None
     high: float | None
     counts: bytes | None

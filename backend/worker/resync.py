@@ -22,6 +22,8 @@ from backend.monitoring import counting, runs
 from backend.notify.rows import Message, Route
 from backend.registry.rows import Alias
 from backend.rollouts.rows import Rollout
+from backend.window_reports import service as window_reports
+from backend.window_reports.queries import unfinished
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 def of_the_house() -> tuple[Resync, ...]:
     """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages,
-    source of metrics, monitor and endpoint that has some; the mirror, and the ledger's reader."""
+    source of metrics, monitor, endpoint that has some, and report that is to be made; the mirror, and the ledger's reader."""
     return (
         Resync("server", _keys(select(Server.id))),
         Resync("change", _keys(_CHANGES)),
@@ -64,6 +66,7 @@ def of_the_house() -> tuple[Resync, ...]:
         Resync(scraping.KIND, scraping.keys),
         Resync(counting.KIND, counting.keys),
         Resync(runs.KIND, runs.keys),
+        Resync(window_reports.KIND, unfinished),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import structlog
 
@@ -15,6 +16,8 @@ from backend.metrics.keeping import Done
 from backend.metrics.scraping import KIND
 from backend.monitoring import counting, runs, watch
 from backend.notify import keeping
+from backend.window_reports import service as window_reports
+from backend.window_reports import tending as reports
 from backend.worker import jobs, resync
 from backend.worker.handling import Handler
 from backend.worker.loop import Worker
@@ -42,6 +45,7 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         KIND: backend.scraping.handle,
         counting.KIND: backend.counting.handle,
         runs.KIND: backend.monitoring.handle,
+        window_reports.KIND: backend.report_runner.handle,
         **_of_the_registry(backend),
     }
 
@@ -59,6 +63,7 @@ def _of_delivery(backend: Backend) -> tuple[Job, ...]:
         Job("mark-stale", STALE_SECONDS, lambda: _mark_stale(backend)),
         Job("compact-log", COMPACT_SECONDS, lambda: _compact(backend)),
         Job("tend-log", LOG_SECONDS, backend.log_tending.tend),
+        Job("tend-reports", LOG_SECONDS, lambda: _tend_reports(backend)),
         Job("tend-keys", TEND_SECONDS, lambda: _tend_keys(backend)),
     )
 
@@ -90,6 +95,12 @@ def _tend_keys(backend: Backend) -> None:
 def _tend_findings(backend: Backend) -> None:
     """Ends snoozes, calls whoever is next where nobody answered, and follows who owns what."""
     tending.tend(backend.database)
+
+
+def _tend_reports(backend: Backend) -> None:
+    """Removes reports that are old, too many, or show rows that were erased."""
+    kept = timedelta(days=backend.settings.window_reports_days)
+    reports.tend(backend.database, backend.report_store, kept=kept)
 
 
 def _compact(backend: Backend) -> None:

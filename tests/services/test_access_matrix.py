@@ -38,6 +38,7 @@ from backend.registry.memory import MemoryRegistry
 from backend.registry.rows import IntakeRow
 from backend.rollouts.service import At as Looked
 from backend.settings import Settings
+from backend.window_reports.rules import Asked, Side
 from tests.databases import Clock
 from tests.drift_data import profile_of
 from tests.found import drifted
@@ -72,6 +73,7 @@ _PROFILE = profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]}))
 _TEXT = {"url": "https://192.0.2.1/metrics", "preset": "mlserver", "model": "m"}
 _SOON = datetime.now(UTC) + timedelta(days=1)
 _STEP = Looked("rol_x", 0)
+_REPORT = Asked(Side(_SOON - timedelta(days=3), _SOON - timedelta(days=2)))
 _USER, _GROUP = scim.User("ada@corp.test"), scim.Group("ml")
 
 COMMANDS: dict[str, tuple[str, Command]] = {
@@ -136,6 +138,9 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "feed.take_events": ("inference_log.write", lambda b, a, at: b.feed.take_events(a, at.endpoint, {}, b"")),
     "log_keeping.set_rules": ("inference_log.set_rules", lambda b, a, at: b.log_keeping.set_rules(a, at.endpoint)),
     "log_keeping.erase": ("inference_log.erase", lambda b, a, at: b.log_keeping.erase(a, at.endpoint, "u", reason="x")),
+    "window_reports.ask": ("recorded.read", lambda b, a, at: b.window_reports.ask(a, at.endpoint, _REPORT)),
+    "window_reports.open": ("recorded.read", lambda b, a, at: b.window_reports.open(a, at.endpoint, "wrp_x")),
+    "window_reports.remove": ("recorded.read", lambda b, a, at: b.window_reports.remove(a, at.endpoint, "wrp_x")),
     "policies.set_policy": ("policy.set", lambda b, a, at: b.policies.set_policy(a, "production", BUILT_IN["production"])),
     "policies.confirm_policy": ("policy.set", lambda b, a, at: b.policies.confirm_policy(a, at.policy_request)),
     "policies.refuse_policy": ("policy.set", lambda b, a, at: b.policies.refuse_policy(a, at.policy_request, "x")),

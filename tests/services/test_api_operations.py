@@ -159,6 +159,20 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/endpoints/{endpoint}/inference-log/erasures/{erasure}"): (
         "endpoint.read", f"/endpoints/{ENDPOINT}/inference-log/erasures/ers_{'0' * 26}", None,
     ),
+    ("GET", "/v1/endpoints/{endpoint}/window-reports"): ("endpoint.read", f"/endpoints/{ENDPOINT}/window-reports", None),
+    ("POST", "/v1/endpoints/{endpoint}/window-reports"): (
+        "recorded.read", f"/endpoints/{ENDPOINT}/window-reports",
+        {"current": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/window-reports/{report}"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/window-reports/wrp_{'0' * 26}", None,
+    ),
+    ("DELETE", "/v1/endpoints/{endpoint}/window-reports/{report}"): (
+        "recorded.read", f"/endpoints/{ENDPOINT}/window-reports/wrp_{'0' * 26}", None,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/window-reports/{report}/page"): (
+        "recorded.read", f"/endpoints/{ENDPOINT}/window-reports/wrp_{'0' * 26}/page", None,
+    ),
     ("GET", "/v1/requests"): ("request.list", "/requests", None),
     ("GET", "/v1/requests/{request}"): ("request.list", f"/requests/ask_{'0' * 26}", None),
     ("GET", "/v1/requests/{request}/touched"): ("group_mapping.make", f"/requests/ask_{'0' * 26}/touched", None),

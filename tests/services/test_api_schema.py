@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from backend.metrics.slo import Objective
 from backend.monitoring.rules import MonitorSpec
 from backend.notify.rows import Message
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
+from backend.window_reports.rules import Asked, Side
 from tests.api_world import Api
 from tests.drift_data import profile_of
 from tests.found import drifted
@@ -97,6 +99,10 @@ def known(asked: Api) -> dict[str, list[Any]]:
         for number in range(1, 6):
             moments = {"created_at": tx.now, "updated_at": tx.now, "mirrored_at": tx.now}
             tx.add(MirroredVersion(id=f"ver_{number}", model_id="mod_1", number=number, **moments))
+    until = asked.backend.database.now() + timedelta(days=1)
+    asked.backend.data_sets.grant(admin, f"requests/{ENDPOINT}", until=until, identity="ana")
+    day = asked.backend.database.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    report = asked.backend.window_reports.ask(world.ana, ENDPOINT, Asked(Side(day - timedelta(days=1), day)))
     return {
         "change": [*map(str, numbers)], "endpoint": [ENDPOINT], "model": [MODEL], "number": [1, 2, 3], "server": ["s"],
         "router_name": ["r"], "environment": ["dev", "staging", "production"], "freeze": [freeze.id], "team": [team.name],
@@ -104,7 +110,7 @@ def known(asked: Api) -> dict[str, list[Any]]:
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
         "route": [route.name, route.id], "subscription": [subscription], "message": [message],
         "ramp": ["careful"], "source": ["gateway"], "finding": [str(finding.number), finding.id], "person": ["olga"],
-        "binding": [binding.id], "service": ["robots"], "profile": ["github"],
+        "binding": [binding.id], "service": ["robots"], "profile": ["github"], "report": [report.id],
     }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ NAMES = {
     "Monitor": "MonitorWhole", "MonitorLine": "MonitorFares", "MonitorFound": "MonitorFound", "MonitorRun": "MonitorRunView",
     "MonitorAsked": "MonitorAsked", "Profile": "ProfileLine",
     "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
-    "Erasure": "ErasureView",
+    "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ from backend.api.document import EXAMPLES
 from backend.bootstrap import Backend
 from backend.core.columns import Row
 from backend.core.context import SYSTEM
+from backend.core.database import Database
+from backend.delivery.rows import Endpoint
 from backend.notify.rows import Message, Route, Subscription
 from backend.settings import Settings
+from backend.window_reports import wire
+from backend.window_reports.rows import WindowReport
+from backend.window_reports.rules import Asked, Side
 from tests.found import drifted
 from tests.installations import CHURN, EU, FLIGHTS, SERVERS, copied, number_of
 
@@ -67,8 +73,18 @@ def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Bac
     made.servers.register_router(made.identities.act_as("olga"), name=FAR, public_url="memory:far", **memory)
     drifted(made.database, EU)
     drifted(made.database, "churn")
+    _report(made.database, EU)
     yield made
     made.close()
+
+
+def _report(database: Database, endpoint: str) -> None:
+    """Somebody's window report, which waits for a worker."""
+    with database.unit(SYSTEM) as tx:
+        place = tx.session.exec(select(Endpoint).where(Endpoint.name == endpoint)).one()
+        asked = wire.told(Asked(Side(tx.now - timedelta(days=1), tx.now)))
+        whose = {"endpoint_id": place.id, "endpoint": place.name, "asked_by": SYSTEM.id}
+        tx.record("window_report.ask", tx.add(WindowReport(id=tx.new_id("wrp"), asked=asked, asked_at=tx.now, **whose)))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +175,18 @@ def test_a_foreign_id_in_any_parameter_answers_as_one_of_nothing(door: Door) -> 
                 told = [door.asked(method, path, operation, {name: one}) for one in (value, _nothing(value))]
                 assert told[0] == told[1], (method, path, name, value, told)
                 walked[name] = walked.get(name, 0) + 1
-    assert {"model", "endpoint", "change", "finding", "server", "router_name", "row", "subject", *door.private} <= walked.keys()
+    assert {
+        "model",
+        "endpoint",
+        "change",
+        "finding",
+        "report",
+        "server",
+        "router_name",
+        "row",
+        "subject",
+        *door.private,
+    } <= walked.keys()
     assert sum(walked.values()) > 100
 
 
@@ -209,6 +236,7 @@ class Door:
         known = {
             "model": [FLIGHTS], "endpoint": [EU], "server": [SERVERS[0]], "router": [FAR], "router_name": [FAR],
             "finding": foreign["finding"], "change": foreign["change"][:2], "row": foreign["ledger"][:1], "object_name": [EU],
+            "report": foreign["window_report"],
             "subject": [f"{kind}/{foreign[kind][0]}" for kind in ("endpoint", "change", "server") if kind in foreign],
             **self.private,
         }  # fmt: skip

@@ -286,6 +286,9 @@ BODIES: dict[str, Any] = {
     "/v1/inference-log": {"endpoint": "{endpoint}", "requests": [{}]},
     "/v1/endpoints/{endpoint}/inference-log": {"sample_every": 2},
     "/v1/endpoints/{endpoint}/inference-log/erasures": {"unit": "u1", "reason": "x"},
+    "/v1/endpoints/{endpoint}/window-reports": {
+        "current": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"},
+    },
     "/v1/changes": {"endpoint": "{endpoint}", "version": 1, "title": "x", "reason": "x"},
     "/v1/changes/preview": {"endpoint": "{endpoint}", "version": 1},
     "/v1/changes/{change}/votes": {"verdict": "approve", "plan_digest": NUL, "base_digest": NUL},
@@ -346,7 +349,8 @@ def _asked(client: TestClient, token: str, method: str, path: str, names: dict[s
     for place, name in names.items():
         sent, address = sent.replace(place, name), address.replace(place, name)
     query = "?reason=x" if (method, path) == ("delete", "/v1/endpoints/{endpoint}") else QUERIES.get(path, "")
-    address = address.replace("{number}", "1").replace("{erasure}", f"ers_{'0' * 26}") + query
+    address = address.replace("{number}", "1").replace("{erasure}", f"ers_{'0' * 26}")
+    address = address.replace("{report}", f"wrp_{'0' * 26}") + query
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "x-request-id": "walking-along"}
     answer = client.request(method, address, content=sent, headers=headers)
     said = answer.text

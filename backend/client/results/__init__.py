@@ -103,6 +103,7 @@ from backend.client.results.pages import Me, Page
 from backend.client.results.records import BrokenRow, EnvironmentLine, Event, Freeze, Policy, SavedPolicy, Verification
 from backend.client.results.servers import Advisory, Inspected, Router, Server, WaitingMove
 from backend.client.results.sign_in import Examined, GroupMapping, Provider, SessionLine, SessionsEnded, Touched
+from backend.client.results.window_reports import ReportSide, WindowReport
 
 __all__ = [
     "Advisory",
@@ -193,6 +194,7 @@ __all__ = [
     "Registration",
     "RejectedRow",
     "Remark",
+    "ReportSide",
     "Request",
     "Rollout",
     "Route",
@@ -220,4 +222,5 @@ __all__ = [
     "Vote",
     "WaitingMove",
     "WholeMessage",
+    "WindowReport",
 ]

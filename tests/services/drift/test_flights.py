@@ -21,7 +21,7 @@ from backend.drift.stored import counts_bytes, counts_from
 from backend.drift.thresholds import Thresholds
 from backend.drift.values import Key
 from backend.inference_log.service import InferenceLog
-from scripts import drift_alarms, tables
+from scripts import drift_alarms, drift_faults, tables
 from tests.drift_data import kinds, only
 
 
@@ -215,3 +215,12 @@ def test_false_alarms_on_days_held_out_are_as_published(flights: Flights) -> Non
     assert found.feature_days > 900
     assert found.rate < 0.02
     assert drift_alarms.text(found) in part.path.read_text(), tables.AGAIN
+
+
+@pytest.mark.slow
+def test_planted_faults_on_every_day_held_out_are_found_as_published(flights: Flights) -> None:
+    part = tables.PARTS["planted-faults"]
+    found = drift_faults.measured(flights)
+    assert [one.fault.says for one in found if one.found < one.days] == []
+    assert sum(one.others for one in found) == 0
+    assert drift_faults.text(found) in part.path.read_text(), tables.AGAIN
