@@ -59,7 +59,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             f"/models/{MODEL}/compare?version=1&version=2", f"/models/{MODEL}/endpoints", "/intakes",
             f"/intakes/{there['intake'][0]}", "/registry", "/changes", f"/changes/{review}", f"/changes/{review}/timeline",
             "/endpoints", at, f"{at}/history", f"{at}/pushes", f"{at}/timeline", f"{at}/at?moment=2026-03-01T06:00:00Z",
-            f"{at}/rollouts", "/fleet", "/fleet/endpoints", "/fleet/at?moment=2126-03-01T06:00:00Z", "/servers", "/servers/s",
+            f"{at}/rollouts", "/fleet", "/fleet/endpoints", "/fleet/moves", "/fleet/at?moment=2126-03-01T06:00:00Z", "/servers",
+            "/servers/s", "/outgoing", "/keys/ledger", "/grants/admins", "/sign-in",
             "/routers", "/routers/r", "/environments", "/policies/dev", "/policies/dev/versions", "/freezes",
             "/ramps", "/ramps/careful", "/config/export?kind=Ramp",
             f"/freezes/{freeze}", "/identities", "/identities/ana", "/tokens", "/sessions", "/group-mappings",
@@ -72,7 +73,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             f"/notify/subscriptions/{there['subscription'][0]}", "/notify/preferences", "/notify/messages",
             f"/notify/messages/{there['message'][0]}", "/findings", "/findings/counts", "/findings/1",
         )),
-        ("GET", "/changes/waiting", None, "ben"),
+        ("GET", "/changes/waiting", None, "ben"), ("GET", "/changes/asked", None, "ben"),
+        ("POST", "/outgoing/check", {"url": "http://10.2.0.7:8000"}, "olga"),
         ("POST", "/registry/refresh", {"model": MODEL}, "olga"),
         ("PUT", f"/models/{MODEL}/card", {"text": "# Flight delay\n\nFor planning.", "summary": "First words"}, "ana"),
         ("POST", "/changes/preview", {"endpoint": ENDPOINT, "version": 2, "share_percent": 25}, "ana"),
@@ -186,8 +188,9 @@ def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     world.run()
     stands = asked("GET", at)
     on = {**WHY, "rollout": stands["id"], "step": stands["step"]}
-    for step in (("GET", at, None, "ana"), ("GET", f"{at}s", None, "ana"), ("POST", f"{at}/pause", WHY, "olga"),
-                 ("POST", f"{at}/resume", WHY, "olga"), ("POST", f"{at}/let-on", on, "olga"),
+    for step in (("GET", at, None, "ana"), ("GET", f"{at}s", None, "ana"), ("GET", "/fleet/rollouts", None, "ana"),
+                 ("POST", f"{at}/pause", WHY, "olga"), ("POST", f"{at}/resume", WHY, "olga"),
+                 ("POST", f"{at}/let-on", on, "olga"),
                  ("POST", f"{at}/abort", WHY, "olga")):  # fmt: skip
         record(asked, found, step)
     world.prove()
@@ -254,6 +257,11 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
                         "title": "Corp",
                         "client_id": "countersign",
                         "server_metadata_url": "https://login.example.com/.well-known/openid-configuration",
+                        "issuers": [],
+                        "scope": "openid email profile",
+                        "prompt": "select_account",
+                        "algorithms": ["RS256", "ES256"],
+                        "require_verified_email": False,
                         "groups_claim": "groups",
                         "scim_claim": "oid",
                         "scim_identity": "directory",
@@ -272,6 +280,37 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
                 }
             }
             for name in ("list_touched", "list_touched_by_request")
+        },
+        "show_known": {
+            "response": {
+                "email": "rita@example.com",
+                "logins": [
+                    {"issuer": "https://login.example.com", "subject": "00u1f8", "first_at": "2026-03-01T06:00:00Z"},
+                ],
+                "groups": [{"provider": "corp", "groups": ["ml-reviewers"], "told_at": "2026-03-01T06:00:00Z"}],
+                "teams": ["flights"],
+            }
+        },
+        "list_known_groups": {"response": {"items": [{"value": "ml-reviewers", "people": 3}], "next": None}},
+        "list_served_arms": {"response": {"items": [{"arm": "v2", "version": 2, "requests": 1180}], "next": None}},
+        "list_sealing_keys": {
+            "response": {
+                "items": [
+                    {
+                        "id": "9f3c2d1a0b4e5f67",
+                        "state": "current",
+                        "secrets": 2,
+                        "used_by": ["route release-room", "server triton"],
+                        "is_here": False,
+                        "is_due": False,
+                        "made_at": "2026-03-01T06:00:00Z",
+                        "replaced_at": None,
+                        "destroyed_at": None,
+                    }
+                ],
+                "next": None,
+                "behind": 0,
+            }
         },
         "ask_provider": {
             "response": {

@@ -23,7 +23,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -139,6 +139,16 @@ def copied(source: Path, target: Path) -> Path:
             connection.execute(swap, (str(source), str(target)))
     connection.close()
     return target
+
+
+def put_back(kept: Path, folder: Path) -> None:
+    """Makes a folder what it was when `kept` was copied from it, under the eyes of those who have its database open."""
+    shutil.copytree(kept, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("countersign.db*"))
+    with (
+        closing(sqlite3.connect(kept / "countersign.db")) as source,
+        closing(sqlite3.connect(folder / "countersign.db")) as target,
+    ):
+        source.backup(target)
 
 
 class _Story:

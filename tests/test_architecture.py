@@ -104,6 +104,7 @@ def test_no_two_modules_import_each_other() -> None:
 
 
 OF_SOMEBODY_WHO_DOES_NOT_ACT = {
+    "backend/delivery/moves.py": "what whoever asked for a move still holds when somebody else confirms it",
     "backend/notify/audience.py": "what a person to be written to holds: nobody acts, so that no token narrows it",
 }
 """Files outside of the room that may ask for every grant of an identity, with the reason."""

@@ -14,6 +14,7 @@ from app.kit import components, listing, times
 from app.kit.plain import plural
 from app.kit.states import column, pill
 from backend.access import rosters
+from backend.access.names import beside
 from backend.access.rosters import Ends, GrantLine
 from backend.access.rules import ROLES
 
@@ -79,7 +80,7 @@ def _columns() -> dict[str, Any]:
 def record(one: GrantLine, now: datetime) -> dict[str, Any]:
     """One grant as a row."""
     return {
-        "Who": one.shown,
+        "Who": beside(one.name, one.shown),
         "Role": one.role.capitalize(),
         "Where": one.where,
         "Ends": f"{times.short(one.until)}, {times.age(one.until, now)}" if one.until is not None else "no end",

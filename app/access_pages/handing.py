@@ -24,7 +24,8 @@ def ask(service: PersonLine) -> None:
     def opened() -> None:
         st.markdown(
             f"Whoever owns **{escape(service.shown, 80)}** makes its tokens, acts by its roles, and is one person with it "
-            "when votes are counted. The tokens that there are go on; whoever made one counts with it until that ends.  \n"
+            "when votes are counted. The tokens that there are go on, and whoever made one counts with it until that ends; "
+            "but those of a service without a role, and those that somebody made who is deactivated, end now.  \n"
             ":small[:gray[Where one of its roles reaches changes that need approvals, another admin "
             "confirms it. Nobody hands a service to himself.]]"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import streamlit as st
 
@@ -12,10 +12,9 @@ from app.kit import components, times
 from app.kit.plain import escape, plural
 from app.kit.states import badge
 from backend.audit.signing import InForce
+from backend.core.keyfiles import is_due
 from backend.delivery.resealing import KeyLine
 
-DUE = timedelta(days=366)
-"""How long a key may be in force before the page says that another one is due (docs/secrets.md)."""
 _MOST_OVER = 3
 
 
@@ -47,7 +46,7 @@ def card(mine: Rights) -> None:
 
 
 def _sealing(one: KeyLine, now: datetime) -> tuple[str, str, str, str]:
-    state = "due" if one.state == "current" and _is_due(one.made_at, now) else one.state
+    state = "due" if one.state == "current" and is_due(one.made_at, now) else one.state
     where = "private half on this machine" if one.is_here else "private half not on this machine"
     needs = f"{plural(one.secrets, 'secret')} sealed to it" if one.secrets else "nothing is sealed to it"
     told = needs if one.state == "destroyed" else f"{needs}  \n:gray[{where}]"
@@ -56,15 +55,11 @@ def _sealing(one: KeyLine, now: datetime) -> tuple[str, str, str, str]:
 
 
 def _signing(one: InForce, now: datetime) -> tuple[str, str, str, str]:
-    state = "due" if _is_due(one.since, now) else "current"
+    state = "due" if is_due(one.since, now) else "current"
     rows = f"signs heads after row {one.after_row:,}" if one.after_row else "signs every head of the ledger so far"
     where = "private half on this machine" if one.is_here else "private half not on this machine"
     told = f":small[{rows}  \n:gray[{where}]]"
     return f"Ledger  \n:small[:gray[{escape(one.id)}]]", badge("key", state), _since(one.since, now), told
-
-
-def _is_due(since: datetime | None, now: datetime) -> bool:
-    return since is not None and now - since >= DUE
 
 
 def _since(at: datetime | None, now: datetime) -> str:

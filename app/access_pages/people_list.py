@@ -59,24 +59,24 @@ def _columns(*, signs_in: bool) -> dict[str, Any]:
         "Sessions": st.column_config.NumberColumn("Open sessions", width=104),
     }
     return {
-        "Name": st.column_config.TextColumn(width=186),
+        "Name": st.column_config.TextColumn(width=150),
+        "Short": st.column_config.TextColumn("Short name", width=112, help="One person's only; a name may be several's"),
         "State": column("identity", "State", width=100),
-        "Roles": st.column_config.TextColumn("Roles now", width=252),
+        "Roles": st.column_config.TextColumn("Roles now", width=232),
         **(last if signs_in else {}),
         "Tokens": st.column_config.NumberColumn("Good tokens", width=100),
-        "Short": st.column_config.TextColumn("Short name", width=140),
     }
 
 
 def _record(one: PersonLine, now: Any) -> dict[str, Any]:
     return {
         "Name": one.shown,
+        "Short": one.name,
         "State": pill("identity", one.state),
         "Roles": ", ".join(one.roles) or "none",
         "Last sign-in": times.age(one.signed_in_at, now) if one.signed_in_at is not None else "never",
         "Sessions": one.sessions,
         "Tokens": one.tokens,
-        "Short": one.name,
     }
 
 

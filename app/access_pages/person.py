@@ -18,7 +18,7 @@ from app.wiring import Reading
 from backend.access import data_sets, rosters
 from backend.access.bindings import BindingLine
 from backend.access.data_sets import DataSetLine
-from backend.access.rosters import GrantLine, Known, PersonLine
+from backend.access.rosters import GrantLine, Known, Login, PersonLine
 from backend.access.sessions import SessionLine
 from backend.access.tokens import TokenLine
 
@@ -152,6 +152,11 @@ def draw(page: Page) -> None:
         _groups(page)
 
 
+def _login(one: Login) -> str:
+    """With the subject: two people may be shown under one name, and of one provider that alone tells them apart."""
+    return f"{escape(one.issuer, 120)} :gray[as] {escape(one.subject, 120)}"
+
+
 def _makes_for(page: Page) -> dict[str, str]:
     if page.own:
         return {page.line.name: f"{page.line.shown} (yourself)", **page.services}
@@ -166,7 +171,7 @@ def _about(page: Page) -> None:
             rows.append(("Owner", escape(line.owner or "nobody")))
         if known is not None and line.kind == "person":
             rows.append(("Address", escape(known.email or "none that a provider verified")))
-            rows.append(("Signs in at", "  \n".join(escape(one, 120) for one in known.providers) or "nowhere yet"))
+            rows.append(("Signs in at", "  \n".join(map(_login, known.logins)) or "nowhere yet"))
         if known is not None:
             rows.append(("Teams", escape(", ".join(known.teams)) or "none"))
         rows.append(("Data sets", "  \n".join(_data_set(one) for one in page.data_sets) or "none"))
@@ -199,7 +204,12 @@ def _ask_deactivate(page: Page) -> None:
     is_person = line.kind == "person"
     ends = plural(line.sessions, "open session") if is_person else "what is bound to it"
     held = plural(line.tokens, "token")
-    owned = " Services that this person owns do nothing either until somebody hands them to another owner." if is_person else ""
+    owned = (
+        " Services that this person owns do nothing either until somebody hands them to another owner, who makes new tokens. "
+        "Tokens that this person made of services that are somebody else's by now are refused too."
+        if is_person
+        else ""
+    )
     wanted = dialogs.Ask(
         says=(
             f"**{escape(line.shown, 80)}** does nothing more here from the next click on: {ends} and {held} stop working, on "

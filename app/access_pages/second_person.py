@@ -24,6 +24,15 @@ def waiting(look: Reading, mine: identity.Rights) -> Sequence[RequestLine]:
     return requests.lines(look.session, now=look.now, environments=requests.shown_to(mine.grants, now=mine.now))
 
 
+def for_me(look: Reading, mine: identity.Rights) -> Sequence[RequestLine]:
+    """Of that, what whoever looks may confirm: somebody else asked for it."""
+    if not is_for(mine):
+        return ()
+    me = identity.current().interests
+    rows = [one for one in waiting(look, mine) if one.asked_by not in me]
+    return [one for one in rows if mine.may(one.kind, one.what.get("environment"))]
+
+
 def is_for(mine: identity.Rights) -> bool:
     """Whether whoever looks may see any: admins, auditors, and admins of an environment."""
     return requests.shown_to(mine.grants, now=mine.now) != frozenset()

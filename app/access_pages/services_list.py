@@ -19,7 +19,7 @@ from backend.access.bindings import BindingLine
 from backend.access.rosters import PersonLine
 
 _SHOWN = 200
-_STATES = {"Good": "active", "Expired": "expired", "Revoked": "revoked"}
+_STATES = {"Good": "active", "Maker deactivated": "off", "Expired": "expired", "Revoked": "revoked"}
 
 
 def part(mine: Rights) -> None:

@@ -20,6 +20,8 @@ _LASTS = {
     "90 days": timedelta(days=90),
     "366 days": timedelta(days=366),
 }
+_OFF = "off"
+_REVOCABLE = ("active", _OFF)
 _MOST_OVER = 5
 _MADE = "tokens.made"
 
@@ -27,7 +29,7 @@ _MADE = "tokens.made"
 def card(
     found: Sequence[TokenLine], now: datetime, *, makes_for: Mapping[str, str], revokes: bool, shows_whose: bool = False
 ) -> None:
-    """Good ones first, then the last few that are over.
+    """Good ones first, then those that may come to be good again, and the last few that are over.
 
     Args:
         makes_for: short name -> shown name of whom whoever looks may make a token for: himself and his services.
@@ -35,11 +37,12 @@ def card(
     """
     st.session_state.pop(_MADE, None)  # a dialog that was only dismissed: its token is not kept any longer
     good = [one for one in found if one.state == "active"]
-    over = [one for one in found if one.state != "active"][:_MOST_OVER]
+    off = [one for one in found if one.state == _OFF]
+    over = [one for one in found if one.state not in _REVOCABLE][:_MOST_OVER]
     with components.card("Tokens", f"{len(good)} good; programs act with them through the API and the command line") as head:
         if makes_for and head.button("Make a token", icon=":material/key:", key="token.make"):
             _ask_make(makes_for)
-        for one in (*good, *over):
+        for one in (*good, *off, *over):
             if _row(one, now, revokes=revokes, shows_whose=shows_whose):
                 _ask_revoke(one)
         if not found:
@@ -63,12 +66,14 @@ def _row(one: TokenLine, now: datetime, *, revokes: bool, shows_whose: bool) -> 
             f":small[:gray[{whose}{most}{used} · {end} · made {times.age(one.created_at, now)}]]",
             width="stretch",
         )
-        return revokes and one.state == "active" and st.button("Revoke", key=f"revoke.{one.id}")
+        return revokes and one.state in _REVOCABLE and st.button("Revoke", key=f"revoke.{one.id}")
 
 
 def _over(one: TokenLine, now: datetime) -> str:
     if one.revoked_at is not None:
         return f"revoked {times.age(one.revoked_at, now)}"
+    if one.state == _OFF:
+        return "not good while whoever made it is deactivated"
     return f"ran out {times.age(one.expires_at, now)}"
 
 

@@ -26,7 +26,7 @@ from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.queries import EndpointDetail
 from backend.evidence.queries import EvidenceView
 from backend.policy import service as policies
-from backend.policy.rules import Policy
+from backend.policy.rules import Policy, fewest_approvers
 from backend.rollouts import queries as rollouts
 
 UNDECIDED = ("draft", "checking", "review", "approved", "blocked", "suspended")
@@ -237,7 +237,7 @@ def _impact_card(seen: Seen) -> None:
             ),
             (
                 "Policy",
-                f"{escape(seen.view.policy)}: {seen.policy.approvals_needed} approvals, {len(seen.policy.gates)} checks",
+                f"{escape(seen.view.policy)}: {fewest_approvers(seen.policy)} approvals, {len(seen.policy.gates)} checks",
             ),
             ("May take over a rollout", "yes, by its way back" if seen.view.supersede else "no"),
         ]

@@ -22,6 +22,7 @@ from backend.changes.preview import Preview
 from backend.core.errors import Refusal
 from backend.delivery import queries as delivery
 from backend.evidence.gates.names import GATES
+from backend.policy.rules import is_protected
 
 _MADE, _DOUBLE_CLICK_SECONDS = "proposal.made", 10.0
 
@@ -121,7 +122,7 @@ def _asks(preview: Preview) -> None:
         rows.append(
             (
                 "Approvals",
-                badge("vote", "waiting") if rules.approvals_needed else badge("vote", "approve", "None needed"),
+                badge("vote", "waiting") if is_protected(rules) else badge("vote", "approve", "None needed"),
                 policies.approvals(rules),
             )
         )

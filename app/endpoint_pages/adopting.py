@@ -21,10 +21,9 @@ from app.wiring import Reading
 from backend.core.errors import NotFound
 from backend.delivery.baselines import BaselineProposal, Running
 from backend.delivery.generations import Place
-from backend.delivery.hands import needs_another
+from backend.delivery.hands import beside, environments_asking, lacking, needs_another
 from backend.delivery.plan import percent
 from backend.delivery.queries import EndpointDetail
-from backend.policy.service import in_force
 from backend.registry import queries as registry
 
 _DONE, _NOW, _LATER = "done", "now", "later"
@@ -37,18 +36,30 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Signing:
-    """Who may sign: whether the environment asks for a second person, who adopted it, and whether whoever looks is refused."""
+    """Who may sign: the environments that ask for a second person (its own, and stricter ones on its server or router), who
+    adopted it, and whether whoever looks is refused.
+    """
 
-    needs_second: bool
+    asks: tuple[str, ...]
     adopter: str
     is_refused: bool
+    lacks: str = ""
+    """A stricter environment beside it where whoever looks may sign off nothing; "" for none."""
+    beside: tuple[tuple[str, str], ...] = ()
+    """(name, environment) of what is managed on its server or router in other environments."""
+
+    @property
+    def environments(self) -> str:
+        """Those that ask, as part of a sentence."""
+        return " and ".join(escape(one) for one in self.asks)
 
 
 def signing(look: Reading, found: EndpointDetail) -> Signing:
-    """Who may sign off this endpoint's baseline."""
-    needed = in_force(look.session, found.line.environment).policy.approvals_needed > 0
+    """Who may sign off this endpoint's baseline, as far as whoever looks sees what stands beside it."""
+    asks = environments_asking(look.session, found.line.id)
     refused = needs_another(look.session, found.line.id, identity.current().id, now=look.now)
-    return Signing(needed, found.created_by_name, refused)
+    lacks = lacking(look.session, found.line.id, identity.rights(look).grants, now=look.now)
+    return Signing(asks, found.created_by_name, refused, lacks, beside(look.session, found.line.id))
 
 
 def page(found: EndpointDetail, mine: Rights) -> None:
@@ -98,11 +109,7 @@ def card(found: EndpointDetail, mine: Rights) -> None:
 def steps(found: EndpointDetail, proposal: BaselineProposal | None, who: Signing) -> list[tuple[str, str, str]]:
     """(mark, step, what it is) of the four steps."""
     seen = found.seen_at is not None
-    second = (
-        f" {escape(found.line.environment.capitalize())} asks for a second person: not {escape(who.adopter)}."
-        if who.needs_second
-        else ""
-    )
+    second = f" A second person signs, as {who.environments} asks for it: not {escape(who.adopter)}." if who.asks else ""
     told = [
         (
             "Observe",
@@ -146,6 +153,12 @@ def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, w
             f":small[:gray[Not managed on this server, listed and never touched: "
             f"{', '.join(escape(one.served_name, 60) for one in proposal.unmanaged[:12])}.]]"
         )
+    if who.beside:
+        shown = ", ".join(f"{escape(name, 60)} ({escape(environment)})" for name, environment in who.beside[:12])
+        st.markdown(
+            ":small[:gray[Shares its server or router with managed endpoints of other environments, and what is pushed to them "
+            f"runs beside it: {shown}.]]"
+        )
     for obstacle in proposal.obstacles:
         st.warning(f"Not yet: {escape(obstacle, 400)}.", icon=":material/front_hand:")
     versions, champion = _mapping(found, proposal)
@@ -155,8 +168,15 @@ def _proposed(found: EndpointDetail, proposal: BaselineProposal, mine: Rights, w
     if who.is_refused:
         st.info(
             f"You adopted {escape(found.line.name)} or said where its server or router is, and "
-            f"{escape(found.line.environment)} asks for a second person. Send the address of this page to another reviewer or "
+            f"{who.environments} asks for a second person. Send the address of this page to another reviewer or "
             "operator: they look for themselves and sign off.",
+            icon=":material/group:",
+        )
+        return
+    if who.lacks:
+        st.info(
+            f"{escape(found.line.name)} shares its server or router with managed endpoints of {escape(who.lacks)}: a reviewer "
+            "or operator there signs it off.",
             icon=":material/group:",
         )
         return

@@ -33,13 +33,17 @@ def card(line: Line, mine: Rights, now: datetime) -> None:
     with components.card("A move waits for a second person", f"asked by {escape(move.by)}, {times.both(move.at, now)}"):
         st.markdown(says(line, move))
         components.table(list(_rows(line, move)), ("", "Now", "Asked for"), alt="What would change", tight=(0,))
-        own = move.by_id == identity.current().id
+        own, late = move.by_id == identity.current().id, now >= move.expires_at
         with st.container(horizontal=True, vertical_alignment="center"):
-            if mine.may("server.edit") and st.button("Confirm the move", type="primary", disabled=own, key=f"move.{line.id}"):
+            if mine.may("server.edit") and st.button(
+                "Confirm the move", type="primary", disabled=own or late, key=f"move.{line.id}"
+            ):
                 _ask(line, move)
             if mine.may("server.edit") and st.button("Give it up", key=f"drop.{line.id}"):
                 _drop(line)
-            if own:
+            if late:
+                st.markdown(":small[:gray[Nobody confirmed it in time: ask for it again, or give it up.]]")
+            elif own:
                 st.markdown(":small[:gray[You asked for it; another operator or admin confirms it.]]")
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 from sqlmodel import Session
 
 from app import identity, reach, ways, wiring
-from app.access_pages import admins_left
+from app.access_pages import admins_left, second_person
 from app.endpoint_pages import fleet
 from app.endpoint_pages.endpoint_view import progress, waits_for
 from app.home import needs
@@ -30,7 +30,7 @@ from backend.changes.queries import ChangeLine
 from backend.delivery import fleet as queries
 from backend.delivery import past
 from backend.delivery.fleet import Filters, Standing
-from backend.delivery.hands import needs_another
+from backend.delivery.hands import lacking, needs_another
 from backend.delivery.lines import EndpointLine
 from backend.delivery.past import Move
 from backend.delivery.plan import percent
@@ -117,7 +117,7 @@ def _newest(session: Session) -> tuple[Event, ...]:
 
 
 def waiting(reading: Reading, mine: Rights, environments: Sequence[EnvironmentView]) -> list[Need]:
-    """What needs whoever looks, most urgent first: endpoints nobody can vouch for, votes, sign-offs, freezes, policies."""
+    """What needs whoever looks, most urgent first: endpoints nobody can vouch for, votes, sign-offs, requests, freezes."""
     operates = mine.may("endpoint.repair")
     troubled = queries.fleet(
         reading.session, Filters(state="troubled"), now=reading.now, interval=wiring.interval(), limit=20
@@ -125,12 +125,18 @@ def waiting(reading: Reading, mine: Rights, environments: Sequence[EnvironmentVi
     observed = queries.fleet(
         reading.session, Filters(mode="observe"), now=reading.now, interval=wiring.interval(), limit=20
     ).rows if mine.may("endpoint.sign_off") else ()  # fmt: skip
-    me = identity.current().id
+    me, now = identity.current().id, reading.now
+    signs = [
+        one for one in observed
+        if not needs_another(reading.session, one.id, me, now=now)
+        and not lacking(reading.session, one.id, mine.grants, now=now)
+    ]  # fmt: skip
     return [
         *needs.of_endpoints([one for one in troubled if one.state in ("fight", "out_of_sync")]),
         *needs.of_changes(_queue(reading, mine), reading.now),
         *needs.of_endpoints([one for one in troubled if one.state not in ("fight", "out_of_sync")]),
-        *needs.of_baselines([one for one in observed if not needs_another(reading.session, one.id, me, now=reading.now)]),
+        *needs.of_baselines(signs),
+        *needs.of_requests(second_person.for_me(reading, mine), reading.now),
         *needs.of_policies(environments, sets=mine.may("policy.set")),
         *needs.of_freezes(environments, lifts=mine.may("freeze.lift")),
         *(needs.of_admins(admins_left.outlook(reading)) if mine.may("role.grant") else ()),
@@ -191,7 +197,7 @@ def _needs(seen: Seen) -> None:
         if not seen.waiting:
             components.empty(
                 "Nothing waits for you",
-                "Changes that ask for your vote, and endpoints that need you, will stand here.",
+                "Changes and requests that wait for you, and endpoints that need you, will stand here.",
                 icon="done_all",
             )
 

@@ -10,6 +10,7 @@ from app.kit import times
 from app.kit.plain import escape
 from app.kit.states import badge
 from backend.access.last_admin import Outlook
+from backend.access.requests import RequestLine
 from backend.changes.queries import ChangeLine
 from backend.delivery.lines import EndpointLine
 from backend.policy.queries import EnvironmentView
@@ -83,11 +84,34 @@ def of_policies(views: Iterable[EnvironmentView], *, sets: bool) -> list[Need]:
     ]
 
 
+def of_requests(rows: Iterable[RequestLine], now: datetime) -> list[Need]:
+    """What somebody else asked for and takes a second person, for whoever may confirm it, the oldest first."""
+    return [
+        Need(
+            f"{escape(one.asked_by_name)} asks",
+            escape(one.says, 140),
+            badge("vote", "waiting", f"Due {times.age(one.expires_at, now)}"),
+            "admin",
+            (("part", "Grants"),),
+            one.expires_at,
+        )
+        for one in rows
+    ]
+
+
 def of_admins(outlook: Outlook) -> list[Need]:
     """That nobody will be an admin soon, for whoever may give roles."""
     if outlook.problem is None:
         return []
-    return [Need("The last admin", escape(" ".join(outlook.problem), 400), badge("grant", "soon"), "admin", due=outlook.until)]
+    return [
+        Need(
+            "The last admin",
+            escape(" ".join(outlook.problem).replace("`", ""), 400),
+            badge("grant", "soon"),
+            "admin",
+            due=outlook.until,
+        )
+    ]
 
 
 def of_freezes(views: Iterable[EnvironmentView], *, lifts: bool) -> list[Need]:

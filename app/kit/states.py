@@ -185,6 +185,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     },
     "token": {
         "active": Look("Good", "check_circle", "green"),
+        "off": Look("Its maker is deactivated", "person_off", "orange"),
         "expired": Look("Expired", "schedule", "gray"),
         "revoked": Look("Revoked", "block", "gray"),
     },

@@ -18,7 +18,7 @@ from backend.rollouts.rows import Rollout
 QUIET = frozenset(
     ("evidence.begin", "evidence.request", "evidence.passed", "generation.admit", "generation.bake", "package.store",
      "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "data_set.read", "authorization.grant", "rollout.wait",
-     "inference_log.expire")
+     "change.wait", "inference_log.expire")
 )  # fmt: skip
 """Steps on the way, which say nothing to whoever asks what changed lately."""
 

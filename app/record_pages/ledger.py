@@ -37,8 +37,17 @@ _PAST = {
     "revoke": "revoked", "roll_back": "rolled back", "pause": "paused", "resume": "resumed", "abort": "aborted",
     "ask": "asked for", "confirm": "confirmed", "refuse": "refused", "rename": "renamed", "retire": "retired",
     "add_member": "added somebody to", "remove_member": "removed somebody from", "bootstrap": "began with",
+    "sign_out": "signed out", "end": "ended", "open": "opened", "make": "made", "destroy": "destroyed", "replace": "replaced",
+    "submit": "submitted", "vote": "voted on", "void_votes": "voided the votes of", "ask_start": "asked to start",
+    "hand_over": "handed over", "activate": "activated", "describe": "described", "upload": "uploaded", "write": "wrote",
+    "read": "read", "prove": "proved", "link": "linked", "delete": "deleted", "change": "changed", "wait": "still waits for",
     "let_on": "let on", "sign_off": "signed off", "register": "registered", "admit": "admitted", "observe": "observed",
 }  # fmt: skip
+_ASKED = {
+    "role.grant": "a role", "policy.set": "a weaker policy", "owner.set": "another owner", "binding.make": "a binding",
+    "identity.hand_over": "a hand-over", "group_mapping.make": "a role of a group",
+}  # fmt: skip
+"""What takes two people, in a few words: the id of a request says nothing."""
 _EXPORTED = ("row", "time", "identity", "name", "action", "subject_kind", "subject_id", "before", "after", "hash")
 
 
@@ -145,7 +154,10 @@ def told(event: Event, names: Mapping[str, str]) -> Told:
     """A line of a feed."""
     noun, _, verb = event.action.partition(".")
     doing = _PAST.get(verb, verb.replace("_", " "))
-    what = f"{escape(doing)} {escape(noun.replace('_', ' '))} {escape(_subject(event, names), 80)}"
+    of_what = f"{noun.replace('_', ' ')} {_subject(event, names)}"
+    if noun == "request":
+        of_what = _ASKED.get(_facts(event).get("kind", ""), of_what)
+    what = f"{escape(doing)} {escape(of_what, 100)}"
     return Told(
         times.short(event.at), f"{what} :gray[·\u00a0row\u00a0{event.seq:,}]", escape(names.get(event.actor_id, event.actor_id))
     )

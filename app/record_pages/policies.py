@@ -49,11 +49,10 @@ def verdict(view: EnvironmentView) -> str:
 
 def approvals(policy: Policy) -> str:
     """How many must approve, and who counts."""
-    if not policy.approvals_needed and not policy.groups:
-        return "None"
     of = " or ".join(escape(role) for role in policy.approver_roles)
-    groups = "".join(f"  \n{one.needed} of {escape(one.name)}" for one in policy.groups)
-    return f"{policy.approvals_needed} from {of}{groups}"
+    told = [f"{policy.approvals_needed} from {of}"] if policy.approvals_needed else []
+    told += [f"{one.needed} of {escape(one.name)}" for one in policy.groups]
+    return "  \n".join(told) or "None"
 
 
 def checks(policy: Policy) -> str:

@@ -18,6 +18,7 @@ from backend.access import bearer_claims, queries, requests, rules, scopes
 from backend.access.bearer_file import Profile
 from backend.access.binding_rows import BearerUse, Binding
 from backend.access.checks import require, require_to_read
+from backend.access.last_admin import ROLES
 from backend.access.rows import Identity, Request
 from backend.access.scopes import Exists
 from backend.access.service import Protected, named_identity, refuse_own
@@ -97,6 +98,7 @@ class Bindings:
         """
         rules.check_grant(role or "viewer", scope)
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "binding.make")
             found = self._profile(profile)
             bearer_claims.check_binding(found.kind, claims)
@@ -114,6 +116,7 @@ class Bindings:
         Refusal codes: not-a-person, own-request, own-identity, settled, expired, stale-request.
         """
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "binding.make")
             row = requests.waiting(tx, request_id, "binding.make")
             whose = tx.get(Identity, row.what["identity_id"])

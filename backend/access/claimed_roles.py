@@ -5,7 +5,7 @@ Such a grant is given by `claims:<provider>`. A sign-in gives and takes back onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,31 +53,56 @@ def bring_up_to_date(
     until: datetime | None,
     demo: bool,
     mapped: Sequence[_Mapped] | None = None,
+    held: Iterable[RoleGrant] | None = None,
 ) -> None:
     """Gives and takes back the roles from one source, by the groups that it tells.
 
     Args:
         demo: whether demo identities count as admins: the last one keeps that role, and it is said.
-        mapped: what counts, where it was read already.
+        mapped, held: what counts, and what the identity holds, where it was read already.
     """
     wanted = _roles(identity_id, groups, _mappings(tx.session, provider) if mapped is None else mapped)
-    held = {
-        (one.role, one.scope): one for one in tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == identity_id))
-    }
-    for place, row in held.items():
+    rows = tx.session.exec(select(RoleGrant).where(RoleGrant.identity_id == identity_id)) if held is None else held
+    held_at = {(one.role, one.scope): one for one in rows}
+    for place, row in held_at.items():
         if row.granted_by == source and place not in wanted:
             take_back(tx, row, demo=demo)
     for role, scope in sorted(wanted):
-        give(tx, identity_id, (role, scope), held.get((role, scope)), source=source, until=until)
+        give(tx, identity_id, (role, scope), held_at.get((role, scope)), source=source, until=until)
 
 
 def directory_up_to_date(tx: Unit, provider: Provider, identity_ids: Iterable[str], *, demo: bool) -> None:
-    """Brings the roles that follow from the directory's groups up to date for some people."""
+    """Brings the roles that follow from the directory's groups up to date for some people.
+
+    What is known of them is read of all at once: a group of a thousand is one command, and holds SQLite's write lock.
+    """
     keepers, source = _keeps_it(tx.session, provider), PROVISIONED + provider.name
-    mapped = _mappings(tx.session, provider)
-    for one in sorted(identity_ids):
-        told = _in_directory(tx.session, provider, one) if one not in keepers else ()
-        bring_up_to_date(tx, one, provider, told, source=source, until=None, demo=demo, mapped=mapped)
+    mapped, ids = _mappings(tx.session, provider), sorted(set(identity_ids))
+    told, held = _all_in_directory(tx.session, provider, ids), _all_held(tx.session, ids)
+    for one in ids:
+        groups = told.get(one, ()) if one not in keepers else ()
+        bring_up_to_date(tx, one, provider, groups, source=source, until=None, demo=demo, mapped=mapped, held=held.get(one, ()))
+
+
+def _all_in_directory(session: Session, provider: Provider, ids: Collection[str]) -> dict[str, list[str]]:
+    """Identity -> the directory's groups that it is in."""
+    query = select(ProvisionedUser.identity_id, ProvisionedGroup.display_name).join(
+        ProvisionedMember, col(ProvisionedMember.user_id) == ProvisionedUser.id
+    )
+    query = query.join(ProvisionedGroup, col(ProvisionedGroup.id) == ProvisionedMember.group_id)
+    query = query.where(ProvisionedUser.provider == provider.name, col(ProvisionedUser.identity_id).in_(ids))
+    found: dict[str, list[str]] = {}
+    for whose, group in session.exec(query):
+        found.setdefault(whose, []).append(group)
+    return found
+
+
+def _all_held(session: Session, ids: Collection[str]) -> dict[str, list[RoleGrant]]:
+    """Identity -> its grants."""
+    found: dict[str, list[RoleGrant]] = {}
+    for one in session.exec(select(RoleGrant).where(col(RoleGrant.identity_id).in_(ids))):
+        found.setdefault(one.identity_id, []).append(one)
+    return found
 
 
 def may_come(session: Session, providers: Iterable[Provider], identity_ids: Iterable[str]) -> frozenset[tuple[str, str]]:

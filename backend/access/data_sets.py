@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries, scopes
 from backend.access.checks import active_identity, require
+from backend.access.last_admin import ROLES
 from backend.access.rows import DataSetGrant, Identity, Team, TeamMember
 from backend.access.scopes import Exists, named_team
 from backend.access.service import named_identity
@@ -39,6 +40,16 @@ class DataSetLine:
     is_in_force: bool
 
 
+def own_lines(session: Session, actor: Actor, *, now: datetime) -> tuple[DataSetLine, ...]:
+    """Those that the actor holds by itself or by a team. A narrowed token is told none: it reads none by them."""
+    who = active_identity(session, actor)
+    if actor.limits is not None:
+        return ()
+    mine = select(Team.name).join(TeamMember).where(TeamMember.identity_id == who.id, col(Team.retired_at).is_(None))
+    teams = set(session.exec(mine))
+    return tuple(one for one in lines(session, now=now) if one.identity == who.name or one.team in teams)
+
+
 class DataSets:
     """Commands on grants of data sets.
 
@@ -54,13 +65,14 @@ class DataSets:
     def grant(
         self, actor: Actor, data_set: str, *, until: datetime, identity: str | None = None, team: str | None = None
     ) -> DataSetGrant:
-        """Lets an identity, or a team's members, read a data set. Giving it again only moves its end.
+        """Lets an identity, or a team's members, read a data set. Giving it again moves its end, and makes it the actor's gift.
 
         Nobody gives one to himself, to a service of his own, or to a team that he belongs to. NotFound for a model or an
         endpoint that is not there. Refusal codes: bad-data-set, bad-end, own-identity.
         """
         _check(data_set, identity, team)
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)  # whose a service is, and who is in a team, stays as it is looked at
             tx.alone(_alone(data_set))
             require(tx, actor, "data_set.grant")
             _check_end(tx.now, until)
@@ -79,7 +91,7 @@ class DataSets:
                     until=until,
                 )
                 tx.add(row)
-            row.until = until
+            row.given_by, row.given_at, row.until = actor.id, tx.now, until
             tx.record("data_set.grant", row, before=before, after=row.facts("identity_id", "team_id", "data_set", "until"))
             return row
 
@@ -105,6 +117,30 @@ def end_those_of(tx: Unit, kind: str, name: str) -> None:
     query = select(DataSetGrant).where(DataSetGrant.data_set == data_set).order_by(col(DataSetGrant.id))
     for row in tx.session.exec(query).all():
         _take_back(tx, row)
+
+
+def refuse_giver(tx: Unit, to: Identity, *, whose: Identity | None = None, team: Team | None = None) -> None:
+    """Joins: refusal `own-identity` where somebody would come to hold, by a service or a team, a data set that he gave to it
+    himself, or by a service of his.
+
+    Args:
+        whose: the service that is handed to him; what the teams hold that it belongs to comes with it.
+        team: the team that he joins.
+    """
+    teams = [team.id] if team is not None else []
+    if whose is not None:
+        query = select(TeamMember.team_id).join(Team).where(TeamMember.identity_id == whose.id, col(Team.retired_at).is_(None))
+        teams += tx.session.exec(query)
+    its = col(DataSetGrant.identity_id) == whose.id if whose is not None else sa.false()
+    holder = sa.or_(its, col(DataSetGrant.team_id).in_(teams))
+    for row in tx.session.exec(select(DataSetGrant).where(holder, col(DataSetGrant.until) > tx.now)):
+        givers = queries.interests_since(tx.session, [row.given_by], row.given_at)
+        if givers & queries.interests_since(tx.session, [to.id], row.given_at):
+            raise Refusal(
+                f"{to.name} would come to hold {row.data_set}, which {to.name} gave, alone or by a service.",
+                "Take that grant back, or let another admin give it anew, first.",
+                code="own-identity",
+            )
 
 
 def require_data_set(tx: Unit, actor: Actor, data_set: str, **what: Any) -> None:

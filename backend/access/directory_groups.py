@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from backend.access import directory, scim
-from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
+from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember
 from backend.access.sign_in_file import Provider
 from backend.core.context import Actor
 from backend.core.errors import Refusal
@@ -105,11 +105,12 @@ class DirectoryGroups(directory.Directory):
         tx.add(row)
         tx.record("provisioned_group.change", row, after={"provider": provider.name, "members": len(told.members)})
         tx.session.flush()
-        for user_id in told.members - before:
-            directory.own(tx.session, ProvisionedUser, provider, user_id)
-            tx.add(ProvisionedMember(group_id=row.id, user_id=user_id))
-        for user_id in before - told.members:
-            tx.session.delete(tx.session.get_one(ProvisionedMember, (row.id, user_id)))
+        come = sorted(told.members - before)
+        directory.demand_own(tx.session, provider, come)
+        tx.session.add_all(ProvisionedMember(group_id=row.id, user_id=one) for one in come)
+        gone = col(ProvisionedMember.user_id).in_(before - told.members)
+        for one in tx.session.exec(select(ProvisionedMember).where(ProvisionedMember.group_id == row.id, gone)):
+            tx.session.delete(one)
         tx.session.flush()
         touched = before | told.members if is_other else before ^ told.members
         directory.roles_up_to_date(tx, provider, touched, demo=self._demo)

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 from sqlmodel import Session, col, select
 
 from backend.access import claimed_roles, directory, endings, scim
-from backend.access.claims import PROVISIONED, Person, handle_of
-from backend.access.last_admin import is_last_admin, refuse_last
+from backend.access.claims import PROVISIONED, SOURCE, Person, handle_of
+from backend.access.last_admin import ROLES, is_last_admin, refuse_last
 from backend.access.names import free_name
-from backend.access.rows import Identity
+from backend.access.rows import DataSetGrant, Identity, RoleGrant, Team, TeamMember
 from backend.access.scim_rows import ProvisionedGroup, ProvisionedMember, ProvisionedUser
 from backend.access.service import create_identity
 from backend.access.session_rows import ExternalLogin, SignInSession
@@ -123,6 +124,8 @@ class DirectoryPeople(directory.Directory):
                 _refuse_taken(tx.session, known, told.user_name)
             if told.external_id != row.external_id:
                 known_as = _signed_in_before(tx.session, known, told.external_id)
+                if known_as is None:
+                    _refuse_somebody_else(tx, identity)
                 identity = _meet(tx, known, row, known_as, demo=self._demo) if known_as is not None else identity
             _write(tx, row, identity, told, demo=self._demo)
             tx.record("identity.provision", row, after={"provider": known.name})
@@ -170,6 +173,38 @@ def _signed_in_before(session: Session, provider: Provider, external_id: str) ->
     query = select(ExternalLogin.identity_id).join(SignInSession, same).where(SignInSession.provider == provider.name, known)
     found = session.exec(query.order_by(col(ExternalLogin.first_at)).limit(1)).first()
     return session.get_one(Identity, found) if found is not None else None
+
+
+def _refuse_somebody_else(tx: Unit, identity: Identity) -> None:
+    """Refusal for another id of somebody who never signed in and holds what admins gave: the directory would say anew whom they
+    meant. What its groups gave follows the directory's person.
+    """
+    tx.alone(ROLES)
+    if not _has_login(tx.session, identity.id) and _holds_by_hand(tx, identity.id):
+        raise Refusal(
+            "This person has not signed in yet and holds what admins gave: another externalId would give it to somebody else.",
+            "Have an admin take that back first, or delete this person and create one anew.",
+            code="scim",
+            scim_type="mutability",
+        )
+
+
+def _holds_by_hand(tx: Unit, identity_id: str) -> bool:
+    """Whether there is anything of an identity's that its groups did not give: a role, a data set, a team, a service."""
+    by_groups = sa.or_(*(col(RoleGrant.granted_by).startswith(one) for one in (SOURCE, PROVISIONED)))
+    held = (
+        select(RoleGrant.id).where(
+            RoleGrant.identity_id == identity_id, sa.not_(by_groups), _is_open(RoleGrant.expires_at, tx)
+        ),
+        select(DataSetGrant.id).where(DataSetGrant.identity_id == identity_id, col(DataSetGrant.until) > tx.now),
+        select(TeamMember.team_id).join(Team).where(TeamMember.identity_id == identity_id, col(Team.retired_at).is_(None)),
+        select(Identity.id).where(Identity.owner_id == identity_id),
+    )
+    return any(tx.session.exec(one.limit(1)).first() is not None for one in held)
+
+
+def _is_open(end: Any, tx: Unit) -> Any:
+    return col(end).is_(None) | (col(end) > tx.now)
 
 
 def _meet(tx: Unit, provider: Provider, row: ProvisionedUser, identity: Identity, *, demo: bool) -> Identity:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlmodel import Session, col, select
 
+from backend.access.claims import SOURCE
 from backend.access.rows import Identity, RoleGrant
 from backend.core.canonical import canonical
 from backend.core.context import SYSTEM
@@ -26,6 +27,7 @@ SUBJECT = ("installation", "admins")
 ROLES = "roles"
 """What a unit holds alone that counts who holds a role, or looks whether somebody holds it, before it changes that."""
 SOON = timedelta(days=14)
+_AN_INSTANT = timedelta(microseconds=1)
 REMEDY = (
     "Give somebody else that role, without an end; or sign in anew, where a group gives it. Later only whoever holds the "
     "machine appoints an admin, with `countersign identity bootstrap NAME`."
@@ -97,8 +99,25 @@ def admins(tx: Unit, *, demo: bool) -> set[str]:
 
 
 def is_last_admin(tx: Unit, identity_id: str, *, demo: bool) -> bool:
-    """Whether nobody could give a role any more without this one."""
-    return admins(tx, demo=demo) == {identity_id}
+    """Whether nobody could give a role any more without this one: now, or before it could be told that everybody else's ends.
+
+    Somebody else's that lasts as long, or until it is told of, is enough: whoever leaves is not kept for longer than that.
+    """
+    tx.alone(ROLES)
+    held = _held(tx.session, now=tx.now, demo=demo)
+    mine = next((grant for grant, one in held if one.id == identity_id), None)
+    if mine is None:
+        return False
+    enough = min(mine.expires_at or tx.now + SOON, tx.now + SOON)
+    return not any(_lasts(grant, enough) for grant, one in held if one.id != identity_id)
+
+
+def _lasts(grant: RoleGrant, until: datetime) -> bool:
+    """Whether a role lasts at least as long as that. One by the groups of a sign-in has an end that each sign-in moves: whoever
+    is in the group is an admin for as long as that is said of him.
+    """
+    endless = grant.expires_at is None or grant.granted_by.startswith(SOURCE)
+    return endless or (grant.expires_at is not None and grant.expires_at >= until)
 
 
 def refuse_last(tx: Unit, identity_id: str, *, demo: bool) -> None:
@@ -111,15 +130,16 @@ def refuse_last_until(tx: Unit, identity_id: str, until: datetime, *, demo: bool
     """The same where an admin's role shall end sooner than it does: somebody else's has to last longer than that."""
     tx.alone(ROLES)
     held = _held(tx.session, now=tx.now, demo=demo)
-    lasting = {one.id for grant, one in held if grant.expires_at is None or grant.expires_at > until}
-    if identity_id in lasting and lasting == {identity_id}:
+    mine = next((grant for grant, one in held if one.id == identity_id), None)
+    is_sooner = mine is not None and (mine.expires_at is None or until < mine.expires_at)
+    if is_sooner and not any(one.id != identity_id and _lasts(grant, until + _AN_INSTANT) for grant, one in held):
         raise _last()
 
 
 def _last() -> Refusal:
     return Refusal(
-        "Nobody else is an admin everywhere: without this one nobody could give a role any more.",
-        "Make somebody else an admin first.",
+        "Nobody else is an admin everywhere for as long: without this one nobody could give a role any more.",
+        "Make somebody else an admin first, without an end.",
         code="last-admin",
     )
 

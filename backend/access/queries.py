@@ -63,18 +63,6 @@ class Standing:
         return self.display_name or self.name
 
 
-@dataclass(frozen=True)
-class GrantLine:
-    """One grant as people read it: a team by its name."""
-
-    identity: str
-    name: str
-    role: str
-    scope: str
-    expires_at: datetime | None
-    is_in_force: bool
-
-
 def grants(session: Session, identity_id: str) -> tuple[Grant, ...]:
     """Every grant of an identity, expired ones included. Of whoever acts ask `standing`, which counts a token's limits."""
     query = select(RoleGrant.role, RoleGrant.scope, RoleGrant.expires_at).where(RoleGrant.identity_id == identity_id)
@@ -233,6 +221,22 @@ def some_people(
     }
 
 
+def good_tokens(session: Session, identity_id: str, *, now: datetime) -> tuple[Token, ...]:
+    """Tokens of an identity that are neither revoked nor over, the oldest first."""
+    query = select(Token).where(Token.identity_id == identity_id, col(Token.revoked_at).is_(None))
+    return tuple(session.exec(query.where(col(Token.expires_at) > now).order_by(col(Token.created_at), col(Token.id))))
+
+
+def keepers(session: Session, service: Identity, token: Token) -> frozenset[str]:
+    """Who may have kept a token of a service: whoever made it. Older versions wrote one that the service made itself as its
+    own: it may be anybody's who ever owned it.
+    """
+    if token.created_by != service.id:
+        return frozenset((token.created_by,))
+    query = select(FormerOwner.owner_id).where(FormerOwner.identity_id == service.id)
+    return frozenset(session.exec(query)) | ({service.owner_id} if service.owner_id is not None else set())
+
+
 def _owned_before(session: Session, services: Sequence[str]) -> dict[str, tuple[tuple[str, datetime], ...]]:
     """By service who owned it until when; later where a token of its goes on that he made, as he may have kept it.
 
@@ -251,24 +255,6 @@ def _owned_before(session: Session, services: Sequence[str]) -> dict[str, tuple[
         until = max([row.until, *(ends[row.identity_id, one] for one in makers if (row.identity_id, one) in ends)])
         found[row.identity_id] = (*found.get(row.identity_id, ()), (row.owner_id, until))
     return found
-
-
-def grant_lines(session: Session, *, now: datetime) -> tuple[GrantLine, ...]:
-    """Every grant, expired ones included, by identity, role and scope."""
-    query = select(RoleGrant, Identity).join(Identity, col(Identity.id) == RoleGrant.identity_id)
-    rows = session.exec(query.order_by(Identity.name, RoleGrant.role, RoleGrant.scope)).all()
-    shown = scope_names(session)
-    return tuple(
-        GrantLine(
-            one.name,
-            one.display_name or one.name,
-            row.role,
-            shown.get(row.scope, row.scope),
-            row.expires_at,
-            row.expires_at is None or now < row.expires_at,
-        )
-        for row, one in rows
-    )
 
 
 def scope_names(session: Session, *, retired: bool = True) -> dict[str, str]:

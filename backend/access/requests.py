@@ -14,17 +14,22 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access import checks, queries, rules
+from backend.access.binding_rows import Binding
 from backend.access.names import beside
-from backend.access.rows import Identity, Request
+from backend.access.rows import Identity, Request, Token
 from backend.access.rules import Grant
+from backend.access.scim_rows import ProvisionedUser
+from backend.access.session_rows import ExternalLogin
 from backend.core.canonical import digest
 from backend.core.columns import utc
-from backend.core.context import Actor
+from backend.core.context import Actor, Limits
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 
 Kind = Literal["role.grant", "policy.set", "owner.set", "binding.make", "identity.hand_over", "group_mapping.make"]
 _POLICY = "policy.set"
+_KEPT, _BOUND = "kept_by_ids", "binding_ids"
+"""Who else gains by what a service is given: people who may have a token of it, and what its bindings let in."""
 GOOD_FOR = timedelta(days=7)
 MAX_REASON = 2_000
 
@@ -150,6 +155,36 @@ def gainer(whose: Identity) -> dict[str, str]:
     return {"owned_by_id": whose.owner_id} if whose.owner_id is not None else {}
 
 
+def ways_in(tx: Unit, whose: Identity, role: str, scope: str) -> dict[str, list[str]]:
+    """What a request for a role says besides of a service: who may have a good token of it besides its owner, and which
+    bindings let jobs or clients act as it, as far as this role counts within their limits. Each of them gains by it.
+    """
+    if whose.owner_id is None:
+        return {}
+    given = (Grant(role, scope, None),)
+    tokens = [one for one in queries.good_tokens(tx.session, whose.id, now=tx.now) if _counts(given, one)]
+    kept = frozenset().union(*(queries.keepers(tx.session, whose, one) for one in tokens)) - {whose.owner_id}
+    bound = select(Binding).where(Binding.identity_id == whose.id, col(Binding.ended_at).is_(None))
+    bound = bound.where(sa.or_(col(Binding.expires_at).is_(None), col(Binding.expires_at) > tx.now))
+    bindings = [one.id for one in tx.session.exec(bound) if _counts(given, one)]
+    return {key: sorted(ids) for key, ids in ((_KEPT, kept), (_BOUND, bindings)) if ids}
+
+
+def refuse_more_ways_in(tx: Unit, row: Request, whose: Identity) -> None:
+    """Refusal `stale-request` where more people or jobs can act as a service by now than the request for a role says."""
+    now = ways_in(tx, whose, row.what["role"], row.what["scope"])
+    if any(set(ids) - set(row.what.get(key, ())) for key, ids in now.items()):
+        raise Refusal(
+            f"More people or jobs can act as {whose.name} by now than this request says.",
+            "Refuse this request; ask for it anew.",
+            code="stale-request",
+        )
+
+
+def _counts(given: Sequence[Grant], way: Token | Binding) -> bool:
+    return bool(rules.narrowed(given, Limits(way.role, way.scope)))
+
+
 def refuse(tx: Unit, row: Request, reason: str) -> None:
     """Settles it as refused; whoever asked takes it back by this."""
     said = reason.strip()
@@ -217,24 +252,48 @@ def _settle(tx: Unit, row: Request, state: str, reason: str) -> None:
     tx.record(f"request.{verb}", row, before={"state": "waiting"}, after=row.facts("kind", "state", "reason"))
 
 
+_PEOPLE = ("identity_id", "owner_id", "owned_by_id")
+"""What a request says of single people and services."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a sentence names by its id."""
+
+    people: Mapping[str, Identity]
+    scopes: Mapping[str, str]
+    bindings: Mapping[str, Binding]
+    announced: Mapping[str, str]
+    """Provider by person of whom only its directory told: whom it means is what the directory says until a sign-in."""
+
+
 def _lines(session: Session, rows: Sequence[Request], now: datetime) -> tuple[RequestLine, ...]:
-    ids = {
-        one
-        for row in rows
-        for one in (row.asked_by, row.settled_by, *(row.what.get(key) for key in ("identity_id", "owner_id", "owned_by_id")))
-        if one
-    }
-    people = {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(ids)))}
-    shown = queries.scope_names(session)
-    return tuple(_line(row, people, shown, now) for row in rows)
+    ids = {one for row in rows for one in (row.asked_by, row.settled_by, *(row.what.get(key) for key in _PEOPLE)) if one}
+    ids |= {one for row in rows for one in row.what.get(_KEPT, ())}
+    bound = {one for row in rows for one in row.what.get(_BOUND, ())}
+    bindings = session.exec(select(Binding).where(col(Binding.id).in_(bound))).all() if bound else ()
+    known = _Known(
+        {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(ids)))},
+        queries.scope_names(session),
+        {one.id: one for one in bindings},
+        _announced(session, ids),
+    )
+    return tuple(_line(row, known, now) for row in rows)
 
 
-def _line(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str], now: datetime) -> RequestLine:
+def _announced(session: Session, ids: Collection[str]) -> dict[str, str]:
+    signed_in = select(ExternalLogin.identity_id).where(ExternalLogin.identity_id == ProvisionedUser.identity_id).exists()
+    query = select(ProvisionedUser.identity_id, ProvisionedUser.provider).where(col(ProvisionedUser.identity_id).in_(ids))
+    return dict(session.exec(query.where(~signed_in)).all())
+
+
+def _line(row: Request, known: _Known, now: datetime) -> RequestLine:
+    people = known.people
     settler = people.get(row.settled_by or "")
     return RequestLine(
         id=row.id,
         kind=row.kind,
-        says=_says(row, people, shown),
+        says=_says(row, known),
         what=row.what,
         state="expired" if row.state == "waiting" and now >= row.expires_at else row.state,
         asked_by=row.asked_by,
@@ -247,8 +306,9 @@ def _line(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
     )
 
 
-def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]) -> str:
+def _says(row: Request, known: _Known) -> str:
     """What is asked for, in a sentence."""
+    people, shown = known.people, known.scopes
     if row.kind == "policy.set":
         fields = "; ".join(row.what.get("changes", ()))  # requests of old say none
         in_full = f" In full: {fields}." if fields else ""
@@ -258,27 +318,44 @@ def _says(row: Request, people: Mapping[str, Identity], shown: Mapping[str, str]
         whom = shown[f"team:{team}"].replace("team:", "the team ") if team else "no team"
         return f"Give the {row.what['kind']} {row.what['name']} to {whom}; roles in the scopes of teams reach what they own."
     if row.kind == "binding.make":
-        asked = ", ".join(f"{name}={value}" for name, value in sorted(row.what["claims"].items()))
+        asked = _claims(row.what["claims"])
         role = f"the role {row.what['role']}" if row.what["role"] else "whatever it may do"
-        whom, where = _gains(row, people), _where(row.what["scope"], shown)
+        whom, where = _gains(row, known), _where(row.what["scope"], shown)
         return f"Give {role} {where}, as {whom}, to tokens of {row.what['profile']} with {asked}."
     if row.kind == "identity.hand_over":
-        service, owner = (_name(people[row.what[one]]) for one in ("identity_id", "owner_id"))
-        return f"Hand {service} to {owner}, who makes its tokens from then on, with the roles that it holds."
+        service, owner = _name(people[row.what["identity_id"]]), _name(people[row.what["owner_id"]])
+        new = f" ({said})" if (said := _is_new(row.what["owner_id"], known)) else ""
+        return f"Hand {service} to {owner}{new}, who makes its tokens from then on, with the roles and data sets that it holds."
     where = _where(row.what["scope"], shown)
     if row.kind == "group_mapping.make":
         group, provider = (row.what[one] for one in ("value", "provider"))
         return f"Give the role {row.what['role']} {where} to whoever {provider} says is in the group {group}."
     end = row.what["expires_at"]
     until = f" until {datetime.fromisoformat(end).astimezone(UTC):%-d %b %Y %H:%M} UTC" if end else ""
-    return f"Give {_gains(row, people)} the role {row.what['role']} {where}{until}."
+    return f"Give {_gains(row, known)} the role {row.what['role']} {where}{until}."
 
 
-def _gains(row: Request, people: Mapping[str, Identity]) -> str:
-    """Whom it is for, and of a service who owns it: whoever does makes its tokens."""
-    owner = row.what.get("owned_by_id")
-    owned = f" (owned by {_name(people[owner])})" if owner is not None else ""
-    return _name(people[row.what["identity_id"]]) + owned
+def _gains(row: Request, known: _Known) -> str:
+    """Whom it is for, and of a service who can act as it: whoever owns it makes its tokens, others may have kept one, and jobs
+    come by a binding.
+    """
+    owner, new = row.what.get("owned_by_id"), _is_new(row.what["identity_id"], known)
+    can = [new] if new else []
+    can += [f"owned by {_name(known.people[owner])}"] if owner is not None else []
+    can += [f"{_name(known.people[one])} may have a token of it" for one in row.what.get(_KEPT, ())]
+    bindings = [known.bindings[one] for one in row.what.get(_BOUND, ())]
+    can += [f"tokens of {one.profile} with {_claims(one.claims)} act as it" for one in bindings]
+    return _name(known.people[row.what["identity_id"]]) + (f" ({'; '.join(can)})" if can else "")
+
+
+def _is_new(identity_id: str, known: _Known) -> str:
+    """What is said of somebody who has not signed in yet, and whom a directory announced."""
+    provider = known.announced.get(identity_id)
+    return f"of whom only the directory of {provider} told, and who has not signed in yet" if provider is not None else ""
+
+
+def _claims(claims: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(claims.items()))
 
 
 def _where(scope: str, shown: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ Each asks for one row more than a page holds; `after` of what it returns is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -13,10 +13,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlmodel import Session, col, func, or_, select
 
-from backend.access import claims, queries
+from backend.access import claims, queries, scopes
 from backend.access.claimed_roles import BOOTSTRAP
 from backend.access.names import beside
-from backend.access.rows import Identity, RoleGrant, Team, TeamMember, Token, TokenUse
+from backend.access.rows import Identity, Request, RoleGrant, Team, TeamMember, Token, TokenUse
 from backend.access.session_rows import ExternalLogin, SignInSession, ToldGroups
 from backend.core.context import SYSTEM
 
@@ -24,6 +24,9 @@ PAGE = 50
 SOON = timedelta(days=14)
 """What ends within this is said to end soon."""
 Ends = Literal["in force", "soon", "over", "open"]
+Source = Literal["person", "groups", "directory", "settings", "system"]
+"""What a role comes from: somebody, or a service, gave it; a provider told groups at a sign-in, or by its directory; the
+settings of sign-in name a first admin; or it was there from the beginning (`identity bootstrap`, the demo)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class PersonLine:
     token_used_at: datetime | None
     answered_for: bool = True
     off_by: str | None = None
+    display_name: str = ""
 
     @property
     def state(self) -> str:
@@ -72,7 +76,14 @@ class PersonPage:
 
 @dataclass(frozen=True)
 class GrantLine:
-    """One grant as people read it. `by` says who or what gave it; `by_hand` whether a person did."""
+    """One grant as people read it. `by` says who or what gave it; `by_hand` whether a person did.
+
+    Args:
+        source: what it comes from.
+        giver: the short name of whoever gave it, or confirmed that; None where nobody did.
+        asked_by: the short name of whoever asked for it, where it took two.
+        request, reason: the request that was confirmed, and why, where a second person confirmed one.
+    """
 
     id: str
     name: str
@@ -85,6 +96,11 @@ class GrantLine:
     granted_at: datetime
     until: datetime | None
     is_in_force: bool
+    source: Source = "person"
+    giver: str | None = None
+    asked_by: str | None = None
+    request: str | None = None
+    reason: str = ""
 
     @property
     def where(self) -> str:
@@ -102,11 +118,20 @@ class GrantPage:
 
 
 @dataclass(frozen=True)
+class Login:
+    """What a provider calls somebody: only issuer and subject together tell people apart."""
+
+    issuer: str
+    subject: str
+    first_at: datetime
+
+
+@dataclass(frozen=True)
 class Known:
-    """What is known of one identity besides its line: its address, its providers and their groups, its teams."""
+    """What is known of one identity besides its line: its address, who it is at its providers, their groups, its teams."""
 
     email: str | None
-    providers: tuple[str, ...]
+    logins: tuple[Login, ...]
     groups: tuple[tuple[str, tuple[str, ...], datetime], ...]
     teams: tuple[str, ...]
 
@@ -119,6 +144,8 @@ def people(
     kind: str | None = None,
     active: bool | None = None,
     role: str | None = None,
+    demo: bool | None = None,
+    among: Collection[str] | None = None,
     after: str = "",
     limit: int = PAGE,
 ) -> PersonPage:
@@ -127,6 +154,8 @@ def people(
     Args:
         text: part of a name, whatever its case.
         role: only who holds this role now, in any scope.
+        demo: only built-in demo identities, or none of them.
+        among: only these ids.
         after: the short name to go on after.
     """
     where: list[Any] = [Identity.kind != SYSTEM.kind]
@@ -134,6 +163,8 @@ def people(
     where += [col(Identity.active).is_(active)] if active is not None else []
     where += [_named(text)] if text.strip() else []
     where += [col(Identity.id).in_(_holding(role, now))] if role is not None else []
+    where += [col(Identity.is_demo).is_(demo)] if demo is not None else []
+    where += [col(Identity.id).in_(among)] if among is not None else []
     total = session.exec(select(func.count()).select_from(Identity).where(*where)).one()
     query = select(Identity).where(*where, col(Identity.name) > after).order_by(col(Identity.name)).limit(limit + 1)
     rows = session.exec(query).all()
@@ -155,12 +186,12 @@ def person_by_id(session: Session, identity_id: str, *, now: datetime) -> Person
 def known(session: Session, identity_id: str) -> Known:
     """What is known of one identity besides."""
     row = session.get_one(Identity, identity_id)
-    issuers = select(ExternalLogin.issuer).where(ExternalLogin.identity_id == identity_id).order_by(ExternalLogin.issuer)
+    logins = select(ExternalLogin).where(ExternalLogin.identity_id == identity_id).order_by(ExternalLogin.issuer)
     told = select(ToldGroups).where(ToldGroups.identity_id == identity_id).order_by(ToldGroups.provider)
     teams = select(Team.name).join(TeamMember).where(TeamMember.identity_id == identity_id, col(Team.retired_at).is_(None))
     return Known(
         row.email,
-        tuple(session.exec(issuers)),
+        tuple(Login(one.issuer, one.external_subject, one.first_at) for one in session.exec(logins)),
         tuple((one.provider, tuple(str(group) for group in one.groups), one.told_at) for one in session.exec(told)),
         tuple(session.exec(teams.order_by(Team.name))),
     )
@@ -199,6 +230,32 @@ def grants(
     rows = session.exec(order).all()
     more = _grant_key(rows[limit - 1][0]) if len(rows) > limit else None
     return GrantPage(_grant_lines(session, rows[:limit], now), total, more)
+
+
+def all_grants(
+    session: Session,
+    *,
+    now: datetime,
+    identity: str | None = None,
+    role: str | None = None,
+    scope: str | None = None,
+    ends: Ends | None = None,
+) -> tuple[GrantLine, ...]:
+    """Grants by identity, role and scope, ended ones included where nothing else is asked for.
+
+    Args:
+        identity: the holder's short name.
+        scope: as it is written, or a kind of scope: `environment`, `model` or `team`. NotFound for a team that never was.
+    """
+    where = _ends(ends, now) if ends is not None else []
+    where += [Identity.name == identity] if identity is not None else []
+    where += [RoleGrant.role == role] if role is not None else []
+    if scope is not None:
+        exact = scope == "*" or ":" in scope
+        place = scopes.stored_once(session, scope) if exact else f"{scope}:"
+        where += [RoleGrant.scope == place if exact else col(RoleGrant.scope).startswith(place, autoescape=True)]
+    query = select(RoleGrant, Identity).join(Identity, col(Identity.id) == RoleGrant.identity_id).where(*where)
+    return _grant_lines(session, session.exec(query.order_by(Identity.name, RoleGrant.role, RoleGrant.scope)).all(), now)
 
 
 def ending_soon(session: Session, *, now: datetime) -> int:
@@ -263,35 +320,73 @@ def _later(after: str) -> list[Any]:
 
 
 def _grant_lines(session: Session, rows: Sequence[tuple[RoleGrant, Identity]], now: datetime) -> tuple[GrantLine, ...]:
-    givers = {row.granted_by for row, _ in rows}
-    given = {one.id: one.display_name or one.name for one in session.exec(select(Identity).where(col(Identity.id).in_(givers)))}
+    asked = _confirmed(session, rows)
+    givers = {row.granted_by for row, _ in rows} | {one.asked_by for one in asked.values()}
+    known = {one.id: one for one in session.exec(select(Identity).where(col(Identity.id).in_(givers)))}
     shown = queries.scope_names(session)
-    return tuple(
-        GrantLine(
-            id=row.id,
-            name=one.name,
-            shown=one.display_name or one.name,
-            active=one.active,
-            role=row.role,
-            scope=shown.get(row.scope, row.scope),
-            by=_given_by(row.granted_by, given),
-            by_hand=row.granted_by in given and row.granted_by != SYSTEM.id,
-            granted_at=row.granted_at,
-            until=row.expires_at,
-            is_in_force=row.expires_at is None or now < row.expires_at,
-        )
-        for row, one in rows
+    return tuple(_grant_line(row, one, asked.get(row.id), known, shown, now) for row, one in rows)
+
+
+def _grant_line(
+    row: RoleGrant,
+    whose: Identity,
+    asked: Request | None,
+    known: Mapping[str, Identity],
+    shown: Mapping[str, str],
+    now: datetime,
+) -> GrantLine:
+    source, by = _given_by(row.granted_by, known)
+    return GrantLine(
+        id=row.id,
+        name=whose.name,
+        shown=whose.display_name or whose.name,
+        active=whose.active,
+        role=row.role,
+        scope=shown.get(row.scope, row.scope),
+        by=by,
+        by_hand=source == "person",
+        granted_at=row.granted_at,
+        until=row.expires_at,
+        is_in_force=row.expires_at is None or now < row.expires_at,
+        source=source,
+        giver=known[row.granted_by].name if source == "person" and row.granted_by in known else None,
+        asked_by=known[asked.asked_by].name if asked is not None and asked.asked_by in known else None,
+        request=asked.id if asked is not None else None,
+        reason=asked.reason if asked is not None else "",
     )
 
 
-def _given_by(giver: str, names: dict[str, str]) -> str:
+def _confirmed(session: Session, rows: Sequence[tuple[RoleGrant, Identity]]) -> dict[str, Request]:
+    """Grant -> the request by which it was given: that is confirmed, and the role given, at one moment by one person."""
+    moments = {row.granted_at for row, _ in rows if row.granted_by.startswith("idn_")}
+    query = select(Request).where(Request.kind == "role.grant", Request.state == "confirmed")
+    query = query.where(col(Request.settled_at).in_(moments)) if len(moments) <= _MOST_MOMENTS else query
+    found = session.exec(query).all() if moments else ()
+    keyed = {(one.settled_at, one.settled_by, *(one.what[name] for name in _GRANTED)): one for one in found}
+    key = {row.id: (row.granted_at, row.granted_by, *(getattr(row, name) for name in _GRANTED)) for row, _ in rows}
+    return {grant: keyed[one] for grant, one in key.items() if one in keyed}
+
+
+_MOST_MOMENTS = 1_000
+"""Of more than these all requests are read: a statement takes so many parameters and no more."""
+_GRANTED = ("identity_id", "role", "scope")
+"""What a grant is of, and a request for one."""
+
+
+def _given_by(giver: str, known: Mapping[str, Identity]) -> tuple[Source, str]:
     """Who or what gave a role: a person by name, else where it follows from."""
     if giver == BOOTSTRAP:
-        return "the settings of sign-in"
-    for prefix, says in ((claims.SOURCE, "groups of"), (claims.PROVISIONED, "the directory of")):
-        if giver.startswith(prefix):
-            return f"{says} {giver.removeprefix(prefix)}"
-    return names.get(giver, giver)
+        return "settings", "the settings of sign-in"
+    if giver.startswith(claims.SOURCE):
+        return "groups", f"groups of {giver.removeprefix(claims.SOURCE)}"
+    if giver.startswith(claims.PROVISIONED):
+        return "directory", f"the directory of {giver.removeprefix(claims.PROVISIONED)}"
+    source: Source = "person" if giver in known and giver != SYSTEM.id else "system"
+    return source, beside(known[giver].name, known[giver].display_name) if source == "person" else _shown_by(giver, known)
+
+
+def _shown_by(giver: str, known: Mapping[str, Identity]) -> str:
+    return known[giver].display_name or known[giver].name if giver in known else giver
 
 
 def _lines(session: Session, rows: Sequence[Identity], now: datetime) -> tuple[PersonLine, ...]:
@@ -316,6 +411,7 @@ def _lines(session: Session, rows: Sequence[Identity], now: datetime) -> tuple[P
             token_used_at=used.get(one.id),
             answered_for=one.owner_id is None or (one.owner_id in owners and queries.is_answering(owners[one.owner_id])),
             off_by=one.off_by.removeprefix(claims.PROVISIONED) if one.off_by is not None else None,
+            display_name=one.display_name,
         )
         for one in rows
     )

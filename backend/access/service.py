@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlmodel import Session, select
 
@@ -139,7 +140,7 @@ class Identities:
             whose, scope = named_identity(tx.session, name), scopes.demanded(tx.session, scope, self._exists)
             refuse_own(tx, whose, _TO_ONESELF)
             if self._needs_second(tx, whose.id, role, scope, expires_at):
-                return requests.ask(tx, "role.grant", _asked(whose, role, scope, expires_at))
+                return requests.ask(tx, "role.grant", _asked(tx, whose, role, scope, expires_at))
             self._refuse_last(tx, whose.id, role, scope, expires_at)
             return _grant(tx, whose.id, role, scope, expires_at)
 
@@ -154,6 +155,7 @@ class Identities:
             row = requests.waiting(tx, request_id, "role.grant")
             whose = tx.get(Identity, row.what["identity_id"])
             refuse_own(tx, whose, _TO_ONESELF)
+            requests.refuse_more_ways_in(tx, row, whose)
             requests.confirm(tx, row, "role.grant", reason, whose=whose)
             scopes.demand_still(tx.session, row.what["scope"], self._exists)
             until = datetime.fromisoformat(row.what["expires_at"]) if row.what["expires_at"] else None
@@ -244,6 +246,7 @@ class Identities:
     def activate(self, actor: Actor, name: str, reason: str = "") -> None:
         """An identity that was deactivated counts again, with the roles that it still has. It has to sign in anew."""
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "identity.activate")
             row = named_identity(tx.session, name)
             refuse_own(tx, row, _TO_ONESELF)
@@ -342,9 +345,10 @@ def refuse_owner(row: Identity) -> None:
         raise Refusal(f"{row.name} is not an active person.", "Name one who shall answer for the service.", code="bad-identity")
 
 
-def _asked(whose: Identity, role: str, scope: str, expires_at: datetime | None) -> dict[str, str | None]:
+def _asked(tx: Unit, whose: Identity, role: str, scope: str, expires_at: datetime | None) -> dict[str, Any]:
     until = expires_at.astimezone(UTC).isoformat() if expires_at is not None else None
-    return {"identity_id": whose.id, "role": role, "scope": scope, "expires_at": until, **requests.gainer(whose)}
+    asked = {"identity_id": whose.id, "role": role, "scope": scope, "expires_at": until}
+    return {**asked, **requests.gainer(whose), **requests.ways_in(tx, whose, role, scope)}
 
 
 def _grant(

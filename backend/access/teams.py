@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from sqlmodel import Session, col, select
 
-from backend.access import queries, requests
+from backend.access import data_sets, queries, requests
 from backend.access.checks import require
 from backend.access.claimed_roles import may_come
 from backend.access.last_admin import ROLES
@@ -107,11 +107,15 @@ class Teams:
             tx.record("team.retire", row, after=row.facts("name", "retired_at"))
 
     def add_member(self, actor: Actor, name: str, identity: str) -> None:
-        """Somebody belongs to the team from now on. Nobody adds himself, or a service of his own."""
+        """Somebody belongs to the team from now on. Nobody adds himself, or a service of his own; nor whoever gave the team a
+        data set, who would so give it to himself.
+        """
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             row = _allowed(tx, actor, name, "team.add_member")
             whose = named_identity(tx.session, identity)
             refuse_own(tx, whose, "You cannot add yourself to a team.")
+            data_sets.refuse_giver(tx, whose, team=row)
             if tx.session.get(TeamMember, (row.id, whose.id)) is None:
                 tx.add(TeamMember(team_id=row.id, identity_id=whose.id, added_by=actor.id, added_at=tx.now))
                 tx.record("team.add_member", row, after={"identity_id": whose.id})
@@ -137,6 +141,7 @@ class Teams:
         if kind not in get_args(Kind):
             raise Refusal(f"{kind[:40]!r} cannot be owned.", "Name a model or an endpoint.", code="bad-kind")
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "owner.set")
             if not self._exists(tx.session, kind, name):
                 raise NotFound(kind, name[:80])
@@ -154,6 +159,7 @@ class Teams:
         Refusal codes: not-a-person, own-request, own-identity, settled, expired, stale-request.
         """
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)
             require(tx, actor, "owner.set")
             row = requests.waiting(tx, request_id, "owner.set")
             to = tx.get(Team, row.what["team_id"]) if row.what["team_id"] is not None else None

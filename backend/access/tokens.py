@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -25,6 +26,7 @@ from sqlmodel import Session, col, select
 
 from backend.access import queries, rules, scopes
 from backend.access.checks import active_identity, refuse_narrow
+from backend.access.last_admin import ROLES
 from backend.access.rows import Identity, Token, TokenUse
 from backend.access.rules import Grant
 from backend.access.scopes import Exists
@@ -60,12 +62,19 @@ def with_owner(found: sa.FromClause) -> sa.FromClause:
     return found.outerjoin(_O, _O.c.id == _I.c.owner_id)
 
 
+_M = _I.alias("maker")
+_WITH_MAKER = with_owner(_T.join(_I, _I.c.id == _T.c.identity_id)).outerjoin(_M, _M.c.id == _T.c.created_by)
+_MAKER_ACTIVE = sa.func.coalesce(_M.c.active, sa.true())
+_MAY_ACT = sa.or_(_MAKER_ACTIVE, _M.c.id == _I.c.owner_id)
+"""Of a service whose owner is deactivated every command says so (`no-owner`), which its builds show to whoever can help."""
+_OF_DEMO = sa.or_(IS_DEMO, sa.func.coalesce(_M.c.is_demo, sa.false()))
+"""Whoever made a token may have kept it, whosever the service is by now."""
 _FOUND = Fixed(
     sa.select(
         _T.c.digest, _T.c.revoked_at, _T.c.expires_at, _T.c.role, _T.c.scope, _T.c.created_by, _uses.c.used_at,
-        _I.c.active, IS_DEMO, _I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id,
+        sa.and_(_I.c.active, _MAY_ACT), _OF_DEMO, _I.c.id, _I.c.name, _I.c.display_name, _I.c.kind, _I.c.owner_id,
     )
-    .select_from(with_owner(_T.join(_I, _I.c.id == _T.c.identity_id)).outerjoin(_uses, _uses.c.token_id == _T.c.id))
+    .select_from(_WITH_MAKER.outerjoin(_uses, _uses.c.token_id == _T.c.id))
     .where(_T.c.id == sa.bindparam("token"))
 )  # fmt: skip
 _KNOWN = Fixed(sa.select(_T.c.digest).where(_T.c.revoked_at.is_(None)))
@@ -89,8 +98,9 @@ class NewToken:
 
 @dataclass(frozen=True)
 class TokenLine:
-    """One token in a list, without anything that could be used. `state` is active, expired or revoked.
+    """One token in a list, without anything that could be used.
 
+    `state` is active, expired, revoked, or off for as long as whoever made it is deactivated: he may have kept it.
     `role` and `scope` are what it was narrowed to: None and `*` for all that its identity may do.
     """
 
@@ -167,6 +177,7 @@ class Tokens:
         rules.check_grant(role or "viewer", scope)
         refuse_narrow(actor)
         with self._database.unit(actor) as tx:
+            tx.alone(ROLES)  # else the service could be handed over, and its tokens ended, between this look and the new one
             whose = _whose(tx, actor, identity)
             _refuse_too_many(tx, whose)
             held = [one for one in queries.grants(tx.session, whose.id) if one.in_force(tx.now)]
@@ -219,7 +230,8 @@ class Tokens:
                 tx.record("token.revoke", row, after=row.facts("identity_id", "revoked_at"))
 
     def actor_of(self, text: str) -> Actor | None:
-        """Whom a token acts as now; None for one that is malformed, unknown, expired, revoked, or of nobody who is active.
+        """Whom a token acts as now; None for one that is malformed, unknown, expired, revoked, or of nobody who is active, and
+        for one that a former owner of a service made who is not active any more.
 
         Reads one row, and at most every few minutes has it noted that the token was used.
         """
@@ -321,40 +333,52 @@ def _refuse_too_many(tx: Unit, whose: Identity) -> None:
 
 
 def _lines(session: Session, owner: str | None, now: datetime, *, itself: str | None = None) -> tuple[TokenLine, ...]:
-    query = select(Token, Identity, TokenUse).join(Identity, col(Identity.id) == Token.identity_id)
-    query = query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id)
+    query = _all()
     if owner is not None:
         query = query.where((col(Identity.id) == owner) | (col(Identity.owner_id) == owner))
     if itself is not None:
         query = query.where(Token.id == itself)
     rows = session.exec(query.order_by(col(Token.created_at).desc(), col(Token.id).desc()).limit(1000)).all()
     shown = queries.scope_names(session)
-    return tuple(_line(token, identity, use, now, shown) for token, identity, use in rows)
+    return tuple(_line(token, identity, use, answers, now, shown) for token, identity, use, answers in rows)
+
+
+def _all() -> Any:
+    """Tokens, whose each is, when it was used, and whether whoever made it is active."""
+    query = select(Token, Identity, TokenUse, _MAKER_ACTIVE).join(Identity, col(Identity.id) == Token.identity_id)
+    return query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id).outerjoin(_M, _M.c.id == Token.created_by)
 
 
 def line(session: Session, token_id: str, now: datetime) -> TokenLine | None:
     """One token, for whoever was let near it; None where there is none of that id."""
-    query = select(Token, Identity, TokenUse).join(Identity, col(Identity.id) == Token.identity_id)
-    query = query.outerjoin(TokenUse, col(TokenUse.token_id) == Token.id).where(Token.id == token_id)
-    found = session.exec(query).one_or_none()
-    return _line(*found, now, queries.scope_names(session)) if found is not None else None
+    found = session.exec(_all().where(Token.id == token_id)).one_or_none()
+    if found is None:
+        return None
+    token, identity, use, answers = found
+    return _line(token, identity, use, answers, now, queries.scope_names(session))
 
 
 def _line(
-    token: Token, identity: Identity, use: TokenUse | None, now: datetime, shown: Mapping[str, str] | None = None
+    token: Token,
+    identity: Identity,
+    use: TokenUse | None,
+    answers: bool,
+    now: datetime,
+    shown: Mapping[str, str],
 ) -> TokenLine:
+    state = _state(token, now)
     return TokenLine(
         id=token.id,
         identity=identity.name,
         name=token.name,
-        state=_state(token, now),
+        state="off" if state == "active" and not answers else state,
         created_at=token.created_at,
         created_by=token.created_by,
         expires_at=token.expires_at,
         last_used_at=use.used_at if use is not None else None,
         revoked_at=token.revoked_at,
         role=token.role,
-        scope=(shown or {}).get(token.scope, token.scope),
+        scope=shown.get(token.scope, token.scope),
     )
 
 

@@ -50,6 +50,16 @@ def by_place(session: Session, provider: str, value: str, role: str, place: str)
     return tuple(Touched(one.name, one.display_name or one.name, one.active, one.id in having, found[one.id]) for one in rows)
 
 
+def in_group(session: Session, value: str, provider: str | None = None) -> frozenset[str]:
+    """Ids of whoever is known to be in a group: by the newest sign-in, or by the directory, of this provider or of any."""
+    told = select(ToldGroups).where(ToldGroups.provider == provider) if provider is not None else select(ToldGroups)
+    query = select(ProvisionedUser.identity_id).join(ProvisionedMember, col(ProvisionedMember.user_id) == ProvisionedUser.id)
+    query = query.join(ProvisionedGroup, col(ProvisionedGroup.id) == ProvisionedMember.group_id)
+    query = query.where(ProvisionedGroup.display_name == value)
+    query = query.where(ProvisionedGroup.provider == provider) if provider is not None else query
+    return frozenset(session.exec(query)) | {one.identity_id for one in session.exec(told) if value in one.groups}
+
+
 def groups_told(session: Session, provider: str) -> tuple[tuple[str, int], ...]:
     """Groups that the provider told of somebody, or that its directory has, with how many people are known in each."""
     people: dict[str, set[str]] = {}

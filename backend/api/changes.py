@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,10 +12,11 @@ from fastapi import APIRouter, Query
 from pydantic import Field, StringConstraints
 from sqlmodel import col, select
 
+from backend.access.rows import Identity
 from backend.api.asking import After, Asks, Narrow, Page, Paged, Plain, Reading, Reason, Ref, Sent, Shown
 from backend.api.once import Making
 from backend.api.tags import Held, Tagged
-from backend.changes import course, queries, timeline, view
+from backend.changes import asked, course, queries, timeline, view
 from backend.changes.difference import Line, Move
 from backend.changes.proposing import MAX_TEXT
 from backend.changes.queries import ChangeLine
@@ -99,6 +101,23 @@ class MomentView(Shown):
 State = Annotated[str, StringConstraints(pattern=f"^({'|'.join(CHANGE.states)})$")]
 
 
+class ChangesPage(Page[ChangeLine]):
+    """Changes, and how many there are in each state, whatever is asked for."""
+
+    counts: dict[str, int] = Field(description="By state; states without any are left out.", examples=[{"review": 2}])
+
+
+class AskedView(Shown):
+    """One change that waits for the caller, and what is asked."""
+
+    line: ChangeLine
+    what: str = Field(
+        description="vote; start what is approved; let_on: look at a rollout's step; redraw one's own that was suspended; "
+        "mend one's own that is blocked."
+    )
+    missing: tuple[str, ...] = Field(description="What it still takes until it is live.")
+
+
 class ChangesNarrow(Narrow):
     """What a list of changes is narrowed by."""
 
@@ -107,17 +126,37 @@ class ChangesNarrow(Narrow):
     endpoint: Annotated[str, Field(max_length=256)] = ""
     model: Annotated[str, Field(max_length=256)] = ""
     text: Annotated[str, Field(max_length=200, description="Part of a title or of an endpoint's name.")] = ""
+    requester: Annotated[str, Field(max_length=256, description="Asked for by this identity, by its short name.")] = ""
     after: After = None
     limit: Annotated[int, Field(ge=1, le=queries.MAX_PAGE)] = 50
 
 
 @router.get("")
-def list_changes(asks: Asks, narrow: Annotated[ChangesNarrow, Query()]) -> Page[ChangeLine]:
+def list_changes(asks: Asks, narrow: Annotated[ChangesNarrow, Query()]) -> ChangesPage:
     """Changes, page by page: what needs somebody first, then those that are over."""
     filters = queries.Filters(narrow.state, narrow.environment, narrow.endpoint, narrow.model, text=narrow.text)
     with asks.reading("change.read") as look:
+        if narrow.requester:
+            query = select(Identity.id).where(Identity.name == narrow.requester)
+            filters = replace(filters, requester_id=look.session.exec(query).one_or_none() or _NOBODY)
         page = queries.page(look.session, filters, after=narrow.after, limit=narrow.limit)
-    return Page(items=page.items, next=page.next)
+        counts = queries.counts(look.session)
+    return ChangesPage(items=page.items, next=page.next, counts=counts)
+
+
+_NOBODY = "nobody"
+"""No identity's id."""
+
+
+@router.get("/asked")
+def list_asked_changes(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[AskedView]:
+    """What is asked of the caller now: votes, starts, looks at a rollout's step, and changes of its own that are stuck; at most
+    twenty of each.
+    """
+    with asks.reading("change.read") as look:
+        found = list(enumerate(asked.asked_of(look.session, asks.actor, look.now)))
+    items, following = narrow.cut(found, lambda one: (one[0],))
+    return Page(items=tuple(AskedView.model_validate(one) for _, one in items), next=following)
 
 
 @router.get("/waiting")

@@ -54,11 +54,21 @@ class RecordedRows(Shown):
     rows: tuple[dict[str, Any], ...]
 
 
+class DataSetsNarrow(Paged):
+    """Whose data sets."""
+
+    mine: Annotated[bool, Field(description="Your own, by yourself or by a team, for which no role is needed.")] = False
+
+
 @router.get("/data-sets/grants")
-def list_data_set_grants(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[DataSetGrantView]:
-    """Who may read which data set until when, ended grants included."""
-    with asks.reading("data_set.list") as look:
-        found = data_sets.lines(look.session, now=look.now)
+def list_data_set_grants(asks: Asks, narrow: Annotated[DataSetsNarrow, Query()]) -> Page[DataSetGrantView]:
+    """Who may read which data set until when, ended grants included; or one's own."""
+    if narrow.mine:
+        with asks.looking() as look:
+            found = data_sets.own_lines(look.session, asks.actor, now=look.now)
+    else:
+        with asks.reading("data_set.list") as look:
+            found = data_sets.lines(look.session, now=look.now)
     items, following = narrow.cut(found, lambda one: (one.data_set, one.given_at, one.id))
     return Page(items=tuple(map(DataSetGrantView.model_validate, items)), next=following)
 

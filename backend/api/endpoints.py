@@ -37,6 +37,7 @@ from backend.core.context import Actor
 from backend.delivery import queries
 from backend.delivery.queries import EndpointDetail, EndpointLine, GenerationView, Moment, PushView, TimelineEntry
 from backend.delivery.rows import ENDPOINT_STATES, Endpoint
+from backend.inference_log.exposure import served
 from backend.registry.keys import read_key, write_key
 
 router = APIRouter(prefix="/endpoints", tags=["endpoints"])
@@ -64,6 +65,12 @@ class TimelineNarrow(Narrow):
     since: Annotated[Instant | None, Field(description="Only what is later than this moment.")] = None
     after: After = None
     limit: Annotated[int, Field(ge=1, le=_MOST)] = 100
+
+
+class ServedNarrow(Paged):
+    """How far back."""
+
+    minutes: Annotated[int, Field(ge=1, le=24 * 60, description="How many minutes back.")] = 15
 
 
 class NewEndpoint(Sent):
@@ -122,6 +129,14 @@ class BaselineView(Shown):
     obstacles: tuple[str, ...] = Field(description="What keeps it from being signed off now.")
     says: str = Field(description="What a signature would mean.")
     digest: str = Field(description="What a signature is bound to.")
+
+
+class ServedArm(Shown):
+    """Requests that one arm answered lately."""
+
+    arm: str
+    version: int | None
+    requests: int
 
 
 class ServedAs(Sent):
@@ -201,6 +216,17 @@ def sign_off_endpoint(asks: Asks, held: Held, endpoint: EndpointName, sent: Sign
     with _seen(asks, held, endpoint):
         asks.backend.endpoints.sign_off(asks.actor, endpoint, base_digest=sent.digest, versions=versions, champion=champion)
     return held.answer(_detail(asks, endpoint))
+
+
+@router.get("/{endpoint}/served")
+def list_served_arms(asks: Asks, endpoint: EndpointName, narrow: Annotated[ServedNarrow, Query()]) -> Page[ServedArm]:
+    """Requests of the last minutes by the arm that answered them, as the inference log has them: traffic, not configuration."""
+    with asks.reading("endpoint.read") as look:
+        _shown(asks, endpoint)(look, asks.actor)  # NotFound for one that is not seen
+        now = look.now
+    found = served(asks.backend.inference_log, endpoint, now, timedelta(minutes=narrow.minutes))
+    items, following = narrow.cut(found, lambda one: (one.arm, one.version or 0))
+    return Page(items=tuple(map(ServedArm.model_validate, items)), next=following)
 
 
 @router.get("/{endpoint}/history")

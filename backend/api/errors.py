@@ -61,6 +61,7 @@ STATUS = {
     "not-asked": 409,
     "not-failed": 409,
     "own-adoption": 403,
+    "shared-place": 403,
     "stale": 412,
     "rotating": 409,
     "too-large": 413,

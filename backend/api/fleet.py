@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from backend.api.asking import After, Asks, Instant, Narrow, Page, Shown
+from backend.api.asking import After, Asks, Instant, Narrow, Page, Paged, Shown
+from backend.changes import briefly
 from backend.delivery import fleet, past
 from backend.delivery.lines import EndpointLine
 from backend.delivery.past import PastLine
 from backend.delivery.rows import ENDPOINT_STATES
+from backend.rollouts import running
+from backend.rollouts.queries import RolloutView
 
 router = APIRouter(prefix="/fleet", tags=["fleet"])
 _MOST = 199
+_PACE = timedelta(days=30)
+
+
+class FleetPage(Page[EndpointLine]):
+    """Endpoints, and how many are in each state of those that are asked for, whatever state is."""
+
+    counts: dict[str, int] = Field(description="By state as shown; states that none is in are left out.")
+
+
+class RunningRollout(Shown):
+    """One rollout under way, and the endpoint that it walks on."""
+
+    endpoint: str
+    environment: str
+    model: str
+    rollout: RolloutView
+
+
+class MoveView(Shown):
+    """One change of an endpoint's state."""
+
+    endpoint: str
+    at: datetime
+    before: str
+    after: str
+    reason: str
 
 
 class FleetView(Shown):
@@ -26,6 +55,9 @@ class FleetView(Shown):
     managed: int
     as_approved: int
     troubled: int = Field(description="Of which nobody can say that they run what was approved.")
+    approval_to_done_seconds: float | None = Field(
+        description="The median from approval to done, of changes of the last 30 days; null where there were none."
+    )
 
 
 class FleetNarrow(Narrow):
@@ -57,18 +89,46 @@ class PastNarrow(FleetNarrow):
 def show_fleet(asks: Asks) -> FleetView:
     """How the fleet stands now, as far as you may see it."""
     with asks.reading("endpoint.read") as look:
-        return FleetView.model_validate(fleet.standing(look.session, now=look.now, interval=_interval(asks)))
+        found = fleet.standing(look.session, now=look.now, interval=_interval(asks))
+        pace = briefly.approval_to_done(look.session, look.now - _PACE)
+    return FleetView(
+        counts=dict(found.counts),
+        total=found.total,
+        managed=found.managed,
+        as_approved=found.as_approved,
+        troubled=found.troubled,
+        approval_to_done_seconds=pace.total_seconds() if pace is not None else None,
+    )
 
 
 @router.get("/endpoints")
-def list_fleet(asks: Asks, narrow: Annotated[WorstNarrow, Query()]) -> Page[EndpointLine]:
+def list_fleet(asks: Asks, narrow: Annotated[WorstNarrow, Query()]) -> FleetPage:
     """Endpoints, the worst first, then by name. One whose state moves meanwhile may be met twice or not at all."""
     filters = fleet.Filters(**narrow.model_dump(exclude={"after", "limit"}))
     with asks.reading("endpoint.read") as look:
         page = fleet.fleet(
             look.session, filters, now=look.now, interval=_interval(asks), after=narrow.after or "", limit=narrow.limit
         )
-    return Page(items=page.rows, next=page.after)
+        counts = fleet.counts(look.session, filters, now=look.now, interval=_interval(asks))
+    return FleetPage(items=page.rows, next=page.after, counts=dict(counts))
+
+
+@router.get("/rollouts")
+def list_running_rollouts(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[RunningRollout]:
+    """Rollouts under way, the newest first: which step, and what it waits for; at most 199."""
+    with asks.reading("endpoint.read") as look:
+        found = running.running(look.session, limit=_MOST)
+    items, following = narrow.cut(found, lambda one: (one.rollout.started_at, one.rollout.id), newest_first=True)
+    return Page(items=tuple(map(RunningRollout.model_validate, items)), next=following)
+
+
+@router.get("/moves")
+def list_fleet_moves(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[MoveView]:
+    """What happened to the states of endpoints lately, the newest first; at most 199."""
+    with asks.reading("endpoint.read") as look:
+        found = list(enumerate(past.latest(look.session, limit=_MOST)))
+    items, following = narrow.cut(found, lambda one: (one[0],))
+    return Page(items=tuple(_move(name, one) for _, (name, one) in items), next=following)
 
 
 @router.get("/at")
@@ -78,6 +138,10 @@ def list_fleet_at(asks: Asks, narrow: Annotated[PastNarrow, Query()]) -> Page[Pa
     with asks.reading("endpoint.read") as look:
         page = past.fleet_at(look.session, narrow.moment, filters, after=narrow.after or "", limit=narrow.limit)
     return Page(items=page.rows, next=page.after)
+
+
+def _move(endpoint: str, one: past.Move) -> MoveView:
+    return MoveView(endpoint=endpoint, at=one.at, before=one.before, after=one.after, reason=one.reason)
 
 
 def _interval(asks: Asks) -> timedelta:

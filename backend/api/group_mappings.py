@@ -42,6 +42,13 @@ class TouchedView(Shown):
     told_by: str = Field(description="sign-in or directory.")
 
 
+class GroupView(Shown):
+    """One group of a provider."""
+
+    value: str = Field(description="As the provider tells it.", examples=["ml-reviewers"])
+    people: int = Field(description="How many are known in it.")
+
+
 class TouchedNarrow(Paged):
     """Which group, and what it would give."""
 
@@ -81,6 +88,21 @@ def touched_page(narrow: Paged, found: Iterable[touched.Touched]) -> Page[Touche
     """A page of them, by short name."""
     items, following = narrow.cut(found, lambda one: (one.name,))
     return Page(items=tuple(map(TouchedView.model_validate, items)), next=following)
+
+
+class GroupsNarrow(Paged):
+    """Whose groups."""
+
+    provider: Name = Field(examples=["corp"])
+
+
+@router.get("/groups")
+def list_known_groups(asks: Asks, narrow: Annotated[GroupsNarrow, Query()]) -> Page[GroupView]:
+    """Groups that a provider told of somebody, or that its directory has, by name: what a mapping can name as it is spelled."""
+    with asks.reading("group_mapping.make") as look:
+        found = touched.groups_told(look.session, narrow.provider)
+    items, following = narrow.cut(found, lambda one: (one[0],))
+    return Page(items=tuple(GroupView(value=value, people=people) for value, people in items), next=following)
 
 
 @router.post("")

@@ -14,7 +14,8 @@ from backend.api.asking import After, Asks, ModelName, Name, Narrow, Page, Readi
 from backend.api.tags import Held, Tagged
 from backend.api.versions import VersionLine, line_of
 from backend.core.context import Actor
-from backend.registry import queries
+from backend.delivery.placed import live_models
+from backend.registry import catalog, queries
 from backend.registry.queries import AliasLine
 from backend.registry.rows import Model
 
@@ -39,18 +40,25 @@ class ModelLine(Shown):
     updated_at: datetime
     removed_at: datetime | None = Field(description="When the registry was found not to have it any more.")
     aliases: tuple[AliasedVersion, ...]
+    told: int = Field(description="How many versions the registry has.")
+    registered: int = Field(description="How many of its versions are registered here.")
+    pickled: int = Field(description="How many of those hold pickled code.")
 
 
 class ModelPage(Page[ModelLine]):
-    """Models, and when the registry was last read whole."""
+    """Models, how many there are in all, and when the registry was last read whole."""
 
+    total: int
     read_at: datetime | None
 
 
 class ModelView(Shown):
-    """One model: its aliases, and the newest of its versions."""
+    """One model: what the registry says of it, its aliases, and the newest of its versions."""
 
     name: str
+    description: str = Field(description="Its beginning; as the registry has it.")
+    owner: str
+    removed_at: datetime | None = Field(description="When the registry was found not to have it any more.")
     aliases: tuple[AliasLine, ...]
     versions: Page[VersionLine]
 
@@ -64,6 +72,11 @@ class ModelsNarrow(Narrow):
     owner: Annotated[str | None, Field(max_length=256)] = None
     order: Annotated[Literal["newest", "name"], Field(description="The latest change first, or by name.")] = "newest"
     removed: Annotated[bool, Field(description="Those that the registry does not have any more, instead.")] = False
+    alias: Annotated[str, Field(max_length=256, description="Those that carry this alias.")] = ""
+    pickled: Annotated[bool, Field(description="Those of which a registered version holds pickled code.")] = False
+    live: Annotated[
+        str, Field(max_length=63, description="Those of which something was admitted in this environment.", examples=[""])
+    ] = ""
     after: After = None
     limit: Annotated[int, Field(ge=1, le=queries.MAX_PAGE)] = 100
 
@@ -72,9 +85,13 @@ class ModelsNarrow(Narrow):
 def list_models(asks: Asks, narrow: Annotated[ModelsNarrow, Query()]) -> ModelPage:
     """Models, page by page."""
     with asks.reading("model.read") as look:
-        page = queries.models(look.session, **narrow.model_dump())
-        fresh = queries.freshness(look.session)
-    return ModelPage(items=tuple(map(_model, page.items)), next=page.after, read_at=fresh.completed_at)
+        among = live_models(look.session, narrow.live) if narrow.live else None
+        wanted = catalog.Wanted(narrow.words, narrow.owner or "", narrow.alias, narrow.pickled, narrow.removed, among=among)
+        page = catalog.page(look.session, wanted, order=narrow.order, after=narrow.after, limit=narrow.limit)
+        counts = catalog.counts(look.session, [one.id for one in page.items])
+        total, fresh = catalog.count(look.session, wanted), queries.freshness(look.session)
+    items = tuple(_model(one, counts[one.id]) for one in page.items)
+    return ModelPage(items=items, next=page.after, total=total, read_at=fresh.completed_at)
 
 
 @router.get("/{model}")
@@ -107,11 +124,19 @@ def _shown(model: str) -> Callable[[Reading, Actor], ModelView]:
         page = queries.versions(look.session, model, limit=100)
         aliases = queries.aliases(look.session, model)
         versions = Page[VersionLine](items=tuple(map(line_of, page.items)), next=page.after)
-        return ModelView(name=model, aliases=aliases, versions=versions)
+        line = catalog.one(look.session, model)
+        return ModelView(
+            name=model,
+            description=line.description if line is not None else "",
+            owner=line.owner if line is not None else "",
+            removed_at=line.removed_at if line is not None else None,
+            aliases=aliases,
+            versions=versions,
+        )
 
     return shown
 
 
-def _model(line: queries.ModelLine) -> ModelLine:
+def _model(line: catalog.ModelLine, counts: catalog.Counts) -> ModelLine:
     aliases = tuple(AliasedVersion(alias=alias, version=number) for alias, number in line.aliases)
-    return ModelLine(**{**line._asdict(), "aliases": aliases})
+    return ModelLine(**{**line._asdict(), **vars(counts), "aliases": aliases})

@@ -29,6 +29,7 @@ class EnvironmentLine(Shown):
     name: str
     policy: str = Field(description="`ENVIRONMENT@VERSION` that is in force.")
     frozen: str = Field(description='Why nothing starts there now; "" where something may.')
+    problems: tuple[str, ...] = Field(description="What of the policy nobody could satisfy, and who could do everything alone.")
 
 
 class PolicyShown(Shown):
@@ -69,8 +70,12 @@ def list_environments(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[Env
     with asks.reading("policy.read") as look:
         found = list(enumerate(queries.environments(look.session, look.now)))
     items, following = narrow.cut(found, lambda one: (one[0],))
-    lines = tuple(EnvironmentLine(name=one.name, policy=one.policy_id, frozen=one.frozen) for _, one in items)
-    return Page(items=lines, next=following)
+    return Page(items=tuple(_line(one) for _, one in items), next=following)
+
+
+def _line(one: queries.EnvironmentView) -> EnvironmentLine:
+    problems = tuple(each.says for each in one.problems)
+    return EnvironmentLine(name=one.name, policy=one.policy_id, frozen=one.frozen, problems=problems)
 
 
 @router.get("/policies/{environment}")

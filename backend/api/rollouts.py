@@ -78,7 +78,7 @@ def resume_rollout(asks: Asks, held: Held, endpoint: EndpointName, sent: Stoppin
 
 @router.post("/rollout/let-on")
 def let_rollout_on(asks: Asks, held: Held, endpoint: EndpointName, sent: LettingOn) -> RolloutView:
-    """Says, for a step that asks for it, that a person looked at just that step and that the rollout may go on."""
+    """Says, for a step that asks for it, that a person looked at just that step and that it may go on. No program does."""
     with _seen(held, endpoint):
         asks.backend.rollouts.let_on(asks.actor, endpoint, sent.reason, at=At(sent.rollout, sent.step))
     return held.answer(_view(asks, endpoint))

@@ -7,8 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
+from sqlmodel import select
 
+from backend.access.rows import Identity
 from backend.api.asking import Asks, Name, Page, Paged, Reasoned, Shown, Why
+from backend.core.errors import NotFound
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 SessionId = Annotated[str, Path(pattern=r"^[a-z]{2,4}_[0-9a-z]{26}$", description="The session's id.")]
@@ -33,6 +36,9 @@ class SessionsNarrow(Paged):
     """Whose sessions."""
 
     everybody: Annotated[bool, Field(description="Those of everybody, for whoever may list them.")] = False
+    identity: Annotated[
+        str | None, Field(max_length=256, description="Those of this identity, for whoever may list them.", examples=["ana"])
+    ] = None
 
 
 class Whose(Reasoned):
@@ -50,9 +56,21 @@ class SessionsEnded(Shown):
 @router.get("")
 def list_sessions(asks: Asks, narrow: Annotated[SessionsNarrow, Query()]) -> Page[SessionView]:
     """Sessions of oneself, newest first; the latest 500."""
-    found = asks.backend.sessions.lines(asks.actor, everybody=narrow.everybody)
+    of = _of(asks, narrow.identity) if narrow.identity is not None else None
+    found = asks.backend.sessions.lines(asks.actor, everybody=narrow.everybody and of is None, of=of)
+    if of == _NOBODY:
+        raise NotFound("identity", str(narrow.identity))
     items, following = narrow.cut(found, lambda one: (one.opened_at, one.id), newest_first=True)
     return Page(items=tuple(map(SessionView.model_validate, items)), next=following)
+
+
+_NOBODY = "nobody"
+
+
+def _of(asks: Asks, name: str) -> str:
+    """The id of whom a short name means. Whether somebody is called so is told to whoever may list sessions alone."""
+    with asks.looking() as look:
+        return look.session.exec(select(Identity.id).where(Identity.name == name)).one_or_none() or _NOBODY
 
 
 @router.delete("/{session}", status_code=204)

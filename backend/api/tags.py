@@ -47,6 +47,10 @@ AGES = frozenset(
         "latest_evidence",
         "fares",
         "latest_runs",
+        "signed_in_at",
+        "open_sessions",
+        "good_tokens",
+        "token_used_at",
     }
 )
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""

@@ -28,7 +28,7 @@ class TokenView(Shown):
     id: str
     identity: str = Field(description="The name of whom it acts as.")
     name: str
-    state: str = Field(description="active, expired or revoked.")
+    state: str = Field(description="active, expired, revoked, or off while whoever made it is deactivated.")
     created_at: datetime
     created_by: str = Field(description="The id of an identity.")
     expires_at: datetime
@@ -58,12 +58,14 @@ class TokensNarrow(Paged):
     """Whose tokens."""
 
     everybody: Annotated[bool, Field(description="Those of everybody, for whoever may list them.")] = False
+    identity: Annotated[str | None, Field(max_length=256, description="Of these one identity's.", examples=["ci"])] = None
 
 
 @router.get("")
 def list_tokens(asks: Asks, narrow: Annotated[TokensNarrow, Query()]) -> Page[TokenView]:
     """Tokens of oneself and of one's services, newest first."""
     found = asks.backend.tokens.list(asks.actor, everybody=narrow.everybody)
+    found = tuple(one for one in found if narrow.identity in (None, one.identity))
     items, following = narrow.cut(found, lambda one: (one.created_at, one.id), newest_first=True)
     return Page(items=tuple(map(TokenView.model_validate, items)), next=following)
 

@@ -49,6 +49,7 @@ class EnvironmentKind(Kind):
         fields = changes_between({"policy": before}, {"policy": policy.to_json()})
         if not fields:
             return Draft(declared, exists=True, mark=state.mark)
+        rules.refuse_repeats(policy)
         lacks = rules.weaker(Policy.model_validate(before), policy) if rules.is_protected(Policy.model_validate(before)) else ()
         step = Step(20, Right("policy.set", environment=declared.name), _setting(around, declared.name, policy))
         return Draft(declared, True, fields, (step,), tuple(f"It asks for less: {one}" for one in lacks), mark=state.mark)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -163,6 +164,7 @@ class Around:
     session: Session
     actor: Actor
     told: Told
+    now: datetime
     states: Mapping[str, Mapping[str, State]]
     declared: Mapping[tuple[str, str], Declared]
 

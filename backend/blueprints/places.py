@@ -86,7 +86,7 @@ class _Places(Kind):
         wanted: Mapping[str, Any],
         fields: tuple[FieldChange, ...],
     ) -> Draft:
-        if state is not None and _is_asked_for(state, wanted, self.place):
+        if state is not None and _is_asked_for(state, wanted, self.place, around):
             return Draft(
                 declared, True, fields, waits=(f"A move to there waits: `{self.noun} confirm-move`.",), mark=state.mark
             )
@@ -230,9 +230,12 @@ def _state(row: Row, place: str) -> State:
     return State(row.name, spec, str(row.revision), {"move": row.move})
 
 
-def _is_asked_for(state: State, wanted: Mapping[str, Any], place: str) -> bool:
+def _is_asked_for(state: State, wanted: Mapping[str, Any], place: str, around: Around) -> bool:
+    """One that nobody can confirm any more is asked for anew."""
     move = state.facts["move"]
-    return move is not None and (move["settings"], move["place"]) == (wanted["settings"], wanted[place])
+    if move is None or (move["settings"], move["place"]) != (wanted["settings"], wanted[place]):
+        return False
+    return not moves.is_outlived(around.session, move, around.now)
 
 
 def _at_setting(declared: Declared, refusal: Refusal) -> Fault:

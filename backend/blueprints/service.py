@@ -159,7 +159,8 @@ class Blueprints:
         with self._database.read() as session:
             require_to_read(session, actor, READ, now=self._database.now(session))
             states = {name: kind.states(session) for name, kind in KINDS.items()}
-            return _Looked(_compare(session, actor, declared, states, told, declared), states)
+            now = self._database.now(session)
+            return _Looked(_compare(session, actor, declared, states, told, declared, now), states)
 
     def _again(self, tx: Unit, looked: _Looked, told: Told) -> tuple[Draft, ...]:
         """The same under locks, so that it stays so until the unit ends: of what will be written, as far as it was seen."""
@@ -173,7 +174,7 @@ class Blueprints:
                 if name in fresh:
                     states[kind][name] = _as_shown(fresh[name], looked.states[kind][name])
         every = [one.declared for one in looked.drafts]
-        again = {_key(one): one for one in _compare(tx.session, tx.actor, moving, states, told, every)}
+        again = {_key(one): one for one in _compare(tx.session, tx.actor, moving, states, told, every, tx.now)}
         return tuple(again.get(_key(one), one) for one in looked.drafts)
 
     def _beforehand(self, actor: Actor, looked: _Looked, told: Told, prune: bool) -> dict[tuple[str, str], Fault]:
@@ -263,8 +264,9 @@ def _compare(
     states: Mapping[str, Mapping[str, State]],
     told: Told,
     every: Sequence[Declared],
+    now: datetime,
 ) -> tuple[Draft, ...]:
-    around = Around(session, actor, told, states, {(one.kind, one.name): one for one in every})
+    around = Around(session, actor, told, now, states, {(one.kind, one.name): one for one in every})
     return tuple(KINDS[one.kind].draft(one, states[one.kind].get(one.name), around) for one in declared)
 
 

@@ -51,7 +51,9 @@ def _starts(session: Session, actor: Actor, now: datetime, most: int) -> Iterato
 
 
 def _steps(session: Session, actor: Actor, now: datetime, most: int) -> Iterator[tuple[ChangeLine, What]]:
-    """Rollouts at a step after which a person has to look."""
+    """Rollouts at a step after which a person has to look, which no program does."""
+    if actor.kind != "person":
+        return
     held = session.exec(select(Rollout).where(Rollout.state == "holding").order_by(col(Rollout.started_at)).limit(200))
     waiting = [row.authorization_id for row in held if rollouts.view(session, row).waits_for_person]
     named = select(Authorization.change_id).where(col(Authorization.id).in_(waiting))

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from backend.access import queries as access
 from backend.access import rules as access_rules
 from backend.access.queries import Person
+from backend.access.requests import refuse_program
 from backend.changes.applying import refuse_roll_back, refuse_start
 from backend.changes.rules import CHANGE
 from backend.changes.standing import Standing
@@ -48,7 +49,7 @@ def offers(session: Session, actor: Actor, at: Standing) -> dict[str, str]:
         if person is None or not person.active or not access_rules.may(grants, action, now=at.now, **here):
             told[name] = str(access_rules.refusal(actor.name, action, at.endpoint.environment, at.endpoint.model))
         else:
-            told[name] = _why_not(_checks(at, person)[name])
+            told[name] = _why_not(_checks(at, person, actor)[name])
     return told
 
 
@@ -60,7 +61,7 @@ def _why_not(check: Callable[[], object]) -> str:
     return ""
 
 
-def _checks(at: Standing, person: Person) -> dict[str, Callable[[], object]]:
+def _checks(at: Standing, person: Person, actor: Actor) -> dict[str, Callable[[], object]]:
     def event(name: str) -> Callable[[], object]:
         return lambda: CHANGE.next(at.change.state, name)
 
@@ -80,7 +81,7 @@ def _checks(at: Standing, person: Person) -> dict[str, Callable[[], object]]:
         "roll_back": lambda: refuse_roll_back(at),
         "pause": step("pause"),
         "resume": step("resume_ramping", "resume_holding"),
-        "let_on": step("advance"),
+        "let_on": lambda: _refuse_letting_on(at, actor),
         "abort": step("abort"),
     }
 
@@ -90,6 +91,11 @@ def _refuse_again(at: Standing, person: Person, verdict: Verdict) -> None:
     if any((one.identity_id, one.verdict) == (person.id, verdict) for one in at.votes):
         raise Refusal(f"Your vote is to {verdict} it.", "Wait for the others, or vote otherwise.", code="voted")
     refuse_vote(at, person, verdict)
+
+
+def _refuse_letting_on(at: Standing, actor: Actor) -> None:
+    refuse_program(actor)
+    _refuse_step(at, ("advance",))
 
 
 def _refuse_step(at: Standing, events: tuple[str, ...]) -> None:

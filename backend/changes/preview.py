@@ -22,7 +22,6 @@ from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Endpoint, Server
 from backend.policy import rules as policy_rules
 from backend.policy import service as policy
-from backend.policy.rules import Involved
 from backend.policy.service import InForce
 
 UNBUILT = "sha256:" + "0" * 64
@@ -111,7 +110,7 @@ class Previews(Desk):
             drawn_on=leads,
             policy=rules,
             is_packaged=package.digest != UNBUILT,
-            lacks=_lacks(session, actor, place, rules, change, self._database.now(session)),
+            lacks=_lacks(session, actor, place, rules, (change, wanted.version), self._database.now(session)),
             waits=f"Waits for the rollout of change {other.number}." if other is not None else _waits(session, place),
         )
 
@@ -131,16 +130,23 @@ def _salt(facts: EndpointFacts) -> str | None:
 
 
 def _lacks(
-    session: Session, actor: Actor, place: Endpoint, rules: InForce, change: Change | None, now: datetime
+    session: Session, actor: Actor, place: Endpoint, rules: InForce, of: tuple[Change | None, int], now: datetime
 ) -> tuple[str, ...]:
-    requester = change.requester_id if change is not None else actor.id
+    """What it would take; and that it cannot be had, where everybody who may approve has an interest in it, as votes judge.
+
+    Args:
+        of: the change that is edited, if one is, and the version that is asked for.
+    """
+    change, version = of
     where = {"environment": place.environment, "model": place.model, "endpoint": place.name}
-    people = access.some_people(session, {requester, actor.id}, now=now, **where)
-    involved = Involved(
-        requester=people[requester].interests if requester in people else frozenset({requester}),
-        editors=people[actor.id].interests if change is not None and actor.id != requester else frozenset(),
-    )
-    return policy_rules.missing(rules.policy, involved, ())
+    requester = change.requester_id if change is not None else actor.id
+    editors = {*change.editors, actor.id} - {requester} if change is not None else ()
+    hands = standing.Hands(requester, tuple(sorted(editors)), *standing.authors(session, place.model, version))
+    people = access.some_people(session, hands.ids, now=now, **where)
+    involved = standing.involved(hands, people, change.created_at if change is not None else now)
+    never = policy_rules.missing(rules.policy, involved, access.people(session, now=now, **where))
+    says = f"as things are it could never be approved: without those with an interest in it, it lacks {', '.join(never)}"
+    return (*policy_rules.missing(rules.policy, involved, ()), *([says] if never else []))
 
 
 def _waits(session: Session, place: Endpoint) -> str:

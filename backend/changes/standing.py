@@ -77,12 +77,8 @@ class Standing:
     @property
     def involved(self) -> Involved:
         """Whose interest is in the change."""
-        return Involved(
-            requester=self._interests([self.change.requester_id], self.change.created_at),
-            editors=self._interests(self.change.editors, self.change.created_at),
-            author=self._interests([self.author] if self.author else [], None),
-            finisher=self._interests([self.finisher] if self.finisher else [], None),
-        )
+        hands = Hands(self.change.requester_id, tuple(self.change.editors), self.author, self.finisher)
+        return involved(hands, self.people, self.change.created_at)
 
     @property
     def approvers(self) -> list[Person]:
@@ -131,11 +127,6 @@ class Standing:
         if self.change.base_digest == _digest_after(self, back=False):
             return f"It is drawn on where change {self.other.number}, which is under way, leads."
         return ""
-
-    def _interests(self, ids: Sequence[str], since: datetime | None) -> frozenset[str]:
-        """Of a service that was handed over since then, its former owner's too: nobody approves what he asked for by it."""
-        known = self.people
-        return frozenset().union(*(known[one].interests_since(since) if one in known else {one} for one in ids))
 
     def _moved(self) -> str:
         """A rollout under way moves what is live itself: then a plan stands as long as it is drawn on one of its two ends.
@@ -203,11 +194,42 @@ class Standing:
         return newest is not None and own is not None and newest.authorization_id == own
 
 
+@dataclass(frozen=True)
+class Hands:
+    """Ids of whoever has a hand in a change: who asks for it, who edited it, who trained its version, who ended its upload."""
+
+    requester: str
+    editors: tuple[str, ...]
+    author: str | None
+    finisher: str | None
+
+    @property
+    def ids(self) -> set[str]:
+        """All of them."""
+        return {self.requester, *self.editors, *filter(None, (self.author, self.finisher))}
+
+
+def involved(hands: Hands, people: Mapping[str, Person], since: datetime) -> Involved:
+    """Whose interest is in a change that was asked for then; previews and votes judge by this one function."""
+
+    def interests(ids: Sequence[str | None], moment: datetime | None) -> frozenset[str]:
+        """Of a service that was handed over since then, its former owner's too: nobody approves what he asked for by it."""
+        told = (people[one].interests_since(moment) if one in people else {one} for one in ids if one is not None)
+        return frozenset[str]().union(*told)
+
+    return Involved(
+        requester=interests([hands.requester], since),
+        editors=interests(hands.editors, since),
+        author=interests([hands.author], None),
+        finisher=interests([hands.finisher], None),
+    )
+
+
 def read(session: Session, change: Change, now: datetime) -> Standing:
     """A change as it stands now."""
     endpoint = session.get_one(Endpoint, change.endpoint_id)
     votes = _votes(session, change)
-    author, finisher = _authors(session, endpoint.model, int(change.wanted["version"]))
+    author, finisher = authors(session, endpoint.model, int(change.wanted["version"]))
     ids = {change.requester_id, *change.editors, *(one.identity_id for one in votes), *filter(None, (author, finisher))}
     rules = policy.version(session, change.policy).policy
     authorization = session.get(Authorization, change.authorization_id) if change.authorization_id else None
@@ -295,7 +317,7 @@ def _votes(session: Session, change: Change) -> Sequence[Vote]:
     return session.exec(query.order_by(col(Vote.at), col(Vote.id))).all()
 
 
-def _authors(session: Session, model: str, number: int) -> tuple[str | None, str | None]:
+def authors(session: Session, model: str, number: int) -> tuple[str | None, str | None]:
     """The identity that trained the version, as verified by our own sign-in, and whoever else brought its upload to an end.
 
     Where nobody is verified as the author, whoever registered the version is nobody with an interest in it.

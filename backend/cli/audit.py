@@ -7,6 +7,7 @@ from datetime import datetime
 
 import click
 
+from backend.cli import inputs
 from backend.cli.output import NO, emit, guarded, json_option, plain, table
 from backend.cli.session import Session, acting
 
@@ -32,7 +33,7 @@ def verify(opened: Session, as_json: bool) -> None:
 @acting
 @click.option("--subject", metavar="KIND/ID", help="Only rows about this subject.")
 @click.option("--action", metavar="NOUN.VERB", help="Only rows of this action.")
-@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="The ledger as of a moment.")
+@click.option("--until", type=inputs.MOMENT, help="The ledger as of a moment.")
 @click.option("--before", type=click.IntRange(min=1), help="Only rows before this one, for the next page.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @json_option

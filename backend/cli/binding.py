@@ -7,6 +7,7 @@ from datetime import datetime
 
 import click
 
+from backend.cli import inputs
 from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
 from backend.cli.token import limits
@@ -28,7 +29,7 @@ _BINDING = click.argument("binding_id", metavar="BINDING")
 @click.option(
     "--scope", default="*", show_default=True, help="Nowhere but here: `environment:NAME`, `model:NAME`, `team:NAME`."
 )
-@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="When it ends by itself, with its zone.")
+@click.option("--until", type=inputs.MOMENT, help="When it ends by itself, with its zone.")
 @json_option
 @guarded
 def bind(

@@ -12,7 +12,7 @@ import click
 from backend.cli import inputs, names
 from backend.cli.change_show import list_lines, plan_lines, whole_lines
 from backend.cli.exits import DONE
-from backend.cli.output import emit, guarded, json_option, note, plain
+from backend.cli.output import emit, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
 from backend.cli.waiting import exit_of, told, wait_option
 from backend.client.results import Change, Page
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 _REF = click.argument("ref", metavar="CHANGE", shell_complete=names.changes)
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
 _MOST_ROWS = 200
@@ -43,7 +42,7 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
             click.option("--ramp", help="Steps on the way, like 1:10m,25:1h,50:1h:person, or the name of a ramp."),
             click.option("--bake", help="How long what runs now stays loaded afterwards, like 1h."),
             click.option("--start", type=click.Choice(["at-once", "by-hand"]), help="How it starts once it is approved."),
-            click.option("--start-at", type=_MOMENT, help="Or when, with its zone: 2026-03-01T06:00+0100."),
+            click.option("--start-at", type=inputs.MOMENT, help="Or when, with its zone: 2026-03-01T06:00+01:00."),
             click.option("--supersede/--no-supersede", default=None, help="Whether it may take over a rollout under way."),
             click.option(
                 "--shadow", type=click.Choice(["keep", "this", "none"]), help="A shadow gets copies and answers nobody."
@@ -112,6 +111,7 @@ def edit(
 @click.option("--endpoint", default="")
 @click.option("--model", default="")
 @click.option("--text", default="", help="Part of a title or of an endpoint's name.")
+@click.option("--requester", metavar="NAME", default="", help="Asked for by this identity.")
 @click.option("--mine", is_flag=True, help="Those that wait for my vote.")
 @click.option("--after", metavar="TOKEN", help="The next page: `next` of the page before.")
 @click.option("--limit", type=click.IntRange(1, _MOST_ROWS), default=50, show_default=True)
@@ -126,6 +126,17 @@ def list_changes(
         changes.queue(after=after, limit=limit) if mine else changes.page(state=states, after=after, limit=limit, **narrow)
     )
     emit(as_json, {"changes": page.items, "next": page.next}, list_lines(page.items))
+
+
+@change.command("asked")
+@acting
+@json_option
+@guarded
+def asked_of_me(opened: Session, as_json: bool) -> None:
+    """List what is asked of you now: votes, starts, looks at a rollout's step, and changes of yours that are stuck."""
+    found = opened.client.changes.asked()
+    rows = [(one.what, one.line.number, one.line.title, one.line.endpoint, " ".join(one.missing)) for one in found]
+    emit(as_json, {"asked": found}, table(("asked", "change", "title", "endpoint", "still takes"), rows))
 
 
 @change.command()

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import click
 
+from backend.cli import inputs
 from backend.cli.output import emit, guarded, json_option, table
 from backend.cli.session import Session, acting
 
-_TIMES = click.DateTime(["%Y-%m-%dT%H:%M:%S%z"])
 _SET = click.argument("name", metavar="DATA_SET")
 
 
@@ -20,11 +20,12 @@ def data_set() -> None:
 
 @data_set.command("list")
 @acting
+@click.option("--mine", is_flag=True, help="Your own, for which no role is needed.")
 @json_option
 @guarded
-def list_grants(opened: Session, as_json: bool) -> None:
+def list_grants(opened: Session, mine: bool, as_json: bool) -> None:
     """List who may read which data set until when."""
-    found = opened.client.data_sets.grants()
+    found = opened.client.data_sets.grants(mine=mine)
     rows = [(one.id, one.data_set, one.identity or f"team {one.team}", one.until, one.is_in_force) for one in found]
     emit(as_json, {"grants": found}, table(("grant", "data set", "who", "until", "in force"), rows))
 
@@ -34,7 +35,7 @@ def list_grants(opened: Session, as_json: bool) -> None:
 @_SET
 @click.option("--to", "identity", metavar="IDENTITY")
 @click.option("--to-team", "team", metavar="TEAM")
-@click.option("--until", type=_TIMES, required=True, help="When it ends, with its zone; within 366 days.")
+@click.option("--until", type=inputs.MOMENT, required=True, help="When it ends, with its zone; within 366 days.")
 @json_option
 @guarded
 def grant(opened: Session, name: str, identity: str | None, team: str | None, until: datetime, as_json: bool) -> None:
@@ -72,8 +73,8 @@ def probes(opened: Session, model: str, number: int, limit: int, as_json: bool) 
 @data_set.command()
 @acting
 @click.argument("endpoint")
-@click.option("--from", "start", type=_TIMES, required=True)
-@click.option("--to", "end", type=_TIMES, required=True)
+@click.option("--from", "start", type=inputs.MOMENT, required=True)
+@click.option("--to", "end", type=inputs.MOMENT, required=True)
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
 @json_option
 @guarded

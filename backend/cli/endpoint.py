@@ -17,7 +17,7 @@ from backend.cli.endpoint_show import (
     push_lines,
 )
 from backend.cli.exits import DONE
-from backend.cli.output import emit, guarded, json_option, note, plain
+from backend.cli.output import emit, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
 from backend.cli.waiting import exit_of, told, wait_option
 from backend.client.results import Endpoint
@@ -26,7 +26,6 @@ from backend.core.errors import Refusal
 
 _NAME = click.argument("name", metavar="ENDPOINT", shell_complete=names.endpoints)
 _reason = click.option("--reason", required=True, help="Why, in a sentence.")
-_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"])
 
 
 @click.group()
@@ -67,7 +66,7 @@ def list_endpoints(
 @endpoint.command()
 @acting
 @_NAME
-@click.option("--at", "moment", type=_MOMENT, help="As it stood at a moment, with its zone: 2026-03-01T06:00+0100.")
+@click.option("--at", "moment", type=inputs.MOMENT, help="As it stood at a moment, with its zone: 2026-03-01T06:00+01:00.")
 @json_option
 @guarded
 def show(opened: Session, name: str, moment: datetime | None, as_json: bool) -> None:
@@ -77,6 +76,20 @@ def show(opened: Session, name: str, moment: datetime | None, as_json: bool) -> 
         return
     found = opened.client.endpoints.at(name, moment)
     emit(as_json, {"moment": found}, moment_lines(found))
+
+
+@endpoint.command()
+@acting
+@_NAME
+@click.option("--minutes", type=click.IntRange(1, 24 * 60), default=15, show_default=True, help="How far back.")
+@json_option
+@guarded
+def served(opened: Session, name: str, minutes: int, as_json: bool) -> None:
+    """Say which versions answered lately, by how many requests: traffic, not configuration."""
+    found = opened.client.endpoints.served(name, minutes)
+    rows = [(one.arm, one.version, one.requests) for one in found]
+    said = table(("arm", "version", "requests"), rows) if found else ["No traffic was seen."]
+    emit(as_json, {"served": found}, said)
 
 
 @endpoint.command()

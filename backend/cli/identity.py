@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import click
 
-from backend.cli import binding
-from backend.cli.output import emit, guarded, json_option, note, table
+from backend.cli import binding, inputs
+from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting, data_option
-from backend.client.results import Identity
+from backend.client.results import Grant, Identity, Known
 from backend.client.states import ROLES
 
 _NAME = click.argument("name")
@@ -38,17 +40,61 @@ def create(opened: Session, name: str, owner: str | None, display_name: str, as_
 
 @identity.command("list")
 @acting
+@click.option("--text", default="", help="Part of a short name, or of what pages call them.")
+@click.option("--kind", type=click.Choice(["person", "service"]))
+@click.option("--role", type=click.Choice(ROLES), help="Who holds this role now, in any scope.")
+@click.option("--active/--deactivated", default=None, help="Only those who count, or only those who do not.")
+@click.option("--demo/--no-demo", default=None, help="Only built-in demo identities, or none of them.")
+@click.option("--group", help="Who is known in this group of a provider; for an admin.")
+@click.option("--provider", help="Whose group that is; by default anybody's.")
 @json_option
 @guarded
-def list_identities(opened: Session, as_json: bool) -> None:
-    """List people and services with the roles that they hold everywhere."""
-    found = opened.client.identities.list()
-    rows = [(one.name, one.kind, _state(one), ", ".join(sorted(one.roles))) for one in found]
-    emit(as_json, {"identities": found}, table(("identity", "kind", "", "roles"), rows))
+def list_identities(opened: Session, /, as_json: bool, **narrow: Any) -> None:
+    """List people and services with the roles that they hold, and when they were last seen."""
+    found = opened.client.identities.list(**narrow)
+    rows = [(one.name, one.display_name, one.kind, _state(one), ", ".join(one.holds), one.signed_in_at) for one in found]
+    emit(as_json, {"identities": found}, table(("identity", "name", "kind", "", "roles", "signed in"), rows))
 
 
 def _state(one: Identity) -> str:
-    return "deactivated" if not one.active else "" if one.answered_for else "nobody answers for it"
+    off = f"deactivated by the directory of {one.off_by}" if one.off_by is not None else "deactivated"
+    return off if not one.active else "" if one.answered_for else "nobody answers for it"
+
+
+@identity.command("show")
+@acting
+@_NAME
+@click.option("--known", is_flag=True, help="With the address, logins, groups and teams: your own, or anybody's for an admin.")
+@json_option
+@guarded
+def show_identity(opened: Session, name: str, known: bool, as_json: bool) -> None:
+    """Show one person or service, and by whom each of its roles was given."""
+    found, held = opened.client.identities.show(name), opened.client.identities.grants(identity=name)
+    more = opened.client.identities.known(name) if known else None
+    told = (
+        ("identity", found.name), ("name", found.display_name), ("kind", found.kind), ("owner", found.owner),
+        ("state", _state(found) or "active"), ("signed in", found.signed_in_at), ("open sessions", found.open_sessions),
+        ("good tokens", found.good_tokens), ("token used", found.token_used_at), *(_known(more) if more is not None else ()),
+    )  # fmt: skip
+    content = {"identity": found, "grants": held} | ({"known": more} if more is not None else {})
+    emit(as_json, content, [*facts(told), "", *_grants(held)])
+
+
+def _known(one: Known) -> tuple[tuple[str, str | None], ...]:
+    return (
+        ("address", one.email),
+        ("signs in", ", ".join(f"{each.issuer} as {each.subject}" for each in one.logins)),
+        ("groups", ", ".join(f"{each.provider}: {', '.join(each.groups)}" for each in one.groups)),
+        ("teams", ", ".join(one.teams)),
+    )
+
+
+def _grants(found: Sequence[Grant]) -> list[str]:
+    rows = [
+        (one.identity, one.role, one.scope, one.expires_at, "" if one.is_in_force else "over", one.given_by, one.given_at)
+        for one in found
+    ]
+    return table(("identity", "role", "scope", "until", "", "given by", "given"), rows)
 
 
 @identity.command()
@@ -56,7 +102,7 @@ def _state(one: Identity) -> str:
 @_NAME
 @_ROLE
 @_SCOPE
-@click.option("--until", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]), help="When it ends by itself, with its zone.")
+@click.option("--until", type=inputs.MOMENT, help="When it ends by itself, with its zone.")
 @json_option
 @guarded
 def grant(opened: Session, name: str, role: str, scope: str, until: datetime | None, as_json: bool) -> None:
@@ -70,13 +116,29 @@ def grant(opened: Session, name: str, role: str, scope: str, until: datetime | N
 
 @identity.command()
 @acting
+@click.option("--of", "identity", metavar="NAME", help="Those of this identity.")
+@click.option("--role", type=click.Choice(ROLES))
+@click.option("--scope", metavar="SCOPE|KIND", help="As it is written, or environment, model or team for all of a kind.")
+@click.option(
+    "--ends", type=click.Choice(["in-force", "soon", "over", "open"]), help="Soon: within two weeks; open: without an end."
+)
 @json_option
 @guarded
-def grants(opened: Session, as_json: bool) -> None:
-    """List every grant with its scope and its end."""
-    found = opened.client.identities.grants()
-    rows = [(one.identity, one.role, one.scope, one.expires_at, "" if one.is_in_force else "over") for one in found]
-    emit(as_json, {"grants": found}, table(("identity", "role", "scope", "until", ""), rows))
+def grants(opened: Session, identity: str | None, role: str | None, scope: str | None, ends: str | None, as_json: bool) -> None:
+    """List every grant with its scope, its end, and who gave it."""
+    when = ends.replace("-", " ") if ends is not None else None
+    found = opened.client.identities.grants(identity=identity, role=role, scope=scope, ends=when)
+    emit(as_json, {"grants": found}, _grants(found))
+
+
+@identity.command()
+@acting
+@json_option
+@guarded
+def admins(opened: Session, as_json: bool) -> None:
+    """Say how long there is an admin everywhere, and what to do before nobody is."""
+    found = opened.client.identities.admins()
+    emit(as_json, {"admins": found}, [f"{found.says} {found.remedy}".strip() or "Somebody is an admin everywhere."])
 
 
 @identity.command()
@@ -113,7 +175,7 @@ def take_back(opened: Session, name: str, role: str, scope: str, reason: str, as
 @json_option
 @guarded
 def deactivate(opened: Session, name: str, reason: str, as_json: bool) -> None:
-    """Refuse every command of an identity, and every token of its, from now on."""
+    """Refuse every command of an identity, and every token of its or that it made, from now on."""
     opened.client.identities.deactivate(name, reason)
     emit(as_json, {"deactivated": name}, [f"{name} is deactivated."])
 
@@ -137,7 +199,9 @@ def activate(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @json_option
 @guarded
 def hand_over(opened: Session, name: str, owner: str, as_json: bool) -> None:
-    """Hand service NAME to another OWNER. Where its roles reach changes that need approvals, a second admin confirms it."""
+    """Hand service NAME to another OWNER. Where its roles reach changes that need approvals, a second admin confirms it. Its
+    tokens go on, but those that somebody made who is deactivated end, and all of them where it holds no role.
+    """
     request = opened.client.identities.hand_over(name, owner).request
     if request is not None and not as_json:
         note("Its roles reach where changes need approvals, so that a second admin has to confirm this request:")

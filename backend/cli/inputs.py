@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,25 @@ from backend.core.canonical import DIGEST, loads
 from backend.core.errors import Refusal
 
 _MOST_BYTES = 1 << 20
+
+
+class Moment(click.ParamType[datetime]):
+    """A moment with its zone as ISO 8601 writes it, such as `2026-03-01T06:00Z` or `2026-03-01T06:00:00+01:00`."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment; UsageError for what is none, or lies in nobody's zone."""
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(f"{str(value)[:80]!r} is no moment. Write it as 2026-03-01T06:00Z or 2026-03-01T06:00+01:00.", param, ctx)
+        if moment.utcoffset() is None:
+            self.fail(f"{str(value)[:80]!r} has no zone. Add one: Z for UTC, or +01:00.", param, ctx)
+        return moment
+
+
+MOMENT = Moment()
 _RAMP_NAME = re.compile(r"[a-z][a-z0-9-]*")
 seconds = durations.seconds
 """`90`, `90s`, `10m`, `1h` or `2d` -> seconds."""

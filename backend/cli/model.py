@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,20 +54,26 @@ def upload(opened: Session, model_name: str, archive: Path, description: str, as
 @acting
 @click.option("--words", default="", help="Every word is in the name, the description, the owner or the tags.")
 @click.option("--owner")
+@click.option("--alias", default="", help="Those that carry this alias.")
+@click.option("--live", metavar="ENVIRONMENT", default="", help="Those of which something was admitted there.")
+@click.option("--pickled", is_flag=True, help="Those of which a registered version holds pickled code.")
 @click.option("--by-name", is_flag=True, help="In order of names, not the latest change first.")
 @_AFTER
 @_LIMIT
 @json_option
 @guarded
 def list_models(
-    opened: Session, words: str, owner: str | None, by_name: bool, after: str | None, limit: int, as_json: bool
+    opened: Session, /, words: str, owner: str | None, by_name: bool, after: str | None, limit: int, as_json: bool, **more: Any
 ) -> None:
     """List models as the registry was last seen."""
     order = "name" if by_name else "newest"
-    page = opened.client.models.page(words=words, owner=owner, order=order, after=after, limit=limit)
-    rows = [(one.name, one.latest_version, one.owner, _aliases(one.aliases), one.updated_at) for one in page.items]
-    content = {"models": page.items, "next": page.next, "read_at": page.read_at}
-    emit(as_json, content, table(("model", "latest", "owner", "aliases", "updated"), rows))
+    page = opened.client.models.page(words=words, owner=owner, order=order, after=after, limit=limit, **more)
+    rows = [
+        (one.name, one.latest_version, f"{one.registered} of {one.told}", one.owner, _aliases(one.aliases), one.updated_at)
+        for one in page.items
+    ]
+    content = {"models": page.items, "next": page.next, "read_at": page.read_at, "total": page.total}
+    emit(as_json, content, table(("model", "latest", "registered", "owner", "aliases", "updated"), rows))
 
 
 @model.command()

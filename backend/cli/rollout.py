@@ -6,8 +6,9 @@ import click
 
 from backend.cli import names
 from backend.cli.change_show import rollout_lines
-from backend.cli.output import emit, guarded, json_option
+from backend.cli.output import emit, guarded, json_option, table
 from backend.cli.session import Session, acting
+from backend.client.results import Rollout
 from backend.core.errors import Refusal
 
 _NAME = click.argument("name", metavar="ENDPOINT", shell_complete=names.endpoints)
@@ -17,6 +18,22 @@ _reason = click.option("--reason", required=True, help="Why, in a sentence.")
 @click.group()
 def rollout() -> None:
     """See, pause, resume, let on or abort the rollout of an endpoint."""
+
+
+@rollout.command("list")
+@acting
+@json_option
+@guarded
+def list_rollouts(opened: Session, as_json: bool) -> None:
+    """List the rollouts that are under way on any endpoint, the newest first."""
+    found = opened.client.fleet.rollouts()
+    rows = [(one.endpoint, one.environment, *_walk(one.rollout)) for one in found]
+    emit(as_json, {"rollouts": found}, table(("endpoint", "environment", "state", "step", "waits"), rows))
+
+
+def _walk(one: Rollout) -> tuple[str, str, str]:
+    waits = "for a person" if one.waits_for_person else f"until {one.hold_until:%Y-%m-%d %H:%M}" if one.hold_until else ""
+    return one.state, f"{one.step + 1} of {len(one.steps)}", waits
 
 
 @rollout.command()

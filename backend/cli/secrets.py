@@ -1,10 +1,10 @@
-"""`countersign secrets`: which keys are in force, and putting others in their place. Run where the worker's keys are."""
+"""`countersign secrets`: which keys are in force, and putting others in their place where the worker's keys are."""
 
 from __future__ import annotations
 
 import click
 
-from backend.cli.output import emit, guarded, json_option, note, table
+from backend.cli.output import emit, facts, guarded, json_option, note, table
 from backend.cli.session import Session, acting
 
 
@@ -18,11 +18,22 @@ def secrets() -> None:
 @json_option
 @guarded
 def status(opened: Session, as_json: bool) -> None:
-    """List the sealing keys, newest first, with how many secrets are sealed to each."""
-    with opened.reading("sealing_key.list") as look:
-        found = opened.backend.sealing_keys.status(look.session)
-    rows = [(one.id, one.state, one.secrets, "yes" if one.is_here else "", one.made_at, one.destroyed_at) for one in found]
-    emit(as_json, {"keys": found}, table(("key", "state", "secrets", "here", "made", "destroyed"), rows))
+    """List the sealing keys, the one in force first, with whose secrets are sealed to each; and the key that signs the ledger.
+
+    At a server too: there "here" is that machine.
+    """
+    found, signs = opened.client.keys.sealing(), opened.client.keys.ledger()
+    rows = [
+        (one.id, _due(one.state, one.is_due), one.secrets, ", ".join(one.used_by), one.is_here, one.made_at, one.destroyed_at)
+        for one in found
+    ]
+    heads = ("key", "state", "secrets", "of", "here", "made", "destroyed")
+    ledger = (("ledger", signs.id), ("state", _due("current", signs.is_due)), ("signs after row", signs.after_row))
+    emit(as_json, {"keys": found, "ledger": signs}, [*table(heads, rows), "", *facts((*ledger, ("since", signs.since)))])
+
+
+def _due(state: str, is_due: bool) -> str:
+    return "current, another is due" if is_due else state
 
 
 @secrets.command()

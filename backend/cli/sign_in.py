@@ -27,6 +27,34 @@ def sign_in() -> None:
 @acting
 @json_option
 @guarded
+def settings(opened: Session, as_json: bool) -> None:
+    """Show how people sign in, as the settings were loaded."""
+    found = opened.client.sign_in.settings()
+    said = (
+        ("seen at", found.seen_at), ("redirect", found.redirect_uri), ("back-channel logout", found.backchannel_logout_uri),
+        ("cookies", "by TLS alone" if found.is_secure else "also without TLS"),
+        ("a session ends", f"{found.idle_minutes} min after the last click, {found.absolute_hours} h after the sign-in"),
+        ("roles of groups", f"lapse {found.claims_days} days after the last sign-in"),
+        ("first admin", found.first_administrator),
+    )  # fmt: skip
+    emit(as_json, {"sign_in": found}, facts(said) if found.signs_in else ["Nobody signs in here."])
+
+
+@sign_in.command()
+@acting
+@_PROVIDER
+@json_option
+@guarded
+def groups(opened: Session, provider: str, as_json: bool) -> None:
+    """List the groups that PROVIDER told of somebody, or that its directory has, as they are spelled."""
+    found = opened.client.sign_in.groups(provider)
+    emit(as_json, {"groups": found}, table(("group", "people"), [(one.value, one.people) for one in found]))
+
+
+@sign_in.command()
+@acting
+@json_option
+@guarded
 def providers(opened: Session, as_json: bool) -> None:
     """List the providers, as the settings were loaded."""
     found = opened.client.sign_in.providers()

@@ -18,12 +18,13 @@ def session() -> None:
 @session.command("list")
 @acting
 @click.option("--all", "everybody", is_flag=True, help="Everybody's, for an admin.")
+@click.option("--of", "identity", metavar="NAME", help="Those of this identity, for an admin.")
 @json_option
 @guarded
-def list_sessions(opened: Session, everybody: bool, as_json: bool) -> None:
+def list_sessions(opened: Session, everybody: bool, identity: str | None, as_json: bool) -> None:
     """List your sessions, the newest first."""
-    found = opened.client.sessions.list(everybody=everybody)
-    names = {one.id: one.name for one in opened.client.identities.list()} if everybody else {}
+    found = opened.client.sessions.list(everybody=everybody, identity=identity)
+    names = {one.id: one.name for one in opened.client.identities.list()} if everybody or identity else {}
     rows = [
         (one.id, names.get(one.identity_id, ""), one.device, one.provider, one.state, one.opened_at, one.used_at)
         for one in found

@@ -51,11 +51,12 @@ def create(
 @token.command("list")
 @acting
 @click.option("--all", "everybody", is_flag=True, help="Everybody's, for an admin.")
+@click.option("--of", "identity", metavar="NAME", help="Of these, those of this identity.")
 @json_option
 @guarded
-def list_tokens(opened: Session, everybody: bool, as_json: bool) -> None:
+def list_tokens(opened: Session, everybody: bool, identity: str | None, as_json: bool) -> None:
     """List your tokens and those of services that you own, the newest first."""
-    found = opened.client.tokens.list(everybody=everybody)
+    found = opened.client.tokens.list(everybody=everybody, identity=identity)
     rows = [
         (one.id, one.identity, limits(one.role, one.scope), one.name, one.state, one.expires_at, one.last_used_at)
         for one in found

@@ -70,6 +70,8 @@ def _lines(stack: Stack, setup: FlightsSetup, change: Change | None) -> list[str
     if change is not None:
         lines += [
             f"Change {change.number} waits for a reviewer: {web}/change?change={change.number} as Ben, or",
-            f"  countersign change show {change.number} --as ben --data {stack.folder}",
+            f"  COUNTERSIGN_DEMO_IDENTITIES=true countersign change show {change.number} --as ben --data {stack.folder}",
         ]
+    if (sign_in := stack.backend.sign_in) is not None:
+        lines.append(f"People sign in at {sign_in.origin}{sign_in.base_path}/ ; the demo identities stay beside them.")
     return [*lines, "Ctrl-C stops everything; starting again goes on from here."]

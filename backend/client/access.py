@@ -8,12 +8,14 @@ from typing import Any
 
 from backend.client.pages import MOST, Pages
 from backend.client.results import (
+    AdminsLeft,
     Binding,
     Bound,
     DataSetGrant,
     Grant,
     Identity,
     Issuer,
+    Known,
     NewToken,
     Request,
     Settled,
@@ -31,9 +33,17 @@ class Identities:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def list(self) -> tuple[Identity, ...]:
-        """Everybody, with the roles held everywhere."""
-        return tuple(Pages(self._wire, Identity, "identities").all(limit=MOST))
+    def list(self, **narrow: Any) -> tuple[Identity, ...]:
+        """Everybody, with roles; narrowed by `text`, `kind`, `role`, `active`, `demo`, or `group` and `provider`."""
+        return tuple(Pages(self._wire, Identity, "identities").all(limit=MOST, **narrow))
+
+    def show(self, name: str) -> Identity:
+        """One person or service."""
+        return read(Identity, self._wire.get("identities", name).content)
+
+    def known(self, name: str) -> Known:
+        """What is known of somebody besides: of oneself, or of anybody for an admin."""
+        return read(Known, self._wire.get("identities", name, "known").content)
 
     def create(self, name: str, *, owner: str | None = None, display_name: str = "") -> Identity:
         """Creates a person, or a service where it has an owner; without any role yet."""
@@ -53,9 +63,13 @@ class Identities:
         """Hands a service to another owner; where its roles reach changes that need approvals, a second admin confirms it."""
         return read(Settled, self._wire.send("POST", ("identities", name, "owner"), sent={"owner": owner}, again=True).content)
 
-    def grants(self) -> tuple[Grant, ...]:
-        """Every grant, ended ones included."""
-        return tuple(Pages(self._wire, Grant, "grants").all(limit=MOST))
+    def grants(self, **narrow: Any) -> tuple[Grant, ...]:
+        """Every grant, ended ones included, with who gave it; narrowed by `identity`, `role`, `scope` or `ends`."""
+        return tuple(Pages(self._wire, Grant, "grants").all(limit=MOST, **narrow))
+
+    def admins(self) -> AdminsLeft:
+        """How long there is an admin everywhere, and what to do before nobody is."""
+        return read(AdminsLeft, self._wire.get("grants", "admins").content)
 
     def grant(self, name: str, role: str, scope: str = "*", *, expires_at: datetime | None = None) -> Settled:
         """Gives a role; where changes need approvals, a second admin has to confirm it."""
@@ -144,9 +158,10 @@ class Tokens:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def list(self, *, everybody: bool = False) -> tuple[Token, ...]:
-        """One's own and those of services that one owns, the newest first; everybody's, for an admin."""
-        return tuple(Pages(self._wire, Token, "tokens").all(everybody=everybody or None, limit=MOST))
+    def list(self, *, everybody: bool = False, identity: str | None = None) -> tuple[Token, ...]:
+        """One's own and those of one's services, the newest first; everybody's, for an admin; of these one identity's."""
+        narrow: dict[str, Any] = {"everybody": everybody or None, "identity": identity}
+        return tuple(Pages(self._wire, Token, "tokens").all(limit=MOST, **narrow))
 
     def create(
         self, name: str, *, identity: str | None = None, lifetime_seconds: int, role: str | None = None, scope: str = "*"
@@ -205,9 +220,9 @@ class DataSets:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def grants(self) -> tuple[DataSetGrant, ...]:
-        """Who may read which data set until when, ended grants included."""
-        return tuple(Pages(self._wire, DataSetGrant, "data-sets", "grants").all(limit=MOST))
+    def grants(self, *, mine: bool = False) -> tuple[DataSetGrant, ...]:
+        """Who may read which data set until when, ended grants included; `mine`: one's own, for which no role is needed."""
+        return tuple(Pages(self._wire, DataSetGrant, "data-sets", "grants").all(limit=MOST, mine=mine or None))
 
     def grant(self, data_set: str, *, until: datetime, identity: str | None = None, team: str | None = None) -> str:
         """Lets an identity, or a team's members, read a data set; its id."""

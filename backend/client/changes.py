@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from backend.client import waiting
 from backend.client.pages import MOST, Pages, every
-from backend.client.results import Change, ChangeLine, Moment, Page, Preview, Remark
+from backend.client.results import AskedChange, Change, ChangeLine, Moment, Page, Preview, Remark
 from backend.client.shapes import read
 from backend.client.wire import Answer, Wire
 
@@ -30,11 +30,13 @@ class Changes:
         endpoint: str = "",
         model: str = "",
         text: str = "",
+        requester: str = "",
         after: str | None = None,
         limit: int = 50,
     ) -> Page[ChangeLine]:
         """One page of changes, what needs somebody first."""
         narrow = {"state": list(state), "environment": environment, "endpoint": endpoint, "model": model, "text": text}
+        narrow["requester"] = requester
         return Pages(self._wire, ChangeLine, "changes").page(after=after, limit=limit, **narrow)
 
     def list(self, **narrow: Any) -> Iterator[ChangeLine]:
@@ -44,6 +46,10 @@ class Changes:
     def queue(self, *, after: str | None = None, limit: int = 50) -> Page[ChangeLine]:
         """One page of those that whoever asks may vote on and has not voted on as they are."""
         return Pages(self._wire, ChangeLine, "changes", "waiting").page(after=after, limit=limit)
+
+    def asked(self) -> tuple[AskedChange, ...]:
+        """What is asked of whoever asks: votes, starts, looks at a rollout's step, and changes of its own that are stuck."""
+        return tuple(Pages(self._wire, AskedChange, "changes", "asked").all(limit=MOST))
 
     def show(self, change: int | str) -> Change:
         """One change whole."""

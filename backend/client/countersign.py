@@ -11,7 +11,7 @@ from backend.client.changes import Changes
 from backend.client.config import Config, Ramps
 from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
-from backend.client.endpoints import Endpoints, Rollouts
+from backend.client.endpoints import Endpoints, Fleet, Rollouts
 from backend.client.errors import NoToken
 from backend.client.findings import Findings
 from backend.client.inference_log import InferenceLogs
@@ -21,7 +21,7 @@ from backend.client.monitors import Monitors, Profiles
 from backend.client.notify import Notify
 from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
-from backend.client.servers import Routers, Servers
+from backend.client.servers import Keys, Routers, Servers, WaysOut
 from backend.client.shapes import read
 from backend.client.sign_in import Sessions, SignIn
 from backend.client.window_reports import WindowReports
@@ -70,8 +70,11 @@ class Countersign:
         self.monitors = Monitors(self._wire)
         self.profiles = Profiles(self._wire)
         self.findings = Findings(self._wire)
+        self.fleet = Fleet(self._wire)
         self.servers = Servers(self._wire)
         self.routers = Routers(self._wire)
+        self.outgoing = WaysOut(self._wire)
+        self.keys = Keys(self._wire)
         self.identities = Identities(self._wire)
         self.teams = Teams(self._wire)
         self.requests = Requests(self._wire)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from backend.client import waiting
-from backend.client.pages import Pages, every
+from backend.client.pages import MOST, Pages, every
 from backend.client.results import (
     Baseline,
     Endpoint,
@@ -18,6 +18,10 @@ from backend.client.results import (
     Page,
     Push,
     Rollout,
+    RunningRollout,
+    ServedArm,
+    Standing,
+    StateMove,
 )
 from backend.client.shapes import read
 from backend.client.wire import Answer, Wire
@@ -44,6 +48,10 @@ class Endpoints:
     def at(self, endpoint: str, moment: datetime) -> EndpointMoment:
         """How it stood at a moment."""
         return read(EndpointMoment, self._wire.get("endpoints", endpoint, "at", moment=moment.isoformat()).content)
+
+    def served(self, endpoint: str, minutes: int = 15) -> tuple[ServedArm, ...]:
+        """Requests of the last minutes by the arm that answered them, as the inference log has them."""
+        return tuple(Pages(self._wire, ServedArm, "endpoints", endpoint, "served").all(minutes=minutes, limit=MOST))
 
     def history(self, endpoint: str, *, after: int | str | None = None, limit: int = 50) -> Page[Generation]:
         """One page of what was admitted for it, newest first."""
@@ -136,6 +144,29 @@ class Endpoints:
     def _do(self, endpoint: str, verb: str, sent: Mapping[str, Any] | None = None, *, again: bool = True) -> Endpoint:
         """`again`: the operation says that sending it again changes nothing."""
         return _endpoint(self._wire.send("POST", ("endpoints", endpoint, verb), sent=sent, again=again))
+
+
+class Fleet:
+    """All endpoints of one server together."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def standing(self) -> Standing:
+        """How many run what was approved, and how many are in each state."""
+        return read(Standing, self._wire.get("fleet").content)
+
+    def list(self, **narrow: Any) -> Iterator[EndpointLine]:
+        """Endpoints, the worst first; narrowed by `state`, `environment`, `model`, `server`, `router`, `mode` or `text`."""
+        return Pages(self._wire, EndpointLine, "fleet", "endpoints").all(**narrow)
+
+    def rollouts(self) -> tuple[RunningRollout, ...]:
+        """Rollouts under way, the newest first."""
+        return tuple(Pages(self._wire, RunningRollout, "fleet", "rollouts").all(limit=MOST))
+
+    def moves(self) -> tuple[StateMove, ...]:
+        """What happened to the states of endpoints lately, the newest first."""
+        return tuple(Pages(self._wire, StateMove, "fleet", "moves").all(limit=MOST))
 
 
 class Rollouts:

@@ -22,6 +22,7 @@ _READING_SECONDS = 1_800.0
 @dataclass(frozen=True)
 class _Read:
     read_at: datetime | None
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class _Parts:
     name: str
     aliases: tuple[Alias, ...]
     versions: Mapping[str, Any]
+    description: str = ""
+    owner: str = ""
+    removed_at: datetime | None = None
 
 
 class Models:
@@ -38,10 +42,12 @@ class Models:
         self._wire = wire
 
     def page(self, *, after: str | None = None, limit: int = 100, **narrow: Any) -> ModelPage:
-        """One page of models, narrowed by `words`, `owner`, `order` (`newest` or `name`) or `removed`."""
+        """One page of models, narrowed by `words`, `owner`, `alias`, `live` (an environment), `pickled` or `removed`; `order`
+        is `newest` or `name`.
+        """
         told = self._wire.get("models", after=after, limit=limit, **narrow).content
-        found = page(ModelLine, told)
-        return ModelPage(found.items, found.next, read(_Read, told).read_at)
+        found, besides = page(ModelLine, told), read(_Read, told)
+        return ModelPage(found.items, found.next, besides.read_at, besides.total)
 
     def list(self, **narrow: Any) -> Iterator[ModelLine]:
         """Every model."""
@@ -51,7 +57,8 @@ class Models:
         """One model with its aliases and the newest of its versions."""
         told = self._wire.get("models", model).content
         parts = read(_Parts, told)
-        return Model(parts.name, parts.aliases, page(VersionLine, parts.versions))
+        versions = page(VersionLine, parts.versions)
+        return Model(parts.name, parts.aliases, versions, parts.description, parts.owner, parts.removed_at)
 
     def versions(self, model: str, *, after: str | None = None, limit: int = 100) -> Page[VersionLine]:
         """One page of a model's versions, the highest number first."""

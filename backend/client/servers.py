@@ -1,4 +1,6 @@
-"""`client.servers` and `client.routers`: where models run, and what splits their traffic. The same verbs for both."""
+"""`client.servers`, `.routers`: where models run, and what splits their traffic; `.outgoing`, `.keys`: where calls may go,
+and what credentials are sealed to.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from backend.client.pages import MOST, Pages
-from backend.client.results import Inspected, Router, Server
+from backend.client.results import Inspected, JudgedAddress, LedgerKey, Outgoing, Router, SealingKey, Server
 from backend.client.shapes import read
 from backend.client.wire import Answer, Wire
 
@@ -97,6 +99,36 @@ class Routers(_Places[Router]):
 
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire, "router", Router)
+
+
+class WaysOut:
+    """Where one server may call; its settings say so, and nothing here changes them."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def show(self) -> Outgoing:
+        """Private ranges for servers and for messages, and ports."""
+        return read(Outgoing, self._wire.get("outgoing").content)
+
+    def check(self, url: str) -> JudgedAddress:
+        """Would this address of a server be called? Its name is looked up, and nothing is called."""
+        return read(JudgedAddress, self._wire.send("POST", ("outgoing", "check"), sent={"url": url}, again=True).content)
+
+
+class Keys:
+    """The keys of one server, by their names. Others take their place where the keys are: `countersign secrets`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def sealing(self) -> tuple[SealingKey, ...]:
+        """Those that secrets are sealed to, the one in force first."""
+        return tuple(Pages(self._wire, SealingKey, "keys", "sealing").all(limit=MOST))
+
+    def ledger(self) -> LedgerKey:
+        """The one that signs the ledger's heads."""
+        return read(LedgerKey, self._wire.get("keys", "ledger").content)
 
 
 def _secret(credential: str | None, credential_from: str | None) -> dict[str, str]:

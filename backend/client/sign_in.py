@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from backend.client.pages import MOST, Pages
-from backend.client.results import Examined, GroupMapping, Provider, SessionLine, SessionsEnded, Settled, Touched
+from backend.client.results import (
+    Examined,
+    GroupMapping,
+    KnownGroup,
+    Provider,
+    SessionLine,
+    SessionsEnded,
+    Settled,
+    SignInSettings,
+    Touched,
+)
 from backend.client.shapes import read
 from backend.client.wire import Wire
 
@@ -14,9 +26,10 @@ class Sessions:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def list(self, *, everybody: bool = False) -> tuple[SessionLine, ...]:
-        """One's own, the newest first; everybody's, for an admin."""
-        return tuple(Pages(self._wire, SessionLine, "sessions").all(everybody=everybody or None, limit=MOST))
+    def list(self, *, everybody: bool = False, identity: str | None = None) -> tuple[SessionLine, ...]:
+        """One's own, the newest first; everybody's, or one identity's, for an admin."""
+        narrow: dict[str, Any] = {"everybody": everybody or None, "identity": identity}
+        return tuple(Pages(self._wire, SessionLine, "sessions").all(limit=MOST, **narrow))
 
     def end(self, session: str, reason: str = "") -> None:
         """Ends one session: one's own, or anybody's for an admin."""
@@ -33,6 +46,14 @@ class SignIn:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+
+    def settings(self) -> SignInSettings:
+        """How people sign in, as the server's settings were loaded."""
+        return read(SignInSettings, self._wire.get("sign-in").content)
+
+    def groups(self, provider: str) -> tuple[KnownGroup, ...]:
+        """Groups that a provider told of somebody, or that its directory has, as they are spelled."""
+        return tuple(Pages(self._wire, KnownGroup, "group-mappings", "groups").all(provider=provider, limit=MOST))
 
     def providers(self) -> tuple[Provider, ...]:
         """As the server's settings were loaded."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+from datetime import datetime, timedelta
 from pathlib import Path
+
+DUE = timedelta(days=366)
+"""How long a key may be in force before another one is due (docs/secrets.md)."""
+
+
+def is_due(since: datetime | None, now: datetime) -> bool:
+    """Whether a key that is in force since then should give way; of the first one nobody may know since when."""
+    return since is not None and now - since >= DUE
 
 
 def write_once(path: Path, content: bytes, mode: int = 0o600) -> None:

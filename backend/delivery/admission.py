@@ -20,6 +20,7 @@ from backend.delivery.generations import DesiredEndpoint, generation_from, is_ow
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation, Look
 from backend.policy import service as policy
+from backend.policy.rules import fewest_approvers
 
 CHECKED_FOR = timedelta(minutes=5)
 """How old the caller's re-hashing may be."""
@@ -246,7 +247,7 @@ def _refuse_standstill(tx: Unit, endpoint: Endpoint) -> None:
 
 def _refuse_missing_votes(session: Session, authorization: Authorization) -> None:
     """Counts the votes that are bound to these very digests; who may vote was the policy's question when they were cast."""
-    needed = policy.version(session, authorization.policy).policy.approvals_needed
+    needed = fewest_approvers(policy.version(session, authorization.policy).policy)
     bound = {"plan_digest": authorization.plan_digest, "base_digest": authorization.base_digest}
     if not courses.votes_hold(authorization.votes, needed=needed, **bound):
         raise _refusal(

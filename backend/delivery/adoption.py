@@ -15,7 +15,8 @@ from typing import Protocol
 
 from sqlmodel import select
 
-from backend.access.checks import require
+from backend.access.checks import require, standing
+from backend.access.requests import refuse_program
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
@@ -24,7 +25,7 @@ from backend.delivery import baselines
 from backend.delivery.admission import admit_baseline
 from backend.delivery.baselines import BaselineProposal, Found, Kept
 from backend.delivery.generations import DesiredEndpoint, Place, is_own_name
-from backend.delivery.hands import needs_another
+from backend.delivery.hands import asking, lacking, needs_another
 from backend.delivery.named import named
 from backend.delivery.routers.port import SeenRouter
 from backend.delivery.rows import Endpoint, Generation, Package, RouterRow, Server
@@ -140,8 +141,8 @@ class Adoption:
             endpoint = named(tx.session, Endpoint, name, lock=True)
             environment, model = endpoint.environment, endpoint.model
             require(tx, actor, "endpoint.sign_off", environment=environment, model=model, endpoint=endpoint.name)
-            _refuse_alone(tx, endpoint)
             _refuse_moved(tx, endpoint, stand)
+            _refuse_alone(tx, endpoint)
             return _sign(tx, endpoint, desired, base_digest, kept)
 
     def _stand(self, actor: Actor, name: str, action: str) -> _Stand:
@@ -208,13 +209,26 @@ def _refuse_managed(endpoint: Endpoint) -> None:
 
 
 def _refuse_alone(tx: Unit, endpoint: Endpoint) -> None:
-    """Where a change needs somebody else's approval, so does the first word on what runs."""
+    """Where a change needs somebody else's approval, so does the first word on what runs; beside managed endpoints of a
+    stricter environment it is somebody's who may say it there too. In the unit that writes, server and router are locked.
+    """
+    if not (asks := asking(tx.session, endpoint)):
+        return
     if needs_another(tx.session, endpoint.id, tx.actor.id, now=tx.now):
         raise Refusal(
-            f"You adopted {endpoint.name} or said where its server or router is, and {endpoint.environment} asks for a second "
+            f"You adopted {endpoint.name} or said where its server or router is, and {' and '.join(asks)} asks for a second "
             "person.",
             "Ask another reviewer or operator to sign it off.",
             code="own-adoption",
+        )
+    refuse_program(tx.actor)
+    if stricter := lacking(tx.session, endpoint.id, standing(tx.session, tx.actor).held, now=tx.now):
+        raise Refusal(
+            f"{endpoint.name} shares its server or router with managed endpoints of {stricter}, which asks for more than "
+            f"{endpoint.environment}.",
+            f"Ask a reviewer or operator of {stricter} to sign it off, or adopt it on a server of its own behind a router of "
+            "its own.",
+            code="shared-place",
         )
 
 

@@ -37,17 +37,18 @@ def allocate(previous: Mapping[str, Sequence[Range]], shares: Mapping[str, int])
     nothing but the two arguments. Raises Refusal when shares are negative or do not sum to 10,000, or `previous` overlaps.
     """
     _check_shares(shares)
-    held = {arm: sorted(members(ranges)) for arm, ranges in previous.items()}
+    held = {arm: _joined(ranges) for arm, ranges in previous.items()}
     free = _unowned(held)
-    kept = {arm: held.get(arm, [])[:share] for arm, share in shares.items()}
+    kept: dict[str, Ranges] = dict.fromkeys(shares, ())
     for arm, owned in held.items():
-        free += owned[shares.get(arm, 0) :]
-    free.sort()
+        head, tail = _split(owned, shares.get(arm, 0))
+        free = _joined((*free, *tail))
+        if arm in shares:
+            kept[arm] = head
     for arm in sorted(shares):
-        missing = shares[arm] - len(kept[arm])
-        kept[arm] = kept[arm] + free[:missing]
-        free = free[missing:]
-    return {arm: as_ranges(owned) for arm, owned in kept.items()}
+        got, free = _split(free, shares[arm] - share(kept[arm]))
+        kept[arm] = _joined((*kept[arm], *got))
+    return kept
 
 
 def owner(ranges: Mapping[str, Sequence[Range]], number: int) -> str | None:
@@ -56,17 +57,29 @@ def owner(ranges: Mapping[str, Sequence[Range]], number: int) -> str | None:
 
 
 def moves(
-    before: Mapping[str, Sequence[Range]], after: Mapping[str, Sequence[Range]], buckets: Iterable[int] = range(BUCKETS)
+    before: Mapping[str, Sequence[Range]], after: Mapping[str, Sequence[Range]], buckets: Iterable[int] | None = None
 ) -> Counter[tuple[str, str]]:
     """How many of `buckets` change their arm, by (from, to).
 
     Give the bucket of each unit seen lately to count units ("2,763 of 18,420 units move"); by default each bucket counts once.
     """
+    if buckets is None:
+        return _moved(before, after)
     old, new = _owners(before), _owners(after)
     changed: Counter[tuple[str, str]] = Counter()
     for number in buckets:
         if old[number] is not None and new[number] is not None and old[number] != new[number]:
             changed[(str(old[number]), str(new[number]))] += 1
+    return changed
+
+
+def _moved(before: Mapping[str, Sequence[Range]], after: Mapping[str, Sequence[Range]]) -> Counter[tuple[str, str]]:
+    changed: Counter[tuple[str, str]] = Counter()
+    for old, was in before.items():
+        for new, now in after.items():
+            common = sum(max(0, min(a[1], b[1]) - max(a[0], b[0])) for a in was for b in now) if old != new else 0
+            if common:
+                changed[(old, new)] += common
     return changed
 
 
@@ -79,21 +92,9 @@ def members(ranges: Iterable[Range]) -> set[int]:
     """The buckets that some ranges hold. Raises Refusal for a range that is empty, reversed or outside 0 to 10,000."""
     found: set[int] = set()
     for start, end in ranges:
-        if not 0 <= start < end <= BUCKETS:
-            raise _bad(f"[{start}, {end}) is not a range of buckets")
+        _check_range(start, end)
         found.update(range(start, end))
     return found
-
-
-def as_ranges(buckets: Iterable[int]) -> Ranges:
-    """Half-open ranges, ascending and as few as possible, that hold exactly these buckets."""
-    ordered = sorted(buckets)
-    if not ordered:
-        return ()
-    breaks = [(left, right) for left, right in pairwise(ordered) if right != left + 1]
-    starts = [ordered[0], *(right for _, right in breaks)]
-    ends = [*(left + 1 for left, _ in breaks), ordered[-1] + 1]
-    return tuple(zip(starts, ends, strict=True))
 
 
 def unit_in(salt: str, ranges: Sequence[Range], *, tries: int = 400_000) -> str:
@@ -117,11 +118,40 @@ def _owners(ranges: Mapping[str, Sequence[Range]]) -> list[str | None]:
     return owners
 
 
-def _unowned(held: Mapping[str, Sequence[int]]) -> list[int]:
-    owned = [number for numbers in held.values() for number in numbers]
-    if len(owned) != len(set(owned)):
+def _unowned(held: Mapping[str, Ranges]) -> Ranges:
+    owned = sorted(one for ranges in held.values() for one in ranges)
+    if any(right[0] < left[1] for left, right in pairwise(owned)):
         raise _bad("two arms own the same bucket")
-    return sorted(set(range(BUCKETS)).difference(owned))
+    edges = (0, *(edge for one in owned for edge in one), BUCKETS)
+    return tuple((start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end)
+
+
+def _joined(ranges: Iterable[Range]) -> Ranges:
+    """The same buckets in ascending ranges, as few as possible."""
+    found: list[Range] = []
+    for start, end in sorted(ranges):
+        _check_range(start, end)
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return tuple(found)
+
+
+def _split(ranges: Ranges, count: int) -> tuple[Ranges, Ranges]:
+    """The lowest `count` buckets of ascending ranges, or all there are, and the others."""
+    head, tail = [], []
+    for start, end in ranges:
+        cut = start + min(max(count, 0), end - start)
+        count -= end - start
+        head += [(start, cut)] if start < cut else []
+        tail += [(cut, end)] if cut < end else []
+    return tuple(head), tuple(tail)
+
+
+def _check_range(start: int, end: int) -> None:
+    if not 0 <= start < end <= BUCKETS:
+        raise _bad(f"[{start}, {end}) is not a range of buckets")
 
 
 def _check_shares(shares: Mapping[str, int]) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from backend.access import queries, requests
+from backend.access import rules as access
+from backend.access.rows import Identity
 from backend.core import work
 from backend.core.canonical import digest
 from backend.core.credentials import is_reference
@@ -64,12 +66,13 @@ def make(tx: Unit, row: Row, wanted: Wanted) -> None:
 
 
 def confirm(tx: Unit, row: Row) -> None:
-    """Applies the move that waits.
+    """Applies the move that waits, as long as a request does, and whoever asked for it still may.
 
-    Refusal codes: nothing-to-confirm, not-a-person, own-request for who asked for it, address-taken.
+    Refusal codes: nothing-to-confirm, not-a-person, own-request for who asked for it, expired, stale-request, address-taken.
     """
     move = _waiting(row)
     requests.refuse_program(tx.actor)
+    _refuse_outlived(tx, row, move)
     asked = queries.interests_since(tx.session, [move["by"]], datetime.fromisoformat(move["at"]))
     if tx.actor.interests & {*move["interests"], *asked}:
         raise Refusal(
@@ -81,6 +84,34 @@ def confirm(tx: Unit, row: Row) -> None:
     row.move = None
     wanted = Wanted(move["settings"], move["place"], move["sealed_credential"], renewed=bool(move["renewed"]))
     _apply(tx, row, wanted, asked_by=str(move["by"]))
+
+
+def expires_at(move: Mapping[str, Any]) -> datetime:
+    """Until when a move can be confirmed."""
+    return datetime.fromisoformat(move["at"]) + requests.GOOD_FOR
+
+
+def is_outlived(session: Session, move: Mapping[str, Any], now: datetime) -> bool:
+    """Whether nobody can confirm a move any more: it was asked for too long ago, or whoever asked may not do so any more."""
+    return now >= expires_at(move) or not _may_still(session, move, now)
+
+
+def _may_still(session: Session, move: Mapping[str, Any], now: datetime) -> bool:
+    asked = session.get_one(Identity, move["by"])
+    answers = asked.active and queries.answers_for(session, asked)
+    return answers and access.may(queries.grants(session, asked.id), "server.edit", now=now)
+
+
+def _refuse_outlived(tx: Unit, row: Row, move: Mapping[str, Any]) -> None:
+    """Refusal for a move that nobody confirmed in time, or whose asker may not ask any more."""
+    if tx.now >= expires_at(move):
+        raise Refusal(f"Nobody confirmed this move of {row.name} in time.", "Ask for it again, or drop it.", code="expired")
+    if not _may_still(tx.session, move, tx.now):
+        raise Refusal(
+            f"{move['by_name']}, who asked for this move of {row.name}, may not do so any more.",
+            "Drop it; whoever may still edit it asks for it again.",
+            code="stale-request",
+        )
 
 
 def drop(tx: Unit, row: Row) -> None:
@@ -96,8 +127,8 @@ def needing_approval(session: Session, row: Row) -> list[str]:
     column = col(Endpoint.server_id if isinstance(row, Server) else Endpoint.router_id)
     query = select(Endpoint.name, Endpoint.environment).where(column == row.id, Endpoint.mode == "managed")
     found = list(session.exec(query.order_by(Endpoint.name)))
-    asks = {one: policy.in_force(session, one).policy.approvals_needed for one in {environment for _, environment in found}}
-    return [name for name, environment in found if asks[environment]]
+    protected = policy.protected(session) if found else frozenset()
+    return [name for name, environment in found if environment in protected]
 
 
 def place_of(row: Row) -> str:

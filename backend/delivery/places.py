@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from backend.access.visible import seen_endpoints
 from backend.core.work import WorkItem
+from backend.delivery.moves import expires_at
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint, Look, RouterRow, Server
 
@@ -28,8 +29,8 @@ class Stranger:
 
 @dataclass(frozen=True)
 class MoveLine:
-    """A move that waits: the settings and the place (upstream or public URL) asked for, who asked when, and under which
-    managed endpoints, as far as whoever looks sees them.
+    """A move that waits: the settings and the place (upstream or public URL) asked for, who asked when, until when it can be
+    confirmed, and under which managed endpoints, as far as whoever looks sees them.
     """
 
     settings: Mapping[str, Any]
@@ -37,6 +38,7 @@ class MoveLine:
     by: str
     by_id: str
     at: datetime
+    expires_at: datetime
     endpoints: tuple[str, ...]
 
 
@@ -163,4 +165,4 @@ def _move(session: Session, row: Server | RouterRow) -> MoveLine | None:
     told = row.move
     at = datetime.fromisoformat(told["at"])
     under = tuple(seen_endpoints(session, told["endpoints"]))
-    return MoveLine(told["settings"], told["place"], told["by_name"], told["by"], at, under)
+    return MoveLine(told["settings"], told["place"], told["by_name"], told["by"], at, expires_at(told), under)

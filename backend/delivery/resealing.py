@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,11 @@ SERVERS_AND_ROUTERS = (Place(Server, _texts, _renew), Place(RouterRow, _texts, _
 
 @dataclass(frozen=True)
 class KeyLine:
-    """One key as `status` tells it: how many secrets are sealed to it, and whether its private half is on this machine."""
+    """One key as `status` tells it: how many secrets are sealed to it, and whether its private half is on this machine.
+
+    Args:
+        used_by: what has a secret that is sealed to it, as `server triton`, by its kind and name.
+    """
 
     id: str
     state: str
@@ -73,6 +77,7 @@ class KeyLine:
     made_at: datetime | None = None
     replaced_at: datetime | None = None
     destroyed_at: datetime | None = None
+    used_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,15 +109,20 @@ class SealingKeys:
     def status(self, session: Session) -> list[KeyLine]:
         """Every key, the present one first, with what is sealed to it. The caller asked for `sealing_key.list`."""
         rows = sorted(session.exec(select(SealingKey)), key=lambda one: (one.state != "current", -one.made_at.timestamp()))
-        counted = self._counted(session)
+        used = self._used(session)
         here, present = sealed.readable_keys(self._folder), sealed.public_id(self._folder)
-        lines = [
-            KeyLine(one.id, one.state, counted.pop(one.id, 0), one.id in here, one.made_at, one.replaced_at, one.destroyed_at)
-            for one in rows
-        ]
+
+        def line(name: str, state: str, row: SealingKey | None = None) -> KeyLine:
+            by = used.pop(name, [])
+            found = KeyLine(name or "unnamed", state, len(by), name in here, used_by=tuple(sorted(set(by))))
+            if row is None:
+                return found
+            return replace(found, made_at=row.made_at, replaced_at=row.replaced_at, destroyed_at=row.destroyed_at)
+
+        lines = [line(one.id, one.state, one) for one in rows]
         if present not in {one.id for one in rows}:
-            lines.insert(0, KeyLine(present, "current", counted.pop(present, 0), present in here))
-        return lines + [KeyLine(name or "unnamed", "unknown", count, name in here) for name, count in sorted(counted.items())]
+            lines.insert(0, line(present, "current"))
+        return lines + [line(name, "unknown") for name in sorted(used)]
 
     def rotate(self, actor: Actor) -> str:
         """Puts a new key in force; returns its name. What is sealed to older ones is sealed anew by `tend`.
@@ -223,15 +233,17 @@ class SealingKeys:
         return True
 
     def _is_needed(self, session: Session, name: str) -> bool:
-        counted = self._counted(session)
-        return bool(counted.get(name) or counted.get("")) or sealed.public_id(self._folder) == name
+        used = self._used(session)
+        return bool(used.get(name) or used.get("")) or sealed.public_id(self._folder) == name
 
-    def _counted(self, session: Session) -> dict[str, int]:
-        found: dict[str, int] = {}
+    def _used(self, session: Session) -> dict[str, list[str]]:
+        """Key -> what has a secret that is sealed to it, once for each secret."""
+        found: dict[str, list[str]] = {}
         for place in self._places:
             for row in session.exec(select(place.table)):
+                kind, identifier = row.subject()
                 for text in place.texts(row):
-                    found[key_of(text)] = found.get(key_of(text), 0) + 1
+                    found.setdefault(key_of(text), []).append(f"{kind} {getattr(row, 'name', identifier)}")
         return found
 
 

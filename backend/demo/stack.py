@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from backend import bootstrap
+from backend.access import sign_in_file
 from backend.bootstrap import Backend
 from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded import runtimes
@@ -97,8 +98,12 @@ class Stack:
 
 def variables(settings: Settings) -> dict[str, str]:
     """The settings of the demo as a child reads them from its environment."""
-    bearers = {"COUNTERSIGN_BEARER_FILE": str(settings.bearer_file.absolute())} if settings.bearer_file is not None else {}
-    return bearers | {
+    files = {"COUNTERSIGN_BEARER_FILE": settings.bearer_file, "COUNTERSIGN_SIGN_IN_FILE": settings.sign_in_file}
+    found = {name: str(path.absolute()) for name, path in files.items() if path is not None}  # children run in another folder
+    if settings.sign_in_file is not None:
+        secrets = sign_in_file.variables(settings.sign_in_file)
+        found |= {name: os.environ[name] for name in secrets if name in os.environ}
+    return found | {
         "COUNTERSIGN_DATA_DIR": str(settings.data_dir),
         "COUNTERSIGN_MLFLOW_URL": str(settings.mlflow_url),
         "COUNTERSIGN_ALLOWED_NETWORKS": settings.allowed_networks,
@@ -136,10 +141,16 @@ def _settings(folder: Path, mlflow_url: str, observe_seconds: float) -> Settings
     return Settings(
         data_dir=folder,
         mlflow_url=mlflow_url,
-        allowed_networks=LOOPBACK_NETWORK,
+        allowed_networks=_networks(),
         demo_identities=True,
         observe_seconds=observe_seconds,
     )
+
+
+def _networks() -> str:
+    """The demo's own servers, and what whoever runs it allows besides: a provider that people sign in at may be there."""
+    named = os.environ.get("COUNTERSIGN_ALLOWED_NETWORKS", "").split(",")
+    return ",".join(dict.fromkeys([LOOPBACK_NETWORK, *(one.strip() for one in named if one.strip())]))
 
 
 def _runtimes() -> tuple[runtimes.TritonEnvironment, Path]:

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from backend.evidence.gates.names import GATES, HARD
 from backend.evidence.rows import Evidence, EvidenceProgress
-from backend.evidence.rules import Outlook, Standing, outlook, standing
+from backend.evidence.rules import Outlook, Standing, outlook, standing, strictest_ages
 from backend.policy.rules import GateRule
 
 
@@ -56,21 +56,24 @@ def runs(session: Session, change_id: str, *, limit: int = 200) -> Sequence[Evid
 def outlook_of(found: Mapping[str, Evidence], asked: Iterable[GateRule], *, plan_digest: str, now: datetime) -> Outlook:
     """What the gates that a policy asks for say together of a plan."""
     rules = tuple(asked)
-    standings = {one.gate: standing(found.get(one.gate), plan_digest, now, one.max_age_seconds) for one in rules}
-    return outlook(rules, standings, HARD)
+    ages = strictest_ages(rules)
+    return outlook(rules, {gate: standing(found.get(gate), plan_digest, now, age) for gate, age in ages.items()}, HARD)
 
 
 def views(
     session: Session, change_id: str, asked: Iterable[GateRule], *, plan_digest: str, now: datetime
 ) -> tuple[EvidenceView, ...]:
     """One line a gate that the policy asks for, in the policy's order."""
-    found = newest(session, change_id)
-    return tuple(_view(session, found.get(rule.gate), rule, plan_digest, now) for rule in asked)
+    found, rules = newest(session, change_id), tuple(asked)
+    ages = strictest_ages(rules)
+    return tuple(
+        _view(session, found.get(one.gate), one, standing(found.get(one.gate), plan_digest, now, ages[one.gate]), now)
+        for one in rules
+    )
 
 
-def _view(session: Session, row: Evidence | None, rule: GateRule, plan_digest: str, now: datetime) -> EvidenceView:
+def _view(session: Session, row: Evidence | None, rule: GateRule, stands: Standing, now: datetime) -> EvidenceView:
     progress = session.get(EvidenceProgress, row.id, populate_existing=True) if row is not None else None
-    stands = standing(row, plan_digest, now, rule.max_age_seconds)
     known = GATES.get(rule.gate)
     return EvidenceView(
         id=row.id if row is not None else "",

@@ -80,6 +80,15 @@ class Outlook:
         return not (self.wanted or self.waiting or self.blocking)
 
 
+def strictest_ages(asked: Iterable[GateRule]) -> dict[str, int | None]:
+    """Gate -> the greatest age that counts. The least one where policies of old name a gate twice."""
+    found: dict[str, int | None] = {}
+    for rule in asked:
+        ages = [one for one in (found.get(rule.gate), rule.max_age_seconds) if one is not None]
+        found[rule.gate] = min(ages, default=None)
+    return found
+
+
 def outlook(asked: Iterable[GateRule], standings: Mapping[str, Standing], hard: frozenset[str]) -> Outlook:
     """Weighs the standing of each gate that a policy asks for. `hard` gates must pass whatever the policy says."""
     wanted, waiting, blocking = [], [], []
@@ -91,7 +100,7 @@ def outlook(asked: Iterable[GateRule], standings: Mapping[str, Standing], hard: 
             waiting.append(rule.gate)
         elif stands in _BLOCKING["must_pass" if rule.gate in hard else rule.weight]:
             blocking.append(rule.gate)
-    return Outlook(tuple(wanted), tuple(waiting), tuple(blocking))
+    return Outlook(*(tuple(dict.fromkeys(each)) for each in (wanted, waiting, blocking)))
 
 
 _BLOCKING: dict[str, frozenset[str]] = {

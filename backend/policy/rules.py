@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.access.rules import ACTIONS, Role
+from backend.core import durations
 from backend.core.errors import Refusal
 
 StartMode = Literal["at_once", "by_hand", "at_time"]
@@ -139,7 +140,7 @@ class Policy(Closed):
         repair: whether a hand-made change at an endpoint is repaired or only reported.
         alias_repair: whether the environment's champion alias is put back when somebody moved it, or only reported.
         min_bake_seconds: how long the previous versions stay warm, at least.
-        bake_seconds: how long they do when a change does not say; never less than `min_bake_seconds`.
+        bake_seconds: how long they do when a change does not say (a default, no demand); never less than `min_bake_seconds`.
         findings: what problems that were found hold up, and who is told when nobody answers.
         monitors: which monitors the check `monitors_armed` asks for.
     """
@@ -187,12 +188,33 @@ class Policy(Closed):
 
 def is_protected(policy: Policy) -> bool:
     """Whether changes need approvals, so that it also takes two people to widen a right there or to ask for less."""
-    return policy.approvals_needed > 0 or bool(policy.groups)
+    return fewest_approvers(policy) > 0
+
+
+def fewest_approvers(policy: Policy) -> int:
+    """How many different people a change takes at the least: each counts for every group that admits them."""
+    return max((policy.approvals_needed, *(one.needed for one in policy.groups)))
+
+
+def refuse_repeats(policy: Policy) -> None:
+    """Refusal where a group of approvers or a check stands twice: people would read one of them, and not know of the other.
+
+    Not a validator of `Policy`, as versions of old that are kept have to be read.
+    """
+    named = (("groups", "name", [one.name for one in policy.groups]), ("gates", "gate", [one.gate for one in policy.gates]))
+    for field, key, names in named:
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise _bad_policy(f"{field}.{position}.{key}", f"{name} stands there twice")
 
 
 def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
-    """In what the new policy asks for less than the old one, as sentences; empty when it asks for as much everywhere."""
+    """In what the new policy asks for less than the old one, as sentences; empty when it asks for as much everywhere.
+
+    `bake_seconds` is no demand: a change may say less, down to `min_bake_seconds`.
+    """
     says = (
+        (_has_repeats(old), "A group of approvers or a check stood there twice."),
         (new.approvals_needed < old.approvals_needed, f"{new.approvals_needed} approval(s) instead of {old.approvals_needed}."),
         (bool(set(new.approver_roles) - set(old.approver_roles)), "More roles may approve."),
         (not all(_as_strict(one, new.groups) for one in old.groups), "A group of approvers is asked for less."),
@@ -237,6 +259,14 @@ def differences(old: Policy, new: Policy) -> tuple[str, ...]:
     return tuple(f"{one}: {was.get(one, _LACKS)} → {will.get(one, _LACKS)}" for one in names)
 
 
+def steps_say(steps: Sequence[RampStep]) -> str:
+    """The steps of a ramp as a person confirms them: `1 % for 10m, then a person; 25 % for 1h`."""
+    return "; ".join(
+        f"{one.share / 100:g} % for {durations.written(one.hold_seconds)}{', then a person' if one.person else ''}"
+        for one in steps
+    )
+
+
 _LACKS = "none"
 
 
@@ -244,7 +274,10 @@ def _flat(policy: Policy) -> dict[str, str]:
     """Field -> what it says, a line each."""
     told = policy.to_json()
     for field, key in (("gates", "gate"), ("groups", "name")):
-        told |= {f"{field}.{one[key]}": {name: one[name] for name in one if name != key} for one in told.pop(field)}
+        for position, one in enumerate(told.pop(field), start=1):
+            line = f"{field}.{one[key]}"
+            line = f"{line} ({position})" if line in told else line  # twice in versions of old
+            told[line] = {name: one[name] for name in one if name != key}
     for field in ("ramp", "findings", "monitors"):
         told |= {f"{field}.{name}": value for name, value in told.pop(field).items()}
     return {name: _in_words(value) for name, value in told.items()}
@@ -256,6 +289,14 @@ def _in_words(value: object) -> str:
     if isinstance(value, list):
         return " or ".join(_in_words(one) for one in value) or _LACKS
     return _LACKS if value is None else str(value)
+
+
+def _has_repeats(policy: Policy) -> bool:
+    try:
+        refuse_repeats(policy)
+    except Refusal:
+        return True
+    return False
 
 
 def _as_strict(old: ApproverGroup, groups: Sequence[ApproverGroup]) -> bool:
@@ -329,16 +370,21 @@ BUILT_IN: dict[str, Policy] = {
 def parse_policy(content: object) -> Policy:
     """A policy from outside. Refusal names the first field that is wrong."""
     try:
-        return Policy.model_validate(content)
+        policy = Policy.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "policy"
-        raise Refusal(
-            f"The policy does not hold together: {where}: {first['msg']}.",
-            "Correct that field and save it again.",
-            code="bad-policy",
-            field=where,
-        ) from error
+        raise _bad_policy(".".join(str(part) for part in first["loc"]) or "policy", first["msg"]) from error
+    refuse_repeats(policy)
+    return policy
+
+
+def _bad_policy(field: str, fault: str) -> Refusal:
+    return Refusal(
+        f"The policy does not hold together: {field}: {fault}.",
+        "Correct that field and save it again.",
+        code="bad-policy",
+        field=field,
+    )
 
 
 class Party(Protocol):
@@ -405,12 +451,8 @@ def missing(policy: Policy, involved: Involved, approvers: Iterable[Party]) -> t
     lacks = []
     if (had := _interests(counted)) < policy.approvals_needed:
         lacks.append(f"{policy.approvals_needed - had} more approval(s) of {' or '.join(policy.approver_roles)}")
-    had_by = {one.name: _interests([voter for voter in counted if one.admits(voter)]) for one in policy.groups}
-    lacks += [
-        f"{one.needed - had_by[one.name]} more approval(s) of {one.name}"
-        for one in policy.groups
-        if had_by[one.name] < one.needed
-    ]
+    by_group = [(one, _interests([voter for voter in counted if one.admits(voter)])) for one in policy.groups]
+    lacks += [f"{one.needed - had} more approval(s) of {one.name}" for one, had in by_group if had < one.needed]
     return tuple(lacks)
 
 

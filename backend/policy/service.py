@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -17,7 +19,7 @@ from backend.core.errors import NotFound, Refusal
 from backend.core.unit import Unit
 from backend.policy import rules
 from backend.policy.rows import Environment, Freeze, PolicyVersion, Ramp
-from backend.policy.rules import Policy, Problem, Stop
+from backend.policy.rules import Policy, Problem, RampStep, Stop
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,20 @@ class Policies:
         with self._database.unit(actor) as tx:
             require(tx, actor, "policy.set", environment=environment)
             row = tx.get(Environment, environment, lock=True)
-            _demand_ramps(tx, parsed)
+            rules.refuse_repeats(parsed)
+            ramps = _demand_ramps(tx, parsed)
             old = version(tx.session, f"{environment}@{row.policy_version}")
             if rules.is_protected(old.policy) and (lacks := rules.weaker(old.policy, parsed)):
                 what = {"environment": environment, "policy": parsed.to_json(), "weaker": list(lacks), "base": old.id}
-                what["changes"] = list(rules.differences(old.policy, parsed))
+                what["changes"] = [*rules.differences(old.policy, parsed), *_ramps_say(ramps)]
+                what |= {"ramps": ramps} if ramps else {}
                 return Saved(old.id, _report(tx, environment, parsed), requests.ask(tx, "policy.set", what).id)
             return _put_in_force(tx, row, parsed)
 
     def confirm_policy(self, actor: Actor, request_id: str, reason: str = "") -> Saved:
         """Puts the weaker policy in force that somebody else asked for.
 
-        Refusal codes: own-request, settled, expired, stale-request.
+        Refusal codes: own-request, settled, expired, stale-request (the policy, or a ramp that it asks for, is another by now).
         """
         with self._database.unit(actor) as tx:
             asked = requests.waiting(tx, request_id, "policy.set")
@@ -107,8 +111,14 @@ class Policies:
             requests.confirm(tx, asked, "policy.set", reason)
             if asked.what["base"] != f"{row.id}@{row.policy_version}":
                 raise Refusal("The policy is another by now.", "Refuse this, and ask for it again.", code="stale-request")
-            _demand_ramps(tx, Policy.model_validate(asked.what["policy"]))
-            return _put_in_force(tx, row, Policy.model_validate(asked.what["policy"]), request_id=asked.id)
+            wanted = rules.parse_policy(asked.what["policy"])
+            if _demand_ramps(tx, wanted) != asked.what.get("ramps", {}):
+                raise Refusal(
+                    "A ramp that this policy asks for has other steps than when it was asked for.",
+                    "Refuse this, look at the ramp, and ask for it again.",
+                    code="stale-request",
+                )
+            return _put_in_force(tx, row, wanted, request_id=asked.id)
 
     def refuse_policy(self, actor: Actor, request_id: str, reason: str) -> None:
         """Refuses it, or takes it back."""
@@ -157,16 +167,23 @@ def _put_in_force(tx: Unit, row: Environment, policy: Policy, *, request_id: str
     return Saved(saved.id, _report(tx, row.id, policy))
 
 
-def _demand_ramps(tx: Unit, policy: Policy) -> None:
-    """Refusal for a policy that asks for a ramp which is not there: no change could ever meet it."""
-    query = select(Ramp.id).where(col(Ramp.id).in_(policy.ramp.named)).with_for_update()
-    there = set(tx.session.exec(query)) if policy.ramp.named else set()
+def _demand_ramps(tx: Unit, policy: Policy) -> dict[str, Any]:
+    """The steps of the ramps that a policy asks for, locked: whoever confirms it agrees to just them. Refusal for one that is
+    not there: no change could ever meet it.
+    """
+    query = select(Ramp).where(col(Ramp.id).in_(policy.ramp.named)).order_by(Ramp.id).with_for_update()
+    there = {one.id: one.steps for one in tx.session.exec(query)} if policy.ramp.named else {}
     if missing := [name for name in policy.ramp.named if name not in there]:
         raise Refusal(
             f"The policy asks for the ramp {missing[0]}, which is not there.",
             f"Name it first: `countersign ramp set {missing[0]} 1:10m,25:1h`.",
             code="bad-policy",
         )
+    return there
+
+
+def _ramps_say(ramps: Mapping[str, Any]) -> list[str]:
+    return [f"ramp {name}: {rules.steps_say([RampStep.model_validate(one) for one in told])}" for name, told in ramps.items()]
 
 
 def _report(tx: Unit, environment: str, policy: Policy) -> tuple[Problem, ...]:

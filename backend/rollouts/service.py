@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from sqlmodel import select
 
 from backend.access.checks import require
+from backend.access.requests import refuse_program
 from backend.core import work
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
@@ -158,9 +159,13 @@ class Rollouts:
             return row
 
     def let_on(self, actor: Actor, endpoint: str, reason: str, *, at: At) -> Rollout:
-        """Says, for a step that asks for it, that a person looked at just that step and that the rollout may go on."""
+        """Says, for a step that asks for it, that a person looked at just that step and that the rollout may go on.
+
+        Refusal `not-a-person` for a program: it looked at nothing.
+        """
         with self._database.unit(actor) as tx:
             row = _under_way(tx, actor, endpoint, "rollout.let_on", reason, at=at)
+            refuse_program(tx.actor)
             if row.step != at.step:
                 raise _moved_on(f"The rollout of {endpoint} stands at step {row.step + 1}; you looked at step {at.step + 1}.")
             if row.let_on < row.step:

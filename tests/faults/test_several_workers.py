@@ -13,7 +13,7 @@ from backend.delivery.targets.memory_server import Fault
 from tests.faults.workers import LEASE_SECONDS, Worker, at_rest, fault_world, start_when_seen, until
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_workers_share_the_work_without_doing_it_twice(real_time_database: Database, tmp_path: Path, count: int) -> None:
     world = fault_world(real_time_database, tmp_path)
     names = [f"flights-{number}" for number in range(6)]

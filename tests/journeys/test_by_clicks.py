@@ -166,6 +166,7 @@ def _audited(audra: Visit, number: int, title: str, file: Path) -> None:
     shows(audra, re.compile("hold from the first to the last"))
 
 
+@pytest.mark.slow
 def test_a_change_proposed_by_clicks_and_rejected_with_a_reason_moves_nothing(chromium: Browser, stack: WholeStack) -> None:
     before = (stack.endpoint().base_digest, stack.generations())
     with windows(chromium, stack, 2) as (ana, ben):
@@ -204,6 +205,7 @@ def _choose(seen: Visit, label: str, option: re.Pattern[str]) -> None:
     seen.drawn()
 
 
+@pytest.mark.slow
 def test_an_approved_change_is_suspended_when_live_is_changed_by_hand_and_drawn_anew_without_its_votes(
     chromium: Browser, stack: WholeStack
 ) -> None:
@@ -238,6 +240,7 @@ def test_an_approved_change_is_suspended_when_live_is_changed_by_hand_and_drawn_
     assert stack.answers() == {"1": 12}
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_and_dies_while_watched_is_told_and_comes_back_in_sync_by_itself(
     chromium: Browser, stack: WholeStack
 ) -> None:

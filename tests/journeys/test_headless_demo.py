@@ -98,6 +98,7 @@ def test_what_it_says_is_what_its_ledger_and_its_log_say(demo: tuple[Path, subpr
         assert {1, 2} <= set(log.versions("flight-delay"))
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_leaves_no_process(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with (tmp_path / "output").open("w") as output:

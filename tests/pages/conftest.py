@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
-import structlog
 from streamlit.testing.v1 import AppTest
 
 from app import wiring
 from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
+from tests import plain_logs
 from tests.browsers import UNWATCHED, chromium
 from tests.installations import copied
 from tests.model_story import told
@@ -66,7 +66,7 @@ def _wired(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     st.cache_data.clear()  # what a page keeps for a while is of another installation
     yield wiring.backend()
     wiring.forget()
-    structlog.reset_defaults()
+    plain_logs.configure()
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ def test_hundreds_of_people_and_grants_are_paged_and_searched(page: Open, backen
     test = page("admin", "otto", part="People")
     assert "307 people" in words(test)
     assert len(test.dataframe[0].value) == 50
+    assert list(test.dataframe[0].value)[:2] == ["Name", "Short"], "two of one name are told apart where one sees it"
     first = list(test.dataframe[0].value["Short"])
     test.button(key="people.older").click().run()
     second = list(test.dataframe[0].value["Short"])
@@ -83,7 +84,7 @@ def test_hundreds_of_people_and_grants_are_paged_and_searched(page: Open, backen
     test.selectbox(key="holds").set_value("Reviewer").run()
     assert {"ben", "carla"} == set(test.dataframe[0].value["Short"])
     grants = page("admin", "otto", part="Grants")
-    assert list(grants.dataframe[0].value["Who"])[:2] == ["Person 0", "Person 10"], "the next to end first"
+    assert list(grants.dataframe[0].value["Who"])[:2] == ["Person 0 [p0000]", "Person 10 [p0010]"]
     assert "ending within 14 days: 30" in words(grants)
     grants.selectbox(key="ends").set_value("Ending within 14 days").run()
     assert len(grants.dataframe[0].value) == 30
@@ -183,6 +184,13 @@ def test_a_service_shows_its_owner_and_its_owner_makes_its_tokens(page: Open, ba
     backend.tokens.create(backend.identities.act_as("ana"), "nightly", identity="builds")
     assert list(page("admin", "otto", part="Services").dataframe[1].value["Token"]) == ["nightly"]
     assert "nightly" in words(page("account", "ana"))
+    backend.identities.grant(otto, "builds", "viewer", "environment:dev")
+    backend.service_owners.hand_over(otto, "builds", "ben")
+    backend.identities.deactivate(otto, "ana")
+    test = page("person", "otto", person="builds")
+    assert "Its maker is deactivated" in words(test)
+    assert "not good while whoever made it is deactivated" in words(test)
+    assert offered(test, "Revoke"), "she may come back, and the token with her"
 
 
 def _inside(draw: str, who: str) -> AppTest:

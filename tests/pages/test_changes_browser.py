@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +21,7 @@ from backend.registry import queries as registry
 from backend.registry.service import Versions
 from backend.settings import Settings
 from tests.browsers import _SERVE, Server, Visit, serve, visit
-from tests.installations import HOSTILE_TITLE, PRODUCTION, TITLES, copied, number_of
+from tests.installations import HOSTILE_TITLE, PRODUCTION, TITLES, copied, number_of, put_back
 
 _REGISTERED = """
 from backend.registry import queries
@@ -34,14 +36,24 @@ Versions.digest_now = digest_now
 """The registry still has what was registered: these pages run without one."""
 
 
+@pytest.fixture(scope="module")
+def served(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path, Path]]:
+    """The web app on a filled folder of its own, that folder, and a copy of it as it was."""
+    folder = tmp_path_factory.mktemp("served")
+    data = copied(filled, folder / "data")
+    kept = shutil.copytree(data, folder / "kept")
+    with serve(data, folder, _REGISTERED + _SERVE) as server:
+        yield server, data, kept
+
+
 @pytest.fixture
-def world(filled: Path, tmp_path: Path) -> Iterator[tuple[Server, Backend]]:
-    """The web app on a filled folder of its own, and the services in this process, as other people use them."""
-    data = copied(filled, tmp_path / "data")
+def world(served: tuple[Server, Path, Path]) -> Iterator[tuple[Server, Backend]]:
+    """That app on its folder as it was, and the services in this process, as other people use them."""
+    server, data, kept = served
+    put_back(kept, data)
     backend = bootstrap.build(Settings(data_dir=data, demo_identities=True))
-    with serve(data, tmp_path, _REGISTERED + _SERVE) as server, mock.patch.object(Versions, "digest_now", _digest_now):
+    with closing(backend), mock.patch.object(Versions, "digest_now", _digest_now):
         yield server, backend
-    backend.close()
 
 
 def _digest_now(self: Versions, model: str, number: int) -> str:

@@ -273,6 +273,24 @@ def test_an_adoption_says_which_step_is_next_and_a_second_person_signs(full_page
     assert full.endpoints.proposal(full.identities.act_as("ben"), OBSERVED).obstacles == ()
 
 
+def test_what_shares_its_server_with_production_is_signed_by_whoever_may_sign_there(full_page: Open, full: Backend) -> None:
+    otto, nora = full.identities.act_as("otto"), full.identities.act_as("nora")
+    told = {"environment": "dev", "model": "flight-delay", "server": "serving-a"}
+    full.endpoints.create(full.identities.act_as("olga"), name="toy", served_name="toy", **told)
+    full.identities.take_back(otto, "ben", "reviewer")
+    full.identities.grant(otto, "ben", "reviewer", "environment:dev")
+    full.identities.confirm_grant(nora, full.identities.grant(otto, "ben", "viewer").id)
+    test = full_page("endpoint", "ben", endpoint="toy")
+    press(test, "Look at what runs")
+    assert "(production)" in words(test), "what stands beside it is told"
+    assert "managed endpoints of production" in test.info[0].value
+    assert not offered(test, "Sign off the baseline")
+    test = full_page("endpoint", "carla", endpoint="toy")
+    press(test, "Look at what runs")
+    assert "as production asks for it" in words(test)
+    assert offered(test, "Sign off the baseline")
+
+
 def test_who_said_where_its_server_is_is_not_offered_to_sign(full_page: Open, full: Backend) -> None:
     """The service refuses them, so neither the page nor the overview offers it."""
     assert "Sign off legacy-scores" in words(full_page("overview", "ben"))

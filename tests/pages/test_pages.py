@@ -247,6 +247,18 @@ def test_every_page_is_in_the_menu() -> None:
     assert {one.file for one in menu.PAGES} == {file.stem for file in (ROOT / "pages").glob("*.py")}
 
 
+def test_what_takes_a_second_person_waits_for_everybody_who_may_be_it(page: Open, backend: Backend) -> None:
+    otto = backend.identities.act_as("otto")
+    backend.identities.grant(otto, "ana", "operator")
+    said = {name: words(page("overview", name)) for name in ("nora", "otto", "ana")}
+    asks = "Otto (administrator) [otto] asks"
+    assert asks in said["nora"]
+    assert "the role operator everywhere" in said["nora"]
+    assert asks not in said["otto"], "he asked for it himself"
+    assert asks not in said["ana"]
+    assert "asked for a role :gray" in said["nora"], "no id of a request in a feed"
+
+
 def press(test: AppTest, label: str) -> None:
     """Clicks the enabled button of that name."""
     next(one for one in test.button if one.label == label and not one.disabled).click().run()

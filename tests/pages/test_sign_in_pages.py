@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import streamlit as st
-import structlog
 from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
@@ -21,6 +20,7 @@ from backend.access.rows import RoleGrant
 from backend.bootstrap import Backend
 from backend.core.context import SYSTEM, Actor
 from backend.core.errors import Refusal
+from tests import plain_logs
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider
 from tests.pages.conftest import ROOT, press, words
 
@@ -51,7 +51,7 @@ def signs_in(prepared: Path, tmp_path: Path, provider: IdentityProvider, monkeyp
     st.cache_data.clear()
     yield wiring.backend()
     wiring.forget()
-    structlog.reset_defaults()
+    plain_logs.configure()
 
 
 def opened(provider: IdentityProvider | None = None, **changed: Any) -> AppTest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,11 @@ def test_sets_only_grow_or_shrink_and_sum_exactly(walk: list[dict[str, int]]) ->
         for arm in new:
             smaller, larger = sorted((old.get(arm, set()), new[arm]), key=len)
             assert smaller <= larger, f"{arm} swapped units"
+            assert not new[arm] or max(smaller, default=-1) < min(old.get(arm, set()) - new[arm], default=BUCKETS), (
+                "its highest go"
+            )
+            assert all(left[1] < right[0] for left, right in pairwise(after[arm])), "as few ranges as possible"
+        assert buckets.moves(before, after) == buckets.moves(before, after, range(BUCKETS)), "counted one by one"
         for source, target in buckets.moves(before, after):
             assert len(new.get(source, ())) < len(old[source])
             assert len(new[target]) > len(old.get(target, ()))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import pytest
 
 from backend.cli import inputs
@@ -110,3 +111,18 @@ def test_records_become_json_by_their_fields() -> None:
 
     told = plain({"lines": (Line("a", datetime(2026, 1, 2, tzinfo=UTC)),), "set": {2, 1}, 3: None})
     assert told == {"lines": [{"name": "a", "at": "2026-01-02T00:00:00+00:00"}], "set": [1, 2], "3": None}
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-03-01T06:00Z", "2026-03-01T06:00:00Z", "2026-03-01T07:00+01:00", "2026-03-01T0700+0100"]
+)
+def test_a_moment_is_read_however_iso_8601_writes_it(text: str) -> None:
+    assert inputs.MOMENT.convert(text, None, None) == datetime(2026, 3, 1, 6, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("2026-03-01T06:00", "has no zone"), ("tomorrow", "is no moment"), ("", "is no moment")]
+)
+def test_a_moment_in_nobodys_zone_is_refused_with_how_to_write_it(text: str, said: str) -> None:
+    with pytest.raises(click.UsageError, match=said):
+        inputs.MOMENT.convert(text, None, None)

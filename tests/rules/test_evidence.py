@@ -12,7 +12,7 @@ import pytest
 from backend.core.canonical import canonical
 from backend.core.errors import Refusal
 from backend.evidence.gates.recorded_answers import difference, parse_probes
-from backend.evidence.rules import EVIDENCE, outlook, standing
+from backend.evidence.rules import EVIDENCE, Outlook, outlook, standing, strictest_ages
 from backend.policy.rules import GateRule
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -69,6 +69,12 @@ def test_a_policy_may_ask_for_a_fresher_result() -> None:
     result = Ran(finished_at=NOW - timedelta(seconds=60))
     assert standing(result, "p", NOW, max_age_seconds=61) == "passed"
     assert standing(result, "p", NOW, max_age_seconds=60) == "stale"
+
+
+def test_of_a_check_that_a_policy_of_old_names_twice_the_stricter_one_counts() -> None:
+    rules = [GateRule(gate="g", max_age_seconds=60), GateRule(gate="g", weight="inform"), GateRule(gate="h")]
+    assert strictest_ages(rules) == strictest_ages(reversed(rules)) == {"g": 60, "h": None}
+    assert outlook(rules, {"g": "stale", "h": "failed"}, frozenset()) == Outlook(wanted=("g",), blocking=("h",))
 
 
 @pytest.mark.parametrize("hard", [True, False])

@@ -24,7 +24,9 @@ from backend.policy.rules import (
     conflict,
     differences,
     eligible,
+    fewest_approvers,
     frozen,
+    is_protected,
     missing,
     parse_policy,
     report,
@@ -130,6 +132,8 @@ def test_more_approvals_never_make_it_less_approved(voters: list[Someone], neede
         {"approvals_needed": -1}, {"approvals_needed": 1, "surprise": 1}, {"approvals_needed": 1, "start_modes": []},
         {"approvals_needed": 1, "approver_roles": ["root"]}, {"approvals_needed": "1"}, {}, "x", None,
         {"approvals_needed": 1, "gates": [{"gate": "../x"}]},
+        {"approvals_needed": 1, "gates": [{"gate": "artifact"}, {"gate": "artifact", "weight": "inform"}]},
+        {"approvals_needed": 1, "groups": [{"name": "risk", "needed": 1}, {"name": "risk", "needed": 2}]},
     ],
 )  # fmt: skip
 def test_a_policy_that_does_not_hold_together_is_refused(content: Any) -> None:
@@ -285,6 +289,25 @@ def test_fewer_monitors_or_an_older_test_of_the_alarm_makes_a_policy_weaker(loos
     new = STRICT.model_copy(update={"monitors": STRICT.monitors.model_copy(update=looser)})
     assert weaker(STRICT, new) == (says,)
     assert weaker(new, STRICT) == ()
+
+
+def test_what_stands_twice_in_a_version_of_old_counts_twice_and_takes_two_to_mend() -> None:
+    strict, lax = (ApproverGroup(name="risk", needed=1, members=(one,)) for one in ("carla", "ben"))
+    old = PRODUCTION.model_copy(update={"groups": (strict, lax)})
+    assert missing(old, _involved(), [BEN]) == ("1 more approval(s) of risk",)
+    assert missing(old, _involved(), [BEN, CARLA]) == ()
+    assert weaker(old, PRODUCTION.model_copy(update={"groups": (strict,)}))
+    assert "A group of approvers or a check stood there twice." in weaker(old, old)
+    (said,) = differences(PRODUCTION.model_copy(update={"groups": (strict,)}), old)
+    assert "ben" in said
+
+
+@pytest.mark.parametrize(("needed", "groups", "fewest"), [(0, (), 0), (2, (), 2), (0, (1,), 1), (1, (3, 2), 3), (2, (1, 1), 2)])
+def test_approvals_by_groups_alone_are_approvals(needed: int, groups: tuple[int, ...], fewest: int) -> None:
+    """One person counts for every group that admits him, so that the greatest demand says how many it takes."""
+    asked = tuple(ApproverGroup(name=f"g{place}", needed=one) for place, one in enumerate(groups))
+    policy = Policy(approvals_needed=needed, groups=asked)
+    assert (fewest_approvers(policy), is_protected(policy)) == (fewest, fewest > 0)
 
 
 def test_every_demand_of_a_policy_is_compared() -> None:

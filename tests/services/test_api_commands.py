@@ -40,7 +40,6 @@ WITHOUT_OPERATION = {
     "teams.refuse_owner": "Backend.refuse_request",
     "packaging.build": "commands call it that have checked; proposing builds what is missing",
     "packaging.keep": "commands call it that have checked",
-    "servers.check_address": "said on the Admin page before a call is allowed; testing a server says what came of the call",
     "sealing_keys.rotate": "done where the keys are: `countersign secrets rotate`",
     "audit.rotate_key": "done where the keys are: `countersign secrets rotate-ledger-key`",
     "sessions.end_of": "end_everywhere by the identity's name is offered",

@@ -251,12 +251,29 @@ def test_a_service_does_nothing_while_its_owner_is_deactivated_until_it_is_hande
         assert not queries.some_people(session, [people.ci.id], now=people.database.now(session))[people.ci.id].active
         assert not {one.id: one for one in queries.people(session, now=people.database.now(session))}[people.ci.id].active
     ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
-    heir = people.tokens.actor_of(text)
+    assert people.tokens.actor_of(text) is None, "whoever is deactivated may have kept it"
+    assert people.tokens.list(people.ana)[0].state == "revoked"
+    heir = people.tokens.actor_of(people.made(people.ana, identity="ci").text)
     assert heir is not None
-    assert heir.interests == {people.ci.id, people.ana.id, people.olga.id}, "she may have kept the token that she made"
     with people.database.unit(heir) as tx:
         require(tx, heir, "change.propose", environment="staging", model="m")
     people.refused("deactivated", people.tokens.create, people.olga, "x", identity="ci", role=None)
+
+
+def test_a_token_of_a_service_is_not_good_while_the_former_owner_who_made_it_is_deactivated(people: People) -> None:
+    people.identities.grant(people.otto, "ci", "contributor", "environment:staging")
+    text = people.made(people.olga, identity="ci").text
+    ServiceOwners(people.database).hand_over(people.otto, "ci", "ana")
+    actor = people.tokens.actor_of(text)
+    assert actor is not None, "builds go on"
+    assert actor.interests == {people.ci.id, people.ana.id, people.olga.id}, "she may have kept the token that she made"
+    more = people.tokens.create(actor, "by the first one").text
+    people.identities.deactivate(people.otto, "olga")
+    for one in (text, more):
+        assert people.tokens.actor_of(one) is None
+    assert [one.state for one in people.tokens.list(people.ana)] == ["off", "off"]
+    people.identities.activate(people.otto, "olga")
+    assert people.tokens.actor_of(text) is not None
 
 
 def test_what_it_sees_is_narrowed_as_well(people: People) -> None:

@@ -58,6 +58,10 @@ NOBODYS = {
     "action": "a word", "actor": "people are seen by everybody", "version": "a number of the model that is asked for",
     "step": "a number of seconds", "by": "a word", "source": "a name below the endpoint that is named beside it",
     "severity": "a word", "tests": "a word",
+    "role": "a word", "scope": "of grants, which are seen by everybody", "ends": "a word", "active": "a word", "demo": "a word",
+    "group": "of a provider, for admins alone", "provider": "of the settings, for admins alone", "mine": "a word",
+    "minutes": "a number", "alias": "a word that is searched for among what is seen", "pickled": "a word",
+    "live": "an environment, which everybody sees", "requester": "people are seen by everybody",
     "words": "what is searched for among what is seen", "owner": "a word that is searched for among what is seen",
 }  # fmt: skip
 """Parameters that name nothing that is somebody's, with the reason. Whoever adds one here has to give one."""

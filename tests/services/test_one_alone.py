@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import col, select
 
+from backend.access import requests
+from backend.access.bearer_file import Profile
+from backend.access.binding_rows import Binding
+from backend.access.bindings import Bindings
 from backend.access.claimed_roles import after_sign_in
 from backend.access.claims import Person
+from backend.access.data_sets import DataSets
 from backend.access.group_mappings import GroupMappings
 from backend.access.queries import grants, owner, permitted
 from backend.access.rows import Identity, Request
@@ -21,6 +28,7 @@ from backend.access.tokens import Tokens
 from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
+from backend.core.ledger import LedgerRow
 from backend.policy import service as policy
 from backend.policy.service import Policies
 from backend.settings import Settings
@@ -29,6 +37,7 @@ from tests.identity_provider import signs_in
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 SETTINGS = Settings(demo_identities=True)
+GITHUB = Profile(name="github", title="GitHub", kind="github", audience="https://c.example.com")
 
 
 class World:
@@ -192,3 +201,82 @@ def test_a_mapping_gives_nothing_to_whoever_owned_the_service_that_asked_for_it(
     for who, gets in ((world.eve, False), (world.ana, False), (world.nora, False), (world.ben, True)):
         world.signs_in(who, ["staff"])
         assert (("operator", "*") in world.roles(who)) is gets, who.name
+
+
+def test_a_leavers_token_stays_dead_when_the_service_is_handed_over(world: World) -> None:
+    _bot(world, "eve")
+    text = world.tokens.create(world.eve, "kept", identity="bot").text
+    world.identities.deactivate(world.otto, "eve")
+    world.confirmed(world.owners.hand_over(world.otto, "bot", "ana"))
+    assert world.tokens.actor_of(text) is None
+    world.identities.activate(world.otto, "eve")
+    assert world.tokens.actor_of(text) is None, "the hand-over ended it"
+
+
+def test_a_token_that_was_made_while_a_service_held_nothing_ends_with_the_hand_over(world: World) -> None:
+    world.identities.create(world.eve, "ci", kind="service", owner="eve")
+    text = world.tokens.create(world.eve, "seed", identity="ci", lifetime=timedelta(days=366)).text
+    assert isinstance(world.owners.hand_over(world.eve, "ci", "ana"), Identity), "it holds nothing yet"
+    assert world.tokens.actor_of(text) is None
+    with world.database.read() as session:
+        *_, revoked, handed = session.exec(select(LedgerRow).order_by(col(LedgerRow.seq))).all()
+    assert (revoked.action, handed.action) == ("token.revoke", "identity.hand_over")
+    assert json.loads(handed.after_json or "")["tokens_ended"] == 1
+
+
+def _says(world: World, asked: object) -> str:
+    assert isinstance(asked, Request)
+    with world.database.read() as session:
+        return requests.line(session, asked.id, now=world.database.now(session)).says
+
+
+def test_a_role_of_a_service_names_whoever_can_act_as_it_and_is_stale_once_there_are_more(world: World) -> None:
+    """A small role, given by one, lets tokens go on at a hand-over by one; the two who give a large one are told of them."""
+    world.identities.create(world.otto, "ci", kind="service", owner="eve")
+    world.identities.grant(world.otto, "ci", "viewer", "environment:dev")
+    as_ci = world.tokens.actor_of(world.tokens.create(world.eve, "seed", identity="ci").text)
+    world.tokens.create(world.eve, "narrow", identity="ci", scope="environment:dev")
+    assert as_ci is not None
+    bound = Bindings(world.database, [GITHUB], policy.protected)
+    dev = bound.bind(world.otto, "ci", "github", {"repository_id": "1", "ref": "refs/heads/main"}, scope="environment:dev")
+    assert isinstance(world.owners.hand_over(world.otto, "ci", "ana"), Identity)
+    kept = "Give ci (owned by Ana (data scientist) [ana]; eve may have a token of it"
+    asked = world.identities.grant(world.otto, "ci", "operator")
+    job = "tokens of github with ref=refs/heads/main, repository_id=1 act as it"
+    assert _says(world, asked) == f"{kept}; {job}) the role operator everywhere."
+    production = world.identities.grant(world.otto, "ci", "operator", "environment:production")
+    assert _says(world, production) == f"{kept}) the role operator in environment:production."
+    bound.bind(world.otto, "ci", "github", {"repository_id": "2", "ref": "refs/heads/main"}, scope="environment:dev")
+    assert isinstance(asked, Request)
+    _refused("stale-request", world.identities.confirm_grant, world.nora, asked.id)
+    assert isinstance(dev, Binding)
+    bound.unbind(world.otto, dev.id)
+    again = world.identities.grant(world.otto, "ci", "operator")
+    assert isinstance(again, Request)
+    assert again.id != asked.id
+    world.confirmed(again)
+    world.confirmed(production)
+
+
+def test_nobody_comes_by_a_service_or_a_team_to_a_data_set_that_he_gave(world: World, clock: Clock) -> None:
+    sets, until = DataSets(world.database), clock.now + timedelta(days=30)
+    world.teams.create(world.otto, "t")
+    world.identities.create(world.otto, "direct", kind="service", owner="ana")
+    world.identities.create(world.otto, "member", kind="service", owner="ana")
+    hers = world.identities.create(world.otto, "hers", kind="service", owner="eve")
+    world.teams.add_member(world.otto, "t", "member")
+    sets.grant(world.otto, "probes/m", until=clock.now + timedelta(days=1), identity="direct")
+    given = [
+        sets.grant(world.eve, "probes/m", until=until, identity="direct"),
+        sets.grant(world.eve, "probes/m", until=until, team="t"),
+    ]
+    assert given[0].given_by == world.eve.id, "whoever moved its end gave it"
+    for service in ("direct", "member"):
+        _refused("own-identity", world.owners.hand_over, world.otto, service, "eve")
+    for name in ("eve", hers.name):
+        _refused("own-identity", world.teams.add_member, world.otto, "t", name)
+    world.teams.add_member(world.otto, "t", "ben")
+    for one in given:
+        sets.take_back(world.otto, one.id)
+    assert isinstance(world.owners.hand_over(world.otto, "direct", "eve"), Identity)
+    world.teams.add_member(world.otto, "t", "eve")

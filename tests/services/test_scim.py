@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlmodel import select
 from starlette.testclient import TestClient
 
 from backend import bootstrap
 from backend.access import directory as roles_of_directories
-from backend.access import scim
+from backend.access import requests, scim
 from backend.access.group_mappings import GroupMappings
 from backend.access.rows import Identity, Request, RoleGrant
 from backend.api import app as api
@@ -73,7 +75,7 @@ class Directory:
 
 
 @pytest.fixture
-def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Directory]:
+def directory(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> Iterator[Directory]:
     """On a SQLite file of its own; on the kind of database that a test names."""
     named = contextmanager(databases._opened)(request, tmp_path, None) if hasattr(request, "param") else nullcontext(None)
     with named as database, identity_provider() as provider:
@@ -93,6 +95,8 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Direct
         url = database.url.render_as_string(hide_password=False) if database is not None else None
         told = {"sign_in_file": file, "allowed_networks": "127.0.0.0/8", "demo_identities": True, "database_url": url}
         settings = Settings(data_dir=tmp_path / "data", **told)
+        settings.data_dir.mkdir()
+        shutil.copy(sqlite_template, settings.data_dir / "countersign.db")
         backend = bootstrap.install(settings)
         otto, nora, ana = (backend.identities.act_as(name) for name in ("otto", "nora", "ana"))
         backend.identities.create(otto, "directory", kind="service", owner="ana", display_name="Directory")
@@ -267,6 +271,41 @@ def test_the_first_sign_in_finds_whom_the_directory_announced(directory: Directo
     assert directory.identity("Eve").id != directory.identity("Ada L.").id, "it is taken already"
 
 
+def test_what_admins_gave_before_the_first_sign_in_goes_to_nobody_else_by_another_id(directory: Directory) -> None:
+    backend = directory.backend
+    otto, nora = (backend.identities.act_as(name) for name in ("otto", "nora"))
+    vera = directory.person("vera@corp.test", externalId="oid-vera", displayName="Vera")
+    name = directory.identity("Vera").name
+
+    def moved(to: str = "oid-mallory") -> int:
+        return int(directory.patch(f"/Users/{vera}", {"op": "replace", "path": "externalId", "value": to}).status_code)
+
+    asked = _id(backend.identities.grant(otto, name, "operator"))
+    with backend.database.read() as session:
+        says = requests.line(session, asked, now=backend.database.now(session)).says
+    told = "of whom only the directory of corp told, and who has not signed in yet"
+    assert says == f"Give Vera [{name}] ({told}) the role operator everywhere."
+    backend.identities.confirm_grant(nora, asked)
+    put = {"schemas": [scim.USER], "userName": "vera@corp.test", "externalId": "", "displayName": "Vera"}
+    assert (moved(), moved(""), moved("oid-vera")) == (400, 400, 200)
+    assert directory.ask("PUT", f"/Users/{vera}", put).status_code == 400
+    directory.sign_in(sub="u-mallory", oid="oid-mallory", name="Mallory", preferred_username="mallory", email="m@corp.test")
+    assert directory.roles("Mallory") == {("admin", "claims:corp")}, "what her own groups say"
+    assert directory.identity("Mallory").name != name
+    backend.identities.take_back(otto, name, "operator")
+    backend.teams.create(otto, "t")
+    backend.teams.add_member(otto, "t", name)
+    assert moved("oid-other") == 400
+    backend.teams.remove_member(otto, "t", name)
+    directory.group("ml-operators", vera)
+    assert moved("oid-other") == 200, "what its groups gave is the directory's to say"
+
+
+def _id(made: object) -> str:
+    assert isinstance(made, Request)
+    return made.id
+
+
 def test_groups_of_the_directory_give_roles_at_once_and_beside_those_of_the_sign_in(directory: Directory) -> None:
     row = directory.person(externalId="o-1", displayName="Ada")
     group = directory.group("ml-reviewers", row)
@@ -318,6 +357,30 @@ def test_a_member_more_or_less_touches_nobody_else(directory: Directory, monkeyp
     ):
         directory.patch(f"/Groups/{group}", operation)
     assert touched == [{eve}, {ada}, {bob, eve}]
+
+
+def test_a_large_group_asks_the_database_no_more_often_than_a_small_one(directory: Directory) -> None:
+    """SQLite's one writer waits while it is made: statements for each member made a thousand of them take seconds."""
+    people = [directory.person(f"one-{number}@corp.test") for number in range(24)]
+
+    def asked(name: str, members: list[str]) -> int:
+        statements = list[str]()
+        engine = directory.backend.database.engine
+        sa.event.listen(engine, "before_cursor_execute", watched := lambda *told: statements.append(told[2]))
+        try:
+            directory.group(name, *members)
+        finally:
+            sa.event.remove(engine, "before_cursor_execute", watched)
+        return len(statements)
+
+    assert asked("few", people[:2]) == asked("many", people[2:])
+    with directory.backend.database.read() as session:
+        assert len(session.exec(select(RoleGrant).where(RoleGrant.role == "reviewer")).all()) == 2, "those of the demo"
+    asked("ml-reviewers", people)
+    with directory.backend.database.read() as session:
+        assert len(session.exec(select(RoleGrant).where(RoleGrant.role == "reviewer")).all()) == 26
+    odd = {"displayName": "odd", "members": [{"value": people[0]}, {"value": "scu_nobody"}]}
+    assert directory.ask("POST", "/Groups", odd).status_code == 404
 
 
 def test_a_group_is_told_back_with_or_without_its_members(directory: Directory) -> None:

@@ -11,7 +11,7 @@ from alembic import command
 from sqlmodel import select
 
 from backend import migrate
-from backend.access import requests
+from backend.access import last_admin, requests
 from backend.access.bearer_file import Profile
 from backend.access.bindings import Bindings
 from backend.access.group_mappings import GroupMappings
@@ -27,7 +27,8 @@ from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
 from backend.policy import service as policy
-from backend.policy.rules import BUILT_IN
+from backend.policy.ramps import Ramps
+from backend.policy.rules import BUILT_IN, ApproverGroup, RampRule
 from backend.policy.service import Policies
 from backend.settings import Settings
 from tests.databases import Clock
@@ -126,7 +127,7 @@ WORDS: tuple[tuple[requests.Kind, dict[str, Any], str], ...] = (
     (
         "identity.hand_over",
         {"identity_id": "ci", "owner_id": "ben"},
-        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles that it holds.",
+        "Hand ci to Ben (reviewer) [ben], who makes its tokens from then on, with the roles and data sets that it holds.",
     ),
 )
 
@@ -353,6 +354,45 @@ def test_a_request_on_a_policy_that_moved_on_is_stale_and_can_be_refused(
         identities.confirm_grant(nora, asked.request_id)
 
 
+def test_a_group_of_approvers_stands_in_a_policy_once_by_whatever_door(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    """Two of one name, the second one laxer, were once no weaker policy, and the laxer one counted."""
+    policies = Policies(database)
+    strict = PRODUCTION.model_copy(update={"groups": (ApproverGroup(name="risk", needed=1, roles=("auditor",)),)})
+    asked = policies.set_policy(otto, "production", strict)
+    assert policies.confirm_policy(nora, asked.request_id or "").id == "production@2"
+    twice = strict.model_copy(update={"groups": (*strict.groups, ApproverGroup(name="risk", needed=1, roles=("reviewer",)))})
+    _refused("bad-policy", policies.set_policy, otto, "production", twice)
+    _refused("bad-policy", policies.set_policy, otto, "production", twice.to_json())
+    waits = policies.set_policy(otto, "production", BUILT_IN["dev"]).request_id or ""
+    with database.engine.begin() as connection:  # as one that was asked for before this was refused
+        told = sa.select(Request.what).where(Request.id == waits)
+        what = {**connection.execute(told).scalar_one(), "policy": twice.to_json()}
+        connection.execute(sa.update(Request).where(Request.id == waits).values(what=what))
+    _refused("bad-policy", policies.confirm_policy, nora, waits)
+
+
+def test_a_ramp_is_not_swapped_under_a_policy_that_waits(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    """The second person agrees to the steps that the request shows, whatever the name stands for by then."""
+    policies, ramps = Policies(database), Ramps(database)
+    ramps.set(otto, "careful", [{"share": 100, "hold_seconds": 3_600}])
+    ramps.set(otto, "quick", [{"share": 50, "hold_seconds": 7_200}, {"share": 500, "person": True}])
+    careful, quick = (PRODUCTION.model_copy(update={"ramp": RampRule(named=(name,))}) for name in ("careful", "quick"))
+    assert policies.set_policy(otto, "production", careful).request_id is None
+    asked = policies.set_policy(otto, "production", quick).request_id or ""
+    with database.read() as session:
+        says = requests.line(session, asked, now=database.now()).says
+    assert says.endswith("ramp.named: careful → quick; ramp quick: 0.5 % for 2h; 5 % for 0s, then a person.")
+    ramps.set(otto, "quick", [{"share": 9_999}])
+    _refused("stale-request", policies.confirm_policy, nora, asked)
+    anew = policies.set_policy(otto, "production", quick).request_id or ""
+    assert anew != asked
+    assert policies.confirm_policy(nora, anew).id == "production@3"
+
+
 def test_the_first_admins_are_made_by_whoever_holds_the_machine_and_the_ledger_says_so(database: Database) -> None:
     identities = Identities(database, Settings(demo_identities=False), policy.protected)
     identities.seed_demo()
@@ -461,3 +501,32 @@ def test_a_display_name_that_would_not_be_read_as_written_is_refused(identities:
         identities.create(otto, "norbert", display_name=shown)
     assert refused.value.code == "bad-name"
     identities.create(otto, "norbert", display_name="Nóra Ōno-Śmith 李")
+
+
+@pytest.mark.parametrize("how", ["take_back", "deactivate"])
+def test_whose_role_ends_does_not_put_out_the_admin_who_stays(
+    identities: Identities, otto: Actor, nora: Actor, clock: Clock, how: str
+) -> None:
+    def out(by: Actor, name: str) -> None:
+        return identities.take_back(by, name, "admin") if how == "take_back" else identities.deactivate(by, name)
+
+    soon, later = clock.now + timedelta(minutes=1), clock.now + timedelta(days=1)
+    identities.grant(otto, "nora", "admin", expires_at=soon)
+    _refused("last-admin", out, nora, "otto")
+    eve = identities.create(otto, "eve")
+    asked = identities.grant(otto, "eve", "admin", expires_at=later)
+    identities.confirm_grant(nora, asked.id)
+    _refused("last-admin", out, eve, "otto")
+    ben = identities.grant(otto, "ben", "admin")
+    identities.confirm_grant(eve, ben.id)
+    out(nora, "otto")
+
+
+def test_whose_role_lasts_until_its_end_is_told_lets_another_admin_leave(
+    identities: Identities, otto: Actor, nora: Actor, clock: Clock
+) -> None:
+    identities.grant(otto, "nora", "admin", expires_at=clock.now + last_admin.SOON + timedelta(minutes=1))
+    clock.tick(minutes=2)
+    _refused("last-admin", identities.deactivate, nora, "otto")
+    clock.tick(minutes=-2)
+    identities.deactivate(nora, "otto")

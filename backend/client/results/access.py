@@ -10,7 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Identity:
-    """A person or a service, with the roles that count everywhere; of a service also who owns it, and whether he is active."""
+    """A person or a service, with the roles that count everywhere; of a service also who owns it, and whether he is active.
+
+    `holds`: every role that counts now, with its scope. `off_by`: the provider whose directory deactivated it.
+    """
 
     id: str
     name: str
@@ -22,6 +25,40 @@ class Identity:
     created_at: datetime
     roles: tuple[str, ...]
     answered_for: bool = True
+    off_by: str | None = None
+    holds: tuple[str, ...] = ()
+    signed_in_at: datetime | None = None
+    open_sessions: int = 0
+    good_tokens: int = 0
+    token_used_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who somebody is at a provider."""
+
+    issuer: str
+    subject: str
+    first_at: datetime
+
+
+@dataclass(frozen=True)
+class ToldGroups:
+    """Groups that a provider told of somebody at the newest sign-in."""
+
+    provider: str
+    groups: tuple[str, ...]
+    told_at: datetime
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of somebody besides: the address, who that is at providers, groups, teams."""
+
+    email: str | None
+    logins: tuple[Login, ...]
+    groups: tuple[ToldGroups, ...]
+    teams: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +107,11 @@ class Bound:
 
 @dataclass(frozen=True)
 class Grant:
-    """One role given in one scope."""
+    """One role given in one scope.
+
+    `source`: person, groups, directory, settings or system; `given_by` says it in words. Where it took two, whoever may see
+    requests is told by which `request`, who `asked_by`, and the `reason` of whoever confirmed it, who is the `giver`.
+    """
 
     identity: str
     name: str
@@ -78,6 +119,24 @@ class Grant:
     scope: str
     expires_at: datetime | None
     is_in_force: bool
+    given_at: datetime
+    source: str = "person"
+    given_by: str = ""
+    giver: str | None = None
+    request: str | None = None
+    asked_by: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class AdminsLeft:
+    """How long there is an admin everywhere, if nobody does anything; `says` and `remedy` where something is wrong."""
+
+    anybody: bool
+    until: datetime | None
+    is_soon: bool
+    says: str
+    remedy: str
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,15 @@ class ChangeLine:
 
 
 @dataclass(frozen=True)
+class AskedChange:
+    """One change that waits for whoever asks. `what`: vote, start, let_on, redraw or mend."""
+
+    line: ChangeLine
+    what: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DifferenceLine:
     """One field that a plan changes: a sentence, and the values before and after."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from backend.client.results.changes import Rollout
+
 
 @dataclass(frozen=True)
 class LiveShare:
@@ -220,3 +222,45 @@ class Baseline:
     obstacles: tuple[str, ...]
     digest: str
     says: str
+
+
+@dataclass(frozen=True)
+class ServedArm:
+    """Requests that one arm answered lately."""
+
+    arm: str
+    version: int | None
+    requests: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the fleet stands: how many of the managed endpoints run what was approved, all of it proved."""
+
+    counts: Mapping[str, int]
+    total: int
+    managed: int
+    as_approved: int
+    troubled: int
+    approval_to_done_seconds: float | None
+
+
+@dataclass(frozen=True)
+class RunningRollout:
+    """A rollout under way, and the endpoint that it walks on."""
+
+    endpoint: str
+    environment: str
+    model: str
+    rollout: Rollout
+
+
+@dataclass(frozen=True)
+class StateMove:
+    """A change of an endpoint's state."""
+
+    endpoint: str
+    at: datetime
+    before: str
+    after: str
+    reason: str

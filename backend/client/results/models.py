@@ -20,7 +20,7 @@ class AliasedVersion:
 
 @dataclass(frozen=True)
 class ModelLine:
-    """A model in a list."""
+    """A model in a list: also how many versions the registry told, are registered, and of those hold pickled code."""
 
     id: str
     name: str
@@ -30,13 +30,17 @@ class ModelLine:
     updated_at: datetime
     removed_at: datetime | None
     aliases: tuple[AliasedVersion, ...]
+    told: int = 0
+    registered: int = 0
+    pickled: int = 0
 
 
 @dataclass(frozen=True)
 class ModelPage(Page[ModelLine]):
-    """Models, and when the registry was last read whole."""
+    """Models, how many there are in all, and when the registry was last read whole."""
 
     read_at: datetime | None = None
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,14 @@ class VersionLine:
 
 @dataclass(frozen=True)
 class Model:
-    """One model: its aliases, and the newest of its versions."""
+    """One model: what the registry says of it, its aliases, and the newest of its versions."""
 
     name: str
     aliases: tuple[Alias, ...]
     versions: Page[VersionLine]
+    description: str = ""
+    owner: str = ""
+    removed_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ class EnvironmentLine:
     name: str
     policy: str
     frozen: str
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

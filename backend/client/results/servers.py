@@ -1,4 +1,4 @@
-"""Servers and routers, and what they said of themselves."""
+"""Servers and routers, what they said of themselves, where calls may go, and the keys that credentials are sealed to."""
 
 from __future__ import annotations
 
@@ -82,3 +82,65 @@ class Inspected:
     abilities: Mapping[str, Any]
     extensions: tuple[str, ...] = ()
     advisories: tuple[Advisory, ...] = ()
+
+
+@dataclass(frozen=True)
+class WayOut:
+    """What one kind of call reaches besides public addresses, and the setting that says so."""
+
+    allowed: tuple[str, ...]
+    setting: str
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Which ports are called, as they are written; empty: all but those of other protocols."""
+
+    allowed: str
+    setting: str
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """Where the server may call, as its settings were loaded."""
+
+    servers: WayOut
+    messages: WayOut
+    ports: Ports
+
+
+@dataclass(frozen=True)
+class JudgedAddress:
+    """Whether an address of a server would be called, at which numeric address, or why not."""
+
+    allowed: bool
+    address: str | None
+    code: str
+    says: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class SealingKey:
+    """A key that secrets are sealed to, by its name. `state`: current, old, destroyed or unknown; `is_here`: at the server."""
+
+    id: str
+    state: str
+    secrets: int
+    used_by: tuple[str, ...]
+    is_here: bool
+    is_due: bool
+    made_at: datetime | None
+    replaced_at: datetime | None
+    destroyed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LedgerKey:
+    """The key that signs the ledger's heads after a row. `since` is None for the first one."""
+
+    id: str
+    since: datetime | None
+    after_row: int
+    is_here: bool
+    is_due: bool

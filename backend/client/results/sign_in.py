@@ -35,9 +35,37 @@ class Provider:
     title: str
     client_id: str
     server_metadata_url: str
+    issuers: tuple[str, ...]
+    scope: str
+    prompt: str
+    algorithms: tuple[str, ...]
+    require_verified_email: bool
     groups_claim: str
     scim_claim: str
     scim_identity: str
+
+
+@dataclass(frozen=True)
+class SignInSettings:
+    """How people sign in, as the server's settings were loaded; None, or 0, where nobody does."""
+
+    signs_in: bool
+    seen_at: str | None
+    redirect_uri: str | None
+    backchannel_logout_uri: str | None
+    is_secure: bool | None
+    idle_minutes: int
+    absolute_hours: int
+    claims_days: int
+    first_administrator: str | None
+
+
+@dataclass(frozen=True)
+class KnownGroup:
+    """A group that a provider told of somebody, or that its directory has, and how many people are known in it."""
+
+    value: str
+    people: int
 
 
 @dataclass(frozen=True)

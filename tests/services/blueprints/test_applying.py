@@ -17,6 +17,7 @@ from backend.core.errors import StaleWrite
 from backend.policy import ramps
 from backend.policy.ramps import Ramps
 from backend.policy.rows import Ramp
+from tests.databases import Clock
 from tests.services.blueprints.world import Files, Told, document
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
@@ -124,6 +125,19 @@ def test_an_edit_between_the_look_and_the_locks_is_not_overwritten(given: Files,
     given.refused("stale-plan", document("Team", "flights", "title: Mine"), recorded=1)
     with given.world.database.read() as session:
         assert team_reads.line(session, "flights").title == "Hers"
+
+
+def test_a_move_that_nobody_confirmed_in_time_is_asked_for_anew(given: Files, tmp_path: Path, clock: Clock) -> None:
+    text = memory(tmp_path / "moved.json", "s")
+    for _ in range(2):
+        assert given.one(text).how == ("move",)
+        (made,) = given.apply(text).done
+        assert "confirm-move" in made.says
+        assert given.one(text).action == "waits"
+        clock.tick(days=7)
+    given.apply(text)
+    given.world.identities.take_back(given.world.nora, "otto", "admin")
+    assert given.one(text, by=given.world.olga).how == ("move",), "who asked may not any more"
 
 
 def test_a_weaker_policy_in_production_becomes_a_request_and_is_asked_for_once(given: Files) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from backend.access.tokens import Tokens
 from backend.changes import queries
 from backend.changes.asked import asked_of
 from backend.changes.queries import Filters
 from backend.core.context import Actor
 from backend.core.database import Database
+from backend.settings import Settings
 from tests.services.changes.world import ENDPOINT, World, refused
 
 
@@ -29,6 +33,25 @@ def test_a_preview_is_the_plan_that_a_proposal_then_draws(world: World) -> None:
     change = world.change(world.propose(**wanted))
     assert (seen.plan.digest(), seen.is_packaged) == (change.plan_digest, True)
     assert seen.lacks == ("1 more approval(s) of reviewer",)
+
+
+def test_a_preview_says_that_no_vote_would_count_where_every_reviewer_has_an_interest(world: World) -> None:
+    """Also by a service that was handed over and of which somebody may have kept a token: as votes judge it."""
+    bot = world.identities.create(world.otto, "ci", kind="service", owner="ben")
+    world.identities.grant(world.otto, "ci", "contributor")
+    tokens = Tokens(world.database, Settings(demo_identities=True))
+    kept = tokens.actor_of(tokens.create(world.ben, "kept", identity="ci").text)
+    assert kept is not None
+    world.owners.hand_over(world.otto, "ci", "olga")
+    one_more = "1 more approval(s) of reviewer"
+    assert world.changes.preview(kept, endpoint=ENDPOINT, version=2).lacks == (one_more,), "Carla may"
+    number = world.reviewed(actor=bot)
+    world.identities.deactivate(world.otto, "carla")
+    lacks = world.changes.preview(kept, endpoint=ENDPOINT, version=3).lacks
+    assert lacks[0] == one_more
+    assert "could never be approved" in lacks[1]
+    assert "requested this change" in str(refused("conflict-of-interest", world.vote, number))
+    assert world.changes.preview(world.ana, endpoint=ENDPOINT, version=3).lacks == (one_more,), "Ben may, of hers"
 
 
 def test_a_preview_builds_nothing_and_asks_no_registry(world: World) -> None:
@@ -88,7 +111,7 @@ def test_a_step_that_waits_for_a_person_is_asked_of_whoever_may_let_it_on(world:
     world.prove()
     world.run()
     assert asks(world, world.ben) == asks(world, world.olga) == [(number, "let_on")]
-    assert asks(world, world.ana) == []
+    assert asks(world, world.ana) == asks(world, replace(world.ben, kind="service")) == []
 
 
 def test_a_list_finds_parts_of_names_only_where_they_are_asked_for(world: World) -> None:

@@ -153,6 +153,7 @@ def test_what_one_may_do_with_what_is_live(world: World) -> None:
     world.prove()
     world.run()
     assert may(world, number, world.ben) >= {"let_on", "revoke"}
+    assert may(world, number, replace(world.ben, kind="service")) & {"let_on", "revoke"} == {"revoke"}, "a person has to look"
     world.rollouts.pause(world.olga, "flight-delay-production", "wait")
     assert may(world, number, world.olga) == {"comment", "revoke", "roll_back", "resume", "abort"}
     first = world.change(number)

@@ -166,6 +166,9 @@ class Surroundings:
         assert not any(SECRET in row.before_json + row.after_json for row in rows)
 
 
+BY_GROUP = {"approvals_needed": 0, "groups": [{"name": "risk", "needed": 1, "roles": ["reviewer"]}]}
+"""A policy whose changes need an approval by a group alone."""
+
 SECRET = "s3cret-t0ken"
 
 

@@ -24,6 +24,7 @@ from backend.policy.service import Policies
 from backend.settings import Settings
 from tests.databases import Clock
 from tests.rules.test_plan import plan as plan_json
+from tests.services.delivery.surroundings import BY_GROUP
 
 PLAN: Plan = parse_plan(plan_json(ramp=[{"shares": {"v1": 9000, "v2": 1000}}]))
 BASE = "sha256:" + "b" * 64
@@ -134,6 +135,14 @@ def test_votes_that_do_not_carry_exactly_this_are_refused(world: World, votes: l
     cast = [world.votes(**changes)[0] for changes in votes]
     _refused("votes-missing", world.authorize, votes=cast)
     assert world.generations() == []
+
+
+def test_approvals_by_groups_alone_are_demanded_too(world: World) -> None:
+    """Whatever was counted before: nothing moves without a single vote where the policy asks for one."""
+    saved = world.policies.set_policy(world.identities.act_as("otto"), "staging", BY_GROUP)
+    plan = parse_plan({**PLAN.to_json(), "policy": saved.id})
+    _refused("votes-missing", world.authorize, plan, votes=[])
+    assert world.authorize(plan, votes=world.votes(plan_digest=plan.digest()))
 
 
 def test_a_plan_for_another_endpoint_or_name_is_refused(world: World) -> None:

@@ -15,6 +15,7 @@ from backend.access.rows import Identity
 from backend.access.service import actor_of
 from backend.access.service_owners import ServiceOwners
 from backend.access.tokens import Tokens
+from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import CountersignError, ExternalFailure
 from backend.delivery.desired import ArmRoute, EndpointRoute
@@ -22,8 +23,9 @@ from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.packages import read_manifest
 from backend.delivery.rows import Generation
 from backend.delivery.targets.memory_server import Fault
+from backend.policy.rules import BUILT_IN
 from backend.settings import Settings
-from tests.services.delivery.surroundings import Surroundings, refused
+from tests.services.delivery.surroundings import BY_GROUP, Surroundings, refused
 
 HALVES = (("v1", 1, ((0, 7_500),)), ("v2", 2, ((7_500, 10_000),)))
 
@@ -243,6 +245,68 @@ def test_who_said_where_its_server_is_does_not_sign_what_runs_there(around: Surr
 def test_where_no_approval_is_needed_one_person_is_enough(around: Surroundings) -> None:
     around.endpoint(environment="staging")
     assert sign(around, {}, by="olga").number == 1
+
+
+def test_where_groups_alone_approve_a_second_person_signs_too(around: Surroundings) -> None:
+    around.policies.set_policy(around.as_("otto"), "staging", BY_GROUP)
+    around.endpoint(environment="staging")
+    base = around.endpoints.proposal(around.as_("olga"), "delay").digest
+    refused("own-adoption", sign, around, {}, by="olga", base_digest=base)
+    assert sign(around, {}, by="ben").number == 1
+
+
+def test_a_program_is_no_second_person_to_sign(around: Surroundings) -> None:
+    around.endpoint()
+    base = around.endpoints.proposal(around.as_("ben"), "delay").digest
+    bot = around.identities.create(around.as_("otto"), "bot", kind="service", owner="ana")
+    around.identities.grant(around.as_("otto"), "bot", "operator")
+    refused("not-a-person", around.endpoints.sign_off, bot, "delay", base_digest=base, versions={})
+    around.endpoint("toy", environment="staging", served_name="toy")
+    base = around.endpoints.proposal(bot, "toy").digest
+    assert around.endpoints.sign_off(bot, "toy", base_digest=base, versions={}).number == 1, "where nobody asks for a person"
+
+
+@pytest.mark.parametrize("shared", ["server", "router"])
+def test_where_production_stands_another_signs_for_dev_who_may_sign_for_production(around: Surroundings, shared: str) -> None:
+    """What is pushed to an endpoint of dev runs on its server: nobody brings it onto production's alone."""
+    around.behind_router()
+    around.server("other")
+    around.endpoint(router="edge")
+    around.change("delay", mode="managed")
+    otto, eve = around.as_("otto"), around.identities.create(around.as_("otto"), "eve")
+    around.identities.grant(otto, "eve", "operator", "environment:dev")
+    around.identities.grant(otto, "eve", "reviewer", "environment:staging")
+    place = {"server": "srv"} if shared == "server" else {"server": "other", "router": "edge"}
+    around.endpoint("toy", environment="dev", served_name="toy", **place)
+    around.endpoint("alone", environment="dev", served_name="alone", server="other")
+
+    def sign_toy(by: str | Actor) -> Generation:
+        who = around.as_(by) if isinstance(by, str) else by
+        base = around.endpoints.proposal(who, "toy").digest
+        return around.endpoints.sign_off(who, "toy", base_digest=base, versions={})
+
+    error = refused("shared-place", sign_toy, eve)
+    assert "production" in error.remedy
+    assert "delay" not in str(error), "she does not see what stands there"
+    assert "production" in str(refused("own-adoption", sign_toy, "olga"))
+    bot = around.identities.create(otto, "ci", kind="service", owner="ana")
+    around.identities.grant(otto, "ci", "operator")
+    refused("not-a-person", sign_toy, bot)
+    assert sign_toy("ben").number == 1
+    base = around.endpoints.proposal(around.as_("olga"), "alone").digest
+    assert around.endpoints.sign_off(around.as_("olga"), "alone", base_digest=base, versions={}).number == 1
+
+
+def test_beside_an_environment_that_asks_for_no_more_nobody_else_is_asked(around: Surroundings) -> None:
+    fewer_checks = {**BUILT_IN["production"].to_json(), "gates": [{"gate": "artifact"}]}
+    around.policies.set_policy(around.as_("otto"), "staging", fewer_checks)
+    around.endpoint(environment="staging")
+    around.change("delay", mode="managed")
+    nia = around.identities.create(around.as_("otto"), "nia")
+    around.identities.grant(around.as_("otto"), "nia", "reviewer", "environment:production")
+    around.endpoint("stricter", served_name="stricter")
+    base = around.endpoints.proposal(around.as_("ben"), "stricter").digest
+    assert around.endpoints.sign_off(nia, "stricter", base_digest=base, versions={}).number == 1
 
 
 def test_a_policy_that_got_stricter_meanwhile_counts(around: Surroundings) -> None:

@@ -17,7 +17,8 @@ from backend.delivery import queries
 from backend.delivery.addresses import check_upstream, check_url, check_urls
 from backend.delivery.rows import Authorization, Endpoint, Look, Observation, Proof, PushRecord, Server
 from backend.delivery.targets.memory_server import Fault
-from tests.services.delivery.surroundings import ADMIN, SECRET, Surroundings, refused
+from tests.databases import Clock
+from tests.services.delivery.surroundings import ADMIN, BY_GROUP, SECRET, Surroundings, refused
 
 UPSTREAM = "127.0.0.1:8000"
 
@@ -255,6 +256,35 @@ def test_a_move_of_a_router_can_be_given_up_or_asked_anew(around: Surroundings) 
     assert servers.confirm_router_move(olga, "edge", revision=5).public_url == "http://127.0.0.1:10003"
     assert around.events("router.ask_move")[0].after["endpoints"] == ["delay"]
     around.check_ledger()
+
+
+def test_a_move_is_confirmed_in_time_and_for_whoever_may_still_ask_for_it(around: Surroundings, clock: Clock) -> None:
+    around.server(upstream=UPSTREAM)
+    around.behind_router()
+    _managed(around)
+    servers, olga, otto = around.servers, around.as_("olga"), around.as_("otto")
+    servers.edit(olga, "srv", revision=1, upstream="127.0.0.1:9000")
+    servers.edit_router(olga, "edge", revision=1, public_url="http://127.0.0.1:10001")
+    clock.tick(days=7)
+    refused("expired", servers.confirm_move, otto, "srv", revision=2)
+    refused("expired", servers.confirm_router_move, otto, "edge", revision=2)
+    servers.edit(olga, "srv", revision=2, upstream="127.0.0.1:9000")
+    for leaves in (
+        lambda: around.identities.take_back(otto, "olga", "operator"),
+        lambda: around.identities.deactivate(otto, "olga"),
+    ):
+        leaves()
+        refused("stale-request", servers.confirm_move, otto, "srv", revision=3)
+    assert servers.drop_move(otto, "srv", revision=3).upstream == UPSTREAM
+
+
+def test_where_groups_alone_approve_a_move_waits_for_a_second_person_too(around: Surroundings) -> None:
+    around.policies.set_policy(around.as_("otto"), "staging", BY_GROUP)
+    around.server(upstream=UPSTREAM)
+    around.behind_router()
+    _managed(around, "staging")
+    asked = around.servers.edit(around.as_("olga"), "srv", revision=1, upstream="127.0.0.1:9000")
+    assert (asked.upstream, asked.move is not None) == (UPSTREAM, True)
 
 
 def test_where_no_approval_is_asked_for_one_person_moves_a_server(around: Surroundings) -> None:

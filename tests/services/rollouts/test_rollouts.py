@@ -316,6 +316,9 @@ def test_letting_on_needs_a_proved_step_that_asks_for_it(world: World, clock: Cl
     world.run()
     world.prove()
     world.run()
+    bot = world.identities.create(world.identities.act_as("otto"), "bot", kind="service", owner="ana")
+    world.identities.grant(world.identities.act_as("otto"), "bot", "operator")
+    _refused("not-a-person", call, bot, "flight-delay-production", "it looks fine to me")
     for _ in range(2):
         call(world.ben, "flight-delay-production", "go")
     assert world.ledger().count("rollout.let_on") == 1
