@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,7 @@ def test_a_version_is_registered_while_its_page_is_left(chromium: Browser, serve
         expect(seen.page.get_by_text("you may leave this page").first).to_be_visible()
         expect(seen.page.get_by_role("progressbar").first).to_be_visible()
         seen.go("Overview").go("Models")
+        server.process.send_signal(signal.SIGUSR2)
         seen.open(f"/register?model={BAGS}", title="Register a version")
         expect(seen.page.get_by_text("baggage-weight v1")).to_be_visible()
         card = seen.page.get_by_text("baggage-weight v1").locator("xpath=ancestor::*[@data-testid='stHorizontalBlock'][1]")
