@@ -123,7 +123,7 @@ def test_a_version_is_registered_while_its_page_is_left(chromium: Browser, serve
         expect(card.get_by_text("Registered")).to_be_visible(timeout=30_000)
         card.get_by_role("button", name="Open").click()
         seen.drawn(BAGS)
-        expect(seen.page.get_by_text("Registered", exact=True).first).to_be_visible()
+        expect(seen.page.get_by_test_id("stMarkdown").get_by_text("Registered", exact=True).first).to_be_visible()
         assert seen.wrong == []
     done = [one for one in intakes_of(behind) if (one.kind, one.number) == ("registry", 1)]
     assert [one.state for one in done] == ["done"], "a double click is one"
