@@ -34,6 +34,7 @@ TOLD_BY = {
     "changes.briefly.named": ("show_change",),
     "delivery.fleet.models": ("list_fleet",),
     "delivery.fleet.names": ("list_endpoints",),
+    "delivery.hands.beside": ("list_endpoints",),
     "delivery.lines.of_models": ("list_placements", "list_endpoints"),
     "delivery.past.moves": ("list_endpoint_timeline",),
     "delivery.past.spans": ("list_generations",),
@@ -55,7 +56,9 @@ TOLD_BY = {
 OF_THE_PAGE = {
     "access.checks.see_as": "what narrows every look",
     "access.queries.owner_among": "which buttons are left out; an operation refuses",
-    "delivery.hands.needs_another": "the same",
+    "delivery.hands.environments_asking": "who has to sign, said before somebody asks; an operation refuses with it",
+    "delivery.hands.lacking": "the same",
+    "delivery.hands.needs_another": "which buttons are left out; an operation refuses",
     "policy.service.protected": "what a dialog says before it is asked for; an operation answers with the request",
 }
 """Looks that show nothing, with what they are for."""

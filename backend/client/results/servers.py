@@ -17,6 +17,7 @@ class WaitingMove:
     by: str
     by_id: str
     at: datetime
+    expires_at: datetime
     endpoints: tuple[str, ...]
 
 
