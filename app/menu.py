@@ -48,6 +48,7 @@ PAGES: tuple[Entry, ...] = (
     Entry("endpoints", "Endpoints", "lan"),
     Entry("endpoint", "Endpoint", "lan", hidden=True),
     Entry("server", "Server", "dns", hidden=True),
+    Entry("monitoring", "Monitoring", "monitoring"),
     Entry("findings", "Findings", "notification_important"),
     Entry("finding", "Finding", "notification_important", hidden=True),
     Entry("audit", "Audit", "receipt_long", action="audit.read"),

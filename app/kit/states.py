@@ -91,6 +91,33 @@ LOOKS: dict[str, dict[str, Look]] = {
         "warning": Look("Warning", "warning", "orange"),
         "info": Look("Info", "info", "gray"),
     },
+    "monitor": {
+        "ok": Look("In order", "check_circle", "green"),
+        "alarm": Look("Alarm", "notification_important", "red"),
+        "never": Look("Not run yet", "hourglass_empty", "gray"),
+        "late": Look("Late", "history", "orange"),
+        "no_data": Look("No data", "help", "orange"),
+        "failing": Look("Failing", "error", "red"),
+        "paused": Look("Paused", "pause_circle", "gray"),
+    },
+    "source": {
+        "ok": Look("Answers", "check_circle", "green"),
+        "late": Look("Late", "history", "orange"),
+        "failing": Look("Failing", "error", "red"),
+        "empty": Look("Tells nothing", "help", "orange"),
+        "never": Look("Not asked yet", "hourglass_empty", "gray"),
+    },
+    "objective": {
+        "fine": Look("Kept", "check_circle", "green"),
+        "burning": Look("Budget burns", "local_fire_department", "red"),
+        "unknown": Look("Not known", "help", "orange"),
+    },
+    "window_report": {
+        "queued": Look("Queued", "schedule", "gray"),
+        "running": _RUNNING,
+        "done": Look("Made", "task_alt", "green"),
+        "failed": _FAILED,
+    },
     "proof": {
         "ok": _PASSED,
         "failed": _FAILED,
