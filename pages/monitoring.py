@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from app import identity, ways, wiring
 from app.kit import components, listing
 from app.kit.live import live
-from app.monitor_pages import drift_part, monitor_filters, monitor_list
+from app.monitor_pages import drift_part, latency_part, monitor_filters, monitor_list, quality_part, report_part
+from app.monitor_pages.monitor_filters import Place
 from backend.monitoring import queries
+from backend.monitoring.views import Where
+
+
+def parts(where: Where, place: Place) -> dict[str, Callable[[], None]]:
+    """What the page holds, each under its name."""
+    return {
+        "Drift": lambda: drift_part.part(where, place),
+        "Predictions": lambda: quality_part.part(where),
+        "Latency": lambda: latency_part.part(where, place),
+        "Monitors": lambda: monitor_list.part(place),
+        "Reports": lambda: report_part.part(where, place),
+    }
+
 
 ways.returned("finding")
 with wiring.reading() as look:
@@ -26,13 +42,11 @@ with listing.filters():
     where = monitor_filters.narrow(place, look.now) if place is not None else None
 
 if place is None or where is None:
-    monitor_filters.missing(name) if name else monitor_list.everywhere(look, lines)
+    if name:
+        monitor_filters.missing(name)
+    else:
+        monitor_list.everywhere(look, lines)
     st.stop()
 
 live(monitor_list.standing, every=30)(place.name)
-components.parts(
-    {
-        "Drift": lambda: drift_part.part(where, place),
-    },
-    key="part",
-)
+components.parts(parts(where, place), key="part")

@@ -24,7 +24,7 @@ MOST_ROWS, MOST_REASONS = 30, 4
 FULLEST = 2.0
 """Times its threshold at which a cell has the fullest colour: 1, where it is news, lies in the middle."""
 WORST = "The one that drifts most"
-_MARKS = {"critical": "‼", "warning": "!", "info": "i", "notice": "·"}
+_MARKS = {"critical": "!!", "warning": "!", "info": "i", "notice": "·"}
 _SCORES = {
     "psi": "PSI",
     "jensen_shannon": "Jensen-Shannon",
@@ -67,7 +67,7 @@ def heatmap(found: Heatmap, where: Where, place: Place) -> None:
         rows = [(_row_name(one), [_cell(each) for each in one.cells]) for one in shown]
         figure = plots.heat(current(), days, rows, most=FULLEST, unit="times")
         charts.show(figure, key="heatmap", alt=heat_words(found))
-        _muted("In a cell: ! warning, ‼ critical, i for information, – no score; point at one for the whole.")
+        _muted("In a cell: ! warning, !! critical, i for information, – no score; point at one for the whole.")
         if len(found.rows) > MOST_ROWS:
             _muted(f"The {MOST_ROWS} that drift most of {plural(len(found.rows), 'column')}; the export has all of them.")
         for why, count in gaps(found).most_common(MOST_REASONS):

@@ -33,6 +33,13 @@ WHAT_NEXT = {
 _RUNS = {"ok": "in order", "alarm": "alarm", "no_data": "no data", "failed": "failed", "running": "running"}
 
 
+def part(place: Place) -> None:
+    """Monitors, their windows, and what they found."""
+    with wiring.reading() as look:
+        here(look, place)
+        found(look, place)
+
+
 # -- the strip
 
 
