@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.kit import components, listing
+from app.kit import components, links, listing
 from app.kit.live import live
 from app.monitor_pages import drift_part, latency_part, monitor_filters, monitor_list, quality_part, report_part
 from app.monitor_pages.monitor_filters import Place
@@ -33,7 +33,7 @@ with wiring.reading() as look:
     names = monitor_filters.offered(look)
 
 with components.header("Monitoring", *monitor_list.trouble(lines), meta=monitor_list.summary(lines)):
-    pass
+    beside = components.place()
 
 with listing.filters():
     name = monitor_filters.endpoint(names)
@@ -48,5 +48,7 @@ if place is None or where is None:
         monitor_list.everywhere(look, lines)
     st.stop()
 
+with beside:
+    links.to_endpoint(place.name, "Open the endpoint")
 live(monitor_list.standing, every=30)(place.name)
 components.parts(parts(where, place), key="part")

@@ -28,9 +28,10 @@ from backend.core.context import Actor
 from backend.settings import Settings
 from tests.browsers import FLAGS, Visit, serve, visit
 from tests.found import found_lately
-from tests.installations import CHURN, FLIGHTS, populated
+from tests.installations import CHURN, FLIGHTS, PRODUCTION, populated
 from tests.model_story import BAGS, told
 from tests.sign_in_story import House, house
+from tests.watched import watched
 
 SIZES = ((1440, 900), (1024, 768))
 SCHEMES = ("light", "dark")
@@ -132,6 +133,14 @@ SHOTS: tuple[Shot, ...] = (
     ),
     Shot("propose-edit", "/propose?change=16", "Edit change", "ana", installation="full"),
     Shot("propose-not-allowed", "/propose", "Propose a change", "ben", installation="full"),
+    Shot("monitoring", "/monitoring", "Monitoring", "ana", installation="full"),
+    Shot("monitoring-unknown", "/monitoring?endpoint=nothing", "Monitoring", "ana", installation="full"),
+    *[
+        Shot(f"monitoring-{part.lower()}", f"/monitoring?endpoint={PRODUCTION}&part={part}", "Monitoring", "ana", installation="full")
+        for part in ("Drift", "Predictions", "Latency", "Monitors", "Reports")
+    ],
+    Shot("monitoring-ask", f"/monitoring?endpoint={PRODUCTION}&part=Reports", "Monitoring", "ana", press("Ask for a report"), "full"),
+    Shot("monitoring-fresh", "/monitoring", "Monitoring", "ana", installation="fresh"),
     Shot("overview-findings", "/", "Overview", "olga", scrolled("Findings"), "full"),
     Shot("findings", "/findings", "Findings", "olga", installation="full"),
     Shot("findings-filtered", "/findings?severity=Critical&state=Any", "Findings", "ana", installation="full"),
@@ -237,6 +246,7 @@ def full(backend: Backend) -> None:
     """Every state of endpoints and changes."""
     populated(backend.settings.data_dir)
     told(backend.settings.data_dir)
+    watched(backend)
     found_lately(backend)
 
 

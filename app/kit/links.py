@@ -30,3 +30,8 @@ def to_endpoint(name: str, label: str = "Open") -> None:
     """A link to an endpoint."""
     arrow = ":material/chevron_right:"
     st.page_link(ways.path("endpoint"), label=label, icon=arrow, icon_position="right", query_params={"endpoint": name})
+
+
+def to_monitoring(endpoint: str, label: str = "Monitoring") -> None:
+    """A link to what is watched at an endpoint."""
+    st.page_link(ways.path("monitoring"), label=label, icon=":material/monitoring:", query_params={"endpoint": endpoint})

@@ -8,8 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from app import ways, wiring
-from app.kit import components, listing, states, times
+from app import identity, ways, wiring
+from app.kit import components, feedback, listing, states, times
 from app.kit.plain import escape, plural
 from app.kit.states import badge
 from app.monitor_pages import monitor_filters
@@ -197,7 +197,14 @@ def _windows(look: Reading, place: Place, names: Sequence[str]) -> None:
             chosen = st.selectbox(
                 "Monitor", list(names), key="monitor", bind="query-params", label_visibility="collapsed", width=180
             )
-        runs = queries.monitor(look.session, place.name, chosen or names[0], now=look.now).runs[:MOST_RUNS]
+        name = chosen or names[0]
+        with head:
+            if place.rights.may("monitor.run") and st.button("Look now", icon=":material/play_arrow:", key="look-now"):
+                feedback.act(
+                    lambda: wiring.backend().monitors.run(identity.current(), place.name, name),
+                    f"**{escape(name)}** looks as soon as a worker comes to it.",
+                )
+        runs = queries.monitor(look.session, place.name, name, now=look.now).runs[:MOST_RUNS]
         if not runs:
             components.empty("It has not judged a window yet", "The worker does when the first one is over.", icon="schedule")
             return
