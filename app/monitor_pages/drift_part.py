@@ -78,7 +78,7 @@ def _nothing_judged(found: Heatmap, place: Place) -> None:
     if place.choices.monitors:
         then = "Choose a longer period or an earlier end; Monitors says how each fares and when it looks next."
     else:
-        then = f"No monitor is set here: `countersign monitor set {escape(place.name)} drift --kind drift`."
+        then = f"No monitor is set here: {escape(f'countersign monitor set {place.name} drift --kind drift')}."
     components.empty("No score of this span", f"{escape(found.note)} {then}", icon="grid_off")
 
 
@@ -155,7 +155,7 @@ def one_feature(look: Reading, where: Where, place: Place, found: Heatmap) -> No
                 "Feature", (WORST, *names), key="feature", bind="query-params", accept_new_options=True,
                 label_visibility="collapsed", width=240,
             )  # fmt: skip
-        name = (drifting or names)[0] if chosen in (None, WORST) else chosen
+        name = (drifting or names)[0] if not chosen or chosen == WORST else chosen
         beside(queries.feature(look.session, where, name), where, key="feature")
 
 

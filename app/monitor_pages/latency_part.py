@@ -62,7 +62,7 @@ def latency(told: Traffic, where: Where, place: Place) -> None:
                 "Percentile", [TOGETHER, *_QUANTILES], key="percentile", bind="query-params",
                 label_visibility="collapsed", width=150,
             )  # fmt: skip
-        names = TOGETHER.split(", ") if chosen in (None, TOGETHER) else [chosen]
+        names = TOGETHER.split(", ") if chosen in (None, TOGETHER) else [chosen or TOGETHER]
         series = latency_lines(current(), told.chart.groups, names, place.line.champion_version)
         if not series:
             _nothing(told)
@@ -205,7 +205,7 @@ def budgets(look: Reading, where: Where) -> None:
         if found is None:
             components.empty(
                 "Nothing is promised of this endpoint",
-                f"An operator says what is: `countersign slo set {escape(where.endpoint)} --availability 99.9`.",
+                f"An operator says what is: {escape(f'countersign slo set {where.endpoint} --availability 99.9')}.",
                 icon="handshake",
             )
             return

@@ -36,7 +36,10 @@ _RUNS = {"ok": "in order", "alarm": "alarm", "no_data": "no data", "failed": "fa
 def part(place: Place) -> None:
     """Monitors, their windows, and what they found."""
     with wiring.reading() as look:
-        here(look, place)
+        names = here(look, place)
+    if names:
+        windows(place, names)
+    with wiring.reading() as look:
         found(look, place)
 
 
@@ -157,24 +160,24 @@ def _record(one: MonitorLine, now: datetime) -> dict[str, Any]:
     }
 
 
-def here(look: Reading, place: Place) -> None:
-    """The monitors of one endpoint, each with what to do where it does not look, and one with its windows."""
+def here(look: Reading, place: Place) -> Sequence[str]:
+    """The monitors of one endpoint, each with what to do where it does not look; their names."""
     lines = queries.monitors(look.session, place.name, now=look.now)
     with components.card("Monitors", f"{plural(len(lines), 'monitor')}, those that need somebody first"):
         if not lines:
             components.empty(
                 "Nobody watches this endpoint",
-                f"An operator or an admin sets a monitor: `countersign monitor set {escape(place.name)} drift --kind drift`. "
+                f"An operator or an admin sets a monitor: {escape(f'countersign monitor set {place.name} drift --kind drift')}. "
                 "Drift and data take a reference profile of the version first.",
                 icon="monitoring",
             )
-            return
+            return ()
         rows = [_cells(one, look.now) for one in lines]
         components.table(rows, ("Monitor", "Fares", "Watches", "Next"), alt="Monitors of this endpoint", tight=(0, 1, 3))
         for one in lines:
             if one.word in WHAT_NEXT:
                 st.warning(f"**{escape(one.name)}**: {escape(one.says, 300)} {WHAT_NEXT[one.word]}", icon=":material/history:")
-    _windows(look, place, [one.name for one in lines])
+    return [one.name for one in lines]
 
 
 def _cells(one: MonitorLine, now: datetime) -> tuple[str, str, str, str]:
@@ -191,20 +194,22 @@ _WINDOWS = {
 }
 
 
-def _windows(look: Reading, place: Place, names: Sequence[str]) -> None:
+def windows(place: Place, names: Sequence[str]) -> None:
+    """What the newest windows of one monitor came to, and having it look now."""
     with components.card("Windows", "what each of the newest came to, the newest first") as head:
         with head:
             chosen = st.selectbox(
                 "Monitor", list(names), key="monitor", bind="query-params", label_visibility="collapsed", width=180
             )
-        name = chosen or names[0]
+        name = chosen if chosen in names else names[0]
         with head:
             if place.rights.may("monitor.run") and st.button("Look now", icon=":material/play_arrow:", key="look-now"):
                 feedback.act(
                     lambda: wiring.backend().monitors.run(identity.current(), place.name, name),
                     f"**{escape(name)}** looks as soon as a worker comes to it.",
                 )
-        runs = queries.monitor(look.session, place.name, name, now=look.now).runs[:MOST_RUNS]
+        with wiring.reading() as look:
+            runs = queries.monitor(look.session, place.name, name, now=look.now).runs[:MOST_RUNS]
         if not runs:
             components.empty("It has not judged a window yet", "The worker does when the first one is over.", icon="schedule")
             return
