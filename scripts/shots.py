@@ -78,6 +78,7 @@ def choose(label: str, option: str) -> Act:
 
 PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in", "Messages")
 """Of the Admin page."""
+_WATCHED = f"/monitoring?endpoint={PRODUCTION}"
 
 SHOTS: tuple[Shot, ...] = (
     Shot("sign-in", "/", "Whom do you act as?", None),
@@ -136,10 +137,10 @@ SHOTS: tuple[Shot, ...] = (
     Shot("monitoring", "/monitoring", "Monitoring", "ana", installation="full"),
     Shot("monitoring-unknown", "/monitoring?endpoint=nothing", "Monitoring", "ana", installation="full"),
     *[
-        Shot(f"monitoring-{part.lower()}", f"/monitoring?endpoint={PRODUCTION}&part={part}", "Monitoring", "ana", installation="full")
+        Shot(f"monitoring-{part.lower()}", f"{_WATCHED}&part={part}", "Monitoring", "ana", installation="full")
         for part in ("Drift", "Predictions", "Latency", "Monitors", "Reports")
     ],
-    Shot("monitoring-ask", f"/monitoring?endpoint={PRODUCTION}&part=Reports", "Monitoring", "ana", press("Ask for a report"), "full"),
+    Shot("monitoring-ask", f"{_WATCHED}&part=Reports", "Monitoring", "ana", press("Ask for a report"), "full"),
     Shot("monitoring-fresh", "/monitoring", "Monitoring", "ana", installation="fresh"),
     Shot("overview-findings", "/", "Overview", "olga", scrolled("Findings"), "full"),
     Shot("findings", "/findings", "Findings", "olga", installation="full"),

@@ -131,7 +131,8 @@ def lines(
         drawn.label(end[0], end[1], plain(line.name), line.colour, xanchor="left", xshift=6, yshift=shift)
     for value, text in limits:
         limit(drawn, palette, value, text)
-    top = max([*(value for line in series for value in line.values if value is not None), *(one for one, _ in limits)], default=0)
+    known = [value for line in series for value in line.values if value is not None]
+    top = max([*known, *(value for value, _ in limits)], default=0.0)
     times = [at for line in series for at in line.at]
     shown = span or ((min(times), max(times)) if times else None)
     _mark(drawn, palette, marks)

@@ -73,7 +73,8 @@ def heat(
         )
     every = max(1, -(-len(columns) // _NAMED_DAYS))
     drawn.axes(
-        x={"tickvals": places[::every], "ticktext": [plain(one) for one in columns[::every]], "range": [-0.5, len(columns) - 0.5]},
+        x={"tickvals": places[::every], "ticktext": [plain(one) for one in columns[::every]],
+           "range": [-0.5, len(columns) - 0.5]},
         y={"tickvals": heights, "ticktext": [plain(name, 26) for name, _ in rows], "range": [-len(rows) + 0.5, 0.5],
            "showgrid": False, "ticksuffix": "  "},
     )  # fmt: skip

@@ -125,7 +125,9 @@ def score_name(name: str) -> str:
 
 
 def _csv(found: Heatmap) -> bytes:
-    header = ("Column", "Role", "Day", "Score", "Value", "Threshold", "Times", "Severity", "Why none", "Version", "Monitor", "Slot")
+    header = (
+        "Column", "Role", "Day", "Score", "Value", "Threshold", "Times", "Severity", "Why none", "Version", "Monitor", "Slot",
+    )  # fmt: skip
     rows = [
         (row.feature, row.role, f"{one.day:%Y-%m-%d}", one.score, one.value, one.threshold, one.times, one.severity, one.why,
          one.version, one.monitor, one.slot)
@@ -235,7 +237,7 @@ def missing_values(look: Reading, where: Where) -> None:
         if not rates:
             components.empty(
                 "Nothing was counted in this span",
-                "Counts take a monitor of drift or data, a reference profile of the version, and requests in the inference log.",
+                "Counts take a monitor of drift or data, a reference profile of the version, and requests in the log.",
                 icon="water_drop",
             )
             return

@@ -243,9 +243,10 @@ def saturation(told: Traffic) -> None:
         compute = [each.compute_seconds for each in one.moments if each.compute_seconds is not None]
         shares = [each.queue_share for each in one.moments if each.queue_share is not None]
         if queue or compute:
-            rows.append((escape(_arm(one)), _longest(queue), _longest(compute), f"{100 * max(shares):.3g} %" if shares else "–"))
+            waiting = f"{100 * max(shares):.3g} %" if shares else "–"
+            rows.append((escape(_arm(one)), _longest(queue), _longest(compute), waiting))
     if rows:
-        with components.card("Queue and compute", "ms of one request on average, in the worst span; waiting in percent of the time"):
+        with components.card("Queue and compute", "ms of one request on average in the worst span; waiting in %"):
             head = ("Arm", "Queue", "Compute", "Waiting")
             components.table(rows, head, alt="Queue and compute time by arm", right=(1, 2, 3))
 

@@ -167,7 +167,7 @@ def here(look: Reading, place: Place) -> Sequence[str]:
         if not lines:
             components.empty(
                 "Nobody watches this endpoint",
-                f"An operator or an admin sets a monitor: {escape(f'countersign monitor set {place.name} drift --kind drift')}. "
+                f"An operator or an admin sets one: {escape(f'countersign monitor set {place.name} drift --kind drift')}. "
                 "Drift and data take a reference profile of the version first.",
                 icon="monitoring",
             )
@@ -239,7 +239,7 @@ def found(look: Reading, place: Place) -> None:
         if not shown.items:
             components.empty(
                 "Nothing is wrong here that anybody found",
-                "What a monitor finds stands here until somebody, or a clean look, ends it. That it looks is said under Monitors.",
+                "What a monitor finds stands here until somebody, or a clean look, ends it. Above it says who looks.",
                 icon="task_alt",
             )
         for one in shown.items:
@@ -247,7 +247,8 @@ def found(look: Reading, place: Place) -> None:
 
 
 def _finding(one: FindingLine, now: datetime) -> None:
-    seen = f"{one.times:,} times, last {times.age(one.last_seen_at, now)} · {escape(one.owner or 'nobody')} · {escape(one.kind)}"
+    last = times.age(one.last_seen_at, now)
+    seen = f"{one.times:,} times, last {last} · {escape(one.owner or 'nobody')} · {escape(one.kind)}"
     state = f"{badge('severity', one.severity)} {badge('finding', one.state)}"
     says = escape(one.last_says, 240)
     components.line(f"{one.number}. {says}", seen, state, ways.path("finding"), {"finding": str(one.number)})

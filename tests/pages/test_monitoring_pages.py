@@ -1,4 +1,4 @@
-"""Monitoring: each part of it on an endpoint that is watched, its filters in the address, and what it says where there is nothing."""
+"""Monitoring: each part on an endpoint that is watched, its filters in the address, and what it says where there is nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from app.kit import charts, plots
 from app.kit.palette import LIGHT
 from app.monitor_pages import drift_part, latency_part, report_part
+from backend.access.rows import Request
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
 from backend.metrics.quantiles import Estimate
@@ -35,7 +36,7 @@ def test_every_part_of_an_endpoint_that_is_watched(full: Backend, full_page: Ope
     told = {
         "Drift": ("Feature drift", "1 of 2 in order", "dep_delay", "version 1", "600 values against 2,000", "It came suddenly"),
         "Predictions": ("score", "600 requests, 600 outcomes known", "AUC", "By segment", "carrier <b>$x$</b> = "),
-        "Latency": ("SLO 100ms for 95 %", "SLO 99 %", "generation 1", "Error budget", "of 8 requests"),
+        "Latency": ("SLO 100ms for 95 %", "SLO 99 %", "generation 1", "Error budget", "of 10 requests"),
         "Monitors": ("features and predictions of the last 1 hours", "PSI of dep_delay is 0.31", "The schema of requests lost"),
         "Reports": ("drift, summary", "asked by Ana", "Made"),
     }
@@ -62,7 +63,7 @@ def test_the_address_narrows_and_what_it_cannot_mean_is_said(full: Backend, full
         assert not test.exception
 
 
-def test_what_it_says_where_there_is_nothing(full: Backend, full_page: Open, page: Open) -> None:
+def test_what_it_says_where_there_is_nothing(full: Backend, full_page: Open) -> None:
     assert "Nothing is watched yet" in words(full_page("monitoring", "ana"))
     assert "No endpoint is called nowhere" in words(full_page("monitoring", "ana", endpoint="nowhere"))
     expected = {
@@ -82,7 +83,9 @@ def test_whoever_sees_one_model_sees_the_monitors_of_no_other(full: Backend, ful
     watched(full)
     otto, nora = full.identities.act_as("otto"), full.identities.act_as("nora")
     full.identities.take_back(otto, "ana", "contributor")
-    full.identities.confirm_grant(nora, full.identities.grant(otto, "ana", "viewer", f"model:{CHURN}").id)
+    asked = full.identities.grant(otto, "ana", "contributor", f"model:{CHURN}")
+    assert isinstance(asked, Request)
+    full.identities.confirm_grant(nora, asked.id)
     assert PRODUCTION not in words(full_page("monitoring", "ana"))
     said = words(full_page("monitoring", "ana", endpoint=PRODUCTION))
     assert f"No endpoint is called {PRODUCTION}" in said
