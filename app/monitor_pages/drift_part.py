@@ -275,9 +275,7 @@ def _rate(one: NullRate) -> Mapping[str, Any]:
 
 
 def _rates_csv(rates: Sequence[NullRate]) -> bytes:
-    rows = [
-        (one.feature, one.role, one.reference, point.at, point.share, point.rows) for one in rates for point in one.points
-    ]
+    rows = [(one.feature, one.role, one.reference, point.at, point.share, point.rows) for one in rates for point in one.points]
     return export.to_csv(("Column", "Role", "Reference", "From", "Share missing", "Rows"), rows)
 
 

@@ -41,7 +41,7 @@ def test_every_part_of_an_endpoint_that_is_watched(full: Backend, full_page: Ope
         "Reports": ("drift, summary", "asked by Ana", "Made"),
     }
     for part, expected in told.items():
-        test = full_page("monitoring", "ana", endpoint=PRODUCTION, part=part, period="Last 24 hours")
+        test = full_page("monitoring", "ana", endpoint=PRODUCTION, part=part)
         assert not test.exception
         assert not test.error, (part, words(test))
         assert not test.warning, (part, words(test))
