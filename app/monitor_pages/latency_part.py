@@ -66,6 +66,7 @@ def latency(told: Traffic, where: Where, place: Place) -> None:
         series = latency_lines(current(), told.chart.groups, names, place.line.champion_version)
         if not series:
             _nothing(told)
+            deployed(told)
             return
         limits = [(1000 * one.seconds, slo_name(one)) for one in told.objectives if one.seconds is not None]
         figure = charts.lines(

@@ -105,8 +105,13 @@ def narrow(found: Place, now: datetime) -> Where:
     )
 
 
+def segment_words(feature: str, name: str) -> str:
+    """`carrier = UA`, `distance up to 500`, `carrier missing`: a segment's name says how it lies to its feature."""
+    return f"{feature} {name}"
+
+
 def _segments(offered: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:
-    return {f"{feature} = {one}": (feature, one) for feature, names in offered.items() for one in names}
+    return {segment_words(feature, one): (feature, one) for feature, names in offered.items() for one in names}
 
 
 def _of(segments: Mapping[str, tuple[str, str]], chosen: str) -> tuple[str, str]:

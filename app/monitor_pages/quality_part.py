@@ -15,6 +15,7 @@ from app.kit.plain import escape, plural
 from app.kit.plots import Dot
 from app.kit.states import tag
 from app.monitor_pages import drift_part
+from app.monitor_pages.monitor_filters import segment_words
 from app.wiring import Reading
 from backend.monitoring import queries
 from backend.monitoring.views import FigureLine, FigurePoint, PredictionPoint, QualityView, Reliability, Where
@@ -123,7 +124,7 @@ def figures(found: QualityView, where: Where) -> None:
             rows = [_row(one) for one in found.figures]
             components.table(rows, _HEAD, alt="Figures of quality", right=(1, 3, 4))
         if where.segment:
-            _muted(f"Only requests with {escape(where.segmentation)} = {escape(where.segment)}.")
+            _muted(f"Only requests with {escape(segment_words(where.segmentation, where.segment), 120)}.")
 
 
 _QUALITY_NEXT = (
@@ -197,7 +198,7 @@ def segments(found: QualityView) -> None:
     with components.card("By segment", "loss of each segment against all other requests"):
         rows = [
             (
-                f"{escape(one.segmentation, 60)} = {escape(one.segment, 60)}",
+                escape(segment_words(one.segmentation, one.segment), 120),
                 f"{one.loss.value:.4g}" if one.loss.value is not None else "–",
                 f"{one.more:+.3g}",
                 f"{one.loss.n:,}",
