@@ -68,7 +68,8 @@ def standing(endpoint: str) -> None:
         elif worst is None or worst.budget.left is None:
             components.fact("Error budget", "Not known", badge("objective", "unknown"), "See under Latency why.")
         else:
-            left = f"{100 * worst.budget.left:.3g} % left"
+            share = 100 * worst.budget.left
+            left = f"{share:.3g} % left" if share >= 0 else f"Overspent by {-share:.3g} %"
             components.fact("Error budget", left, badge("objective", worst.verdict), escape(worst.objective.name))
     with cells[3]:
         looked = max((one.last_slot for one in lines if one.last_slot is not None), default=None)
