@@ -22,9 +22,8 @@ setup:  ## make .venv and the embedded runtimes' environments (minutes the first
 run: setup  ## start Countersign with the demo: pages, API, worker and embedded runtimes
 	$(BIN)/countersign up --demo $(ARGS)
 
-# Three processes on two cores: each of them waits for servers and browsers now and then.
 test: setup  ## run the tests, except the slow ones
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: setup  ## run the tests that take minutes or a heavy runtime
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -158,7 +158,7 @@ class Visit:
         """Waits until nothing runs and nothing is still to be drawn."""
         if title:
             self.page.get_by_role("heading", name=title, level=2).first.wait_for()
-        self.page.wait_for_function(_SETTLED)
+        self.page.wait_for_function(SETTLED)
         return self
 
     def say(self) -> str:
@@ -180,7 +180,7 @@ class Visit:
         return found
 
 
-_SETTLED = """() => document.querySelector('[data-testid=stApp]')
+SETTLED = """() => document.querySelector('[data-testid=stApp]')
     && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
     && document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'running'
     && document.fonts.status === 'loaded'"""

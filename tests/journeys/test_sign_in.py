@@ -22,7 +22,7 @@ from backend.access.session_rows import SessionUse
 from backend.bootstrap import Backend
 from backend.core.context import SYSTEM, Actor
 from backend.settings import Settings
-from tests.browsers import _SERVE, Server, Visit, serve
+from tests.browsers import _SERVE, SETTLED, Server, Visit, serve
 from tests.certified_provider import CertifiedProvider, certified_provider, free_port
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET, IdentityProvider, identity_provider, rsa_key
 
@@ -111,7 +111,10 @@ def sign_in(place: Place, context: BrowserContext, who: str, path: str = "/") ->
     """Goes to an address and through the certified provider."""
     page = context.new_page()
     page.goto(place.origin + path)
-    page.get_by_role("button", name="Sign in with Example Corp").click()
+    button = page.get_by_role("button", name="Sign in with Example Corp")
+    button.wait_for()
+    page.wait_for_function(SETTLED)  # a click while the page is still drawn anew may be lost
+    button.click()
     page.wait_for_url("**/interaction/**")
     page.fill('input[name="login"]', who)
     page.fill('input[name="password"]', "any")

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 import structlog
 from sqlmodel import select
+from structlog.testing import capture_logs
 
 from backend.core import context, work
 from backend.core.context import SYSTEM
@@ -202,10 +203,11 @@ def test_a_stopping_worker_lets_handlers_end_and_claims_no_more(real_time_databa
 
         return {"server": handle}
 
-    with crew(real_time_database, handlers, "w", leader=30.0) as running:  # its lead must end by itself alone
+    with capture_logs() as said, crew(real_time_database, handlers, "w", leader=30.0) as running:  # its lead ends by itself
         begun.wait(30)
         until(lambda: _heartbeats(real_time_database) == [("w", True)])
         running.tell("w")
+        until(lambda: any(one["event"] == "worker.stopping" for one in said))  # until then a look may be under way
         wake(real_time_database, "server", "second")
         time.sleep(0.3)
         assert not running.stopped("w")
