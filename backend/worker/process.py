@@ -16,6 +16,7 @@ import structlog
 
 from backend import bootstrap
 from backend.bootstrap import Backend
+from backend.core import memory
 from backend.core.errors import ExternalFailure, Refusal
 from backend.settings import Settings
 from backend.worker import logs
@@ -47,6 +48,7 @@ def opened(settings: Settings, name: str) -> Iterator[Backend]:
         raise lacking
     with closing(bootstrap.build(settings)) as backend:
         require_ready(backend.database, settings)
+        memory.settle()
         yield backend
 
 

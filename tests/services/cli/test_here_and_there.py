@@ -42,6 +42,7 @@ ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting",
 
 JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
        "--scope", "environment:dev")  # fmt: skip
+NO_REPORT = f"wrp_{'0' * 26}"
 ROWS = '{"request_id": "r1", "event_time": "2026-03-02T09:00:00Z", "features": {"hour": 9}}\n\n{"request_id": "r2"}\n'
 HOOK = "http://127.0.0.1:12/hook\n"
 
@@ -244,6 +245,13 @@ STEPS: tuple[Step, ...] = (
     by("ben", "finding", "resolve", "1", "--outcome", "false_alarm", *WHY), by("ana", "finding", "reopen", "1", *WHY),
     by("ana", "finding", "test", ENDPOINT, "--wait", "0"), by("olga", "finding", "test", ENDPOINT, "--wait", "0"),
     by("ana", "finding", "list", "--tests", "--limit", "1"),
+    # reports of windows
+    by("ana", "window-report", "list", ENDPOINT), by("ana", "window-report", "list", "absent"),
+    by("ana", "window-report", "show", ENDPOINT, NO_REPORT), by("ana", "window-report", "show", ENDPOINT, "nonsense"),
+    by("ana", "window-report", "save", ENDPOINT, NO_REPORT, "page.html"),
+    by("ana", "window-report", "remove", ENDPOINT, NO_REPORT),
+    by("ana", "window-report", "ask", ENDPOINT, "--from", "2026-03-02T00:00:00Z", "--to", "2026-03-01T00:00:00Z"),
+    by("ben", "window-report", "ask", ENDPOINT, "--from", "2026-03-01T00:00:00Z", "--to", "2026-03-02T00:00:00Z"),
     # tokens, data sets, the ledger
     by("ana", "token", "create", "ci", "--for", "builds", "--lifetime", "7d"),
     by("ben", "token", "create", "ci", "--for", "builds"),
