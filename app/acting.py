@@ -142,6 +142,14 @@ def sign_out_everywhere() -> None:
     st.logout()
 
 
+def chosen(browser: str) -> Actor | None:
+    """The demo identity that a browser of this number chose; for what is asked for by address, away from any run."""
+    name = _browsers.recall(browser)
+    if name is None or not wiring.backend().settings.demo_identities:
+        return None
+    return wiring.backend().identities.act_as(name)
+
+
 def _recalled(*, by_click: bool) -> Actor | None:
     if signed_in_by_provider():
         return _signed_in(by_click=by_click).actor

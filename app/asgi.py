@@ -21,15 +21,16 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 from starlette.middleware import Middleware  # noqa: E402
-from starlette.routing import Mount  # noqa: E402
+from starlette.routing import Mount, Route  # noqa: E402
 from streamlit.config import set_option  # noqa: E402
 
-from app import outside, wiring  # noqa: E402
+from app import outside, report_door, wiring  # noqa: E402
 from app.bind import check_bind  # noqa: E402
 from app.edge import Edge  # noqa: E402
 from app.kit import feedback  # noqa: E402
 from backend import bootstrap  # noqa: E402
 from backend.api.app import build  # noqa: E402
+from backend.core import memory  # noqa: E402
 
 settings = bootstrap.read_settings()
 sign_in = bootstrap.read_sign_in(settings)
@@ -42,6 +43,7 @@ for name, value in outside.options(sign_in).items():
 async def _lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     """Refuses to start where anybody could reach it; returns the backend's connections at the end."""
     check_bind(st.get_option("server.address"), signs_in=sign_in is not None, demo=settings.demo_identities)
+    memory.settle()
     yield None
     wiring.forget()
 
@@ -50,7 +52,10 @@ app = st.App(
     ROOT / "app" / "main.py",
     secrets=outside.secrets(sign_in),
     # Below the path that browsers see, and at the root for whoever looks after the process itself.
-    routes=[Mount(path, app=api) for path in sorted({f"{outside.base_path(sign_in)}/api", "/api"})],
+    routes=[
+        *(Mount(path, app=api) for path in sorted({f"{outside.base_path(sign_in)}/api", "/api"})),
+        Route(f"{outside.base_path(sign_in)}{report_door.PATH}", report_door.opened, methods=["GET"]),
+    ],
     lifespan=_lifespan,
     middleware=[
         Middleware(

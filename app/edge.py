@@ -41,6 +41,7 @@ _ELSEWHERE = ("/api/", "/static/")
 """Where such a name is no file that a page made: models may be called so, and fonts lie there."""
 _NO_FILES = b"Sign in first: files are taken from, and given to, only people who are signed in.\n"
 _INLINE = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_POLICY, _SANDBOXED = b"content-security-policy", b"sandbox allow-scripts; "
 Header = tuple[bytes, bytes]
 
 
@@ -288,6 +289,11 @@ def _new_browser() -> Header:
 
 
 def _replaced(headers: Iterable[Header], ours: list[Header]) -> list[Header]:
+    """Ours in the place of what was answered; but an answer that gives up its origin says itself what may happen in it."""
+    headers = list(headers)
+    kept = next((value for name, value in headers if name.lower() == _POLICY and value.startswith(_SANDBOXED)), None)
+    if kept is not None:
+        ours = [(name, kept if name == _POLICY else value) for name, value in ours]
     names = {name for name, _ in ours}
     return [*((name, value) for name, value in headers if name.lower() not in names), *ours]
 

@@ -12,6 +12,7 @@ from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_N
 
 from app import wiring
 from app.edge import Outside
+from backend.access.sessions import SignedIn
 from backend.access.sign_in_file import SignIn
 from backend.core.errors import CountersignError
 
@@ -47,10 +48,15 @@ def leave(cookies: Mapping[str, str]) -> None:
 def is_signed_in(cookies: Mapping[str, str]) -> bool:
     """Whether Streamlit's cookie stands for a session that goes on."""
     try:
-        claims = _claims(cookies)
-        return claims is not None and wiring.backend().sessions.resume(claims, by_click=False) is not None
+        return signed_in(cookies, by_click=False) is not None
     except CountersignError:
         return False
+
+
+def signed_in(cookies: Mapping[str, str], *, by_click: bool) -> SignedIn | None:
+    """The session that Streamlit's cookie stands for, as long as it goes on; what `sessions.resume` refuses is refused."""
+    claims = _claims(cookies)
+    return wiring.backend().sessions.resume(claims, by_click=by_click) if claims is not None else None
 
 
 def _claims(cookies: Mapping[str, str]) -> dict[str, Any] | None:

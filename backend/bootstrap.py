@@ -41,6 +41,9 @@ from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.delivery.connections import Connections
 from backend.delivery.endpoints import Endpoints
+from backend.delivery.feeding import Feed
+from backend.delivery.log_rules import LogKeeping
+from backend.delivery.log_tending import LogTending
 from backend.delivery.packaging import Packaging
 from backend.delivery.reconciler import Reconciler
 from backend.delivery.recorded import Recorded
@@ -54,7 +57,17 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.findings.service import Findings
 from backend.inference_log.service import InferenceLog
+from backend.inference_log.sources.of_endpoints import Sources
+from backend.inference_log.spool import Spool
+from backend.metrics.keeping import Keeping
+from backend.metrics.scraping import Scraping
+from backend.metrics.service import MetricSources, Retentions, Slos
+from backend.monitoring.counting import Counting
+from backend.monitoring.references import ReferenceProfiles, Shelf
+from backend.monitoring.runs import Monitoring
+from backend.monitoring.service import Monitors
 from backend.notify.courier import Courier
 from backend.notify.links import Links
 from backend.notify.outbox import Outbox
@@ -75,6 +88,9 @@ from backend.registry.rules import Limits
 from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
+from backend.window_reports.runner import ReportRunner
+from backend.window_reports.service import WindowReports
+from backend.window_reports.store import ReportStore
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,10 @@ class Backend:
     teams: Teams
     data_sets: DataSets
     recorded: Recorded
+    feed: Feed
+    log_keeping: LogKeeping
+    log_tending: LogTending
+    log_sources: Sources
     policies: Policies
     ramps: Ramps
     audit: Audit
@@ -113,10 +133,23 @@ class Backend:
     sealing_keys: SealingKeys
     endpoints: Endpoints
     reconciler: Reconciler
+    slos: Slos
+    metric_sources: MetricSources
+    retentions: Retentions
+    scraping: Scraping
+    metric_keeping: Keeping
+    monitors: Monitors
+    reference_profiles: ReferenceProfiles
+    counting: Counting
+    monitoring: Monitoring
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
     evidence: EvidenceRunner
+    findings: Findings
+    report_store: ReportStore
+    window_reports: WindowReports
+    report_runner: ReportRunner
     inference_log: InferenceLog
     behind: Behind
     routes: Routes
@@ -176,7 +209,8 @@ def build(settings: Settings) -> Backend:
     packaging = Packaging(database, packages)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
-    behind = Behind()
+    behind, shelf = Behind(), Shelf()
+    reports = ReportStore(settings.window_reports)
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
@@ -202,6 +236,10 @@ def build(settings: Settings) -> Backend:
         teams=Teams(database, _exists, policy.protected, sign_in),
         data_sets=DataSets(database, _exists),
         recorded=Recorded(database, packages, log),
+        feed=Feed(database, Spool(keys.spool_folder(settings)), lambda: keys.pseudonym_key(settings)),
+        log_keeping=LogKeeping(database, lambda: keys.pseudonym_key(settings)),
+        log_tending=LogTending(database, log, lambda: keys.pseudonym_key(settings)),
+        log_sources=Sources(log, settings.log_tables_file, guard),
         policies=Policies(database),
         ramps=Ramps(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys.folder(settings))),
@@ -226,10 +264,25 @@ def build(settings: Settings) -> Backend:
         reconciler=Reconciler(
             database, packages, connections, timing=Timing(timedelta(seconds=settings.observe_seconds)), settled=settled
         ),
+        slos=Slos(database),
+        metric_sources=MetricSources(database, guard),
+        retentions=Retentions(database),
+        scraping=Scraping(
+            database, guard, References(settings.credentials_dir), interval=timedelta(seconds=settings.scrape_seconds)
+        ),
+        metric_keeping=Keeping(database),
+        monitors=Monitors(database),
+        reference_profiles=ReferenceProfiles(database),
+        counting=Counting(database, log, shelf),
+        monitoring=Monitoring(database, shelf),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),
         evidence=EvidenceRunner(database, settings),
+        findings=Findings(database),
+        report_store=reports,
+        window_reports=WindowReports(database, reports),
+        report_runner=ReportRunner(database, log, reports, settings.data_dir / "scratch", lease_seconds=settings.lease_seconds),
         inference_log=log,
         behind=behind,
         routes=Routes(database, messages, lambda: keys.sealer(settings)),
@@ -274,6 +327,8 @@ def _hands(
         ramps=Ramps(joined),
         servers=_servers(settings, joined, guard, connections, resolve=False),
         endpoints=Endpoints(joined, connections, packaging, lambda *_: None),
+        slos=Slos(joined),
+        monitors=Monitors(joined),
     )
 
 

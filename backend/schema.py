@@ -8,11 +8,16 @@ from backend.changes import rows as changes
 from backend.core import ledger, request_keys, sealing, work
 from backend.delivery import rows as delivery
 from backend.evidence import rows as evidence
+from backend.findings import rows as findings
+from backend.inference_log import rows as inference_log
+from backend.metrics import rows as metrics
+from backend.monitoring import rows as monitoring
 from backend.notify import rows as notify
 from backend.policy import rows as policy
 from backend.registry import hooks
 from backend.registry import rows as registry
 from backend.rollouts import rows as rollouts
+from backend.window_reports import rows as window_reports
 
 __all__ = [
     "access",
@@ -20,8 +25,12 @@ __all__ = [
     "changes",
     "delivery",
     "evidence",
+    "findings",
     "hooks",
+    "inference_log",
     "ledger",
+    "metrics",
+    "monitoring",
     "notify",
     "policy",
     "provisioned",
@@ -30,5 +39,6 @@ __all__ = [
     "rollouts",
     "sealing",
     "sign_in",
+    "window_reports",
     "work",
 ]

@@ -83,6 +83,24 @@ class Settings(BaseSettings):
     inference_log_url: SecretStr | None = Field(
         None, description="Where the inference log is kept (fsspec URL). Default: `inference-log/` in the data folder."
     )
+    access_log_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port on loopback at which `countersign ingest` takes Envoy's gRPC access log (docs/inference-log.md).",
+    )
+    access_log_files: str = Field(
+        "", description="Comma-separated paths of Envoy's access logs in JSON that `countersign ingest` follows."
+    )
+    window_reports_url: SecretStr | None = Field(
+        None,
+        description="fsspec URL of the pages of window reports (docs/window-reports.md). Default: `window-reports/` in the "
+        "data folder.",
+    )
+    window_reports_days: int = Field(30, ge=1, le=3_650, description="How many days a window report is kept.")
+    log_tables_file: Path | None = Field(
+        None, description="TOML file with tables of one's own engine that endpoints are counted in (docs/inference-log.md)."
+    )
     mlflow_url: str | None = Field(None, description="Tracking and registry server, e.g. `https://mlflow.example.com`.")
     mlflow_token: SecretStr | None = Field(None, description="Bearer token for the MLflow server.")
     mlflow_webhook_secret: SecretStr | None = Field(
@@ -126,6 +144,7 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(2 << 30, description="Largest upload, unpacked, in bytes.")
     upload_max_entries: int = Field(10_000, description="Most files in one upload.")
     observe_seconds: float = Field(10.0, description="Interval between two looks at a server that is in sync.")
+    scrape_seconds: float = Field(30.0, ge=5, le=300, description="Interval between two looks at metrics (docs/metrics.md).")
     lease_seconds: float = Field(30.0, description="How long a worker may hold a server without renewing.")
     worker_threads: int = Field(8, description="Servers that one worker looks after at the same time.")
     api_requests_per_minute: int = Field(
@@ -154,6 +173,11 @@ class Settings(BaseSettings):
     def inference_log(self) -> str:
         """fsspec URL of the inference log in force."""
         return _url(self.inference_log_url) or (self.data_dir.absolute() / "inference-log").as_uri()
+
+    @property
+    def window_reports(self) -> str:
+        """fsspec URL of the pages of window reports in force."""
+        return _url(self.window_reports_url) or (self.data_dir.absolute() / "window-reports").as_uri()
 
     @property
     def ledger_heads(self) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,12 +27,17 @@ Call = Callable[..., Any]
 
 
 class Child:
-    """A process that does what the `CALLS` of a module say. Used as a context, it is ended at the end."""
+    """A process that does what the `CALLS` of a module say. Used as a context, it is ended at the end.
 
-    def __init__(self, module: str) -> None:
+    Args:
+        module: its name.
+        python: the interpreter, for a peer that has an environment of its own.
+    """
+
+    def __init__(self, module: str, *, python: Path | None = None) -> None:
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, module],
+            [python or sys.executable, "-m", __name__, module],
             cwd=_ROOT,
             env={**environment, **_QUIET},
             stdin=subprocess.PIPE,
@@ -49,6 +55,19 @@ class Child:
     def ended(self) -> bool:
         """Whether it is gone."""
         return self._process.poll() is not None
+
+    def call_within(self, seconds: float, name: str, **arguments: Any) -> Any:
+        """As `call`; TimeoutError when the child has not answered by then, which ends it."""
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.start()
+        try:
+            return self.call(name, **arguments)
+        except RuntimeError:
+            if timer.is_alive():
+                raise
+            raise TimeoutError(f"{name} took longer than {seconds:.0f} s") from None
+        finally:
+            timer.cancel()
 
     def call(self, name: str, **arguments: Any) -> Any:
         """What the child's function of that name returned. RuntimeError when the child failed; its own words are on stderr."""

@@ -13,6 +13,9 @@ BENCHMARKS = {
     "scheduling": "registering, claiming and finishing 10,000 due items, against APScheduler with a SQL job store",
     "delivery": "from the approval to the proof on Triton behind Envoy, with 1,000 other endpoints, against a load by hand",
     "access": "permission and token checks, lists as far as one may see them, and the API's list of 100 models under load",
+    "drift": "all scores of 100,000 x 50 and more against Evidently's ValueDrift and preset, and if asked NannyML and frouros",
+    "scrape": "reading one text of 10,000 Prometheus series, against the official parser",
+    "timeseries": "a day's chart out of 10 million points in SQLite",
     "web": "every page over 10,000 models, 1,000 endpoints and 5,000 changes in Chromium, against MLflow's list of models",
 }
 

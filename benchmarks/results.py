@@ -42,6 +42,7 @@ class Result:
         figures: everything that was measured.
         ratios: the peer's median through ours, by a name that says both.
         notes: what a reader must know to read the figures rightly.
+        headline: figures that stand at the top of the JSON under their own names.
     """
 
     benchmark: str
@@ -50,12 +51,14 @@ class Result:
     figures: Sequence[Figure]
     ratios: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    headline: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able, medians included."""
         figures = [{**asdict(one), "median": _short(one.median), "values": [*map(_short, one.values)]} for one in self.figures]
         ratios = {name: _short(value) for name, value in self.ratios.items()}
-        return {**asdict(self), "figures": figures, "ratios": ratios}
+        told = {name: value for name, value in asdict(self).items() if name != "headline"}
+        return {**told, "figures": figures, "ratios": ratios, **{name: _short(one) for name, one in self.headline.items()}}
 
 
 def one_line(results: Sequence[Result]) -> str:
@@ -70,7 +73,7 @@ def table(result: Result) -> str:
     rows = [(one.what, one.side, _figure(one.median), f"{_figure(min(one.values))} to {_figure(max(one.values))}", one.unit)
             for one in result.figures]  # fmt: skip
     lines = _aligned([("what", "by", "median", "range", "unit"), *rows])
-    ratios = [f"{name}: {_figure(value)}" for name, value in result.ratios.items()]
+    ratios = [f"{name}: {_figure(value)}" for name, value in {**result.headline, **result.ratios}.items()]
     machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
     return "\n".join([head, "", *lines, "", *ratios, "", *result.notes, machine])
 

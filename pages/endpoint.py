@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import identity, wiring
 from app.endpoint_pages import adopting, endpoint_actions, endpoint_history, endpoint_view
-from app.kit import components
+from app.kit import components, links
 from app.kit.live import live
 from app.kit.plain import escape
 
@@ -26,6 +26,7 @@ badges = live(endpoint_view.badges)
 with components.header(
     escape(name), meta=endpoint_view.meta(found), back=("Endpoints", "endpoints"), draw=lambda: badges(name)
 ):
+    links.to_monitoring(name)
     endpoint_actions.menu(found, offered, back)
     endpoint_actions.roll_back_button(found, offered, back)
 

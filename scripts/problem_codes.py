@@ -17,7 +17,7 @@ from pathlib import Path
 from backend.api.errors import STATUS
 
 BACKEND = Path(__file__).resolve().parent.parent / "backend"
-NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "worker"})
+NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "ingest", "worker"})
 """Rooms that refuse at a shell or at the start of a process, and answer no request."""
 AT_THE_START = frozenset(
     {
@@ -40,7 +40,7 @@ ELSEWHERE = {
 """Told by other means than a literal at the refusal; a test looks for each in its file."""
 SAYS = {
     "conflict-of-interest": "You requested this change.",
-    "not-built": "There are no … here yet.",
+    "findings": "FINDING is open on ENDPOINT.",
     "plan-refused": "FILE:LINE:COLUMN: what is refused there, and how much more.",
 }
 """What is said with these is put together where it is refused."""

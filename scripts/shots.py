@@ -27,9 +27,11 @@ from backend.bootstrap import Backend
 from backend.core.context import Actor
 from backend.settings import Settings
 from tests.browsers import FLAGS, Visit, serve, visit
-from tests.installations import CHURN, FLIGHTS, populated
+from tests.found import found_lately
+from tests.installations import CHURN, FLIGHTS, PRODUCTION, populated
 from tests.model_story import BAGS, told
 from tests.sign_in_story import House, house
+from tests.watched import watched
 
 SIZES = ((1440, 900), (1024, 768))
 SCHEMES = ("light", "dark")
@@ -76,6 +78,7 @@ def choose(label: str, option: str) -> Act:
 
 PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in", "Messages")
 """Of the Admin page."""
+_WATCHED = f"/monitoring?endpoint={PRODUCTION}"
 
 SHOTS: tuple[Shot, ...] = (
     Shot("sign-in", "/", "Whom do you act as?", None),
@@ -131,6 +134,24 @@ SHOTS: tuple[Shot, ...] = (
     ),
     Shot("propose-edit", "/propose?change=16", "Edit change", "ana", installation="full"),
     Shot("propose-not-allowed", "/propose", "Propose a change", "ben", installation="full"),
+    Shot("monitoring", "/monitoring", "Monitoring", "ana", installation="full"),
+    Shot("monitoring-unknown", "/monitoring?endpoint=nothing", "Monitoring", "ana", installation="full"),
+    *[
+        Shot(f"monitoring-{part.lower()}", f"{_WATCHED}&part={part}", "Monitoring", "ana", installation="full")
+        for part in ("Drift", "Predictions", "Latency", "Monitors", "Reports")
+    ],
+    Shot("monitoring-ask", f"{_WATCHED}&part=Reports", "Monitoring", "ana", press("Ask for a report"), "full"),
+    Shot("monitoring-fresh", "/monitoring", "Monitoring", "ana", installation="fresh"),
+    Shot("overview-findings", "/", "Overview", "olga", scrolled("Findings"), "full"),
+    Shot("findings", "/findings", "Findings", "olga", installation="full"),
+    Shot("findings-filtered", "/findings?severity=Critical&state=Any", "Findings", "ana", installation="full"),
+    Shot("findings-no-match", "/findings?endpoint=nothing-there", "Findings", "ana", installation="full"),
+    Shot("findings-fresh", "/findings", "Findings", "ana", installation="fresh"),
+    Shot("findings-test", "/findings", "Findings", "olga", press("Test the alarm"), "full"),
+    Shot("finding", "/finding?finding=4", "schema", "olga", installation="full"),
+    Shot("finding-looked-after", "/finding?finding=2", "distance", "ben", installation="full"),
+    Shot("finding-acknowledge", "/finding?finding=4", "schema", "olga", press("Acknowledge"), "full"),
+    Shot("finding-unknown", "/finding?finding=99", "Finding", "ana", installation="full"),
     Shot("audit", "/audit", "Audit", "audra"),
     Shot("audit-verified", "/audit", "Audit", "audra", press("Verify the chain")),
     Shot("audit-filtered", "/audit?action=freeze.set", "Audit", "audra"),
@@ -226,6 +247,8 @@ def full(backend: Backend) -> None:
     """Every state of endpoints and changes."""
     populated(backend.settings.data_dir)
     told(backend.settings.data_dir)
+    watched(backend)
+    found_lately(backend)
 
 
 INSTALLATIONS: dict[str, Callable[[Backend], None]] = {"fresh": fresh, "busy": busy, "full": full}

@@ -42,6 +42,7 @@ def packages() -> list[Package]:
         Package("chromium", "browser tests and screenshots", lambda: shutil.which("chromium") is not None),
         Package("nodejs", "the tests of sign-in, for their OpenID provider", lambda: shutil.which("node") is not None),
         Package("npm", "installing that provider", lambda: shutil.which("npm") is not None),
+        Package("prometheus", "the slow test of generated rules, for promtool", lambda: shutil.which("promtool") is not None),
     ]
     if OF_DEBIAN:
         found.append(Package(f"python{VERSION}-venv", "make setup", lambda: importlib.util.find_spec("ensurepip") is not None))

@@ -121,6 +121,20 @@ def config_schema() -> str:
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
+def false_alarms() -> str:
+    """How often real days are called news, of `scripts.drift_alarms`; takes ten seconds and the demo's packages."""
+    from scripts.drift_alarms import table_text
+
+    return table_text()
+
+
+def planted_faults() -> str:
+    """On how many real days planted faults are found, of `scripts.drift_faults`; takes ten seconds as well."""
+    from scripts.drift_faults import table_text
+
+    return table_text()
+
+
 PARTS = {
     "settings": Part("README.md", settings, "settings"),
     "matrix": Part("docs/access.md", matrix, "matrix"),
@@ -128,6 +142,8 @@ PARTS = {
     "problem-codes": Part("docs/api.md", problem_codes, "problem codes"),
     "exit-codes": Part("docs/cli.md", exit_codes, "exit codes"),
     "schema": Part("docs/config.schema.json", config_schema),
+    "false-alarms": Part("docs/drift.md", false_alarms, "false alarms"),
+    "planted-faults": Part("docs/drift.md", planted_faults, "planted faults"),
 }
 AGAIN = "run: python -m scripts.tables --write"
 

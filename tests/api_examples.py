@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from backend.api.document import EXAMPLES
 from backend.core.database import Database
 from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
+from tests.services.test_api_operations import profile_content
 from tests.services.test_api_schema import known
 
 WHY = {"reason": "Worse at night"}
@@ -29,6 +31,18 @@ DECLARED = {
         "text": "apiVersion: countersign/v1\nkind: Team\nmetadata: {name: airport}\nspec: {title: Flight delays}\n",
     }],
 }  # fmt: skip
+SOURCE = {
+    "name": "gateway", "kind": "text",
+    "settings": {"url": "https://1.1.1.1/metrics", "figures": [
+        {"metric": "requests", "name": "http_requests_total", "where": {"route": "/predict"}},
+        {"metric": "errors", "name": "http_requests_total", "where": {"route": "/predict", "code": "5*"}},
+        {"metric": "latency", "name": "http_request_duration_seconds", "where": {"route": "/predict"}},
+    ]},
+}  # fmt: skip
+WATCHED = {"spec": {"kind": "drift", "window_hours": 24, "every_hours": 24}}
+PROMISED = {"days": 30, "objectives": [
+    {"kind": "availability", "target": 0.999}, {"kind": "latency", "target": 0.95, "seconds": 0.25},
+]}  # fmt: skip
 MEMORY = {"kind": "memory", "settings": {"path": "/tmp/countersign-example.json"}}
 Step = tuple[str, str, Any, str]
 
@@ -57,7 +71,7 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             "/audit/events", "/audit/events/1", "/audit/heads", "/me",
             "/notify/events", "/notify/routes", "/notify/routes/release-room", "/notify/subscriptions",
             f"/notify/subscriptions/{there['subscription'][0]}", "/notify/preferences", "/notify/messages",
-            f"/notify/messages/{there['message'][0]}",
+            f"/notify/messages/{there['message'][0]}", "/findings", "/findings/counts", "/findings/1",
         )),
         ("GET", "/changes/waiting", None, "ben"), ("GET", "/changes/asked", None, "ben"),
         ("POST", "/outgoing/check", {"url": "http://10.2.0.7:8000"}, "olga"),
@@ -80,6 +94,21 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PUT", "/policies/dev", {"schema": 1, "approvals_needed": 1, "approver_roles": ["reviewer"]}, "otto"),
         ("PUT", "/ramps/careful", {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "person": True}]},
          "olga"),
+        ("POST", f"{at}/metrics/sources", SOURCE, "olga"),
+        *(("GET", path, None, "otto") for path in (
+            f"{at}/metrics", f"{at}/slo", f"{at}/slo/standing", f"{at}/slo/rules", f"{at}/slo/dashboard", "/metrics/retention",
+        )),
+        ("PUT", f"{at}/slo", PROMISED, "olga"),
+        ("PUT", f"{at}/monitors/drift", WATCHED, "olga"),
+        *(("GET", path, None, "otto") for path in (
+            "/monitors", f"{at}/monitors/drift", f"/models/{MODEL}/profiles", f"/models/{MODEL}/versions/1/profile",
+            f"{at}/watched", f"{at}/drift", f"{at}/drift/feature?name=hour", f"{at}/missing-values", f"{at}/predictions",
+            f"{at}/quality", f"{at}/reliability",
+        )),
+        ("POST", f"{at}/monitors/drift/run", None, "olga"), ("POST", f"{at}/monitors/drift/pause", WHY, "olga"),
+        ("POST", f"{at}/monitors/drift/resume", None, "olga"),
+        ("PUT", f"/models/{MODEL}/versions/1/profile", {"content": profile_content(), "source": "flights of 2013"}, "ana"),
+        ("PUT", "/metrics/retention", {"raw_hours": 48, "fine_hours": 720, "coarse_hours": 9600}, "otto"),
         ("POST", "/config/plan", DECLARED, "otto"),
         ("POST", "/freezes", {"scope": "staging", "reason": "The airport is closed."}, "olga"),
         ("POST", f"/freezes/{freeze}/lift", {"reason": "It is open again."}, "otto"),
@@ -116,6 +145,27 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("POST", f"/notify/messages/{there['message'][0]}/replay", None, "otto"),
         ("DELETE", f"/notify/subscriptions/{there['subscription'][0]}", None, "otto"),
         ("DELETE", "/notify/routes/deploys", None, "otto"),
+        ("GET", f"{at}/inference-log", None, "ana"),
+        ("PUT", f"{at}/inference-log",
+         {"sample_every": 10, "redactions": [{"column": "feature:zip", "how": "truncate", "length": 3}],
+          "kept_days": {"requests": 90, "parts": 90}}, "olga"),
+        ("POST", f"{at}/inference-log/erasures", {"unit": "u-1842", "reason": "Asked for on 2 March", "later": True}, "otto"),
+        ("GET", f"{at}/inference-log/erasures", None, "otto"),
+        ("POST", "/inference-log",
+         {"endpoint": ENDPOINT,
+          "requests": [{"request_id": "7f3c", "event_time": "2026-03-02T09:00:00Z", "features": {"hour": 9}, "status": 200},
+                       {"request_id": "7f3d"}],
+          "outcomes": [{"request_id": "71aa", "known_at": "2026-03-02T08:55:00Z", "values": {"late": True}}]}, "ana"),
+        *(("GET", path, None, "ana") for path in (f"{at}/window-reports", f"{at}/window-reports/{there['report'][0]}")),
+        ("POST", f"{at}/window-reports",
+         {"current": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"},
+          "parts": ["drift", "classification"], "outcome": "late"}, "ana"),
+        ("DELETE", f"{at}/window-reports/{there['report'][0]}", None, "ana"),
+        ("POST", "/findings/1/acknowledge", {"reason": "The feed lags; I look."}, "olga"),
+        ("POST", "/findings/1/assign", {"person": "olga"}, "olga"),
+        ("POST", "/findings/1/resolve", {"reason": "The feed was late.", "outcome": "false_alarm"}, "ben"),
+        ("POST", "/findings/1/reopen", WHY, "ana"),
+        ("POST", "/findings/test", {"endpoint": ENDPOINT}, "olga"),
         ("POST", "/data-sets/grants",
          {"data_set": f"requests/{ENDPOINT}", "identity": "carla", "until": "2026-12-31T00:00:00Z"}, "otto"),
     ]  # fmt: skip
@@ -156,8 +206,12 @@ def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     if "propose_baseline" in found:
         digest = asked("POST", "/endpoints/next/baseline", by="olga")["digest"]
         record(asked, found, ("POST", "/endpoints/next/sign-off", {"digest": digest, "versions": []}, "ben"))
+    until = (asked.backend.database.now() + timedelta(hours=8)).replace(microsecond=0).isoformat()
+    record(asked, found, ("POST", "/findings/1/snooze", {"until": until, "reason": "Until the feed is back."}, "olga"))
     weaker = asked.backend.identities.grant(asked.world.otto, "ben", "operator")
     record(asked, found, ("POST", f"/requests/{weaker.id}/refuse", {"reason": "Not needed"}, "nora"))
+    erasure = asked("GET", f"/endpoints/{ENDPOINT}/inference-log/erasures", by="otto")["items"][0]["id"]
+    record(asked, found, ("GET", f"/endpoints/{ENDPOINT}/inference-log/erasures/{erasure}", None, "otto"))
     grant = asked("GET", "/data-sets/grants", by="otto")["items"][0]["id"]
     record(asked, found, ("DELETE", f"/data-sets/grants/{grant}", None, "otto"))
 
@@ -171,10 +225,29 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
     event = {"entity": "model_version", "action": "created", "timestamp": "2026-03-01T06:00:00Z"}
     registered = found["show_version"]["response"]["registered"]
     found |= {
+        "feed_events": {
+            "request": {"inputs": [{"name": "hour", "shape": [1], "datatype": "FP32", "data": [9]}]},
+            "response": {"requests": 1, "outcomes": 0, "left_out": 0, "rejected": 0, "rejections": []},
+        },
         "take_hook": {"request": {**event, "data": {"name": MODEL, "version": "2"}}, "response": {}},
         "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},
         "retry_intake": intake,
         "upload_version": intake,
+        "list_finding_messages": {
+            "response": {
+                "items": [
+                    {
+                        "id": f"msg_{'0' * 26}",
+                        "whom": "mail to Olga",
+                        "event": "finding.opened",
+                        "state": "sent",
+                        "created_at": "2026-03-01T06:00:00Z",
+                        "settled_at": "2026-03-01T06:00:02Z",
+                    }
+                ],
+                "next": None,
+            },
+        },
         "register_version": {"response": registered},
         "rebase_change": {"response": found["show_change"]["response"]},
         "ready": {"response": {"ready": True, "lacks": None}},

@@ -19,6 +19,7 @@ CONTRACTS = {
     "shell": "The backend knows nothing of the web shell",
     "web": "A room of the web shell stands only on the rooms below it",
     "rules": "Rules are pure",
+    "drift": "Drift is computed without a database or network",
     "heavy": "Only the demo and what runs in a subprocess imports the heavy libraries",
 }
 
@@ -55,6 +56,8 @@ def test_the_house_keeps_its_order() -> None:
         ("delivery/rules.py", "from backend.delivery import rows", {"rules"}),
         ("evidence/gates/rules.py", "import httpx", {"rules"}),
         ("monitoring/drift.py", "import pandas", {"heavy"}),
+        ("drift/scores.py", "from sqlmodel import Session", {"drift"}),
+        ("drift/scores.py", "import backend.monitoring.service", {"house"}),
         ("registry/mlflow.py", "def f():\n    import mlflow", {"heavy"}),
         ("demo/training.py", "import pandas, sklearn, mlflow", set()),
     ],
@@ -76,7 +79,7 @@ def test_each_contract_catches_what_it_forbids(tmp_path: Path, file: str, line: 
 def build_house(folder: Path) -> None:
     """The smallest house with a room on each floor that the cases above touch."""
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
-    for room in ("core", "embedded", "registry", "features", "delivery", "monitoring", "changes", "demo"):
+    for room in ("core", "embedded", "registry", "features", "delivery", "drift", "monitoring", "changes", "demo"):
         (folder / "backend" / room).mkdir(parents=True)
         for file in ("__init__.py", "service.py", "queries.py"):
             (folder / "backend" / room / file).touch()

@@ -34,11 +34,15 @@ from backend.delivery.hands import lacking, needs_another
 from backend.delivery.lines import EndpointLine
 from backend.delivery.past import Move
 from backend.delivery.plan import percent
+from backend.findings import queries as findings
+from backend.findings.queries import FindingLine
+from backend.findings.rules import LIVE
 from backend.policy.queries import EnvironmentView
 from backend.rollouts import running as rollouts
 from backend.rollouts.running import Running
 
-FLEET, FEED, NEEDS, ROLLOUTS = 12, 7, 6, 4
+FLEET, FEED, NEEDS, ROLLOUTS, FINDINGS = 12, 7, 6, 4, 5
+OPEN_FINDINGS = findings.Filters(states=LIVE)
 PACE = timedelta(days=30)
 
 
@@ -57,6 +61,8 @@ class Seen:
     newest: tuple[Event, ...] | None
     moves: tuple[tuple[str, Move], ...]
     names: dict[str, str]
+    found: tuple[FindingLine, ...]
+    found_count: int
 
 
 def now(environments: Sequence[EnvironmentView]) -> None:
@@ -70,6 +76,8 @@ def now(environments: Sequence[EnvironmentView]) -> None:
     with right:
         _rollouts(seen)
     _fleet(seen)
+    if seen.found:
+        _findings(seen)
     left, right = components.pair()
     with left:
         _environments(environments)
@@ -97,6 +105,8 @@ def see(reading: Reading, environments: Sequence[EnvironmentView]) -> Seen:
         newest=newest,
         moves=past.latest(session, limit=FEED) if newest is None else (),
         names=ledger.names_of(session, newest or (), at),
+        found=findings.page(session, OPEN_FINDINGS, limit=FINDINGS).items,
+        found_count=sum(findings.counts(session, OPEN_FINDINGS).values()),
     )
 
 
@@ -241,6 +251,19 @@ def _fleet(seen: Seen) -> None:
         chosen = listing.rows([fleet.record(one) for one in seen.rows], columns, key=key, alt="Endpoints, worst first")
     if chosen is not None:
         ways.open_detail("endpoint", endpoint=seen.rows[chosen].name)
+
+
+def _findings(seen: Seen) -> None:
+    count = f"{seen.found_count:,} not over, worst first"
+    with components.card("Findings", count) as head:
+        with head:
+            st.page_link(ways.path("findings"), label="All findings", icon=":material/notification_important:")
+        for one in seen.found:
+            whose = f"of {escape(one.owner)}" if one.owner else "of nobody"
+            where = escape(one.endpoint or one.model)
+            note = f"Finding {one.number} · {where} · {whose} · last seen {times.age(one.last_seen_at, seen.at)}"
+            marks = f"{badge('severity', one.severity)} {badge('finding', one.state)}"
+            components.line(escape(one.last_says, 120), note, marks, ways.path("finding"), {"finding": str(one.number)})
 
 
 def state_bar(standing: Standing) -> str:

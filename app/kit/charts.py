@@ -101,22 +101,55 @@ class Line:
     dash: str = "solid"
 
 
-def lines(palette: Palette, series: Sequence[Line], *, height: int = 200, unit: str = "") -> go.Figure:
-    """Lines over time, each named at its end; names that would touch are moved apart."""
+def lines(
+    palette: Palette,
+    series: Sequence[Line],
+    *,
+    height: int = 200,
+    unit: str = "",
+    limits: Sequence[tuple[float, str]] = (),
+    marks: Sequence[tuple[datetime, str]] = (),
+    span: tuple[datetime, datetime] | None = None,
+) -> go.Figure:
+    """Lines over time, each named at its end; names that would touch are moved apart.
+
+    Args:
+        limits: values that decide, with their names; they are always in the picture.
+        marks: moments at which something happened, with words for whoever points at them.
+        span: what the axis of time shows; by default as much as the lines do.
+    """
     drawn = sketch(palette, height, right=86)
     for line in series:
         style = {"color": line.colour, "width": 1.6, "dash": line.dash}
         hover = f"%{{y:.3~g}}{plain(unit)}<extra>{plain(line.name)}</extra>"
-        drawn.scatter(x=list(line.at), y=list(line.values), mode="lines", line=style, hovertemplate=hover)
+        mode = "lines+markers" if len(line.at) == 1 else "lines"
+        drawn.scatter(x=list(line.at), y=list(line.values), mode=mode, line=style, hovertemplate=hover)
     ends = [(line, _last(line)) for line in series]
     named = sorted(((line, end) for line, end in ends if end is not None), key=lambda one: one[1][1])
     shifts = _apart([end[1] for _, end in named], height)
     for (line, end), shift in zip(named, shifts, strict=True):
         drawn.label(end[0], end[1], plain(line.name), line.colour, xanchor="left", xshift=6, yshift=shift)
+    for value, text in limits:
+        limit(drawn, palette, value, text)
+    known = [value for line in series for value in line.values if value is not None]
+    top = max([*known, *(value for value, _ in limits)], default=0.0)
     times = [at for line in series for at in line.at]
-    if times:
-        drawn.axes(x={"range": [min(times), max(times)]}, y={})
+    shown = span or ((min(times), max(times)) if times else None)
+    _mark(drawn, palette, marks)
+    drawn.axes(x={"range": list(shown)} if shown else {}, y={"range": [0, top * 1.08]} if limits and top > 0 else {})
     return drawn.figure()
+
+
+def _mark(drawn: Sketch, palette: Palette, marks: Sequence[tuple[datetime, str]]) -> None:
+    """Dotted lines through the picture, with a triangle each at its foot that says what it is."""
+    for at, _ in marks:
+        line = {"color": palette.muted, "width": 1, "dash": "dot"}
+        drawn.shape(type="line", yref="paper", x0=at, x1=at, y0=0, y1=1, line=line)
+    if marks:
+        drawn.scatter(
+            x=[at for at, _ in marks], y=[0] * len(marks), text=[plain(words, 160) for _, words in marks], mode="markers",
+            marker={"symbol": "triangle-up", "size": 9, "color": palette.muted}, hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

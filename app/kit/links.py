@@ -20,7 +20,18 @@ def to_server(name: str, label: str = "") -> None:
     st.page_link(ways.path("server"), label=label or "Open the server", icon=":material/dns:", query_params={"server": name})
 
 
+def to_finding(number: int, label: str = "") -> None:
+    """A link to a finding."""
+    said, where = label or f"Finding {number}", {"finding": str(number)}
+    st.page_link(ways.path("finding"), label=said, icon=":material/notification_important:", query_params=where)
+
+
 def to_endpoint(name: str, label: str = "Open") -> None:
     """A link to an endpoint."""
     arrow = ":material/chevron_right:"
     st.page_link(ways.path("endpoint"), label=label, icon=arrow, icon_position="right", query_params={"endpoint": name})
+
+
+def to_monitoring(endpoint: str, label: str = "Monitoring") -> None:
+    """A link to what is watched at an endpoint."""
+    st.page_link(ways.path("monitoring"), label=label, icon=":material/monitoring:", query_params={"endpoint": endpoint})

@@ -11,13 +11,14 @@ from backend.access.rows import Team
 from backend.changes.rows import Change
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.evidence.rows import Evidence
+from backend.findings.rows import Finding
 from backend.registry.rows import Model, Version
 from backend.rollouts.rows import Rollout
 
 QUIET = frozenset(
     ("evidence.begin", "evidence.request", "evidence.passed", "generation.admit", "generation.bake", "package.store",
      "endpoint.attempt", "endpoint.route", "alias.want", "change.draw", "data_set.read", "authorization.grant", "rollout.wait",
-     "change.wait")
+     "change.wait", "inference_log.expire")
 )  # fmt: skip
 """Steps on the way, which say nothing to whoever asks what changed lately."""
 
@@ -39,11 +40,16 @@ def names(session: Session, events: Iterable[Told]) -> dict[str, str]:
     ids: dict[str, set[str]] = {}
     for one in events:
         ids.setdefault(one.subject_kind, set()).add(one.subject_id)
-    endpoints = ids.get("endpoint", set()) | {one.partition("/")[0] for one in ids.get("generation", ())}
+    endpoints = (
+        ids.get("endpoint", set())
+        | ids.get("inference_log", set())
+        | {one.partition("/")[0] for one in ids.get("generation", ())}
+    )
     found = _plain(session, Endpoint, endpoints) | _plain(session, Server, ids.get("server", set()))
     found |= _plain(session, RouterRow, ids.get("router", set())) | _plain(session, Team, ids.get("team", set()))
     found |= _plain(session, Model, ids.get("model", set()))
     found |= {key: f"{found.get(key.partition('/')[0], key)} {key.partition('/')[2]}" for key in ids.get("generation", ())}
+    found |= _findings(session, ids.get("finding", set()))
     return found | _changes(session, ids) | _versions(session, ids.get("version", set())) | _rollouts(session, ids)
 
 
@@ -60,6 +66,11 @@ def _changes(session: Session, ids: Mapping[str, set[str]]) -> dict[str, str]:
         rows = session.exec(asked.where(col(Evidence.id).in_(checks)))
         found |= {key: f"{gate.replace('_', ' ')} of #{number}" for key, gate, number in rows}
     return found
+
+
+def _findings(session: Session, ids: set[str]) -> dict[str, str]:
+    rows = session.exec(select(Finding.id, Finding.number).where(col(Finding.id).in_(ids))) if ids else ()
+    return {key: f"#{number}" for key, number in rows}
 
 
 def _versions(session: Session, ids: set[str]) -> dict[str, str]:

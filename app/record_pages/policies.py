@@ -76,7 +76,29 @@ def words(policy: Policy) -> list[tuple[str, str]]:
         ("Takes over a rollout", "yes, through its approved way back" if policy.may_supersede else "no"),
         ("Hand-made changes", "repaired" if policy.repair == "repair" else "only reported"),
         ("Pickled models", "refused" if policy.pickled == "refuse" else "flagged, never loaded here"),
+        ("Findings", _findings(policy)),
+        ("Nobody answers one", _escalation(policy)),
     ]
+
+
+def _findings(policy: Policy) -> str:
+    asked = policy.findings
+    told = [
+        f"{asked.block_promotion_at} ones keep changes from starting" if asked.block_promotion_at else "",
+        f"{asked.hold_rollout_at} ones hold rollouts" if asked.hold_rollout_at else "",
+    ]
+    goes_on = "go on by themselves" if asked.resume == "resolved" else "wait for a person"
+    told += [f"which {goes_on} when those are over"] if asked.hold_rollout_at else []
+    return ", ".join(one for one in told if one) or "hold nothing up"
+
+
+def _escalation(policy: Policy) -> str:
+    steps = [
+        f"{one.tell if one.tell != 'owner' else 'whose it is'} after {times.span(one.after_seconds)}"
+        f"{f', from {one.at} on' if one.at != 'warning' else ''}{f', and it becomes {one.raise_to}' if one.raise_to else ''}"
+        for one in policy.findings.escalation
+    ]
+    return "; ".join(steps) or "nobody else is called"
 
 
 def _bake(policy: Policy) -> str:

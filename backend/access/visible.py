@@ -218,6 +218,20 @@ def _of_evidence(columns: Any, sight: Sight) -> Clause:
     return found
 
 
+def _of_series(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.series_id.in_(_ids("metric_series", _of_endpoint, sight))
+    return found
+
+
+def _of_source(columns: Any, sight: Sight) -> Clause:
+    """What a server, a router or an endpoint tells of itself is shown to whoever sees that one."""
+    return _any(
+        columns.server_id.in_(_ids("endpoint", _endpoint, sight, "server_id")),
+        columns.router_id.in_(_ids("endpoint", _endpoint, sight, "router_id")),
+        columns.endpoint_id.in_(_ids("endpoint", _endpoint, sight)),
+    )
+
+
 def _server(columns: Any, sight: Sight) -> Clause:
     """A server is seen by whoever sees an endpoint on it."""
     found: Clause = columns.id.in_(_ids("endpoint", _endpoint, sight, "server_id"))
@@ -250,6 +264,23 @@ def _subjects(table: type[Row], sight: Sight) -> sa.Select[Any]:
     return _ids(str(table.__tablename__), _THROUGH[table.__seen_through__], sight)
 
 
+def _endpoint_or_model(columns: Any, sight: Sight) -> Clause:
+    """What is at an endpoint is seen with it; what is about a model alone, with that model."""
+    at_none = sa.and_(columns.endpoint_id.is_(None), _named_model(columns.model, sight))
+    return sa.or_(columns.endpoint_id.in_(_ids("endpoint", _endpoint, sight)), at_none)
+
+
+def _of_finding(columns: Any, sight: Sight) -> Clause:
+    found: Clause = columns.finding_id.in_(_ids("finding", _endpoint_or_model, sight))
+    return found
+
+
+def _of_profile(columns: Any, sight: Sight) -> Clause:
+    table = _table("reference_profile").alias()
+    found: Clause = columns.profile_id.in_(sa.select(table.c.id).where(_named_model(table.c.model, sight)))
+    return found
+
+
 def _ownership(columns: Any, sight: Sight) -> Clause:
     return _any(columns.team_id.in_(sorted(sight.teams)) if sight.teams else None)
 
@@ -263,8 +294,13 @@ _THROUGH: Mapping[str, Callable[[Any, Sight], Clause]] = {
     "ownership": _ownership,
     "endpoint_id": _of_endpoint,
     "model_id": _of_model,
+    "series_id": _of_series,
+    "metric_source_state": _of_source,
     "change_id": _of_change,
     "evidence_id": _of_evidence,
+    "endpoint_or_model": _endpoint_or_model,
+    "finding_id": _of_finding,
+    "profile_id": _of_profile,
     "model_name": lambda columns, sight: _named_model(columns.model, sight),
 }
 """What `Row.__seen_through__` may say: what a table is itself, or the column that leads to what it belongs to."""

@@ -102,7 +102,8 @@ def _refuse_what_is_not_taken(request: Request) -> None:
             raise _not_taken(f"query.{name[:60]}", "is not taken here")
         if times > 1 and not known[name]:
             raise _not_taken(f"query.{name[:60]}", "is taken once")
-    if getattr(request.state, "has_body", False) and route.body_field is None:
+    takes_body = route.body_field is not None or "requestBody" in (route.openapi_extra or {})
+    if getattr(request.state, "has_body", False) and not takes_body:
         raise _not_taken("body", "is not taken here")
     promised = [one for one in _PROMISES if one in request.headers and request.method != "GET"]
     for field in set(promised) - (_fields_of(route.dependant) if promised else set()):

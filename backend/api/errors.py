@@ -46,6 +46,7 @@ STATUS = {
     "own-identity": 403,
     "data-set": 403,
     "frozen": 409,
+    "findings": 409,
     "already-managed": 409,
     "bad-request": 422,
     "bad-tag": 400,

@@ -6,6 +6,7 @@ Without a well-formed token the answer is 401, before any route, body or databas
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from collections.abc import Callable
 from typing import Protocol
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.access.bearer_claims import LONGEST, NotAdmitted, is_jws
 from backend.access.tokens import is_well_formed
-from backend.api import errors, hooks, limits, sign_in
+from backend.api import errors, hooks, inference_log, limits, monitors, sign_in
 from backend.api.attempts import AGAIN_SECONDS, Attempts
 from backend.api.limits import Limits
 from backend.bootstrap import Backend
@@ -30,13 +31,22 @@ from backend.core.errors import ExternalFailure
 PUBLIC = frozenset({"/v1/health", "/v1/ready", "/v1" + sign_in.PATH, "/v1" + hooks.PATH})
 """The only paths that are answered without a token of ours. Those of sign-in and hooks are judged by what signed them."""
 MOST_BYTES = 256 << 10
-MOST_BYTES_OF = {"/v1/config/plan": 5 << 20, "/v1/config/apply": 5 << 20}
-"""Paths to which files are sent; `blueprints.text` bounds what is in them."""
+MOST_BYTES_OF = {
+    "/v1/config/plan": 5 << 20,
+    "/v1/config/apply": 5 << 20,
+    "/v1" + inference_log.PATH: inference_log.MOST_BYTES,
+}
+"""Paths to which files are sent, whose content `blueprints.text` bounds, and batches of rows."""
 BODY_SECONDS = 30.0
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{8,64}")
 _UPLOAD = re.compile(r"/v1/models/[^/]+/uploads")
 """Whose body is taken block by block by the operation itself, which bounds it."""
+_PROFILE = re.compile("/v1" + monitors.PROFILE)
+"""To which profiles are sent, which `drift.stored` bounds and distrusts."""
+_EVENTS = re.compile("/v1" + inference_log.EVENTS)
+"""To which KServe's logger sends; it has no way to send a header of one's own, but a URL may hold a password."""
+_BASIC = re.compile(rb"(?i:basic) +([A-Za-z0-9+/=]{1,8192})")
 _BEARER = re.compile(rb"(?i:bearer) +([\x21-\x7e]{1,%d})" % LONGEST)
 
 
@@ -189,7 +199,19 @@ def _sent(scope: Scope) -> str:
     """The one token that was sent, or ""."""
     sent = [value for name, value in scope["headers"] if name == b"authorization"]
     match = _BEARER.fullmatch(sent[0]) if len(sent) == 1 else None
+    if match is None and len(sent) == 1 and _EVENTS.fullmatch(_path(scope)):
+        return _password(sent[0])
     return match[1].decode("ascii") if match is not None else ""
+
+
+def _password(field: bytes) -> str:
+    """The password of basic authentication, or ""; the name before it says nothing."""
+    match = _BASIC.fullmatch(field)
+    try:
+        told = base64.b64decode(match[1], validate=True).partition(b":")[2].decode("ascii") if match is not None else ""
+    except ValueError:
+        return ""
+    return told if len(told) <= LONGEST else ""
 
 
 _REMEDY = "Send `Authorization: Bearer cst_...`; `countersign token create` makes a token."
@@ -237,17 +259,26 @@ async def _bounded(scope: Scope, receive: Receive) -> tuple[JSONResponse | None,
         return None, _steady(receive)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _body(receive, MOST_BYTES_OF.get(_path(scope), MOST_BYTES))
+            body = await _body(receive, _most_bytes(_path(scope)))
     except TimeoutError:
         return errors.answer(408, "too-slow", "The body did not arrive in time.", "Send it again."), receive
     except ClientDisconnect:  # a command that was cut is not carried out, even where its beginning reads like a whole one
         return errors.answer(400, "cut-off", "The connection ended before the body did.", "Send it again."), receive
     if body is None:
         return errors.answer(
-            413, "too-large", "The body is larger than 256 KiB, or 5 MiB for files of declarations.", "Send less."
+            413,
+            "too-large",
+            "The body is larger than 256 KiB, 5 MiB for files of declarations, or 8 MiB for an inference log or a profile.",
+            "Send less.",
         ), receive
     scope["state"] = {**scope.get("state", {}), "has_body": bool(body)}
     return None, _replayed(body, receive)
+
+
+def _most_bytes(path: str) -> int:
+    if _PROFILE.fullmatch(path):
+        return monitors.MOST_PROFILE_BYTES
+    return inference_log.MOST_BYTES if _EVENTS.fullmatch(path) else MOST_BYTES_OF.get(path, MOST_BYTES)
 
 
 async def _body(receive: Receive, most: int = MOST_BYTES) -> bytes | None:

@@ -40,15 +40,15 @@ class ModelLine(Shown):
     updated_at: datetime
     removed_at: datetime | None = Field(description="When the registry was found not to have it any more.")
     aliases: tuple[AliasedVersion, ...]
-    told: int = Field(description="How many versions the registry has.")
-    registered: int = Field(description="How many of its versions are registered here.")
-    pickled: int = Field(description="How many of those hold pickled code.")
+    told: int | None = Field(None, description="How many versions the registry has; where `counted` asks for it.")
+    registered: int | None = Field(None, description="How many of them are registered here; where `counted` asks for it.")
+    pickled: int | None = Field(None, description="How many of those hold pickled code; where `counted` asks for it.")
 
 
 class ModelPage(Page[ModelLine]):
-    """Models, how many there are in all, and when the registry was last read whole."""
+    """Models, how many there are in all (where `counted` asks for it), and when the registry was last read whole."""
 
-    total: int
+    total: int | None
     read_at: datetime | None
 
 
@@ -77,6 +77,7 @@ class ModelsNarrow(Narrow):
     live: Annotated[
         str, Field(max_length=63, description="Those of which something was admitted in this environment.", examples=[""])
     ] = ""
+    counted: Annotated[bool, Field(description="Count too: the models in all, and each one's versions; takes longer.")] = False
     after: After = None
     limit: Annotated[int, Field(ge=1, le=queries.MAX_PAGE)] = 100
 
@@ -88,9 +89,10 @@ def list_models(asks: Asks, narrow: Annotated[ModelsNarrow, Query()]) -> ModelPa
         among = live_models(look.session, narrow.live) if narrow.live else None
         wanted = catalog.Wanted(narrow.words, narrow.owner or "", narrow.alias, narrow.pickled, narrow.removed, among=among)
         page = catalog.page(look.session, wanted, order=narrow.order, after=narrow.after, limit=narrow.limit)
-        counts = catalog.counts(look.session, [one.id for one in page.items])
-        total, fresh = catalog.count(look.session, wanted), queries.freshness(look.session)
-    items = tuple(_model(one, counts[one.id]) for one in page.items)
+        counts = catalog.counts(look.session, [one.id for one in page.items]) if narrow.counted else {}
+        total = catalog.count(look.session, wanted) if narrow.counted else None
+        fresh = queries.freshness(look.session)
+    items = tuple(_model(one, counts.get(one.id)) for one in page.items)
     return ModelPage(items=items, next=page.after, total=total, read_at=fresh.completed_at)
 
 
@@ -137,6 +139,6 @@ def _shown(model: str) -> Callable[[Reading, Actor], ModelView]:
     return shown
 
 
-def _model(line: catalog.ModelLine, counts: catalog.Counts) -> ModelLine:
+def _model(line: catalog.ModelLine, counts: catalog.Counts | None) -> ModelLine:
     aliases = tuple(AliasedVersion(alias=alias, version=number) for alias, number in line.aliases)
-    return ModelLine(**{**line._asdict(), **vars(counts), "aliases": aliases})
+    return ModelLine(**{**line._asdict(), **(vars(counts) if counts is not None else {}), "aliases": aliases})

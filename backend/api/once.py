@@ -16,8 +16,8 @@ from backend.core.columns import Row
 from backend.core.request_keys import Made
 
 _PURPOSE = "countersign.request-key"
-_SECRETS = ("credential", "address")
-"""Fields of a body that may hold a secret."""
+_SECRETS = ("credential", "address", "unit")
+"""Fields of a body that may hold a secret, or name a person."""
 _STREAMED = frozenset({"upload_version"})
 """Operations that take the body block by block, however large it is, and hash it themselves."""
 

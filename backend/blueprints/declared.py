@@ -16,8 +16,6 @@ from backend.blueprints.text import Document, Path, Source, documents
 
 _SLUG = re.compile(SLUG)
 _ENVELOPE = ("apiVersion", "kind", "metadata", "spec")
-NOT_YET = {"Monitor": "monitors", "SLO": "service level objectives"}
-"""Kinds that have a name and no room yet: refused with a code of their own, `not-built`."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,7 @@ def _declared(document: Document, kinds: Mapping[str, type[BaseModel]], faults: 
         )
     kind, metadata = value.get("kind"), value.get("metadata")
     if not isinstance(kind, str) or kind not in kinds:
-        code = "not-built" if isinstance(kind, str) and kind in NOT_YET else "bad-config"
-        faults.append(Fault(document.where(("kind",)), *_unknown_kind(kind, kinds), code=code))
+        faults.append(Fault(document.where(("kind",)), *_unknown_kind(kind, kinds)))
     name = _name(document, metadata, faults)
     if len(faults) > before or not isinstance(metadata, dict) or not isinstance(kind, str):
         return None
@@ -190,8 +187,6 @@ def _unknown_kind(kind: Any, kinds: Mapping[str, Any]) -> tuple[str, str]:
     known = f"The kinds are {', '.join(kinds)}."
     if not isinstance(kind, str):
         return "The object has no kind.", known
-    if kind in NOT_YET:
-        return f"There are no {NOT_YET[kind]} here yet.", f"Leave it out: a later release brings monitoring. {known}"
     near = difflib.get_close_matches(kind, list(kinds), 1, 0.7)
     return f"There is no kind {kind[:80]!r}.", f"Did you mean {near[0]}?" if near else known
 

@@ -11,6 +11,7 @@ from backend.blueprints.registry import KINDS
 from backend.blueprints.specs import API_VERSION, SLUG
 from backend.delivery.routers.names import ROUTERS
 from backend.delivery.targets.names import TARGETS
+from backend.monitoring.rules import MonitorSpec
 from backend.policy.rules import Policy
 
 
@@ -20,6 +21,10 @@ def schema() -> dict[str, Any]:
     cases = [_case(name, kind.spec, definitions) for name, kind in KINDS.items()]
     definitions["Policy"] = _partial(_parts(Policy, definitions))
     definitions["EnvironmentSpec"]["properties"]["policy"] = {"$ref": "#/$defs/Policy"}
+    definitions["MonitorSpec"] = _parts(MonitorSpec, definitions)
+    monitors = definitions["MonitorsSpec"]["properties"]["monitors"]
+    monitors |= {"propertyNames": {"pattern": SLUG}, "additionalProperties": {"$ref": "#/$defs/MonitorSpec"}}
+    monitors.pop("patternProperties", None)
     places: dict[str, Mapping[str, Any]] = {"ServerSpec": TARGETS, "RouterSpec": ROUTERS}
     for spec, adapters in places.items():
         definitions[spec]["allOf"] = [

@@ -25,6 +25,8 @@ from backend.core.context import Actor
 from backend.core.errors import Refusal
 from backend.delivery.endpoints import Endpoints
 from backend.delivery.servers import Servers
+from backend.metrics.service import Slos
+from backend.monitoring.service import Monitors
 from backend.policy.ramps import Ramps
 from backend.policy.rules import RampStep
 from backend.policy.service import Policies
@@ -57,6 +59,8 @@ class Hands:
     ramps: Ramps
     servers: Servers
     endpoints: Endpoints
+    slos: Slos
+    monitors: Monitors
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,23 @@ from collections.abc import Mapping
 from backend.blueprints.endpoints import EndpointKind
 from backend.blueprints.environments import EnvironmentKind
 from backend.blueprints.kinds import Kind
+from backend.blueprints.monitors import MonitorKind
 from backend.blueprints.places import RouterKind, ServerKind
 from backend.blueprints.ramps import RampKind
+from backend.blueprints.slos import SloKind
 from backend.blueprints.teams import TeamKind
 
 KINDS: Mapping[str, Kind] = {
-    one.name: one for one in (RampKind(), EnvironmentKind(), ServerKind(), RouterKind(), TeamKind(), EndpointKind())
+    one.name: one
+    for one in (
+        RampKind(),
+        EnvironmentKind(),
+        ServerKind(),
+        RouterKind(),
+        TeamKind(),
+        EndpointKind(),
+        SloKind(),
+        MonitorKind(),
+    )
 }
-"""Name -> the kind. Monitors and service level objectives join when their rooms are built."""
+"""Name -> the kind."""

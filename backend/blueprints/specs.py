@@ -121,3 +121,34 @@ class EndpointSpec(Spec):
     repair: Annotated[Literal["repair", "report"], Field(description="What is done about changes by hand.")] = "repair"
     serving: ServingSpec | None = None
     rollout: RolloutSpec = RolloutSpec()
+
+
+class ObjectiveSpec(Spec):
+    """One promise: the share of requests in percent that shall be answered without an error, or within so long."""
+
+    kind: Literal["availability", "latency"]
+    target: Annotated[float, Field(ge=50, le=99.999, description="In percent.", examples=[99.9])]
+    within: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9]{1,6}(?:\.[0-9]{1,3})?(?:ms|s)$", description="For latency, like 250ms or 2s.", examples=["250ms"]
+        ),
+    ] = None
+
+
+class SloSpec(Spec):
+    """What is promised of the endpoint of the same name. The list is the whole of it."""
+
+    days: Annotated[int, Field(ge=1, le=90, description="The window over which each objective is meant.")] = 30
+    objectives: Annotated[list[ObjectiveSpec], Field(min_length=1, max_length=5)]
+
+
+class MonitorsSpec(Spec):
+    """What is watched at the endpoint of the same name. The list is the whole of it: a monitor that is not in it is removed."""
+
+    monitors: Annotated[
+        dict[Annotated[str, Field(pattern=SLUG)], dict[str, Any]],
+        Field(
+            min_length=1, max_length=30, description="Name -> what it is told, as `countersign monitor show --json` prints it."
+        ),
+    ]

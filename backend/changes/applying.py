@@ -24,7 +24,8 @@ class Applying(Desk):
     def start(self, actor: Actor, ref: str | int) -> Change:
         """Says that an approved change that waits for it shall start now; the worker then hashes the bytes and starts it.
 
-        Saying it again changes nothing. Refusal codes: not-allowed, wrong-state, not-by-hand, frozen.
+        Saying it again changes nothing. Refusal codes: not-allowed, wrong-state, not-by-hand, frozen,
+        findings.
         """
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
@@ -91,6 +92,8 @@ def refuse_start(at: Standing) -> None:
         )
     if at.freeze:
         raise Refusal(f"{at.endpoint.environment} is frozen: {at.freeze}", "Start it when the freeze is lifted.", code="frozen")
+    if at.held:
+        raise Refusal(at.held, "Look after that finding; it starts once somebody said that it is over.", code="findings")
 
 
 def refuse_roll_back(at: Standing) -> Rollout:

@@ -13,6 +13,7 @@ from backend.changes.rows import Change
 from backend.changes.voting import refuse_vote
 from backend.core.errors import Refusal
 from backend.delivery.rows import Endpoint, RouterRow, Server
+from backend.findings.rows import Finding
 from backend.notify.port import About
 from backend.registry.rows import Alias, Model
 from backend.rollouts.rows import Rollout
@@ -116,11 +117,31 @@ def _router(session: Session, identifier: str) -> About | None:
     return None if row is None else About("A router", server=row.name, table="router", page="admin")
 
 
+def _finding(session: Session, identifier: str) -> About | None:
+    row = session.get(Finding, identifier)
+    if row is None:
+        return None
+    return About(
+        f"{'A test, finding' if row.test else 'Finding'} {row.number} ({row.severity})",
+        title=row.says,
+        environment=row.environment,
+        model=row.model,
+        endpoint=row.endpoint,
+        page="finding",
+        query=("finding", str(row.number)),
+        finding=row.number,
+        severity=row.severity,
+        owner_id=row.owner_id,
+        owner_team_id=row.owner_team_id,
+    )
+
+
 _READ: dict[str, Callable[[Session, str], About | None]] = {
     "change": _change,
     "endpoint": _endpoint,
     "rollout": _rollout,
     "alias": _alias,
+    "finding": _finding,
     "server": _server,
     "router": _router,
 }

@@ -21,6 +21,7 @@ from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation, Package
 from backend.evidence import queries as evidence
 from backend.evidence.rules import Outlook
+from backend.findings import queries as findings
 from backend.policy import rules as policy_rules
 from backend.policy import service as policy
 from backend.policy.rules import Involved, Policy
@@ -51,6 +52,7 @@ class Standing:
         people: requester, editors and voters by id, with the roles that count here and now.
         other: a rollout of another change that is under way on the endpoint.
         newest: the endpoint's newest generation; `back`: the one that goes back from this change.
+        held: which findings keep it from starting, as a sentence; "" where none does.
     """
 
     change: Change
@@ -69,6 +71,7 @@ class Standing:
     newest: Generation | None
     back: Generation | None
     freeze: str
+    held: str
     now: datetime
 
     @property
@@ -154,6 +157,8 @@ class Standing:
         endpoint = self.endpoint
         if self.freeze:
             return f"{endpoint.environment} is frozen: {self.freeze}"
+        if self.held:
+            return self.held
         if self.other is not None:
             return f"Waits for the rollout of change {self.other.number} on {endpoint.name}."
         if endpoint.mode != "managed":
@@ -172,7 +177,7 @@ class Standing:
 
     def _takes_over(self) -> bool:
         """Whether ending the other rollout by its way back leads to what this was drawn on."""
-        if self.other is None or self.freeze or not (self.change.supersede and self.policy.may_supersede):
+        if self.other is None or self.freeze or self.held or not (self.change.supersede and self.policy.may_supersede):
             return False
         return self.change.base_digest == _digest_after(self, back=True)
 
@@ -230,12 +235,13 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
     authorization = session.get(Authorization, change.authorization_id) if change.authorization_id else None
     found = evidence.newest(session, change.id)
     stop = policy.freeze_in_force(session, endpoint.environment)
+    in_force = policy.in_force(session, endpoint.environment)
     return Standing(
         change=change,
         endpoint=endpoint,
         plan=parse_plan(change.plan),
         policy=rules,
-        policy_now=policy.in_force(session, endpoint.environment).id,
+        policy_now=in_force.id,
         votes=votes,
         people=access.some_people(
             session, ids, now=now, environment=endpoint.environment, model=endpoint.model, endpoint=endpoint.name
@@ -249,6 +255,7 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
         newest=rollouts.newest_generation(session, endpoint.id),
         back=_way_back_of(session, change),
         freeze=stop.reason if stop is not None else "",
+        held=findings.blocking(session, endpoint, in_force.policy.findings),
         now=now,
     )
 

@@ -67,7 +67,7 @@ def list_models(
 ) -> None:
     """List models as the registry was last seen."""
     order = "name" if by_name else "newest"
-    page = opened.client.models.page(words=words, owner=owner, order=order, after=after, limit=limit, **more)
+    page = opened.client.models.page(words=words, owner=owner, order=order, counted=True, after=after, limit=limit, **more)
     rows = [
         (one.name, one.latest_version, f"{one.registered} of {one.told}", one.owner, _aliases(one.aliases), one.updated_at)
         for one in page.items

@@ -35,6 +35,15 @@ def changes(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list
     )
 
 
+def findings(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Numbers of findings, each with its severity and what it says."""
+    return _asked(
+        ctx,
+        begun,
+        lambda client: ((str(one.number), f"{one.severity}: {one.says}") for one in client.findings.page(limit=_MOST)),
+    )
+
+
 def _asked(ctx: click.Context, begun: str, ask: Callable[[Countersign], Iterable[tuple[str, str]]]) -> list[CompletionItem]:
     from backend.cli import remote
     from backend.cli.session import place

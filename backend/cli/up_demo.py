@@ -11,6 +11,7 @@ from backend.demo.flights_setup import PRODUCTION, FlightsSetup, Prepared
 from backend.demo.promotion import BAKE_SECONDS
 from backend.demo.stack import Stack
 from backend.demo.traffic import Traffic
+from backend.demo.watched import Watched
 from backend.embedded.own import WEB, web_port
 
 
@@ -23,8 +24,11 @@ def run(data: Path, port: int, rate: float, stop: Stop, *, as_json: bool) -> Non
         for move in stack.group.moves():
             stop.say(move)
         setup = FlightsSetup(stack, stop.say)
-        change = waiting_change(setup, setup.run())
-        with Traffic(stack.envoy.url, PRODUCTION, stack.backend.inference_log, stack.folder / "cache", rate=rate):
+        prepared = setup.run()
+        change = waiting_change(setup, prepared)
+        stack.take_in()
+        traffic = Traffic(stack.envoy.url, PRODUCTION, stack.backend.inference_log, stack.folder / "cache", rate=rate)
+        with traffic, Watched(stack.backend, stack.envoy.url, stack.folder / "cache", prepared):
             stop.say("Everything runs.")
             emit(as_json, _addresses(stack, change), _lines(stack, setup, change))
             stop.wait()

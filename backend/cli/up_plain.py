@@ -16,7 +16,7 @@ from backend.cli.stopping import Stop
 from backend.client.credentials import TOKEN
 from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded.mlflow import start_mlflow
-from backend.embedded.own import WEB, start_web, web_port, worker_spec
+from backend.embedded.own import WEB, ingest_spec, start_web, web_port, worker_spec
 from backend.embedded.ports import LOOPBACK, Ports
 from backend.embedded.supervisor import Supervisor
 from backend.settings import Settings
@@ -46,6 +46,7 @@ def run(data: Path | None, port: int, stop: Stop, *, as_json: bool) -> None:
         for move in group.moves():
             stop.say(move)
         group.start(worker_spec(folder, told))
+        group.start(ingest_spec(folder, told))
         mlflow = told["COUNTERSIGN_MLFLOW_URL"]
         emit(as_json, {"web": seen, "data": str(folder), "mlflow": mlflow}, _lines(seen, mlflow, folder, settings))
         stop.wait()

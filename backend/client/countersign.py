@@ -13,13 +13,18 @@ from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Fleet, Rollouts
 from backend.client.errors import NoToken
+from backend.client.findings import Findings
+from backend.client.inference_log import InferenceLogs
+from backend.client.metrics import EndpointMetrics, Slos
 from backend.client.models import Models
+from backend.client.monitors import Monitors, Profiles
 from backend.client.notify import Notify
 from backend.client.records import Audit, Freezes, Policies
 from backend.client.results import Me
 from backend.client.servers import Keys, Routers, Servers, WaysOut
 from backend.client.shapes import read
 from backend.client.sign_in import Sessions, SignIn
+from backend.client.window_reports import WindowReports
 from backend.client.wire import Patience, Wire, address, asked
 
 if TYPE_CHECKING:
@@ -60,6 +65,11 @@ class Countersign:
         self.changes = Changes(self._wire)
         self.endpoints = Endpoints(self._wire)
         self.rollouts = Rollouts(self._wire)
+        self.metrics = EndpointMetrics(self._wire)
+        self.slos = Slos(self._wire)
+        self.monitors = Monitors(self._wire)
+        self.profiles = Profiles(self._wire)
+        self.findings = Findings(self._wire)
         self.fleet = Fleet(self._wire)
         self.servers = Servers(self._wire)
         self.routers = Routers(self._wire)
@@ -71,6 +81,8 @@ class Countersign:
         self.tokens = Tokens(self._wire)
         self.bindings = Bindings(self._wire)
         self.data_sets = DataSets(self._wire)
+        self.inference_logs = InferenceLogs(self._wire)
+        self.window_reports = WindowReports(self._wire)
         self.sessions = Sessions(self._wire)
         self.sign_in = SignIn(self._wire)
         self.policies = Policies(self._wire)

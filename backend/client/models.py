@@ -22,7 +22,7 @@ _READING_SECONDS = 1_800.0
 @dataclass(frozen=True)
 class _Read:
     read_at: datetime | None
-    total: int = 0
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Models:
 
     def page(self, *, after: str | None = None, limit: int = 100, **narrow: Any) -> ModelPage:
         """One page of models, narrowed by `words`, `owner`, `alias`, `live` (an environment), `pickled` or `removed`; `order`
-        is `newest` or `name`.
+        is `newest` or `name`. With `counted` also how many there are in all and how many versions each has, which takes longer.
         """
         told = self._wire.get("models", after=after, limit=limit, **narrow).content
         found, besides = page(ModelLine, told), read(_Read, told)

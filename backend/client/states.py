@@ -13,3 +13,9 @@ SERVER_KINDS = ("memory", "triton")
 """Every kind of server."""
 ROUTER_KINDS = ("envoy", "memory")
 """Every kind of router."""
+FINDING_STATES = ("open", "acknowledged", "snoozed", "resolved")
+"""Every state of a finding."""
+FINDING_OUTCOMES = ("fixed", "expected", "false_alarm")
+"""What a person says of one that is over."""
+SEVERITIES = ("info", "warning", "critical")
+"""Of a finding, from the least to the worst."""

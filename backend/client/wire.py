@@ -109,6 +109,7 @@ class Wire:
         only_new: bool = False,
         seconds: float = _ANSWER_SECONDS,
         stream: Path | None = None,
+        wants: str = "",
     ) -> Answer:
         """One request.
 
@@ -123,9 +124,10 @@ class Wire:
             only_new: bound to there being no such thing yet.
             seconds: how long an answer may take.
             stream: a file that is the body.
+            wants: a media type besides JSON that the answer may have; its content is then bytes.
         """
         url = f"{self.url}{API}/{'/'.join(_part(one) for one in path)}"
-        headers = {"accept": "application/json, application/problem+json"}
+        headers = {"accept": ", ".join(filter(None, (wants, "application/json, application/problem+json")))}
         if key is not None:
             headers["idempotency-key"] = key or uuid.uuid4().hex
         if if_match:
@@ -135,7 +137,7 @@ class Wire:
         if sent is not None or stream is not None:
             headers["content-type"] = "application/json" if stream is None else "application/octet-stream"
         body = None if sent is None else json.dumps(sent, allow_nan=False, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        asked = _Asked(method, url, _query(query or {}), headers, body, seconds, stream)
+        asked = _Asked(method, url, _query(query or {}), headers, body, seconds, stream, wants)
         bound = bool(if_match) or only_new  # its own first effect would have it refused: 412, as if nothing had been done
         safe = (key is not None or (method in _IDEMPOTENT and not bound)) if again is None else again
         return self._patiently(asked, safe=safe)
@@ -167,7 +169,7 @@ class Wire:
             with self._http.stream(
                 asked.method, asked.url, params=asked.query, headers=headers, content=asked.stream_or(body), timeout=limits
             ) as answer:
-                return _read(answer, _bytes(answer))
+                return _read(answer, _bytes(answer), asked.wants)
         except httpx.HTTPError as error:
             return _lost(error)
         finally:
@@ -185,6 +187,7 @@ class _Asked:
     body: bytes | None
     seconds: float
     stream: Path | None
+    wants: str
 
     def stream_or(self, body: bytes | None) -> Any:
         """The file in blocks, where there is one."""
@@ -285,12 +288,14 @@ def _bytes(answer: httpx.Response) -> bytes:
     return b"".join(parts)
 
 
-def _read(answer: httpx.Response, body: bytes) -> Answer | Problem | Unreachable | StrangeAnswer:
+def _read(answer: httpx.Response, body: bytes, wants: str) -> Answer | Problem | Unreachable | StrangeAnswer:
     status = answer.status_code
     if 300 <= status < 400:
         return StrangeAnswer(
             "The server leads elsewhere, and a token does not follow.", "Name the address that it leads to, if it is yours."
         )
+    if wants and status == 200 and body and answer.headers.get("content-type", "").startswith(wants):
+        return Answer(body, answer.headers.get("etag", ""), answer.headers.get("x-request-id", "")[:200])
     content = _json(body) if "json" in answer.headers.get("content-type", "") else None
     request = answer.headers.get("x-request-id", "")[:200]
     if 200 <= status < 300 and (content is not None or not body):

@@ -17,7 +17,7 @@ from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.core.unit import Unit
-from backend.delivery import controls
+from backend.delivery import controls, log_rules
 from backend.delivery.adoption import Adoption, Keeper, KnownPackages
 from backend.delivery.baselines import BaselineProposal
 from backend.delivery.controls import Repair
@@ -203,6 +203,7 @@ def _forget(tx: Unit, row: Endpoint) -> None:
         remnants += tx.session.exec(select(table).where(col(table.endpoint_id) == row.id)).all()
     for remnant in remnants:
         tx.session.delete(remnant)
+    log_rules.forget(tx, row)
     tx.session.flush()
     tx.session.delete(row)
     try:

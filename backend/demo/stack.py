@@ -24,7 +24,7 @@ from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded import runtimes
 from backend.embedded.envoy import EnvoyServer, start_envoy
 from backend.embedded.mlflow import MlflowServer, start_mlflow
-from backend.embedded.own import WebApp, start_web, worker_spec
+from backend.embedded.own import WebApp, ingest_spec, start_web, worker_spec
 from backend.embedded.ports import Ports
 from backend.embedded.supervisor import Child, Supervisor
 from backend.embedded.triton import TritonServer, start_triton
@@ -79,6 +79,10 @@ class Stack:
     def work(self) -> Child:
         """Starts the worker, once the services know where the servers are this time: it shall not ask at an earlier address."""
         return self.group.start(worker_spec(self.folder, variables(self.settings)))
+
+    def take_in(self) -> Child:
+        """Starts the ingest of the inference log."""
+        return self.group.start(ingest_spec(self.folder, variables(self.settings)))
 
     def keep(self) -> str:
         """Lets the processes outlive this one. Returns the command that ends them."""

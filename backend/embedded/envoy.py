@@ -6,8 +6,8 @@ a virtual host or a route gives it code by `LuaPerRoute` under the name `ASSIGN_
 assigned to, and the route is chosen again after it ran, so that routes can match its header.
 
 Headers that only the router may set are removed from every request as it arrives. The access log is one JSON object a
-line, see `ACCESS_LOG_FIELDS`. Sources: Envoy 1.40 API reference (HttpConnectionManager, Lua, PathConfigSource) and its
-substitution formatter.
+line, see `ACCESS_LOG_FIELDS`; where a port for it is named, it is also sent to the ingest of the inference log by gRPC.
+Sources: Envoy 1.40 API reference (HttpConnectionManager, Lua, PathConfigSource) and its substitution formatter.
 """
 
 from __future__ import annotations
@@ -55,8 +55,20 @@ ACCESS_LOG_FIELDS = {
     "generation": f"%RESP({GENERATION_HEADER})%",
     "probe": f"%REQ({PROBE_HEADER})%",
 }
+UNIT_HEADER = "x-unit-id"
+INGEST_CLUSTER = "countersign_ingest"
+_LOGGED_REQUEST_HEADERS = (BUCKET_HEADER, ASSIGNED_HEADER, PROBE_HEADER)
+_LOGGED_RESPONSE_HEADERS = (ARM_HEADER, VERSION_HEADER, GENERATION_HEADER)
 LATENCY_BUCKETS_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
+
+
+@dataclass(frozen=True)
+class AccessLogTo:
+    """Where the gRPC access log goes: a port on loopback, and the headers that name units in requests, which go there too."""
+
+    port: int
+    unit_headers: tuple[str, ...] = (UNIT_HEADER,)
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,9 @@ def clusters_file(folder: Path) -> Path:
     return folder / "clusters" / "cds.json"
 
 
-def start_envoy(group: Supervisor, folder: Path, binary: Path, *, name: str = NAME) -> EnvoyServer:
+def start_envoy(
+    group: Supervisor, folder: Path, binary: Path, *, name: str = NAME, log_to: AccessLogTo | None = None
+) -> EnvoyServer:
     """Start Envoy on the routes and clusters that `folder` holds (at first none) and wait until it takes traffic."""
     folder = folder.absolute()
     write_first_files(folder)
@@ -102,7 +116,7 @@ def start_envoy(group: Supervisor, folder: Path, binary: Path, *, name: str = NA
 
     def described(ports: tuple[int, ...]) -> tuple[Spec, Probe]:
         listener, admin = ports
-        (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, listener, admin, identity), indent=1))
+        (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, listener, admin, identity, log_to), indent=1))
         return spec(folder, listener, binary, name), _ready(admin, identity)
 
     child, (listener, admin) = launch(group, name, 2, described, READY_SECONDS)
@@ -145,8 +159,9 @@ def replace(path: Path, discovery_response: dict[str, Any]) -> None:
     os.replace(fresh, path)
 
 
-def bootstrap(folder: Path, listener: int, admin: int, identity: str) -> dict[str, Any]:
+def bootstrap(folder: Path, listener: int, admin: int, identity: str, log_to: AccessLogTo | None = None) -> dict[str, Any]:
     """The whole static configuration. `identity` names this very process in its answers."""
+    manager = _typed("envoy.filters.network.http_connection_manager", _manager(folder, log_to))
     return {
         "node": {"id": identity, "cluster": "countersign"},
         "admin": {"address": _address(admin)},
@@ -157,9 +172,10 @@ def bootstrap(folder: Path, listener: int, admin: int, identity: str) -> dict[st
                     "name": "inference",
                     "address": _address(listener),
                     "enable_reuse_port": False,  # else a second Envoy could share the port unnoticed
-                    "filter_chains": [{"filters": [_typed("envoy.filters.network.http_connection_manager", _manager(folder))]}],
+                    "filter_chains": [{"filters": [manager]}],
                 }
-            ]
+            ],
+            **({"clusters": [ingest_cluster(log_to)]} if log_to is not None else {}),
         },
         "stats_config": {
             "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}]
@@ -167,7 +183,7 @@ def bootstrap(folder: Path, listener: int, admin: int, identity: str) -> dict[st
     }
 
 
-def _manager(folder: Path) -> dict[str, Any]:
+def _manager(folder: Path, log_to: AccessLogTo | None) -> dict[str, Any]:
     """What happens to a request before and after routing."""
     return {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -175,7 +191,7 @@ def _manager(folder: Path) -> dict[str, Any]:
         "rds": {"route_config_name": ROUTE_CONFIG, "config_source": _from_file(routes_file(folder))},
         **_request_ids(),
         **_distrust(),
-        "access_log": [_access_log(folder)],
+        "access_log": [_access_log(folder), *([grpc_access_log(log_to)] if log_to is not None else [])],
         "http_filters": [
             _keep_path(),
             _typed(ASSIGN_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua"}),
@@ -241,6 +257,42 @@ def _access_log(folder: Path) -> dict[str, Any]:
             "log_format": {"json_format": ACCESS_LOG_FIELDS},
         },
     )
+
+
+def grpc_access_log(to: AccessLogTo) -> dict[str, Any]:
+    """The log as `countersign ingest` takes it. Envoy holds a second, or 64 KiB, back, and drops what it cannot send.
+
+    Source: Envoy's API, `envoy/extensions/access_loggers/grpc/v3/als.proto`.
+    """
+    return _typed(
+        "envoy.access_loggers.http_grpc",
+        {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            "common_config": {
+                "log_name": "countersign",
+                "transport_api_version": "V3",
+                "grpc_service": {"envoy_grpc": {"cluster_name": INGEST_CLUSTER}},
+                "buffer_flush_interval": "1s",
+                "buffer_size_bytes": 64 << 10,
+            },
+            "additional_request_headers_to_log": [*_LOGGED_REQUEST_HEADERS, *to.unit_headers],
+            "additional_response_headers_to_log": list(_LOGGED_RESPONSE_HEADERS),
+        },
+    )
+
+
+def ingest_cluster(to: AccessLogTo) -> dict[str, Any]:
+    """Where `countersign ingest` listens. gRPC needs HTTP/2."""
+    endpoint = {"endpoint": {"address": _address(to.port)}}
+    kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http2_protocol_options": {}}}
+    return {
+        "name": INGEST_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": INGEST_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {kind: options},
+    }
 
 
 def _from_file(path: Path) -> dict[str, Any]:

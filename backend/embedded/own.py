@@ -1,7 +1,7 @@
-"""Our own processes as children of a group: the worker, and the web app with the API.
+"""Our own processes as children of a group: the worker, the ingest of the inference log, and the web app with the API.
 
-Their logs are `worker.log` and `web.log` in the group's folder; secrets are blotted out by the processes themselves. Nothing of
-the owner's environment is passed on but what is named here, and the settings.
+Their logs are `worker.log`, `ingest.log` and `web.log` in the group's folder; secrets are blotted out by the processes
+themselves. Nothing of the owner's environment is passed on but what is named here, and the settings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backend.embedded.ports import LOOPBACK, Ports, taken
 from backend.embedded.specs import Restart, Spec
 from backend.embedded.supervisor import Child, Supervisor
 
-WEB = "web"
+WEB, INGEST = "web", "ingest"
 WEB_READY_SECONDS = 60.0
 WORKER_GRACE_SECONDS = 25.0
 """A worker lets what it is doing end, for up to 20 s."""
@@ -46,6 +46,18 @@ def worker_spec(folder: Path, settings: Mapping[str, str]) -> Spec:
         env=_environment(settings),
         cwd=folder,
         stop_grace_seconds=WORKER_GRACE_SECONDS,
+        restart=Restart(limit=5),
+    )
+
+
+def ingest_spec(folder: Path, settings: Mapping[str, str]) -> Spec:
+    """`countersign ingest` under these settings. What it is doing ends first: the spool is emptied into the log."""
+    return Spec(
+        name=INGEST,
+        argv=(sys.executable, "-P", "-m", "backend.ingest"),
+        env=_environment(settings),
+        cwd=folder,
+        stop_grace_seconds=15.0,
         restart=Restart(limit=5),
     )
 

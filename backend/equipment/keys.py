@@ -13,6 +13,7 @@ from backend.audit import heads
 from backend.core import sealed
 from backend.core.sealed import PUBLIC_NAME, Opener, Sealer
 from backend.delivery.resealing import SERVERS_AND_ROUTERS, Place
+from backend.inference_log import pseudonyms
 from backend.notify import keeping
 from backend.notify.rows import Route
 from backend.settings import Settings
@@ -44,9 +45,21 @@ def opener(settings: Settings) -> Opener | None:
     return Opener.from_folder(there) if any(os.access(one, os.R_OK) for one in sealed.private_files(there)) else None
 
 
+def pseudonym_key(settings: Settings) -> bytes:
+    """The key of the inference log's pseudonyms, made at its first use. It is no key of `folder`: the web process needs it, and
+    sees only the public halves of those.
+    """
+    return pseudonyms.key(settings.data_dir / "ingest")
+
+
+def spool_folder(settings: Settings) -> Path:
+    """Where rows wait on this machine until they are taken into the inference log."""
+    return settings.data_dir / "ingest" / "spool"
+
+
 def reserved(settings: Settings) -> tuple[Path, ...]:
     """Where Countersign keeps its own on this machine: no server and no router may be told to read or write there."""
-    own = [settings.data_dir / name for name in ("package-cache", "uploads")] + [folder(settings)]
+    own = [settings.data_dir / name for name in ("package-cache", "uploads", "ingest", "scratch")] + [folder(settings)]
     own += [settings.credentials_dir] if settings.credentials_dir is not None else []
     stores = [_local(url) for url in (settings.package_store, settings.ledger_heads, settings.inference_log)]
     url = make_url(settings.sqlalchemy_url)

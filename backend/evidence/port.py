@@ -18,7 +18,7 @@ Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Point:
     """One thing that a gate checked: `ok`, a sentence, and small facts with their units in the keys."""
 
     ok: bool
@@ -32,7 +32,7 @@ class GateResult:
 
     verdict: Verdict
     summary: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Point, ...] = ()
 
 
 class Artifacts(Protocol):

@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from backend.core.bounded import Unreadable
 from backend.core.canonical import canonical, loads
 from backend.core.errors import Refusal
 from backend.evidence.port import GateResult
 
-MAX_LINE = 1 << 20
-"""Bytes of the longest line that is read."""
 MAX_SAYS, MAX_FACTS, MAX_FINDINGS = 1_000, 4_000, 200
 
 
@@ -60,10 +59,6 @@ class Result(Message):
 
 
 _ANSWERS: TypeAdapter[Doing | Result] = TypeAdapter(Annotated[Doing | Result, Field(discriminator="kind")])
-
-
-class Unreadable(ValueError):
-    """The other side wrote what is no message."""
 
 
 def line_of(message: Message) -> bytes:

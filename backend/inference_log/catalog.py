@@ -34,9 +34,9 @@ def partitions(
     """The partitions that may hold rows between `start` and `end` (outside). One listing a version.
 
     Args:
-        chosen: which versions of the requests; None means all. Outcomes have none.
+        chosen: which versions of the requests; None means all. The other tables have none.
     """
-    if table == "outcomes":
+    if table != "requests":
         chosen = (None,)
     elif chosen is None:
         chosen = versions(files, endpoint)

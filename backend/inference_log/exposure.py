@@ -30,7 +30,8 @@ def served(log: InferenceLog, endpoint: str, now: datetime, within: timedelta) -
 
     Raises ExternalFailure when the log cannot be read.
     """
-    hours = sorted({hour for version in log.versions(endpoint) for hour in log.hours(endpoint, version)})[-MOST_HOURS:]
+    whole = {hour for version in log.versions(endpoint) for hour in log.hours(endpoint, version)}
+    hours = sorted(whole | {*log.part_hours(endpoint)})[-MOST_HOURS:]
     if not hours:
         return ()
     with log.read(endpoint, None, hours[0], hours[-1] + timedelta(hours=1)) as reading:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,24 @@ class Files:
         store, root = self._open()
         with failures("cannot be tidied"), suppress(FileNotFoundError):
             store.rm_file(f"{root}/{path}")
+
+    def remove_folder(self, folder: str) -> None:
+        """Removes a folder with all that lies in it, if it is there."""
+        store, root = self._open()
+        with failures("cannot be tidied"), suppress(FileNotFoundError):
+            store.rm(f"{root}/{folder}", recursive=True)
+
+    def touched_folders(self, folder: str, since: datetime) -> list[str]:
+        """Names of the folders in a folder in which a file may have appeared since a time: of all, where that is not told."""
+        _store, root = self._open()
+        if not self.is_local:
+            return self.names(folder)
+        with failures("cannot be listed"):
+            try:
+                with os.scandir(f"{root}/{folder}") as found:
+                    return sorted(one.name for one in found if one.stat().st_mtime >= since.timestamp())
+            except FileNotFoundError:
+                return []
 
     def put(self, folder: str, name: str, content: bytes) -> None:
         """A new file: written beside and renamed, or sent in one piece to a store that has no half files."""

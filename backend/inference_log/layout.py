@@ -1,11 +1,13 @@
 """Where the log's rows lie: folders by endpoint, version and hour, and which files in one of them count. Pure.
 
     requests/endpoint=<slug>/version=<n or none>/hour=<YYYY-MM-DDTHH>/part-<written>-<random>.parquet
+    parts/endpoint=<slug>/hour=<YYYY-MM-DDTHH>/part-<written>-<random>.parquet
     outcomes/endpoint=<slug>/hour=<YYYY-MM-DDTHH>/part-<written>-<random>.parquet
 
-Hours are UTC: of the event for requests, of becoming known for outcomes. Compaction leaves `merged-<...>.parquet`, and beside
-it `replaced-<the same>.json` with the names of the files whose rows it took over; those stay for a while, for whoever is
-reading them. A name that starts with a dot is being written and counts for nobody.
+A part is what one source knows of a request whose other half another source tells: the router's log who answered, the caller
+what was asked. Hours are UTC: of the event for requests and parts, of becoming known for outcomes. Compaction leaves
+`merged-<...>.parquet`, and beside it `replaced-<the same>.json` with the names of the files whose rows it took over; those stay
+for a while, for whoever is reading them. A name that starts with a dot is being written and counts for nobody.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Literal, get_args
 
 from backend.core.errors import Refusal
 
-Table = Literal["requests", "outcomes"]
+Table = Literal["requests", "parts", "outcomes"]
 TABLES: tuple[Table, ...] = get_args(Table)
 HOUR = timedelta(hours=1)
 NO_VERSION = "none"
@@ -34,7 +36,7 @@ _WRITTEN = "%Y%m%dT%H%M%S%fZ"
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One folder of files. `version` is None for outcomes, and for requests of which nothing says who answered."""
+    """One folder of files. `version` is None but for requests, and there for those of which nothing says who answered."""
 
     table: Table
     endpoint: str
@@ -71,7 +73,7 @@ def endpoint_folder(table: Table, endpoint: str) -> str:
 def hours_folder(table: Table, endpoint: str, version: int | None) -> str:
     """The folder whose folders are hours."""
     above = endpoint_folder(table, endpoint)
-    return above if table == "outcomes" else f"{above}/version={_version_text(version)}"
+    return f"{above}/version={_version_text(version)}" if table == "requests" else above
 
 
 def hour_of(moment: datetime) -> datetime:

@@ -24,9 +24,12 @@ from backend.inference_log.layout import Table
 
 # Rows are known by their file and place in it. Which ones are duplicates is found from the narrow columns alone, so that a
 # query reads no wide column for the sake of it; and where there are none, nothing is left to join.
+# `can_have_nan`: a file's statistics leave NaN out. Without it DuckDB takes a column to have none (duckdb/duckdb#25521):
+# `isnan` becomes false beforehand, and comparisons lose or gain the rows that monitors have to count.
 _RAW = """
 CREATE VIEW {table}_raw AS SELECT *, file_index AS _file, file_row_number AS _row
-FROM read_parquet(getvariable('{table}_files'), union_by_name = true, hive_partitioning = false)
+FROM read_parquet(getvariable('{table}_files'), union_by_name = true, hive_partitioning = false,
+    can_have_nan = true)
 """
 _BEATEN = """
 CREATE TABLE {table}_beaten AS
@@ -42,10 +45,28 @@ SELECT _file, _row FROM ranked WHERE place > 1
 _ANY_BEATEN = "SELECT 1 FROM {table}_beaten LIMIT 1"
 _ONCE = "CREATE VIEW {table}_once AS SELECT * EXCLUDE (_file, _row) FROM {table}_raw"
 _WITHOUT_BEATEN = " ANTI JOIN {table}_beaten USING (_file, _row)"
-_REQUESTS = """
-CREATE VIEW requests AS SELECT * FROM requests_once
-WHERE event_time >= getvariable('start_time') AND event_time < getvariable('end_time')
+# What several sources tell of one request lies apart (`parts`). Of each column the latest that anybody told counts, and what
+# a whole row says before what its parts say.
+_PARTS_ONCE = """
+CREATE VIEW parts_once AS SELECT request_id, min(event_time) AS event_time, max(received_at) AS received_at,
+    arg_max(nulls, received_at) FILTER (len(nulls) > 0) AS nulls, {columns}
+FROM parts_raw GROUP BY request_id
 """
+_LATEST = "arg_max({column}, received_at) AS {column}"
+_TOGETHER = """
+CREATE VIEW requests_together AS
+SELECT requests_once.request_id, requests_once.event_time, requests_once.received_at, {both}
+FROM requests_once LEFT JOIN parts_once USING (request_id)
+UNION ALL
+SELECT request_id, event_time, received_at, {alone} FROM parts_once ANTI JOIN requests_once USING (request_id)
+"""
+_ALONE = {"failure": "coalesce(failure, '')", "nulls": "coalesce(nulls, [])"}
+_KEYS = ("request_id", "event_time", "received_at")
+_REQUESTS = """
+CREATE VIEW requests AS SELECT * FROM {source}
+WHERE event_time >= getvariable('start_time') AND event_time < getvariable('end_time'){chosen}
+"""
+_CHOSEN = " AND coalesce(version, 0) IN (SELECT unnest(getvariable('versions')))"
 _OUTCOMES = """
 CREATE VIEW outcomes AS SELECT * FROM outcomes_once WHERE known_at <= getvariable('known_by')
 """
@@ -64,11 +85,15 @@ FROM requests GROUP BY ALL ORDER BY hour, arm NULLS FIRST, version NULLS FIRST
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Requests with an event time from `start` on and before `end`; outcomes known by `known_by`, itself included."""
+    """Requests with an event time from `start` on and before `end`; outcomes known by `known_by`, itself included.
+
+    `versions`: which versions' requests; None means all, and a None in it those of which nothing says who answered.
+    """
 
     start: datetime
     end: datetime
     known_by: datetime
+    versions: tuple[int | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +132,7 @@ class Reading:
         engine: Engine,
     ) -> None:
         self.files = {table: tuple(found) for table, found in paths.items()}
+        self._known: dict[str, Sequence[str]] = {}
         self._spill = tempfile.TemporaryDirectory(prefix="countersign-log-")
         self._connection = files.connect(engine, Path(self._spill.name, "spill"))
         try:
@@ -119,25 +145,38 @@ class Reading:
     def _make_views(self, files: Files, window: Window) -> None:
         _set(self._connection, start_time=window.start, end_time=window.end, known_by=window.known_by)
         for table, found in self.files.items():
-            _view_once(self._connection, table, [files.address(path) for path in found])
-        for view in (_REQUESTS, _OUTCOMES, _JOINED):
+            if table != "parts":
+                _view_once(self._connection, table, [files.address(path) for path in found])
+        self._connection.execute(self._requests_view(files, window))
+        for view in (_OUTCOMES, _JOINED):
             self._connection.execute(view)
+
+    def _requests_view(self, files: Files, window: Window) -> str:
+        """Requests with what their parts say. Where there are parts, only they may say which version answered."""
+        parts = [files.address(path) for path in self.files.get("parts", ())]
+        if not parts:
+            return _REQUESTS.format(source="requests_once", chosen="")
+        _view_together(self._connection, parts)
+        if window.versions is None:
+            return _REQUESTS.format(source="requests_together", chosen="")
+        _set(self._connection, versions=[one or 0 for one in window.versions])
+        return _REQUESTS.format(source="requests_together", chosen=_CHOSEN)
 
     @property
     def features(self) -> tuple[Column, ...]:
         """The features that the requests have, by name and kind."""
-        return columns_among(self._connection.table("requests").columns)
+        return columns_among(self._columns_of("requests"))
 
     @property
     def outcomes(self) -> tuple[Column, ...]:
         """The outcomes by name."""
-        return columns_among(self._connection.table("outcomes").columns)
+        return columns_among(self._columns_of("outcomes"))
 
     def column(self, name: str, kind: Kind) -> str:
         """A feature's or outcome's column for a statement, quoted; a NULL of its type where none of the rows has it."""
         column = column_of(name, kind)
         table = "outcomes" if kind == "outcome" else "requests"
-        return f'"{column}"' if column in self._connection.table(table).columns else f"CAST(NULL AS {SQL_TYPES[kind]})"
+        return f'"{column}"' if column in self._columns_of(table) else f"CAST(NULL AS {SQL_TYPES[kind]})"
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         """The answer to a SELECT on the views. Only ever give it statements of this house; values go into `parameters`."""
@@ -153,6 +192,12 @@ class Reading:
         """Requests by hour, assigned arm and version, in that order."""
         return [ArmHour(**row) for row in self.query(_COUNTS).to_pylist()]
 
+    def _columns_of(self, view: str) -> Sequence[str]:
+        """Asked once: binding a view takes milliseconds, and its columns stay what they are."""
+        if view not in self._known:
+            self._known[view] = self._connection.table(view).columns
+        return self._known[view]
+
     def close(self) -> None:
         """Gives back the memory. A closed reading answers nothing."""
         self._connection.close()
@@ -166,9 +211,16 @@ class Reading:
 
 
 def merge(connection: duckdb.DuckDBPyConnection, table: Table, sources: Sequence[str], target: str) -> None:
-    """Writes the rows of several files of one partition as one file, each request once, in the order of their times."""
-    _view_once(connection, table, sources)
-    time = "event_time" if table == "requests" else "known_at"
+    """Writes the rows of several files of one partition as one file, each request once, in the order of their times.
+
+    Parts are all kept: which of them counts is known only with the parts of the hours beside.
+    """
+    if table == "parts":
+        _view_raw(connection, table, sources)
+        connection.execute("CREATE VIEW parts_once AS SELECT * EXCLUDE (_file, _row) FROM parts_raw")
+    else:
+        _view_once(connection, table, sources)
+    time = "known_at" if table == "outcomes" else "event_time"
     rows = connection.sql(f"SELECT * FROM {table}_once ORDER BY {time}, request_id")  # noqa: S608 - two words of ours
     rows.write_parquet(target, compression="zstd")
 
@@ -178,11 +230,42 @@ def _view_once(connection: duckdb.DuckDBPyConnection, table: Table, sources: Seq
     if not sources:
         connection.from_arrow(tables.SCHEMAS[table].empty_table()).create(f"{table}_once")
         return
-    _set(connection, **{f"{table}_files": list(sources)})
-    connection.execute(_RAW.format(table=table))
+    _view_raw(connection, table, sources)
     connection.execute(_BEATEN.format(table=table))
     beaten = connection.execute(_ANY_BEATEN.format(table=table)).fetchone() is not None
     connection.execute((_ONCE + (_WITHOUT_BEATEN if beaten else "")).format(table=table))
+
+
+def _view_raw(connection: duckdb.DuckDBPyConnection, table: Table, sources: Sequence[str]) -> None:
+    _set(connection, **{f"{table}_files": list(sources)})
+    connection.execute(_RAW.format(table=table))
+
+
+def _view_together(connection: duckdb.DuckDBPyConnection, parts: Sequence[str]) -> None:
+    """Makes the view `requests_together`, whose columns are those of the requests and of their parts."""
+    _view_raw(connection, "parts", parts)
+    told = [one for one in connection.table("parts_raw").columns if one not in (*_KEYS, "nulls", "_file", "_row")]
+    columns = ", ".join(_LATEST.format(column=f'"{one}"') for one in told)
+    connection.execute(_PARTS_ONCE.format(columns=columns))
+    whole, part = set(connection.table("requests_once").columns), {*told, "nulls"}
+    names = sorted((whole | part) - set(_KEYS))
+    both = ", ".join(f'{_either(one, one in whole, one in part)} AS "{one}"' for one in names)
+    alone = ", ".join(f'{_ALONE.get(one, _quoted(one)) if one in part else "NULL"} AS "{one}"' for one in names)
+    connection.execute(_TOGETHER.format(both=both, alone=alone))
+
+
+def _either(column: str, in_whole: bool, in_part: bool) -> str:
+    """What the whole row says of a column, else what its parts say. A list without names says nothing."""
+    whole, part = f'requests_once."{column}"', f'parts_once."{column}"'
+    if not (in_whole and in_part):
+        return whole if in_whole else part
+    if column == "nulls":
+        return f"CASE WHEN len({whole}) > 0 THEN {whole} ELSE coalesce({part}, []) END"
+    return f"coalesce({whole}, {part})"
+
+
+def _quoted(column: str) -> str:
+    return f'"{column}"'
 
 
 def _set(connection: duckdb.DuckDBPyConnection, **variables: Any) -> None:

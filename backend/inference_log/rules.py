@@ -53,7 +53,7 @@ class Request(NamedTuple):
         prediction: a single number; anything else is JSON in `prediction_json`.
         latency_seconds: from sending to the whole answer.
         status: of the HTTP answer; None where there was none.
-        failure: "" for a valid answer, else its kind (`timeout`, `http-503`).
+        failure: "" for a valid answer, else its kind (`timeout`, `http-503`); None in a part that says nothing of it.
         size: roughly, in bytes of memory.
     """
 
@@ -72,7 +72,7 @@ class Request(NamedTuple):
     prediction_json: str | None
     latency_seconds: float | None
     status: int | None
-    failure: str
+    failure: str | None
     size: int
 
 
@@ -118,6 +118,18 @@ def request_of(row: object, now: datetime) -> Request:
     )
 
 
+def part_of(row: object, now: datetime) -> Request:
+    """The part of a request that a row describes: the same fields; what it does not say another part may. Raises Malformed."""
+    request = request_of(row, now)
+    told = isinstance(row, Mapping) and row.get("failure") is not None
+    return request if told else request._replace(failure=None)
+
+
+def is_part(row: object) -> bool:
+    """Whether a row tells nothing of how its request was routed and answered, so that the router's log may tell it besides."""
+    return isinstance(row, Mapping) and all(row.get(name) is None for name in _OF_ROUTING)
+
+
 def outcome_of(row: object, now: datetime) -> Outcome:
     """The outcome that a row describes: `request_id`, `known_at`, optional `received_at`, and `values` by name."""
     fields = _fields(row, _OUTCOME_FIELDS)
@@ -132,6 +144,15 @@ def outcome_of(row: object, now: datetime) -> Outcome:
     )
 
 
+def owned_outcome_of(row: object, now: datetime) -> tuple[Outcome, str | None]:
+    """The same where the sender may say whose outcome it is (`unit`), which is not kept. Raises Malformed."""
+    if not isinstance(row, Mapping):
+        return outcome_of(row, now), None
+    outcome = outcome_of({name: value for name, value in row.items() if name != "unit"}, now)
+    return outcome, _optional("unit", row.get("unit"), _identifier)
+
+
+_OF_ROUTING = ("bucket", "assigned_arm", "served_arm", "generation", "latency_seconds", "status", "failure")
 _OUTCOME_FIELDS = frozenset({"request_id", "known_at", "received_at", "values"})
 _REQUEST_FIELDS = frozenset(Request._fields) - {"nulls", "prediction_json", "size"}
 

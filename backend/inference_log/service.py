@@ -6,7 +6,7 @@ A reading shows rows of single people: whoever shows those to an identity checks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -14,12 +14,21 @@ from typing import Self
 from backend.core.errors import Refusal
 from backend.inference_log import catalog
 from backend.inference_log.compaction import Compacted, Compaction, Rules
+from backend.inference_log.erasing import Erased, Erasing, Going, expire
 from backend.inference_log.files import Engine, Files
 from backend.inference_log.layout import Partition, Table
 from backend.inference_log.reading import Reading, Window
+from backend.inference_log.rules import Outcome, Request
+from backend.inference_log.touched import OVERLAP, Touched, touched
 from backend.inference_log.writer import Appended, Limits, Writer, WriterStats
 
+_HOURS_OF_OUTCOMES = """
+SELECT DISTINCT date_trunc('hour', event_time) AS hour FROM requests JOIN outcomes USING (request_id)
+WHERE outcomes.received_at >= ? ORDER BY hour
+"""
 OUTCOMES_WITHIN = timedelta(days=7)
+APART = timedelta(hours=1)
+"""How far the times may lie apart that the router and a caller tell of one request."""
 
 
 class InferenceLog:
@@ -58,12 +67,24 @@ class InferenceLog:
         """
         return self._writer.requests(endpoint, rows)
 
+    def append_parts(self, endpoint: str, rows: Iterable[Mapping[str, object]]) -> Appended:
+        """Takes parts of requests: what one source knows, such as the router's log who answered, or a caller what was asked.
+
+        The same fields as `append`; of each the latest that any part told counts, and what a whole row says before them. The
+        parts of a request may come in any order, within an hour of each other's `event_time`. Raises as `append`.
+        """
+        return self._writer.parts(endpoint, rows)
+
     def append_outcomes(self, endpoint: str, rows: Iterable[Mapping[str, object]]) -> Appended:
         """Takes outcomes: `request_id`, `known_at`, `values` (name -> number, truth value or None), optional `received_at`.
 
         They may come before their request, late, twice or corrected: the one received last counts. Raises as `append`.
         """
         return self._writer.outcomes(endpoint, rows)
+
+    def append_checked(self, table: Table, endpoint: str, rows: Sequence[Request | Outcome]) -> Appended:
+        """Takes rows that `rules` has checked already, from the spool."""
+        return self._writer.checked(table, endpoint, rows)
 
     def flush(self) -> int:
         """Writes all that is held; returns the number of files. ExternalFailure when it cannot, with the rows still held."""
@@ -93,14 +114,16 @@ class InferenceLog:
         Of rows with one request id among the partitions that are read, the one received last counts. Raises Refusal
         `bad-endpoint` and `bad-window`, ExternalFailure when the log cannot be read.
         """
-        window = _window(start, end, known_by)
-        requests = self._paths("requests", endpoint, versions, start, end)
+        window = _window(start, end, known_by, versions)
+        parts = self._paths("parts", endpoint, None, start - APART, end + APART)
+        requests = self._paths("requests", endpoint, None if parts else versions, start, end)
         outcomes = self._paths("outcomes", endpoint, None, start, window.known_by + timedelta(microseconds=1))
-        return Reading(self._files, {"requests": requests, "outcomes": outcomes}, window, self._engine)
+        return Reading(self._files, {"requests": requests, "parts": parts, "outcomes": outcomes}, window, self._engine)
 
     def endpoints(self) -> list[str]:
         """Endpoints that have requests in the log."""
-        return catalog.endpoints(self._files, "requests")
+        found = (catalog.endpoints(self._files, table) for table in ("requests", "parts"))
+        return sorted({one for each in found for one in each})
 
     def versions(self, endpoint: str) -> list[int | None]:
         """Versions that requests of an endpoint were answered by; None for those of which nothing says so."""
@@ -109,6 +132,30 @@ class InferenceLog:
     def hours(self, endpoint: str, version: int | None) -> list[datetime]:
         """The hours in which a version has requests, in order."""
         return sorted(one.hour for one in catalog.partitions(self._files, "requests", endpoint, [version], None, None))
+
+    def part_hours(self, endpoint: str) -> list[datetime]:
+        """The hours in which an endpoint has parts of requests, in order."""
+        return sorted(one.hour for one in catalog.partitions(self._files, "parts", endpoint, None, None, None))
+
+    def touched(self, endpoint: str, since: datetime, *, start: datetime | None = None) -> Touched:
+        """Which hours changed since a time: `touched.touched`. Call it with the time at which the look before it began."""
+        return touched(self._files, endpoint, since, start=start)
+
+    def hours_of_outcomes(
+        self, endpoint: str, since: datetime, *, start: datetime, end: datetime, known_by: datetime
+    ) -> list[datetime]:
+        """Hours of the requests, from `start` to `end`, whose outcomes were received since a time: late and corrected ones."""
+        with self.read(endpoint, None, start, end, known_by=known_by) as reading:
+            rows = reading.query(_HOURS_OF_OUTCOMES, [(since - OVERLAP).astimezone(UTC)]).to_pylist()
+        return [row["hour"] for row in rows]
+
+    def erase(self, endpoint: str, going: Going) -> Erased:
+        """Takes the rows of units out of the log, with their outcomes. Again until it says that it is clean."""
+        return Erasing(self._files, self._clock, self._engine).run(endpoint, going)
+
+    def expire(self, table: Table, endpoint: str, before: datetime) -> int:
+        """Removes the hours of a table that were over before a time; their number."""
+        return expire(self._files, table, endpoint, before)
 
     def compact(self, *, rules: Rules | None = None, since: datetime | None = None) -> Compacted:
         """Makes one file of the many of each closed hour (from `since` on; None looks at all). Readers and writers go on."""
@@ -135,10 +182,11 @@ class InferenceLog:
             yield f"{partition.folder}/{name}"
 
 
-def _window(start: datetime, end: datetime, known_by: datetime | None) -> Window:
+def _window(start: datetime, end: datetime, known_by: datetime | None, versions: Collection[int | None] | None) -> Window:
     times = [moment for moment in (start, end, known_by) if moment is not None]
     if any(moment.tzinfo is None for moment in times) or start >= end:
         raise Refusal(
             "This is not a span of time.", "Give a start before its end, both with their time zones.", code="bad-window"
         )
-    return Window(start, end, known_by or end + OUTCOMES_WITHIN)
+    chosen = tuple(versions) if versions is not None else None
+    return Window(start, end, known_by or end + OUTCOMES_WITHIN, chosen)

@@ -1,4 +1,4 @@
-"""The two logical tables, and rows as Arrow tables of them.
+"""The logical tables, and rows as Arrow tables of them. `parts` has the columns of `requests`.
 
 | requests | | outcomes | |
 |---|---|---|---|
@@ -45,7 +45,7 @@ REQUESTS = pa.schema(
     ]
 )
 OUTCOMES = pa.schema([("known_at", _TIME), ("received_at", _TIME), ("request_id", pa.string())])
-SCHEMAS: Mapping[Table, pa.Schema] = {"requests": REQUESTS, "outcomes": OUTCOMES}
+SCHEMAS: Mapping[Table, pa.Schema] = {"requests": REQUESTS, "parts": REQUESTS, "outcomes": OUTCOMES}
 _TYPES = {"n": pa.float64(), "t": pa.string(), "f": pa.bool_(), "j": pa.string(), "o": pa.float64()}
 
 

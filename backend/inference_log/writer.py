@@ -18,9 +18,9 @@ from backend.core.errors import ExternalFailure
 from backend.inference_log import layout, tables
 from backend.inference_log.files import Files
 from backend.inference_log.layout import Partition, Table
-from backend.inference_log.rules import Malformed, Outcome, Request, outcome_of, request_of
+from backend.inference_log.rules import Malformed, Outcome, Request, outcome_of, part_of, request_of
 
-R = TypeVar("R", Request, Outcome)
+R = TypeVar("R", bound=Request | Outcome)
 
 SHOWN = 100
 """How many rejections one answer lists; all are counted."""
@@ -124,9 +124,23 @@ class Writer:
         """Takes requests; see `InferenceLog.append`."""
         return self._append("requests", endpoint, rows, request_of)
 
+    def parts(self, endpoint: str, rows: Iterable[object]) -> Appended:
+        """Takes parts of requests; see `InferenceLog.append_parts`."""
+        return self._append("parts", endpoint, rows, part_of)
+
     def outcomes(self, endpoint: str, rows: Iterable[object]) -> Appended:
         """Takes outcomes; see `InferenceLog.append_outcomes`."""
         return self._append("outcomes", endpoint, rows, outcome_of)
+
+    def checked(self, table: Table, endpoint: str, rows: Sequence[Request | Outcome]) -> Appended:
+        """Takes rows that were checked before they were handed over; only the number of columns is looked at once more."""
+
+        def known(row: object, _now: datetime) -> Request | Outcome:
+            if not isinstance(row, Request | Outcome):
+                raise TypeError("rows that were not checked were handed over")
+            return row
+
+        return self._append(table, endpoint, rows, known)
 
     def flush(self) -> int:
         """Writes all that is held and returns the number of files. ExternalFailure when it cannot; the rows are then kept."""
@@ -180,7 +194,7 @@ class Writer:
             except Malformed as error:
                 bad.append(Rejection(index, str(error)))
             else:
-                good.append((_partition(endpoint, checked), checked))
+                good.append((_partition(table, endpoint, checked), checked))
         with self._lock:
             self._rejected.update((endpoint, one.reason) for one in bad)
         return good, bad
@@ -258,10 +272,10 @@ class Writer:
             return not self._closed
 
 
-def _partition(endpoint: str, row: Request | Outcome) -> Partition:
-    if isinstance(row, Request):
-        return Partition("requests", endpoint, row.version, layout.hour_of(row.event_time))
-    return Partition("outcomes", endpoint, None, layout.hour_of(row.known_at))
+def _partition(table: Table, endpoint: str, row: Request | Outcome) -> Partition:
+    moment = row.event_time if isinstance(row, Request) else row.known_at
+    version = row.version if isinstance(row, Request) and table == "requests" else None
+    return Partition(table, endpoint, version, layout.hour_of(moment))
 
 
 def _chunks(rows: Iterable[object], size: int) -> Iterator[tuple[int, list[object]]]:

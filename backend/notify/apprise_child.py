@@ -20,32 +20,23 @@ import json
 import os
 import smtplib
 import socket
-import ssl
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, TextIO
 
+from backend.core.confined import Confinement
 from backend.core.outbound import Guard
 from backend.notify.apprise_names import MAIL, SERVICES
 
 NOT_ALLOWED = "address-not-allowed"
-_REFUSED_EVENTS = frozenset(
-    {"socket.sendto", "socket.sendmsg", "socket.bind", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn",
-     "os.fork", "os.forkpty", "pty.spawn", "ctypes.dlopen", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.symlink",
-     "os.link", "os.chmod", "os.chown", "os.truncate"}
-)  # fmt: skip
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_SYSTEM = ("/etc/ssl", "/etc/pki", "/usr/share/zoneinfo", "/usr/lib/ssl", "/usr/share/ca-certificates", "/etc/mime.types",
-           "/usr/lib/locale", "/usr/share/locale")  # fmt: skip
 
 
-class Watch:
+class Watch(Confinement):
     """The hook, and what it and the libraries saw of one order."""
 
     def __init__(self, guard: Guard) -> None:
+        super().__init__(purpose="messages")
         self._guard = guard
-        self._readable = tuple(_real(one) for one in (*_program(), *_certificates(), *_SYSTEM))
         self.refused = False
         self.status: int | None = None
         self.is_mail = False
@@ -58,16 +49,8 @@ class Watch:
         self.refused, self.status, self.is_mail = False, None, False
         self._mails = scheme in MAIL
 
-    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        """Raises PermissionError where something is not let happen."""
-        if event == "socket.connect":
-            self._connect(args[1])
-        elif event == "open":
-            self._open(args[0], args[2])
-        elif event in _REFUSED_EVENTS:
-            raise PermissionError(f"{event} is not for messages")
-
-    def _connect(self, address: Any) -> None:
+    def connect(self, address: Any) -> None:
+        """Only where the guard permits."""
         try:
             found = ipaddress.ip_address(str(address[0]).split("%")[0])
             known = self._guard.permits(found)
@@ -78,27 +61,6 @@ class Watch:
         if not permitted:
             self.refused = True
             raise PermissionError("this address is not allowed")
-
-    def _open(self, path: Any, flags: Any) -> None:
-        if isinstance(path, int):
-            return
-        name = _real(os.fsdecode(path))
-        inside = any(name == one or name.startswith(one + os.sep) for one in self._readable)
-        if not inside or (isinstance(flags, int) and flags & _WRITES):
-            raise PermissionError("this file is not for messages")
-
-
-def _real(path: str) -> str:
-    return os.path.realpath(path)
-
-
-def _program() -> Iterable[str]:
-    return (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[1]))
-
-
-def _certificates() -> Iterable[str]:
-    paths = ssl.get_default_verify_paths()
-    return [one for one in (paths.cafile, paths.capath, paths.openssl_cafile, paths.openssl_capath) if one]
 
 
 def _prepare(watch: Watch) -> None:

@@ -13,7 +13,7 @@ from backend.access import queries as access
 from backend.access import rules as rights
 from backend.access import visible
 from backend.access.queries import Person
-from backend.access.rows import Identity, Request, Team
+from backend.access.rows import Identity, Request, Team, TeamMember
 from backend.access.rules import Sight
 from backend.notify import rules
 from backend.notify.port import About, Subjects
@@ -74,7 +74,8 @@ class Readers:
             return True
         preference = self._preferences.get(way.identity_id)
         muted = preference is not None and (not preference.mail or event.name in preference.muted)
-        return way.identity_id in self._mailable and not muted and way.identity_id != facts.get("actor")
+        own = way.identity_id == facts.get("actor") and not facts.get("test")
+        return way.identity_id in self._mailable and not muted and not own
 
     def _may(self, way: Way, event: Event, about: About) -> bool:
         if way.identity_id is None:
@@ -85,6 +86,8 @@ class Readers:
         return self._allowed[asked]
 
     def _told_anyway(self, event: Event, about: About, facts: Mapping[str, Any]) -> set[str]:
+        if event.asked_only and facts.get("severity") == rules.LEAST:
+            return set()
         return {one for audience in event.audience for one in self._audience(audience, about, facts)}
 
     def _audience(self, audience: Audience, about: About, facts: Mapping[str, Any]) -> Iterable[str]:
@@ -97,6 +100,13 @@ class Readers:
             return [row.asked_by] if (row := self.session.get(Request, subject)) is not None else []
         if audience == "owner":
             return self._owners(subject)
+        if audience == "responsible":
+            return self._responsible(about)
+        if audience == "escalation":
+            tell = facts.get("tell")
+            if tell == "owner":
+                return self._responsible(about)
+            return self._audience("admins" if tell == "admins" else "operators", about, facts)
         role = {"operators": "operator", "admins": "admin", "auditors": "auditor"}[audience]
         place = (about.environment, about.model, about.endpoint) if audience == "operators" else (None, None, None)
         return [one.id for one in self._at(place) if role in one.roles]
@@ -107,6 +117,17 @@ class Readers:
             found = access.people(self.session, now=self.now, environment=environment, model=model, endpoint=endpoint)
             self._people[place] = tuple(one for one in found if one.kind == "person" and one.active)
         return self._people[place]
+
+    def _responsible(self, about: About) -> Iterable[str]:
+        """Whose it is; where it is nobody's, or a team's without members, the operators there."""
+        if about.owner_id is not None:
+            return [about.owner_id]
+        members: list[str] = []
+        if about.owner_team_id is not None:
+            query = select(TeamMember.identity_id).join(Identity, col(Identity.id) == TeamMember.identity_id)
+            query = query.where(TeamMember.team_id == about.owner_team_id, Identity.kind == "person", col(Identity.active))
+            members = list(self.session.exec(query))
+        return members or self._audience("operators", about, {})
 
     def _owners(self, route_id: str) -> list[str]:
         """Whose a route is: a person's own, else whoever made it."""

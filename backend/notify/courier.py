@@ -131,7 +131,7 @@ class Courier:
         message = session.get(Message, message_id)
         if message is None or message.state != "waiting":
             return _Not("It was settled meanwhile.")
-        event, route = event_of(message.event), session.get(Route, message.route_key)
+        event, route = rules.told_as(event_of(message.event), message.told), session.get(Route, message.route_key)
         about = about_of(session, self._subjects, message.subject_kind, message.subject_id)
         if message.event == "test":
             about = About("A test")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from backend.core.canonical import canonical
@@ -52,15 +53,20 @@ class Letter:
     @property
     def text(self) -> str:
         """The sentences. Plain text; no line of it is markup in any receiver's language."""
+        about_finding = self.about.finding is not None
         lines = [f"{self._says()}."]
         lines += [f"What: {harmless(self.about.label, 100)}"]
         lines += [f"{name}: {harmless(value)}" for name, value in self._places() if value]
         if self.about.title:
-            lines += [f"Its title: {harmless(self.about.title)}"]
+            lines += [
+                f"{'It says' if about_finding else 'Its title'}: {harmless(self.about.title, 300 if about_finding else 120)}"
+            ]
         if self.actor:
             lines += [f"By: {harmless(self.actor, 80)}"]
         lines += [f"At: {self.at:%Y-%m-%d %H:%M} UTC"]
-        if self.count > 1:
+        if self.count > 1 and about_finding:
+            lines += [f"{self.count} findings there were counted together; this is one of them."]
+        elif self.count > 1:
             lines += [f"It happened {self.count} times; this was the latest."]
         if self.event == "change.waiting" and self.about.until is not None:
             lines += [f"It expires at {self.about.until:%Y-%m-%d %H:%M} UTC unless it is decided."]
@@ -70,7 +76,7 @@ class Letter:
     def body(self) -> bytes:
         """The body of a webhook."""
         about = self.about
-        data = {
+        data: dict[str, Any] = {
             "id": self.message_id,
             "says": self._says(),
             "seq": self.seq,
@@ -85,6 +91,8 @@ class Letter:
             "by": self.actor or None,
             "url": self.plain_url or None,
         }
+        if about.finding is not None:
+            data |= {"finding": about.finding, "severity": about.severity}
         return canonical({"type": self.event, "timestamp": self.at.isoformat(), "data": data})
 
     @property

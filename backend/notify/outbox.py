@@ -57,8 +57,9 @@ class Told:
 
     @property
     def same(self) -> str:
-        """What the same again would be."""
-        return "/".join((self.way.route_key, self.way.identity_id or "", self.event.name, *self.subject))
+        """What the same again would be: of the same subject, or of what is told together with it."""
+        what = ("together", str(self.facts["together"])) if self.facts.get("together") else self.subject
+        return "/".join((self.way.route_key, self.way.identity_id or "", self.event.name, *what))
 
 
 class Outbox:
@@ -106,11 +107,13 @@ class Outbox:
         before, after = loads(row.before_json.encode()), loads(row.after_json.encode())
         found: list[Told] = []
         for name in rules.events_of(row.action, before, after):
-            event = EVENTS[name]
             about = about_of(session, self._subjects, row.subject_kind, row.subject_id)
             if about is None:
                 continue
+            kept = {key: after[key] for key in rules.KEPT_FACTS if isinstance(after, dict) and key in after}
+            event = rules.told_as(EVENTS[name], kept)
             facts = {
+                **kept,
                 "actor": row.actor_id,
                 "subject": row.subject_id,
                 "before": _state(before),

@@ -22,6 +22,8 @@ class About:
         until: when a change expires unless it is decided.
         page, query: the page that shows it, and one thing in its address.
         server, table: where it is a server or router: its name, and which of the two.
+        finding, severity: of a finding: its number, and how severe it is now.
+        owner_id, owner_team_id: whose it is, where it is somebody's: a person's id, or a team's.
     """
 
     label: str
@@ -36,6 +38,10 @@ class About:
     query: tuple[str, str] | None = None
     server: str | None = None
     table: str = "server"
+    finding: int | None = None
+    severity: str = ""
+    owner_id: str | None = None
+    owner_team_id: str | None = None
 
 
 class Subjects(Protocol):

@@ -58,7 +58,7 @@ class Preferences:
             )
             keys = set()
             for message in tx.session.exec(query):
-                message.due_at = held_until(row, event_of(message.event), tx.now)
+                message.due_at = held_until(row, rules.told_as(event_of(message.event), message.told), tx.now)
                 keys.add(message.route_key)
             tx.session.flush()
             work.wake_many(tx, ROUTE, sorted(keys))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from backend.core.errors import Refusal
 
-Audience = Literal["voters", "requester", "operators", "admins", "auditors", "asker", "owner"]
+Audience = Literal["voters", "requester", "operators", "admins", "auditors", "asker", "owner", "responsible", "escalation"]
 """Who is told without having asked for it; see `backend.notify.audience`."""
 
 
@@ -29,6 +29,7 @@ class Event:
         audience: who hears of it by default.
         urgent: whether it may come through quiet hours, for whoever wants that.
         window: how long the same again is counted instead of told; zero: each is told.
+        asked_only: whether one of the least severity is told to whoever asked for it alone.
     """
 
     name: str
@@ -37,11 +38,15 @@ class Event:
     audience: tuple[Audience, ...] = ()
     urgent: bool = False
     window: timedelta = timedelta(0)
+    asked_only: bool = False
 
 
 _ALERT = timedelta(minutes=15)
 _REQUESTER: tuple[Audience, ...] = ("requester",)
 _OPERATORS: tuple[Audience, ...] = ("operators",)
+_RESPONSIBLE: tuple[Audience, ...] = ("responsible",)
+_DIGEST = timedelta(minutes=5)
+"""Fifty features that drift at the same look are one message."""
 
 EVENTS: Mapping[str, Event] = {
     one.name: one
@@ -70,6 +75,12 @@ EVENTS: Mapping[str, Event] = {
         Event("endpoint.resumed", "Delivery to an endpoint was resumed", "endpoint.read"),
         Event("alias.drift", "A registry alias was moved around Countersign", "model.read", _OPERATORS, False, _ALERT),
         Event("rollout.aborted", "A rollout was aborted", "endpoint.read", _OPERATORS, urgent=True),
+        Event("finding.opened", "A finding was opened", "finding.read", _RESPONSIBLE, window=_DIGEST, asked_only=True),
+        Event("finding.reopened", "A finding was opened again", "finding.read", _RESPONSIBLE, window=_DIGEST, asked_only=True),
+        Event("finding.raised", "A finding became more severe", "finding.read", _RESPONSIBLE, window=_DIGEST, asked_only=True),
+        Event("finding.escalated", "Nobody answered a finding in time", "finding.read", ("escalation",), urgent=True),
+        Event("finding.assigned", "A finding was given to somebody", "finding.read", _RESPONSIBLE),
+        Event("finding.resolved", "A finding is over", "finding.read", _RESPONSIBLE, window=_DIGEST, asked_only=True),
         Event("freeze.set", "Starts were frozen", "policy.read"),
         Event("freeze.lifted", "A freeze was lifted", "policy.read"),
         Event("request.waiting", "Something waits for a second administrator", "request.list", ("admins",)),
@@ -114,6 +125,15 @@ _OF_ACTIONS = {
     "endpoint.resume": "endpoint.resumed",
     "alias.drift": "alias.drift",
     "rollout.abort": "rollout.aborted",
+    "finding.open": "finding.opened",
+    "finding.open_again": "finding.reopened",
+    "finding.reopen": "finding.reopened",
+    "finding.wake": "finding.reopened",
+    "finding.rise": "finding.raised",
+    "finding.escalate": "finding.escalated",
+    "finding.assign": "finding.assigned",
+    "finding.resolve": "finding.resolved",
+    "finding.clear": "finding.resolved",
     "freeze.set": "freeze.set",
     "freeze.lift": "freeze.lifted",
     "request.ask": "request.waiting",
@@ -143,6 +163,19 @@ def events_of(action: str, before: Mapping[str, Any] | None, after: Mapping[str,
         found += [_OF_ENDPOINTS[now]] if now in _OF_ENDPOINTS else []
         found += ["endpoint.recovered"] if now == "in_sync" and was in _TROUBLE else []
     return tuple(found)
+
+
+MOST_URGENT, LEAST = "critical", "info"
+"""Severities: what is told through quiet hours whatever the event, and what is told to nobody who did not ask for it."""
+KEPT_FACTS = ("severity", "together", "tell", "test")
+"""What an event keeps of the row's facts besides its state: how severe it is, under which key it is counted together with
+others, whom an escalation calls, and whether it is a test, which reaches whoever made it too.
+"""
+
+
+def told_as(event: Event, facts: Mapping[str, Any]) -> Event:
+    """The event as it is for these facts: what is critical is urgent."""
+    return replace(event, urgent=True) if facts.get("severity") == MOST_URGENT else event
 
 
 # -- what one may ask for

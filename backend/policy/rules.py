@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -76,6 +76,55 @@ class RampStep(Closed):
     person: Annotated[bool, Field(strict=True)] = False
 
 
+Severity = Literal["info", "warning", "critical"]
+"""Of a finding, from the least to the worst."""
+
+
+class EscalationStep(Closed):
+    """Who is told next when nobody acknowledged a finding in this time; it may become more severe by that.
+
+    Args:
+        after_seconds: since it was opened, opened again, or became worse.
+        at: concerns findings of this severity and worse ones.
+    """
+
+    after_seconds: Annotated[int, Field(ge=60, le=30 * DAY, strict=True)]
+    tell: Literal["owner", "operators", "admins"] = "operators"
+    at: Severity = "warning"
+    raise_to: Severity | None = None
+
+
+class FindingRule(Closed):
+    """What findings mean for an environment's endpoints while they are not over.
+
+    Args:
+        block_promotion_at: nothing starts at an endpoint with a finding of this severity or a worse one.
+        hold_rollout_at: a rollout under way takes no further step.
+        resume: whether such a rollout goes on when the findings are over, or is paused until a person resumes it.
+        escalation: in the order in which they are taken.
+    """
+
+    block_promotion_at: Severity | None = None
+    hold_rollout_at: Severity | None = None
+    resume: Literal["resolved", "person"] = "resolved"
+    escalation: Annotated[tuple[EscalationStep, ...], Field(max_length=8)] = ()
+
+
+MonitorKind = Literal["drift", "data", "skew", "quality", "estimate"]
+
+
+class MonitorRule(Closed):
+    """What the check `monitors_armed` asks for, where it is one of the gates.
+
+    Args:
+        kinds: kinds of monitors that an endpoint must have, each looking.
+        tested_within_seconds: how long a test of the alarm that reached somebody counts.
+    """
+
+    kinds: Annotated[tuple[MonitorKind, ...], Field(min_length=1, max_length=5)] = ("drift", "data")
+    tested_within_seconds: Annotated[int, Field(ge=3_600, le=365 * DAY, strict=True)] = 30 * DAY
+
+
 class Policy(Closed):
     """What it takes to change an endpoint of one environment.
 
@@ -92,6 +141,8 @@ class Policy(Closed):
         alias_repair: whether the environment's champion alias is put back when somebody moved it, or only reported.
         min_bake_seconds: how long the previous versions stay warm, at least.
         bake_seconds: how long they do when a change does not say (a default, no demand); never less than `min_bake_seconds`.
+        findings: what problems that were found hold up, and who is told when nobody answers.
+        monitors: which monitors the check `monitors_armed` asks for.
     """
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
@@ -110,6 +161,8 @@ class Policy(Closed):
     bake_seconds: Seconds = 0
     ramp: RampRule = RampRule()
     pickled: Literal["refuse", "flag"] = "flag"
+    findings: FindingRule = FindingRule()
+    monitors: MonitorRule = MonitorRule()
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
@@ -177,6 +230,24 @@ def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
         (new.min_bake_seconds < old.min_bake_seconds, "The previous version need not stay warm for as long."),
         (_is_laxer(old.ramp, new.ramp), "A ramp may be steeper."),
         ((new.pickled, old.pickled) == ("flag", "refuse"), "Pickled code is let through."),
+        (
+            _is_later(old.findings.block_promotion_at, new.findings.block_promotion_at),
+            "Fewer findings keep a change from starting.",
+        ),
+        (_is_later(old.findings.hold_rollout_at, new.findings.hold_rollout_at), "Fewer findings hold a rollout."),
+        (
+            (new.findings.resume, old.findings.resume) == ("resolved", "person"),
+            "A rollout that was held goes on without a person.",
+        ),
+        (
+            not _as_loud(old.findings.escalation, new.findings.escalation),
+            "Fewer people, or people later, hear of what nobody answers.",
+        ),
+        (not set(old.monitors.kinds) <= set(new.monitors.kinds), "Fewer monitors are asked for."),
+        (
+            new.monitors.tested_within_seconds > old.monitors.tested_within_seconds,
+            "A test of the alarm counts for longer.",
+        ),
     )
     return tuple(sentence for holds, sentence in says if holds)
 
@@ -207,7 +278,8 @@ def _flat(policy: Policy) -> dict[str, str]:
             line = f"{field}.{one[key]}"
             line = f"{line} ({position})" if line in told else line  # twice in versions of old
             told[line] = {name: one[name] for name in one if name != key}
-    told |= {f"ramp.{name}": value for name, value in told.pop("ramp").items()}
+    for field in ("ramp", "findings", "monitors"):
+        told |= {f"{field}.{name}": value for name, value in told.pop(field).items()}
     return {name: _in_words(value) for name, value in told.items()}
 
 
@@ -215,7 +287,7 @@ def _in_words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_in_words(one)}" for name, one in value.items())
     if isinstance(value, list):
-        return " or ".join(str(one) for one in value) or _LACKS
+        return " or ".join(_in_words(one) for one in value) or _LACKS
     return _LACKS if value is None else str(value)
 
 
@@ -259,6 +331,23 @@ def _is_laxer(old: RampRule, new: RampRule) -> bool:
         or new.min_hold_seconds < old.min_hold_seconds
         or (bool(old.named) and (not new.named or bool(set(new.named) - set(old.named))))
     )
+
+
+def _is_later(old: Severity | None, new: Severity | None) -> bool:
+    """Whether it now takes something worse, or is not asked any more."""
+    order = get_args(Severity)
+    return old is not None and (new is None or order.index(new) > order.index(old))
+
+
+def _as_loud(old: Sequence[EscalationStep], new: Sequence[EscalationStep]) -> bool:
+    """Whether as many steps are left, and each old one has a new one that tells the same people as early, of as much."""
+    return len(new) >= len(old) and all(any(_covers(one, step) for one in new) for step in old)
+
+
+def _covers(one: EscalationStep, step: EscalationStep) -> bool:
+    raises = step.raise_to is None or (one.raise_to is not None and not _is_later(one.raise_to, step.raise_to))
+    told = one.tell == step.tell and one.after_seconds <= step.after_seconds
+    return told and not _is_later(step.at, one.at) and raises
 
 
 BUILT_IN: dict[str, Policy] = {

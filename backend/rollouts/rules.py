@@ -57,6 +57,8 @@ class Position:
         endpoint_state: of the endpoint; only `in_sync` says that what runs now is what was proved.
         guarded: the plan asks for guardrails.
         frozen: reason of a freeze that is in force, or "".
+        held: which findings hold it, as a sentence, or ""; `held_for_person`: whether a person has to resume it then.
+        watched: whether findings may hold it at all.
         admitted_at: when the newest step was admitted.
         trouble: what keeps the endpoint from being proved, as far as its latest attempt told, or "".
     """
@@ -75,6 +77,9 @@ class Position:
     revoked: bool
     guarded: bool = False
     frozen: str = ""
+    held: str = ""
+    held_for_person: bool = False
+    watched: bool = False
     admitted_at: datetime | None = None
     trouble: str = ""
 
@@ -107,6 +112,8 @@ def decide(at: Position, now: datetime, *, poll: timedelta) -> Decision:
     if at.revoked:
         says = "Its approval was revoked; no further step is admitted. Roll it back, or leave it as it is."
         return Decision() if at.state == "paused" else Decision("pause", says)
+    if at.held and at.held_for_person and at.state in ("ramping", "holding") and at.step < at.last_step:
+        return Decision("pause", f"{at.held} Resume it once that is over.")
     if at.state == "ramping":
         return _ramping(at, now, poll)
     return _holding(at, now, poll) if at.state == "holding" else Decision()
@@ -131,8 +138,11 @@ def _holding(at: Position, now: datetime, poll: timedelta) -> Decision:
     if at.step_since is None:
         return Decision(reason="It is not known since when this step is proved.", look_at=now + poll)
     over = at.step_since + timedelta(seconds=at.hold_seconds)
+    if at.held:
+        return Decision(reason=at.held, look_at=now + poll)
     if now < over:
-        return Decision(reason=f"Holds this step until {over:%Y-%m-%d %H:%M:%S} UTC.", look_at=over)
+        says = f"Holds this step until {over:%Y-%m-%d %H:%M:%S} UTC."
+        return Decision(reason=says, look_at=min(over, now + poll) if at.watched else over)
     if not at.proved or at.endpoint_state != "in_sync":
         says = f"Waits until the endpoint is in sync; it is {at.endpoint_state.replace('_', ' ')}."
         return Decision(reason=says, look_at=now + poll)

@@ -147,11 +147,12 @@ class Rollouts:
             return row
 
     def resume(self, actor: Actor, endpoint: str, reason: str, *, at: At | None = None) -> Rollout:
-        """Goes on where it was paused. Refusal when its approval was revoked."""
+        """Goes on where it was paused. Refusal when its approval was revoked, and while findings hold it (code `findings`)."""
         with self._database.unit(actor) as tx:
             row = _under_way(tx, actor, endpoint, "rollout.resume", reason, at=at)
             if tx.get(Authorization, row.authorization_id).revoked_at is not None:
                 raise Refusal("The approval of this rollout was revoked.", "Roll it back, or propose anew.", code="revoked")
+            _refuse_held(tx, row)
             if row.state == "paused":
                 _move(tx, row, f"resume_{row.state_before_pause}", reason)
                 _wake(tx, row)
@@ -312,6 +313,12 @@ def _under_way(
 
 def _moved_on(message: str) -> Refusal:
     return Refusal(f"{message} Nothing was done.", "Look at it as it is now, then decide.", code="moved-on")
+
+
+def _refuse_held(tx: Unit, row: Rollout) -> None:
+    at = queries.stand(tx.session, row).position
+    if at.held and at.held_for_person and row.state == "paused":
+        raise Refusal(at.held, "Look after that finding first; resume it once somebody said that it is over.", code="findings")
 
 
 def _refuse_letting_on(tx: Unit, row: Rollout) -> None:

@@ -17,9 +17,13 @@ from backend.core.database import Database
 from backend.core.work import WorkItem
 from backend.delivery.rows import Endpoint, Generation, Server
 from backend.evidence.rows import Evidence
+from backend.metrics import scraping
+from backend.monitoring import counting, runs
 from backend.notify.rows import Message, Route
 from backend.registry.rows import Alias
 from backend.rollouts.rows import Rollout
+from backend.window_reports import service as window_reports
+from backend.window_reports.queries import unfinished
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 
 def of_the_house() -> tuple[Resync, ...]:
-    """Every server, open change, open rollout, unfinished check, model with aliases of ours, and route with waiting messages;
-    the mirror, and the ledger's reader."""
+    """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages,
+    source of metrics, monitor, endpoint that has some, and report that is to be made; the mirror, and the ledger's reader."""
     return (
         Resync("server", _keys(select(Server.id))),
         Resync("change", _keys(_CHANGES)),
@@ -59,6 +63,10 @@ def of_the_house() -> tuple[Resync, ...]:
         Resync("mirror", lambda _session: ["*"]),
         Resync("notify", lambda _session: ["ledger"]),
         Resync("route", _keys(_WAITING)),
+        Resync(scraping.KIND, scraping.keys),
+        Resync(counting.KIND, counting.keys),
+        Resync(runs.KIND, runs.keys),
+        Resync(window_reports.KIND, unfinished),
     )
 
 

@@ -42,13 +42,17 @@ class Lane:
     threads: int
 
 
-EVIDENCE_THREADS, REGISTRY_THREADS, ROUTE_THREADS, OTHER_THREADS = 2, 2, 4, 2
+EVIDENCE_THREADS, REGISTRY_THREADS, ROUTE_THREADS, SCRAPE_THREADS, OTHER_THREADS = 2, 2, 4, 4, 2
+COUNT_THREADS, MONITOR_THREADS = 1, 2
 
 
 def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
     """The lanes for these kinds: servers have `worker_threads`, gates two, the registry two, decisions half of the servers'.
 
     Messages are sent by four threads of their own: a receiver that hangs holds up neither decisions nor the ledger's reader.
+    Metrics are read by four more, so that a source that hangs delays nothing but metrics. Hours of the inference log are
+    counted by one and judged by two: they take processor time, and nobody waits for them. Window reports are made one at
+    a time: each may take gigabytes.
 
     An approval is settled in the lane of decisions: it starts within a fraction of a second even while every server hangs.
     """
@@ -60,6 +64,10 @@ def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
         Lane(("mirror", "alias"), REGISTRY_THREADS),
         Lane(("notify",), 1),
         Lane(("route",), ROUTE_THREADS),
+        Lane(("scrape",), SCRAPE_THREADS),
+        Lane(("count",), COUNT_THREADS),
+        Lane(("monitor",), MONITOR_THREADS),
+        Lane(("window_report",), 1),
     )
     used = [Lane(tuple(kind for kind in lane.kinds if kind in wanted), lane.threads) for lane in known]
     rest = tuple(sorted(wanted - {kind for lane in known for kind in lane.kinds}))

@@ -12,6 +12,7 @@ from app import menu
 from backend.access.service import DEMO
 from backend.bootstrap import Backend
 from backend.core.errors import ExternalFailure
+from tests.found import found_lately
 from tests.pages.conftest import ROOT, Open, raw, words
 
 NAMES = [name for name, _, _ in DEMO]
@@ -42,6 +43,46 @@ def test_overview_says_what_is_there_and_what_is_not(page: Open) -> None:
     assert "production@1" in said
     assert "There is no endpoint yet" in said
     assert "saved policy production@1" in said
+
+
+def test_overview_and_the_list_show_what_was_found_the_worst_first(full: Backend, full_page: Open) -> None:
+    found_lately(full)
+    said = words(full_page("overview", "ana"))
+    assert "PSI of dep_delay is 0.31" in said
+    assert said.index("schema") < said.index("PSI of dep_delay")
+    test = full_page("findings", "ana")
+    assert list(test.dataframe[0].value["Finding"]) == [4, 1, 2, 3]
+    assert not offered(test, "Test the alarm")
+    test.selectbox(key="severity").set_value("Critical").run()
+    assert list(test.dataframe[0].value["Finding"]) == [4]
+    test.selectbox(key="severity").set_value("Any").run()
+    test.text_input(key="endpoint").set_value("nothing-there").run()
+    assert "No finding is like that" in words(test)
+    assert offered(full_page("findings", "olga"), "Test the alarm")
+
+
+def test_a_finding_shows_its_evidence_and_offers_what_each_may_do(full: Backend, full_page: Open) -> None:
+    found_lately(full)
+    said = words(full_page("finding", "audra", finding="1"))
+    for expected in ("PSI of dep_delay is 0.31", "0.2", "Nobody has answered it yet", "was opened"):
+        assert expected in said, expected
+    first = {name: [one.label for one in full_page("finding", name, finding="1").button if one.key == "finding.first"]
+             for name in ("ana", "ben", "olga", "otto", "audra")}  # fmt: skip
+    assert first == {
+        "ana": ["Acknowledge"],
+        "ben": ["Acknowledge"],
+        "olga": ["Acknowledge"],
+        "otto": ["Acknowledge"],
+        "audra": [],
+    }
+    full.findings.resolve(full.identities.act_as("ben"), 1, "The feed was late.", "false_alarm")
+    assert "It is over (a false alarm). Ben (reviewer) said so: The feed was late." in words(
+        full_page("finding", "ana", finding="1")
+    )
+    for wrong in ("", "77", "x", "9" * 40):
+        test = full_page("finding", "ana", finding=wrong)
+        assert not test.exception
+        assert "No finding is called" in words(test), wrong
 
 
 def test_who_may_not_read_the_ledger_sees_no_row_of_it(page: Open) -> None:

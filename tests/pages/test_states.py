@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import get_args
 
 import pytest
 from streamlit import material_icon_names
@@ -11,7 +12,12 @@ from app.kit import palette, states
 from backend.changes.rules import CHANGE
 from backend.delivery.rows import ENDPOINT_STATES, Proof, PushRecord
 from backend.evidence.rules import EVIDENCE
+from backend.findings.rules import FINDING, SEVERITIES
+from backend.metrics.queries import SourceWord
+from backend.metrics.slo import Verdict
+from backend.monitoring.rules import Word
 from backend.rollouts.rules import ROLLOUT
+from backend.window_reports.rules import REPORT
 from tests.pages.conftest import ROOT
 
 ICONS = {name for value in vars(material_icon_names).values() if isinstance(value, set | frozenset | dict) for name in value}
@@ -24,7 +30,13 @@ THEME = tomllib.loads((ROOT / "app/.streamlit/config.toml").read_text())["theme"
         ("endpoint", ENDPOINT_STATES),
         ("change", CHANGE.states),
         ("rollout", ROLLOUT.states),
+        ("finding", FINDING.states),
+        ("severity", SEVERITIES),
         ("evidence", (*EVIDENCE.states, "missing", "stale")),
+        ("monitor", get_args(Word)),
+        ("source", get_args(SourceWord)),
+        ("objective", get_args(Verdict)),
+        ("window_report", REPORT.states),
         ("proof", ("ok", "failed", "impossible")),
         ("push", ("running", "proved", "failed", "repaired", "unloaded", "lost")),
     ],

@@ -13,6 +13,8 @@ from backend.core.errors import Refusal
 from backend.policy.rules import (
     BUILT_IN,
     ApproverGroup,
+    EscalationStep,
+    FindingRule,
     GateRule,
     Involved,
     Policy,
@@ -195,6 +197,7 @@ LOOSER: dict[str, object] = {
     "min_bake_seconds": 10,
     "ramp": RampRule(min_steps=1),
     "pickled": "flag",
+    "findings": FindingRule(),
 }
 STRICT = Policy(
     approvals_needed=2,
@@ -204,6 +207,7 @@ STRICT = Policy(
     min_bake_seconds=60,
     ramp=RampRule(min_steps=2),
     pickled="refuse",
+    findings=FindingRule(block_promotion_at="warning"),
 )
 
 
@@ -232,6 +236,29 @@ def test_each_demand_that_is_lowered_makes_a_policy_weaker_and_raised_none(name:
     assert weaker(STRICT, STRICT) == ()
 
 
+LOUD = EscalationStep(after_seconds=900, tell="operators", raise_to="critical")
+FINDINGS = FindingRule(block_promotion_at="warning", hold_rollout_at="warning", resume="person", escalation=(LOUD, LOUD))
+
+
+@pytest.mark.parametrize(
+    "looser",
+    [
+        {"block_promotion_at": "critical"}, {"block_promotion_at": None}, {"hold_rollout_at": "critical"},
+        {"hold_rollout_at": None}, {"resume": "resolved"}, {"escalation": ()}, {"escalation": (LOUD,)},
+        {"escalation": (LOUD.model_copy(update={"after_seconds": 901}),) * 2},
+        {"escalation": (LOUD.model_copy(update={"tell": "admins"}),) * 2},
+        {"escalation": (LOUD.model_copy(update={"at": "critical"}),) * 2},
+        {"escalation": (LOUD.model_copy(update={"raise_to": None}),) * 2},
+    ],
+)  # fmt: skip
+def test_whatever_findings_hold_up_less_or_call_fewer_people_makes_a_policy_weaker(looser: dict[str, Any]) -> None:
+    old = STRICT.model_copy(update={"findings": FINDINGS})
+    new = STRICT.model_copy(update={"findings": FINDINGS.model_copy(update=looser)})
+    assert len(weaker(old, new)) == 1
+    others = looser.get("escalation") and looser["escalation"][0].tell != LOUD.tell  # whom the old one called, it calls no more
+    assert bool(weaker(new, old)) == bool(others)
+
+
 @pytest.mark.parametrize(
     ("added", "is_weaker"),
     [
@@ -249,6 +276,19 @@ def test_another_group_makes_a_policy_weaker_where_it_admits_others(added: Appro
     new = old.model_copy(update={"groups": (*old.groups, added)})
     assert bool(weaker(old, new)) == is_weaker
     assert bool(weaker(new, old)), "a demand less"
+
+
+@pytest.mark.parametrize(
+    ("looser", "says"),
+    [
+        ({"kinds": ("drift",)}, "Fewer monitors are asked for."),
+        ({"tested_within_seconds": 61 * 86_400}, "A test of the alarm counts for longer."),
+    ],
+)
+def test_fewer_monitors_or_an_older_test_of_the_alarm_makes_a_policy_weaker(looser: dict[str, Any], says: str) -> None:
+    new = STRICT.model_copy(update={"monitors": STRICT.monitors.model_copy(update=looser)})
+    assert weaker(STRICT, new) == (says,)
+    assert weaker(new, STRICT) == ()
 
 
 def test_what_stands_twice_in_a_version_of_old_counts_twice_and_takes_two_to_mend() -> None:
@@ -271,5 +311,5 @@ def test_approvals_by_groups_alone_are_approvals(needed: int, groups: tuple[int,
 
 
 def test_every_demand_of_a_policy_is_compared() -> None:
-    left = set(Policy.model_fields) - set(LOOSER) - {"schema_number", "bake_seconds"}
+    left = set(Policy.model_fields) - set(LOOSER) - {"monitors"} - {"schema_number", "bake_seconds"}
     assert left == set(), "say in `weaker` whether it can ask for less"

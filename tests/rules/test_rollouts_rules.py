@@ -50,6 +50,11 @@ def test_a_held_step_goes_on_when_its_time_is_over_and_not_before() -> None:
     assert (early.event, early.look_at) == (None, NOW)
 
 
+def test_a_step_that_findings_may_hold_is_looked_at_before_its_time_is_over() -> None:
+    early = replace(HELD, hold_seconds=3_600, watched=True)
+    assert decide(early, NOW, poll=POLL).look_at == NOW + POLL
+
+
 def test_a_step_that_is_not_proved_in_time_says_so_and_why() -> None:
     at = replace(HELD, state="ramping", proved=False, admitted_at=NOW, trouble="the server is not as wanted")
     soon = decide(at, NOW + LATE - timedelta(microseconds=1), poll=POLL)
@@ -72,6 +77,8 @@ def test_a_step_that_is_not_proved_in_time_says_so_and_why() -> None:
         ({"person": True}, "somebody"),
         ({"person": True, "step": 1, "let_on": 0}, "somebody"),
         ({"frozen": "incident 7"}, "incident 7"),
+        ({"held": "Held by finding 12."}, "finding 12"),
+        ({"held": "Held by finding 12.", "hold_seconds": 3_600, "watched": True}, "finding 12"),
     ],
 )
 def test_what_holds_a_step_is_said_and_looked_at_again(changes: dict[str, Any], says: str) -> None:
@@ -90,6 +97,11 @@ def test_what_holds_a_step_is_said_and_looked_at_again(changes: dict[str, Any], 
         ({"state": "ramping", "proved": False}, None),
         ({"state": "ramping", "revoked": True}, "pause"),
         ({"revoked": True}, "pause"),
+        ({"held": "x", "held_for_person": True}, "pause"),
+        ({"held": "x", "held_for_person": True, "state": "ramping", "proved": False}, "pause"),
+        ({"held": "x", "held_for_person": True, "state": "ramping", "step": 2}, "finished"),
+        ({"held": "x", "held_for_person": True, "state": "paused"}, None),
+        ({"held": "x", "state": "ramping"}, "step_proved"),
         ({"state": "paused", "revoked": True}, None),
         ({"state": "paused"}, None),
         ({"live": False}, "abort"),

@@ -29,13 +29,19 @@ from backend.changes.rows import Change
 from backend.core.context import SYSTEM, Actor
 from backend.core.errors import Refusal
 from backend.delivery.rows import Endpoint
+from backend.drift.stored import profile_bytes
+from backend.metrics.slo import Objective
+from backend.monitoring.rules import MonitorSpec
 from backend.policy.rules import BUILT_IN
 from backend.registry import intake
 from backend.registry.memory import MemoryRegistry
 from backend.registry.rows import IntakeRow
 from backend.rollouts.service import At as Looked
 from backend.settings import Settings
+from backend.window_reports.rules import Asked, Side
 from tests.databases import Clock
+from tests.drift_data import profile_of
+from tests.found import drifted
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
 from tests.installations import CHURN, EU, FLIGHTS, ROUTER, SERVERS, copied
 
@@ -56,14 +62,18 @@ class At:
     grant_request: str = ""
     policy_request: str = ""
     freeze: str = ""
+    finding: str = "fnd_nothing"
 
 
 NOTHING = At("nothing-there", "nothing-there", 999_999_999, "int_nothing")
 Command = Callable[[Backend, Actor, At], object]
 _DIGESTS = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 _PLACE = {"kind": "memory", "settings": {"path": "/tmp/nowhere.json"}}
+_PROFILE = profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]}))
+_TEXT = {"url": "https://192.0.2.1/metrics", "preset": "mlserver", "model": "m"}
 _SOON = datetime.now(UTC) + timedelta(days=1)
 _STEP = Looked("rol_x", 0)
+_REPORT = Asked(Side(_SOON - timedelta(days=3), _SOON - timedelta(days=2)))
 _USER, _GROUP = scim.User("ada@corp.test"), scim.Group("ml")
 
 COMMANDS: dict[str, tuple[str, Command]] = {
@@ -124,6 +134,13 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "data_sets.take_back": ("data_set.take_back", lambda b, a, at: b.data_sets.take_back(a, "dsg_x")),
     "recorded.probes": ("recorded.read", lambda b, a, at: b.recorded.probes(a, at.model, 1)),
     "recorded.requests": ("recorded.read", lambda b, a, at: b.recorded.requests(a, at.endpoint, NOW, _SOON)),
+    "feed.take": ("inference_log.write", lambda b, a, at: b.feed.take(a, at.endpoint)),
+    "feed.take_events": ("inference_log.write", lambda b, a, at: b.feed.take_events(a, at.endpoint, {}, b"")),
+    "log_keeping.set_rules": ("inference_log.set_rules", lambda b, a, at: b.log_keeping.set_rules(a, at.endpoint)),
+    "log_keeping.erase": ("inference_log.erase", lambda b, a, at: b.log_keeping.erase(a, at.endpoint, "u", reason="x")),
+    "window_reports.ask": ("recorded.read", lambda b, a, at: b.window_reports.ask(a, at.endpoint, _REPORT)),
+    "window_reports.open": ("recorded.read", lambda b, a, at: b.window_reports.open(a, at.endpoint, "wrp_x")),
+    "window_reports.remove": ("recorded.read", lambda b, a, at: b.window_reports.remove(a, at.endpoint, "wrp_x")),
     "policies.set_policy": ("policy.set", lambda b, a, at: b.policies.set_policy(a, "production", BUILT_IN["production"])),
     "policies.confirm_policy": ("policy.set", lambda b, a, at: b.policies.confirm_policy(a, at.policy_request)),
     "policies.refuse_policy": ("policy.set", lambda b, a, at: b.policies.refuse_policy(a, at.policy_request, "x")),
@@ -172,11 +189,32 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "endpoints.set_repair": (
         "endpoint.set_repair", lambda b, a, at: b.endpoints.set_repair(a, at.endpoint, "report", reason="x"),
     ),
+    "slos.set": ("slo.set", lambda b, a, at: b.slos.set(a, at.endpoint, [Objective("availability", 0.99)])),
+    "slos.remove": ("slo.set", lambda b, a, at: b.slos.remove(a, at.endpoint)),
+    "monitors.set": ("monitor.set", lambda b, a, at: b.monitors.set(a, at.endpoint, "watch", MonitorSpec(kind="drift"))),
+    "monitors.pause": ("monitor.set", lambda b, a, at: b.monitors.pause(a, at.endpoint, "watch", "x")),
+    "monitors.resume": ("monitor.set", lambda b, a, at: b.monitors.resume(a, at.endpoint, "watch")),
+    "monitors.run": ("monitor.run", lambda b, a, at: b.monitors.run(a, at.endpoint, "watch")),
+    "monitors.remove": ("monitor.set", lambda b, a, at: b.monitors.remove(a, at.endpoint, "watch")),
+    "reference_profiles.set": ("profile.add", lambda b, a, at: b.reference_profiles.set(a, at.model, 1, _PROFILE)),
+    "metric_sources.add": (
+        "metric_source.set", lambda b, a, at: b.metric_sources.add(a, at.endpoint, name="x", kind="text", settings=_TEXT),
+    ),
+    "metric_sources.remove": ("metric_source.set", lambda b, a, at: b.metric_sources.remove(a, at.endpoint, "x")),
+    "retentions.set": (
+        "metric_retention.set", lambda b, a, at: b.retentions.set(a, raw_hours=24, fine_hours=200, coarse_hours=9_000),
+    ),
     "rollouts.pause": ("rollout.pause", lambda b, a, at: b.rollouts.pause(a, at.endpoint, "x")),
     "rollouts.resume": ("rollout.resume", lambda b, a, at: b.rollouts.resume(a, at.endpoint, "x")),
     "rollouts.let_on": ("rollout.let_on", lambda b, a, at: b.rollouts.let_on(a, at.endpoint, "x", at=_STEP)),
     "rollouts.abort": ("rollout.abort", lambda b, a, at: b.rollouts.abort(a, at.endpoint, "x")),
     "rollouts.roll_back": ("change.roll_back", lambda b, a, at: b.rollouts.roll_back(a, at.endpoint, "x")),
+    "findings.acknowledge": ("finding.acknowledge", lambda b, a, at: b.findings.acknowledge(a, at.finding)),
+    "findings.reopen": ("finding.acknowledge", lambda b, a, at: b.findings.reopen(a, at.finding, "x")),
+    "findings.assign": ("finding.assign", lambda b, a, at: b.findings.assign(a, at.finding)),
+    "findings.snooze": ("finding.snooze", lambda b, a, at: b.findings.snooze(a, at.finding, NOW, "x")),
+    "findings.resolve": ("finding.resolve", lambda b, a, at: b.findings.resolve(a, at.finding, "x")),
+    "findings.test": ("finding.test", lambda b, a, at: b.findings.test(a, at.endpoint)),
     "changes.material": ("change.propose", lambda b, a, at: b.changes.material(a, at.endpoint, 2, "change.propose")),
     "changes.preview": ("change.propose", lambda b, a, at: b.changes.preview(a, endpoint=at.endpoint, version=2)),
     "changes.propose": (
@@ -283,7 +321,8 @@ def at(backend: Backend) -> At:
     with backend.database.read() as session:
         number = session.exec(select(Change.number).join(Endpoint).where(Endpoint.name == EU)).first()
     assert number is not None
-    return At(EU, FLIGHTS, number, "int_failed", asked.id, str(weaker.request_id), freeze.id)
+    (finding,) = drifted(backend.database, EU)
+    return At(EU, FLIGHTS, number, "int_failed", asked.id, str(weaker.request_id), freeze.id, finding.id)
 
 
 def _services() -> set[str]:
@@ -303,7 +342,7 @@ def test_every_command_of_every_service_stands_in_the_table() -> None:
 
 def test_every_action_of_the_matrix_is_asked_for_by_a_command_or_is_a_look() -> None:
     looks = {line.action for line in MATRIX if line.action.endswith((".read", ".list"))} | {"audit.verify", "audit.export"}
-    others = {"token.revoke", "session.revoke"}  # asked for by tokens and sessions themselves
+    others = {"token.revoke", "session.revoke", "profile.replace"}  # asked for by what is there already
     assert {action for action, _ in COMMANDS.values()} | looks | others == ACTIONS.keys()
 
 
@@ -393,6 +432,6 @@ def _said(call: Command, backend: Backend, actor: Actor, at: At) -> Refusal | No
 
 def _blotted(refusal: Refusal, at: At) -> str:
     said = str(refusal)
-    for name in sorted({at.endpoint, at.model, str(at.change), at.intake}, key=len, reverse=True):
+    for name in sorted({at.endpoint, at.model, str(at.change), at.intake, at.finding}, key=len, reverse=True):
         said = said.replace(name, "*")
     return said

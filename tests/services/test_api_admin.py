@@ -205,9 +205,12 @@ def test_the_settings_of_sign_in_are_told_without_a_secret(asked: Api) -> None:
 
 @SQLITE
 def test_models_and_changes_are_narrowed_and_counted_as_on_their_pages(asked: Api) -> None:
-    found = asked("GET", "/models?live=production")
+    found = asked("GET", "/models?live=production&counted=true")
     assert (found["total"], names(found)) == (1, [MODEL])
-    assert asked("GET", "/models?live=dev")["total"] == 0
+    assert asked("GET", "/models?live=dev&counted=true")["total"] == 0
+    line = asked("GET", "/models?live=production")
+    assert (line["total"], line["items"][0]["told"]) == (None, None)
+    assert [found["items"][0][name] for name in ("told", "registered", "pickled")] == [0, 5, 0]
     assert asked("GET", "/models?alias=nothing")["items"] == asked("GET", "/models?pickled=true")["items"] == []
     number = asked.world.reviewed()
     mine = asked("GET", "/changes?requester=ana")

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from backend.core.ledger import LedgerRow
 from backend.core.request_keys import RequestKey
 from backend.core.unit import Unit
 from tests.api_world import Api
+from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 from tests.services.test_api_operations import PROPOSAL, WHY
 
@@ -95,6 +96,7 @@ def test_every_command_on_one_thing_is_held_to_what_was_seen(asked: Api) -> None
     freeze = asked("GET", "/freezes")["items"][0]["id"]
     asked("POST", "/teams", {"name": "flights"}, by="otto", status=201)
     asked("POST", "/notify/routes", {"name": "room", "address": "http://127.0.0.1:9/a"}, status=201)
+    drifted(asked.backend.database, ENDPOINT)
     writes: tuple[tuple[str, str, Any, str], ...] = (
         ("POST", f"{CHANGE}/withdraw", WHY, "ana"),
         ("POST", f"/endpoints/{ENDPOINT}/pause", WHY, "olga"),
@@ -110,6 +112,10 @@ def test_every_command_on_one_thing_is_held_to_what_was_seen(asked: Api) -> None
         ("POST", "/notify/routes/room/pause", {}, "ana"),
         ("POST", "/notify/routes/room/rotate", None, "ana"),
         ("DELETE", "/notify/routes/room", None, "ana"),
+        ("POST", "/findings/1/acknowledge", WHY, "olga"),
+        ("POST", "/findings/1/assign", {"person": "olga"}, "olga"),
+        ("POST", "/findings/1/snooze", {"until": (datetime.now(UTC) + timedelta(hours=1)).isoformat(), **WHY}, "olga"),
+        ("POST", "/findings/1/resolve", WHY, "olga"),
     )
     before = len(_ledger(asked))
     for method, path, sent, by in writes:
@@ -126,7 +132,7 @@ def _ledger(asked: Api) -> list[str]:
 
 ONE_THING = (
     CHANGE, f"/endpoints/{ENDPOINT}", "/servers/s", "/policies/dev", "/identities/ana", "/teams/flights",
-    "/notify/preferences",
+    "/notify/preferences", "/findings/1",
 )  # fmt: skip
 
 
@@ -134,12 +140,17 @@ ONE_THING = (
 def test_what_did_not_move_is_not_sent_again(asked: Api) -> None:
     asked.world.reviewed()
     asked("POST", "/teams", {"name": "flights"}, by="otto", status=201)
+    drifted(asked.backend.database, ENDPOINT)
     for path in ONE_THING:
         tag = asked.tag(path)
         for sent in (tag, f"W/{tag}", f'"x", {tag}', "*"):
             answer = asked.asked("GET", path, if_none_match=sent)
             assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag), (path, sent)
         assert asked.asked("GET", path, if_none_match='"x"').status_code == 200
+    tag = asked.tag(CHANGE)
+    tag = asked.tag("/findings/1")
+    drifted(asked.backend.database, ENDPOINT)
+    assert asked.asked("GET", "/findings/1", if_none_match=tag).status_code == 304, "seen again, and nothing was decided"
     tag = asked.tag(CHANGE)
     asked("POST", f"{CHANGE}/comments", {"text": "Look"}, status=201)
     assert asked.asked("GET", CHANGE, if_none_match=tag).status_code == 200
@@ -176,6 +187,7 @@ def test_of_two_who_saw_the_same_one_writes(asked: Api) -> None:
 
 
 MAKING: tuple[tuple[str, Any, Any, str], ...] = (
+    ("/findings/test", {"endpoint": ENDPOINT}, {"endpoint": ENDPOINT, "severity": "info"}, "olga"),
     ("/teams", {"name": "flights"}, {"name": "delays"}, "otto"),
     ("/freezes", {"scope": "dev", **WHY}, {"scope": "staging", **WHY}, "olga"),
     ("/identities", {"name": "builds", "kind": "service", "owner": "ana"}, {"name": "other"}, "otto"),
@@ -211,7 +223,8 @@ def test_what_is_sent_again_under_its_key_is_made_once(asked: Api) -> None:
         assert len(_ledger(asked)) == made, path
         assert _settled(first.json()) == _settled(again.json()), path
         asked.refused("key-used", "POST", path, other, by=by, idempotency_key=key, status=409)
-    asked.refused("key-used", "POST", "/freezes", {"scope": "dev", **WHY}, by="otto", idempotency_key="build-0", status=409)
+    elsewhere, who = {"scope": "dev", **WHY}, MAKING[0][3]
+    asked.refused("key-used", "POST", "/freezes", elsewhere, by=who, idempotency_key="build-0", status=409)
 
 
 def _settled(content: Any) -> Any:

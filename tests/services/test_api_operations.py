@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +19,11 @@ from backend.api import app as api
 from backend.bootstrap import Backend
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.drift.stored import profile_bytes
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
+from tests.drift_data import profile_of
+from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
 SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
@@ -42,7 +46,16 @@ DECLARED = {"files": [{"name": "a.yaml", "text": "apiVersion: countersign/v1\nki
 RAMP = {"steps": [{"share_percent": 1, "hold_seconds": 600}, {"share_percent": 25, "hold_seconds": 3600, "person": True}]}
 UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 64}
 
+SOURCE = {"name": "gateway", "kind": "text", "settings": {"url": "https://1.1.1.1/x", "preset": "mlserver", "model": "m"}}
+PROMISED = {"days": 30, "objectives": [{"kind": "availability", "target": 0.999}]}
+WATCHED = {"spec": {"kind": "drift", "window_hours": 24}}
 MEMORY = {"name": "other", "kind": "memory", "settings": {"path": "/tmp/countersign-nowhere.json"}}
+
+
+def profile_content() -> str:
+    """A small profile, as it is sent."""
+    return base64.b64encode(profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]}))).decode()
+
 
 OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/models"): ("model.read", "/models", None),
@@ -84,6 +97,18 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/resume"): ("endpoint.resume", f"/endpoints/{ENDPOINT}/resume", WHY),
     ("POST", "/v1/endpoints/{endpoint}/repair"): ("endpoint.repair", f"/endpoints/{ENDPOINT}/repair", WHY),
     ("POST", "/v1/endpoints/{endpoint}/look"): ("endpoint.look", f"/endpoints/{ENDPOINT}/look", None),
+    ("GET", "/v1/findings"): ("finding.read", "/findings", None),
+    ("GET", "/v1/findings/counts"): ("finding.read", "/findings/counts", None),
+    ("GET", "/v1/findings/{finding}"): ("finding.read", "/findings/1", None),
+    ("GET", "/v1/findings/{finding}/messages"): ("finding.read", "/findings/1/messages", None),
+    ("POST", "/v1/findings/{finding}/acknowledge"): ("finding.acknowledge", "/findings/1/acknowledge", WHY),
+    ("POST", "/v1/findings/{finding}/assign"): ("finding.assign", "/findings/1/assign", {"person": "olga"}),
+    ("POST", "/v1/findings/{finding}/snooze"): (
+        "finding.snooze", "/findings/1/snooze", {"until": "2126-03-01T06:00:00Z", **WHY},
+    ),
+    ("POST", "/v1/findings/{finding}/resolve"): ("finding.resolve", "/findings/1/resolve", WHY),
+    ("POST", "/v1/findings/{finding}/reopen"): ("finding.acknowledge", "/findings/1/reopen", WHY),
+    ("POST", "/v1/findings/test"): ("finding.test", "/findings/test", {"endpoint": ENDPOINT}),
     ("GET", "/v1/servers"): ("endpoint.read", "/servers", None),
     ("GET", "/v1/servers/{server}"): ("endpoint.read", "/servers/s", None),
     ("POST", "/v1/servers/{server}/test"): ("server.test", "/servers/s/test", None),
@@ -123,6 +148,37 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ),
     ("GET", "/v1/endpoints/{endpoint}/requests"): (
         "recorded.read", f"/endpoints/{ENDPOINT}/requests?start=2026-01-01T00:00:00Z&end=2026-01-02T00:00:00Z", None,
+    ),
+    ("POST", "/v1/inference-log"): ("inference_log.write", "/inference-log", {"endpoint": ENDPOINT, "requests": [{}]}),
+    ("POST", "/v1/inference-log/{endpoint}/events"): (
+        "inference_log.write", f"/inference-log/{ENDPOINT}/events", {"specversion": "1.0"},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/inference-log"): ("endpoint.read", f"/endpoints/{ENDPOINT}/inference-log", None),
+    ("PUT", "/v1/endpoints/{endpoint}/inference-log"): (
+        "inference_log.set_rules", f"/endpoints/{ENDPOINT}/inference-log", {"sample_every": 10},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/inference-log/erasures"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/inference-log/erasures", None,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/inference-log/erasures"): (
+        "inference_log.erase", f"/endpoints/{ENDPOINT}/inference-log/erasures", {"unit": "u1", **WHY},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/inference-log/erasures/{erasure}"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/inference-log/erasures/ers_{'0' * 26}", None,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/window-reports"): ("endpoint.read", f"/endpoints/{ENDPOINT}/window-reports", None),
+    ("POST", "/v1/endpoints/{endpoint}/window-reports"): (
+        "recorded.read", f"/endpoints/{ENDPOINT}/window-reports",
+        {"current": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/window-reports/{report}"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/window-reports/wrp_{'0' * 26}", None,
+    ),
+    ("DELETE", "/v1/endpoints/{endpoint}/window-reports/{report}"): (
+        "recorded.read", f"/endpoints/{ENDPOINT}/window-reports/wrp_{'0' * 26}", None,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/window-reports/{report}/page"): (
+        "recorded.read", f"/endpoints/{ENDPOINT}/window-reports/wrp_{'0' * 26}/page", None,
     ),
     ("GET", "/v1/requests"): ("request.list", "/requests", None),
     ("GET", "/v1/requests/{request}"): ("request.list", f"/requests/ask_{'0' * 26}", None),
@@ -187,6 +243,50 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/rollout/abort"): ("rollout.abort", f"/endpoints/{ENDPOINT}/rollout/abort", WHY),
     ("POST", "/v1/endpoints/{endpoint}/rollout/roll-back"): (
         "change.roll_back", f"/endpoints/{ENDPOINT}/rollout/roll-back", WHY,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/metrics"): ("endpoint.read", f"/endpoints/{ENDPOINT}/metrics", None),
+    ("POST", "/v1/endpoints/{endpoint}/metrics/sources"): (
+        "metric_source.set", f"/endpoints/{ENDPOINT}/metrics/sources", SOURCE,
+    ),
+    ("DELETE", "/v1/endpoints/{endpoint}/metrics/sources/{source}"): (
+        "metric_source.set", f"/endpoints/{ENDPOINT}/metrics/sources/gateway", None,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/slo"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo", None),
+    ("PUT", "/v1/endpoints/{endpoint}/slo"): ("slo.set", f"/endpoints/{ENDPOINT}/slo", PROMISED),
+    ("DELETE", "/v1/endpoints/{endpoint}/slo"): ("slo.set", f"/endpoints/{ENDPOINT}/slo", None),
+    ("GET", "/v1/endpoints/{endpoint}/slo/standing"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/standing", None),
+    ("GET", "/v1/endpoints/{endpoint}/slo/rules"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/rules", None),
+    ("GET", "/v1/endpoints/{endpoint}/slo/dashboard"): ("endpoint.read", f"/endpoints/{ENDPOINT}/slo/dashboard", None),
+    ("GET", "/v1/endpoints/{endpoint}/watched"): ("endpoint.read", f"/endpoints/{ENDPOINT}/watched", None),
+    ("GET", "/v1/endpoints/{endpoint}/drift"): ("endpoint.read", f"/endpoints/{ENDPOINT}/drift", None),
+    ("GET", "/v1/endpoints/{endpoint}/drift/feature"): (
+        "endpoint.read", f"/endpoints/{ENDPOINT}/drift/feature?name=hour", None,
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/missing-values"): ("endpoint.read", f"/endpoints/{ENDPOINT}/missing-values", None),
+    ("GET", "/v1/endpoints/{endpoint}/predictions"): ("endpoint.read", f"/endpoints/{ENDPOINT}/predictions", None),
+    ("GET", "/v1/endpoints/{endpoint}/quality"): ("endpoint.read", f"/endpoints/{ENDPOINT}/quality", None),
+    ("GET", "/v1/endpoints/{endpoint}/reliability"): ("endpoint.read", f"/endpoints/{ENDPOINT}/reliability", None),
+    ("GET", "/v1/monitors"): ("endpoint.read", "/monitors", None),
+    ("GET", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("endpoint.read", f"/endpoints/{ENDPOINT}/monitors/drift", None),
+    ("PUT", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift", WATCHED),
+    ("DELETE", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift", None),
+    ("POST", "/v1/endpoints/{endpoint}/monitors/{monitor}/pause"): (
+        "monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift/pause", WHY,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/monitors/{monitor}/resume"): (
+        "monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift/resume", None,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/monitors/{monitor}/run"): (
+        "monitor.run", f"/endpoints/{ENDPOINT}/monitors/drift/run", None,
+    ),
+    ("GET", "/v1/models/{model}/profiles"): ("model.read", f"/models/{MODEL}/profiles", None),
+    ("GET", "/v1/models/{model}/versions/{number}/profile"): ("model.read", f"/models/{MODEL}/versions/1/profile", None),
+    ("PUT", "/v1/models/{model}/versions/{number}/profile"): (
+        "profile.add", f"/models/{MODEL}/versions/1/profile", {"content": profile_content()},
+    ),
+    ("GET", "/v1/metrics/retention"): ("endpoint.read", "/metrics/retention", None),
+    ("PUT", "/v1/metrics/retention"): (
+        "metric_retention.set", "/metrics/retention", {"raw_hours": 24, "fine_hours": 200, "coarse_hours": 9000},
     ),
     ("GET", "/v1/fleet"): ("endpoint.read", "/fleet", None),
     ("GET", "/v1/fleet/endpoints"): ("endpoint.read", "/fleet/endpoints", None),
@@ -327,6 +427,7 @@ def test_each_role_may_exactly_what_the_table_of_actions_says(asked: Api) -> Non
 def _what_there_is(asked: Api) -> dict[str, str]:
     """A freeze and an intake, whose place says who may do something about them."""
     freeze = asked.backend.policies.freeze(asked.world.olga, "staging", "tests")
+    drifted(asked.backend.database, ENDPOINT)
     with asked.backend.database.unit(SYSTEM) as tx:
         beginning = {"started_by": SYSTEM.id, "started_at": tx.now, "beat_at": tx.now, "state": "failed"}
         row = tx.add(IntakeRow(id=f"int_{'1' * 26}", kind="registry", model=MODEL, number=1, **beginning))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,15 @@ from backend.access.rules import ROLES
 from backend.api.document import operations
 from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.drift.stored import profile_bytes
+from backend.metrics.slo import Objective
+from backend.monitoring.rules import MonitorSpec
 from backend.notify.rows import Message
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
+from backend.window_reports.rules import Asked, Side
 from tests.api_world import Api
+from tests.drift_data import profile_of
+from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
 
 CHECKS = [
@@ -73,8 +80,12 @@ def known(asked: Api) -> dict[str, list[Any]]:
     route = asked.backend.routes.add(admin, "release-room", "http://127.0.0.1:9/countersign", everybody=True)
     subscription = asked.backend.routes.subscribe(admin, ("change.waiting",), route=route.id)
     message = asked.backend.routes.test(admin, route.id)
+    finding = drifted(asked.backend.database, ENDPOINT)[0]
     asked.backend.cards.write(world.ana, MODEL, "# A card", revision=0)
     asked.backend.ramps.set(world.olga, "careful", [{"share": 100, "hold_seconds": 600}])
+    asked.backend.slos.set(world.olga, ENDPOINT, [Objective("availability", 0.999), Objective("latency", 0.95, 0.25)])
+    asked.backend.monitors.set(world.olga, ENDPOINT, "drift", MonitorSpec(kind="drift"))
+    asked.backend.reference_profiles.set(world.ana, MODEL, 1, profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]})))
     vera = asked.backend.identities.create(admin, "vera")
     asked.tokens["vera"] = asked.backend.tokens.create(vera, "tests").text
     asked.backend.identities.grant(admin, "vera", "viewer", "environment:dev")
@@ -88,14 +99,18 @@ def known(asked: Api) -> dict[str, list[Any]]:
         for number in range(1, 6):
             moments = {"created_at": tx.now, "updated_at": tx.now, "mirrored_at": tx.now}
             tx.add(MirroredVersion(id=f"ver_{number}", model_id="mod_1", number=number, **moments))
+    until = asked.backend.database.now() + timedelta(days=1)
+    asked.backend.data_sets.grant(admin, f"requests/{ENDPOINT}", until=until, identity="ana")
+    day = asked.backend.database.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    report = asked.backend.window_reports.ask(world.ana, ENDPOINT, Asked(Side(day - timedelta(days=1), day)))
     return {
         "change": [*map(str, numbers)], "endpoint": [ENDPOINT], "model": [MODEL], "number": [1, 2, 3], "server": ["s"],
         "router_name": ["r"], "environment": ["dev", "staging", "production"], "freeze": [freeze.id], "team": [team.name],
         "identity": ["ana", "carla"], "request": [request.id], "mapping": [mapping.id], "token": [token.id],
         "intake": [intake.id], "row": [1, 2], "version": [1, 2], "name": [ENDPOINT],
         "route": [route.name, route.id], "subscription": [subscription], "message": [message],
-        "ramp": ["careful"],
-        "binding": [binding.id], "service": ["robots"], "profile": ["github"],
+        "ramp": ["careful"], "source": ["gateway"], "finding": [str(finding.number), finding.id], "person": ["olga"],
+        "binding": [binding.id], "service": ["robots"], "profile": ["github"], "report": [report.id],
     }  # fmt: skip
 
 

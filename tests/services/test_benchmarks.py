@@ -139,3 +139,19 @@ def test_access_run_small_measures_each_check_and_the_list_of_whoever_sees_a_par
     sides = {(one["what"], one["side"]) for one in found["figures"]}
     assert len(sides) == len(found["figures"]) == 3 + 2 * 2 + 2 * 2
     assert all(value > 0 for one in found["figures"] for value in one["values"])
+
+
+@pytest.mark.slow
+def test_a_small_run_of_drift_scores_every_column_and_puts_its_ratio_on_top() -> None:
+    found = run("drift", "--rows", "3000", "--columns=10", "--rounds=1", "--no-preset")
+    medians = {(one["what"], one["side"]): one["median"] for one in found["figures"]}
+    assert min(medians.values()) > 0
+    what = "3,000 x 10: all scores"
+    peer, ours = medians[what, "evidently ValueDrift"], medians[what, "countersign"]
+    assert found["cpu_ratio_valuedrift"] == found["cpu_ratio_valuedrift_3000"] == pytest.approx(peer / ours, rel=0.01)
+
+
+def test_a_child_that_takes_too_long_is_ended() -> None:
+    with Child("benchmarks.scheduling_peer") as child, pytest.raises(TimeoutError, match="run took longer"):
+        child.call_within(0.01, "run", url="sqlite://", items=1)
+    assert child.ended

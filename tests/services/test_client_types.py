@@ -14,6 +14,7 @@ from backend.client import results, states
 from backend.delivery.routers.names import ROUTERS
 from backend.delivery.rows import ENDPOINT_STATES
 from backend.delivery.targets.names import TARGETS
+from backend.findings.rules import FINDING, OUTCOMES, SEVERITIES
 
 SCHEMAS: dict[str, Any] = api.build(lambda: pytest.fail("the backend was touched")).openapi()["components"]["schemas"]
 NAMES = {
@@ -42,9 +43,19 @@ NAMES = {
     "Verification": "VerificationView", "MessageEvent": "EventView", "Route": "RouteView", "NewRoute": "MadeRoute",
     "Subscription": "SubscriptionView", "Preferences": "PreferenceView", "Message": "MessageView", "MessageTry": "TryView",
     "WholeMessage": "WholeMessage",
+    "FindingLine": "FindingLine", "FindingMoment": "FindingMoment", "Finding": "FindingView", "FindingCount": "FindingCount",
+    "FindingMessage": "ToldView",
     "RampStep": "RampStepView", "NamedRamp": "RampView", "ConfigFault": "FaultView",
     "ConfigField": "FieldView", "ConfigObject": "ObjectView", "ConfigPlan": "PlanView", "ConfigDone": "DoneView",
     "ConfigApplied": "AppliedView", "ConfigExport": "ExportView",
+    "Metrics": "MetricsView", "MetricGroup": "MetricGroup", "MetricMoment": "MetricMoment", "Quantile": "MetricQuantile",
+    "Covered": "MetricCovered", "MetricSource": "MetricSourceView", "MetricRetention": "MetricRetention",
+    "Slo": "SloView", "Objective": "SloObjective", "SloStanding": "SloStandingView", "Promise": "SloPromise",
+    "ErrorBudget": "SloBudget", "BurnAlert": "SloAlert", "Burn": "SloBurn", "SloRules": "SloRules",
+    "Monitor": "MonitorWhole", "MonitorLine": "MonitorFares", "MonitorFound": "MonitorFound", "MonitorRun": "MonitorRunView",
+    "MonitorAsked": "MonitorAsked", "Profile": "ProfileLine",
+    "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
+    "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}
 """Pages are read by `pages`; a live share is sent as the list of its values."""
@@ -70,4 +81,5 @@ def test_the_words_are_the_server_s() -> None:
     assert set(states.CHANGE_STATES) == set(CHANGE.states)
     assert set(states.ENDPOINT_STATES) == set(ENDPOINT_STATES)
     assert set(states.ROLES) == set(ROLES)
+    assert (FINDING.states, OUTCOMES, SEVERITIES) == (states.FINDING_STATES, states.FINDING_OUTCOMES, states.SEVERITIES)
     assert (set(states.SERVER_KINDS), set(states.ROUTER_KINDS)) == (set(TARGETS), set(ROUTERS))

@@ -116,7 +116,8 @@ def test_a_server_keeps_the_reference_and_only_the_worker_follows_it(database: D
 
 
 @pytest.mark.parametrize(
-    "setting", ["DATABASE_URL", "MLFLOW_TOKEN", "PACKAGE_STORE_URL", "LEDGER_HEADS_URL", "INFERENCE_LOG_URL"]
+    "setting",
+    ["DATABASE_URL", "MLFLOW_TOKEN", "PACKAGE_STORE_URL", "LEDGER_HEADS_URL", "INFERENCE_LOG_URL", "WINDOW_REPORTS_URL"],
 )
 def test_a_secret_setting_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     file = tmp_path / "secret"

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,14 @@ from backend.api.document import EXAMPLES
 from backend.bootstrap import Backend
 from backend.core.columns import Row
 from backend.core.context import SYSTEM
+from backend.core.database import Database
+from backend.delivery.rows import Endpoint
 from backend.notify.rows import Message, Route, Subscription
 from backend.settings import Settings
+from backend.window_reports import wire
+from backend.window_reports.rows import WindowReport
+from backend.window_reports.rules import Asked, Side
+from tests.found import drifted
 from tests.installations import CHURN, EU, FLIGHTS, SERVERS, copied, number_of
 
 MISSING = "nothing-there"
@@ -49,6 +56,8 @@ NOBODYS = {
     "start": "a moment", "end": "a moment", "moment": "a moment", "registered": "a word", "settled": "a word",
     "removed": "a word",
     "action": "a word", "actor": "people are seen by everybody", "version": "a number of the model that is asked for",
+    "step": "a number of seconds", "by": "a word", "source": "a name below the endpoint that is named beside it",
+    "severity": "a word", "tests": "a word",
     "role": "a word", "scope": "of grants, which are seen by everybody", "ends": "a word", "active": "a word", "demo": "a word",
     "group": "of a provider, for admins alone", "provider": "of the settings, for admins alone", "mine": "a word",
     "minutes": "a number", "alias": "a word that is searched for among what is seen", "pickled": "a word",
@@ -66,8 +75,20 @@ def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Bac
     made = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
     memory = {"kind": "memory", "settings": {"path": str(folder / "far.json")}}
     made.servers.register_router(made.identities.act_as("olga"), name=FAR, public_url="memory:far", **memory)
+    drifted(made.database, EU)
+    drifted(made.database, "churn")
+    _report(made.database, EU)
     yield made
     made.close()
+
+
+def _report(database: Database, endpoint: str) -> None:
+    """Somebody's window report, which waits for a worker."""
+    with database.unit(SYSTEM) as tx:
+        place = tx.session.exec(select(Endpoint).where(Endpoint.name == endpoint)).one()
+        asked = wire.told(Asked(Side(tx.now - timedelta(days=1), tx.now)))
+        whose = {"endpoint_id": place.id, "endpoint": place.name, "asked_by": SYSTEM.id}
+        tx.record("window_report.ask", tx.add(WindowReport(id=tx.new_id("wrp"), asked=asked, asked_at=tx.now, **whose)))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +179,18 @@ def test_a_foreign_id_in_any_parameter_answers_as_one_of_nothing(door: Door) -> 
                 told = [door.asked(method, path, operation, {name: one}) for one in (value, _nothing(value))]
                 assert told[0] == told[1], (method, path, name, value, told)
                 walked[name] = walked.get(name, 0) + 1
-    assert {"model", "endpoint", "change", "server", "router_name", "row", "subject", *door.private} <= walked.keys()
+    assert {
+        "model",
+        "endpoint",
+        "change",
+        "finding",
+        "report",
+        "server",
+        "router_name",
+        "row",
+        "subject",
+        *door.private,
+    } <= walked.keys()
     assert sum(walked.values()) > 100
 
 
@@ -207,7 +239,8 @@ class Door:
         foreign = self.foreign
         known = {
             "model": [FLIGHTS], "endpoint": [EU], "server": [SERVERS[0]], "router": [FAR], "router_name": [FAR],
-            "change": foreign["change"][:2], "row": foreign["ledger"][:1], "object_name": [EU],
+            "finding": foreign["finding"], "change": foreign["change"][:2], "row": foreign["ledger"][:1], "object_name": [EU],
+            "report": foreign["window_report"],
             "subject": [f"{kind}/{foreign[kind][0]}" for kind in ("endpoint", "change", "server") if kind in foreign],
             **self.private,
         }  # fmt: skip

@@ -298,6 +298,7 @@ CALLS = {"httpx", "httpcore", "requests", "aiohttp", "urllib3", "http.client", "
 """Libraries that can reach another machine."""
 
 MAY = {
+    "backend/core/confined.py": "asks where certificates lie; it is there to refuse connections",
     "backend/core/outbound.py": "the guard itself",
     "backend/access/providers.py": "names httpx's errors; calls through the guard",
     "backend/cli/here.py": "the API in this process, by httpx's transport for it; nothing listens and nothing is called",
@@ -315,7 +316,10 @@ MAY = {
     "backend/audit/heads.py": "a store that an administrator's settings name",
     "backend/equipment/keys.py": "reads which folder a store's URL means",
     "backend/delivery/store.py": "a store that an administrator's settings name",
+    "backend/window_reports/store.py": "a store that an administrator's settings name",
+    "backend/metrics/sources/http.py": "names httpx's errors; calls through the guard",
     "backend/inference_log/files.py": "a store that an administrator's settings name",
+    "backend/ingest/als_server.py": "listens on loopback for the router's log, and calls nobody",
     "backend/demo/by_hand.py": "the demo calls what it started itself, on loopback",
     "backend/demo/replayer.py": "the demo calls what it started itself, on loopback",
     "backend/embedded/envoy.py": "what was started here, on loopback",

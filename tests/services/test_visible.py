@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,11 +34,13 @@ from backend.core.errors import NotFound
 from backend.delivery import fleet, lines, places
 from backend.delivery import queries as delivery
 from backend.delivery.rows import Endpoint, Generation, Server
+from backend.drift.stored import profile_bytes
 from backend.registry import catalog, freshness
 from backend.registry import queries as registry
 from backend.registry.rows import Model
 from backend.schema import access
 from backend.settings import Settings
+from tests.drift_data import profile_of
 from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, copied
 
 INTERVAL = timedelta(seconds=3600)
@@ -253,6 +256,7 @@ def test_every_table_says_whose_its_rows_are(filled: Backend) -> None:
         "request_key", "work_item", "job_run", "heartbeat", "sealing_key",
         "notify_route", "notify_health", "notify_subscription", "notify_preference",
         "notify_message", "notify_attempt", "notify_cursor", "notify_link", "registry_hook",
+        "metric_rolled", "metric_retention", "kept_thresholds",
     }  # fmt: skip
     assert {str(one.__tablename__) for one in visible.tables() if not one.__seen_through__} == everybodys
 
@@ -277,7 +281,14 @@ def token(filled: Backend) -> str:
 
 
 NUL = "sha256:" + "0" * 64
+PROFILE = base64.b64encode(profile_bytes(profile_of({"x": [1.0, 2.0, 3.0]}))).decode()
 BODIES: dict[str, Any] = {
+    "/v1/inference-log": {"endpoint": "{endpoint}", "requests": [{}]},
+    "/v1/endpoints/{endpoint}/inference-log": {"sample_every": 2},
+    "/v1/endpoints/{endpoint}/inference-log/erasures": {"unit": "u1", "reason": "x"},
+    "/v1/endpoints/{endpoint}/window-reports": {
+        "current": {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"},
+    },
     "/v1/changes": {"endpoint": "{endpoint}", "version": 1, "title": "x", "reason": "x"},
     "/v1/changes/preview": {"endpoint": "{endpoint}", "version": 1},
     "/v1/changes/{change}/votes": {"verdict": "approve", "plan_digest": NUL, "base_digest": NUL},
@@ -293,11 +304,21 @@ BODIES: dict[str, Any] = {
     "/v1/endpoints/{endpoint}/sign-off": {"digest": NUL, "versions": []},
     "/v1/endpoints/{endpoint}/rollout/let-on": {"reason": "x", "rollout": f"rol_{'0' * 26}", "step": 0},
     "/v1/servers/{server}": {"upstream": "memory:x"},
+    "/v1/endpoints/{endpoint}/metrics/sources": {
+        "name": "x",
+        "kind": "text",
+        "settings": {"url": "https://1.1.1.1/x", "preset": "mlserver", "model": "m"},
+    },
+    "/v1/endpoints/{endpoint}/monitors/{monitor}": {"spec": {"kind": "drift"}},
+    "/v1/endpoints/{endpoint}/monitors/{monitor}/pause": {"reason": "x"},
+    "/v1/models/{model}/versions/{number}/profile": {"content": PROFILE},
+    "/v1/endpoints/{endpoint}/slo": {"objectives": [{"kind": "availability", "target": 0.99}]},
 }
 QUERIES = {
     "/v1/models/{model}/compare": "?version=1&version=2",
     "/v1/endpoints/{endpoint}/at": "?moment=2026-03-01T00:00:00Z",
     "/v1/models/{model}/uploads": "?file=model.zip",
+    "/v1/endpoints/{endpoint}/drift/feature": "?name=hour",
     "/v1/endpoints/{endpoint}/requests": "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z",
 }
 PLACES = ("{endpoint}", "{change}", "{model}", "{server}")
@@ -330,7 +351,8 @@ def _asked(client: TestClient, token: str, method: str, path: str, body: object,
     for place, name in names.items():
         sent, address = sent.replace(place, name), address.replace(place, name)
     query = "?reason=x" if (method, path) == ("delete", "/v1/endpoints/{endpoint}") else QUERIES.get(path, "")
-    address = address.replace("{number}", "1") + query
+    address = address.replace("{number}", "1").replace("{erasure}", f"ers_{'0' * 26}")
+    address = address.replace("{report}", f"wrp_{'0' * 26}").replace("{monitor}", "drift") + query
     headers = {"authorization": f"Bearer {token}", "x-request-id": "walking-along"}
     kind = {"content-type": "application/json"} if sent else {}
     answer = client.request(method, address, content=sent, headers={**headers, **kind})

@@ -20,7 +20,10 @@ class AliasedVersion:
 
 @dataclass(frozen=True)
 class ModelLine:
-    """A model in a list: also how many versions the registry told, are registered, and of those hold pickled code."""
+    """A model in a list.
+
+    `told` versions are the registry's, `registered` of them ours, `pickled` of those hold pickled code; where counted.
+    """
 
     id: str
     name: str
@@ -30,17 +33,17 @@ class ModelLine:
     updated_at: datetime
     removed_at: datetime | None
     aliases: tuple[AliasedVersion, ...]
-    told: int = 0
-    registered: int = 0
-    pickled: int = 0
+    told: int | None = None
+    registered: int | None = None
+    pickled: int | None = None
 
 
 @dataclass(frozen=True)
 class ModelPage(Page[ModelLine]):
-    """Models, how many there are in all, and when the registry was last read whole."""
+    """Models, how many there are in all (where that was counted), and when the registry was last read whole."""
 
     read_at: datetime | None = None
-    total: int = 0
+    total: int | None = None
 
 
 @dataclass(frozen=True)

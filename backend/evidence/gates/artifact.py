@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 from backend.core.errors import Refusal
 from backend.delivery.plan import Arm, Plan
 from backend.evidence.gates.live import live_packages
-from backend.evidence.port import Finding, GateContext, GateResult, Progress
+from backend.evidence.port import GateContext, GateResult, Point, Progress
 from backend.registry.rows import Model, Version
 
 
@@ -31,7 +31,7 @@ class ArtifactGate:
 
         One that runs there already may have left the registry; if it is there, its files must still be the same.
         """
-        findings: list[Finding] = []
+        findings: list[Point] = []
         with self._context.database.read() as session:
             live = live_packages(session, plan)
         for position, arm in enumerate(plan.arms):
@@ -44,34 +44,34 @@ class ArtifactGate:
         summary = bad[0] if bad else f"{len(plan.arms)} version(s) and package(s) are what was registered."
         return GateResult("failed" if bad else "passed", summary, tuple(findings))
 
-    def _artifact(self, plan: Plan, arm: Arm, is_live: bool) -> Finding:
+    def _artifact(self, plan: Plan, arm: Arm, is_live: bool) -> Point:
         facts = {"version": arm.version, "registered": arm.artifact_digest}
         try:
             now = self._context.artifacts.digest_now(plan.model, arm.version)
         except Refusal as refusal:
             if is_live:
                 says = f"Version {arm.version} runs there already; its artifact cannot be hashed any more: {refusal}"
-                return Finding(True, says, facts)
-            return Finding(False, f"Version {arm.version} cannot be hashed: {refusal}", facts)
+                return Point(True, says, facts)
+            return Point(False, f"Version {arm.version} cannot be hashed: {refusal}", facts)
         if now != arm.artifact_digest:
             says = f"The files of version {arm.version} changed since it was registered; register them as a new version."
-            return Finding(False, says, {**facts, "now": now})
-        return Finding(True, f"The artifact of version {arm.version} hashes to its registered digest.", facts)
+            return Point(False, says, {**facts, "now": now})
+        return Point(True, f"The artifact of version {arm.version} hashes to its registered digest.", facts)
 
-    def _package(self, arm: Arm) -> Finding:
+    def _package(self, arm: Arm) -> Point:
         facts = {"version": arm.version, "package": arm.package_digest}
         if not self._context.packages.verify(arm.package_digest):
             says = f"The package of version {arm.version} is missing from the store or damaged; propose the change again."
-            return Finding(False, says, facts)
-        return Finding(True, f"The package of version {arm.version} is in the store, whole.", facts)
+            return Point(False, says, facts)
+        return Point(True, f"The package of version {arm.version} is in the store, whole.", facts)
 
-    def _pickled(self, plan: Plan, arm: Arm) -> list[Finding]:
+    def _pickled(self, plan: Plan, arm: Arm) -> list[Point]:
         with self._context.database.read() as session:
             version = _version(session, plan.model, arm.version)
         if version is None or not version.pickled:
             return []
         says = f"Version {arm.version} carries pickled code in {len(version.pickled)} file(s); it is never loaded here."
-        return [Finding(True, says, {"files": version.pickled[:20]})]
+        return [Point(True, says, {"files": version.pickled[:20]})]
 
 
 def _version(session: Session, model: str, number: int) -> Version | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from backend.core.errors import Refusal
 from backend.evidence.gates.artifact import ArtifactGate
+from backend.evidence.gates.monitors_armed import MonitorsArmedGate
+from backend.evidence.gates.open_findings import OpenFindingsGate
 from backend.evidence.gates.preflight import PreflightGate
 from backend.evidence.gates.recorded_answers import RecordedAnswersGate
 from backend.evidence.port import Gate
 
 GATES: dict[str, type[Gate]] = {
     ArtifactGate.name: ArtifactGate,
+    MonitorsArmedGate.name: MonitorsArmedGate,
+    OpenFindingsGate.name: OpenFindingsGate,
     PreflightGate.name: PreflightGate,
     RecordedAnswersGate.name: RecordedAnswersGate,
 }

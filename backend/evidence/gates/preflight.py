@@ -14,7 +14,7 @@ from backend.delivery.routers.port import RouterAbilities
 from backend.delivery.rows import Endpoint, Generation, Package, RouterRow, Server
 from backend.delivery.targets.port import Abilities
 from backend.evidence.gates.live import endpoint_of
-from backend.evidence.port import Finding, GateContext, GateResult, Progress
+from backend.evidence.port import GateContext, GateResult, Point, Progress
 from backend.registry.rows import Model, Version
 
 FEATURE_TAGS = ("feast.feature_service", "feature_service")
@@ -77,13 +77,13 @@ class PreflightGate:
         )
 
 
-def _only_configured(findings: Iterable[Finding]) -> str:
+def _only_configured(findings: Iterable[Point]) -> str:
     """Said in the summary, because an approver should know how little will be shown."""
     weak = any(one.facts.get("proofs") in ([], ["configured"]) for one in findings)
     return " Beyond its configuration nothing can be proved of it." if weak else ""
 
 
-def check(plan: Plan, around: Surroundings) -> Iterator[Finding]:
+def check(plan: Plan, around: Surroundings) -> Iterator[Point]:
     """Every check of the preflight, as pure findings."""
     yield from _abilities(plan, around)
     yield from _packages(plan, around)
@@ -92,12 +92,12 @@ def check(plan: Plan, around: Surroundings) -> Iterator[Finding]:
     yield from _features(plan, around)
 
 
-def _abilities(plan: Plan, around: Surroundings) -> Iterator[Finding]:
+def _abilities(plan: Plan, around: Surroundings) -> Iterator[Point]:
     """The ability is named, so that the requester knows which part of the plan to give up."""
     for needed, has, what in _needs(plan, around):
         if needed:
             says = f"{'Can' if has else 'Cannot'} {what} ({around.kind}{'' if around.router else ', without a router'})."
-            yield Finding(has, says, {"ability": what})
+            yield Point(has, says, {"ability": what})
 
 
 def _needs(plan: Plan, around: Surroundings) -> Iterator[tuple[bool, bool, str]]:
@@ -113,34 +113,34 @@ def _needs(plan: Plan, around: Surroundings) -> Iterator[tuple[bool, bool, str]]
     yield True, around.target.read_back_versions, "tell which versions it serves"
 
 
-def _packages(plan: Plan, around: Surroundings) -> Iterator[Finding]:
+def _packages(plan: Plan, around: Surroundings) -> Iterator[Point]:
     interfaces: dict[str, str] = {}
     for arm in plan.arms:
         row = around.packages.get(arm.package_digest)
         facts: dict[str, Any] = {"version": arm.version, "package": arm.package_digest}
         if row is None:
-            yield Finding(False, f"The package of version {arm.version} is not known; propose the change again.", facts)
+            yield Point(False, f"The package of version {arm.version} is not known; propose the change again.", facts)
         elif row.artifact_digest != arm.artifact_digest or row.target != around.kind:
             says = f"The package of version {arm.version} was not built from its artifact for {around.kind}."
-            yield Finding(False, says, facts)
+            yield Point(False, says, facts)
         elif interfaces.setdefault(arm.served_as.model, row.interface_digest) != row.interface_digest:
             says = f"Version {arm.version} has another interface than the others under {arm.served_as.model}."
-            yield Finding(False, says, facts)
+            yield Point(False, says, facts)
         else:
-            yield Finding(True, f"The package of version {arm.version} was built from its artifact.", facts)
+            yield Point(True, f"The package of version {arm.version} was built from its artifact.", facts)
 
 
-def _places(plan: Plan, around: Surroundings) -> Iterator[Finding]:
+def _places(plan: Plan, around: Surroundings) -> Iterator[Point]:
     for arm in plan.arms:
         place = (arm.served_as.model, arm.served_as.version)
         endpoint, digest = around.taken.get(place, ("", arm.package_digest))
         if digest != arm.package_digest:
             says = f"{place[0]} version {place[1]} on this server belongs to the endpoint {endpoint}; use another served name."
-            yield Finding(False, says, {"endpoint": endpoint})
-    yield Finding(True, "Places on the server were compared with those of other endpoints.", {"others": len(around.taken)})
+            yield Point(False, says, {"endpoint": endpoint})
+    yield Point(True, "Places on the server were compared with those of other endpoints.", {"others": len(around.taken)})
 
 
-def _proofs(plan: Plan, around: Surroundings) -> Iterator[Finding]:
+def _proofs(plan: Plan, around: Surroundings) -> Iterator[Point]:
     """Which kinds of proof can be had, before anybody approves: a version without recorded requests shows less."""
     possible = set(around.target.proofs)
     serving = [arm for arm in plan.arms if arm.buckets or arm.name == plan.shadow]
@@ -151,18 +151,18 @@ def _proofs(plan: Plan, around: Surroundings) -> Iterator[Finding]:
     says = f"Can be proved afterwards: {', '.join(kinds) or 'nothing'}."
     if lacking := [kind for kind in KINDS if kind not in possible]:
         says += f" Not here: {', '.join(lacking)}."
-    yield Finding(True, says, {"proofs": kinds, "recorded": recorded})
+    yield Point(True, says, {"proofs": kinds, "recorded": recorded})
 
 
-def _features(plan: Plan, around: Surroundings) -> Iterator[Finding]:
+def _features(plan: Plan, around: Surroundings) -> Iterator[Point]:
     if plan.feature_service_digest is not None:
-        yield Finding(True, "A feature service is linked.", {"digest": plan.feature_service_digest, "link": "known"})
+        yield Point(True, "A feature service is linked.", {"digest": plan.feature_service_digest, "link": "known"})
         return
     for version, name in around.feature_tags.items():
         says = f"Version {version} names the feature service {name}, whose definition is not known here."
-        yield Finding(True, says, {"link": "unknown", "version": version})
+        yield Point(True, says, {"link": "unknown", "version": version})
     if not around.feature_tags:
-        yield Finding(True, "No feature service is linked to these versions.", {"link": "none"})
+        yield Point(True, "No feature service is linked to these versions.", {"link": "none"})
 
 
 def _taken(session: Session, endpoint: Endpoint) -> dict[Place, tuple[str, str]]:

@@ -18,7 +18,7 @@ from backend.delivery.probes import MAX_PROBES_BYTES, PROBES, difference, parse_
 from backend.delivery.rows import Endpoint, Server
 from backend.delivery.targets.port import Target
 from backend.evidence.gates.live import live_packages
-from backend.evidence.port import Finding, GateContext, GateResult, Progress
+from backend.evidence.port import GateContext, GateResult, Point, Progress
 from backend.policy.rows import Environment
 
 
@@ -55,7 +55,7 @@ class RecordedAnswersGate:
         serving = [arm for arm in plan.arms if (arm.buckets or arm.name == plan.shadow) and arm.package_digest not in live]
         if not serving:
             return GateResult("passed", "No version is new there.")
-        findings: list[Finding] = []
+        findings: list[Point] = []
         for position, arm in enumerate(serving):
             with self._context.database.read() as session:
                 place = find_place(session, plan, arm)
@@ -66,13 +66,13 @@ class RecordedAnswersGate:
             findings += self._ask(arm, place, lambda part: progress((position + part) / len(serving), says))  # noqa: B023
         return _result(findings)
 
-    def _ask(self, arm: Arm, place: Place, progress: Any) -> list[Finding]:
+    def _ask(self, arm: Arm, place: Place, progress: Any) -> list[Point]:
         content = self._context.packages.read(arm.package_digest, PROBES, MAX_PROBES_BYTES)
         inputs, outputs, tolerance = parse_probes(content)
         target = self._context.target(place.server)
         if (stored := _served_bytes(target, place)) not in (None, arm.package_digest):
             says = f"{place.endpoint} serves other bytes than it should for version {arm.version}; look at that endpoint."
-            return [Finding(False, says, {"seen": stored, "wanted": arm.package_digest})]
+            return [Point(False, says, {"seen": stored, "wanted": arm.package_digest})]
         findings = []
         for row, (given, expected) in enumerate(zip(inputs, outputs, strict=True)):
             progress(row / len(inputs))
@@ -108,15 +108,15 @@ def _served_bytes(target: Target, place: Place) -> str | None:
 
 def _compare(
     target: Target, place: Place, row: int, given: Mapping[str, Any], expected: Mapping[str, Any], tolerance: float
-) -> Finding:
+) -> Point:
     answer = target.answer(place.model, place.version, given)
     facts = {"row": row, "seconds": round(answer.seconds, 4), "endpoint": place.endpoint}
     if wrong := difference(expected, answer.outputs, tolerance):
-        return Finding(False, f"Recorded request {row} is answered differently by {place.endpoint}: {wrong}.", facts)
-    return Finding(True, f"Recorded request {row} is answered as recorded.", facts)
+        return Point(False, f"Recorded request {row} is answered differently by {place.endpoint}: {wrong}.", facts)
+    return Point(True, f"Recorded request {row} is answered as recorded.", facts)
 
 
-def _result(findings: Sequence[Finding]) -> GateResult:
+def _result(findings: Sequence[Point]) -> GateResult:
     bad = [one for one in findings if not one.ok]
     if bad:
         return GateResult("failed", f"{bad[0].says} {len(bad)} of {len(findings)} differ.", tuple(bad[:50]))

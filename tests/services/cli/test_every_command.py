@@ -26,7 +26,7 @@ def test_every_command_has_help_and_json_and_takes_no_secret_as_an_argument() ->
     for path, command in leaves.items():
         names = {parameter.name for parameter in command.params}
         assert command.help, path
-        assert "as_json" in names or path in (("worker",), ("ui",), ("completion",)), path
+        assert "as_json" in names or path in (("worker",), ("ingest",), ("ui",), ("completion",)), path
         secret = {
             name for name in names if name and any(word in name for word in ("password", "secret", "token", "credential"))
         }

@@ -23,6 +23,7 @@ from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Server
 from tests.api_world import Api
 from tests.command_line import CommandLine
+from tests.found import drifted
 from tests.live_api import serving
 from tests.services.blueprints.world import document
 from tests.services.changes.world import ENDPOINT, MODEL, World
@@ -41,6 +42,10 @@ ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting",
 
 JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
        "--scope", "environment:dev")  # fmt: skip
+TO_ANA = ("--to", "ana", "--until", SOON)
+WINDOW = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-03-02T00:00:00Z")
+NO_REPORT = f"wrp_{'0' * 26}"
+ROWS = '{"request_id": "r1", "event_time": "2026-03-02T09:00:00Z", "features": {"hour": 9}}\n\n{"request_id": "r2"}\n'
 HOOK = "http://127.0.0.1:12/hook\n"
 
 Step = tuple[str, tuple[str, ...], str | None]
@@ -129,6 +134,29 @@ STEPS: tuple[Step, ...] = (
     by("otto", "policy", "set", "dev", "-", given='{"odd": 1}'), by("olga", "freeze", "set", "production", *WHY),
     by("olga", "freeze", "set", "nowhere", *WHY), by("ana", "freeze", "list"),
     by("otto", "freeze", "lift", "frz_absent", *WHY), by("otto", "freeze", "lift", "{freeze}", *WHY),
+    # what is promised of endpoints
+    by("ana", "slo", "show", ENDPOINT), by("ana", "slo", "set", ENDPOINT, "--availability", "99.9"),
+    by("olga", "slo", "set", ENDPOINT), by("olga", "slo", "set", ENDPOINT, "--availability", "all"),
+    by("olga", "slo", "set", "absent", "--availability", "99"), by("olga", "slo", "set", ENDPOINT, "--latency", "soon:95"),
+    by("olga", "slo", "set", ENDPOINT, "--availability", "99.9", "--latency", "250ms:95"),
+    by("olga", "slo", "set", ENDPOINT, "--latency", "2s:99", "--latency", "250ms:95", "--days", "28"),
+    by("ana", "slo", "show", ENDPOINT), by("ana", "slo", "sources", ENDPOINT), by("ana", "slo", "rules", ENDPOINT),
+    by("ana", "slo", "dashboard", ENDPOINT), by("ana", "slo", "remove", ENDPOINT), by("olga", "slo", "remove", ENDPOINT),
+    by("olga", "slo", "remove", ENDPOINT),
+    # what is watched at endpoints
+    by("ana", "monitor", "list"), by("ana", "monitor", "set", ENDPOINT, "drift", "--kind", "drift"),
+    by("olga", "monitor", "set", ENDPOINT, "drift", "--kind", "drift", "--window", "90s"),
+    by("olga", "monitor", "set", ENDPOINT, "drift"), by("olga", "monitor", "set", "absent", "drift", "--kind", "drift"),
+    by("olga", "monitor", "set", ENDPOINT, "drift", "--kind", "drift", "--window", "24h", "--every", "1h"),
+    by("olga", "monitor", "set", ENDPOINT, "drift", "--every", "2h"),
+    by("olga", "monitor", "set", ENDPOINT, "late", "--kind", "quality", "--outcome", "late", "--since", "2d"),
+    by("olga", "monitor", "set", ENDPOINT, "data", "--from", "-", given='{"kind": "data", "min_rows": 10}'),
+    by("ana", "monitor", "show", ENDPOINT, "drift"), by("ana", "monitor", "show", ENDPOINT, "absent"),
+    by("ana", "monitor", "run", ENDPOINT, "drift"), by("ana", "monitor", "pause", ENDPOINT, "drift", *WHY),
+    by("olga", "monitor", "pause", ENDPOINT, "drift", *WHY), by("olga", "monitor", "run", ENDPOINT, "drift"),
+    by("olga", "monitor", "resume", ENDPOINT, "drift"), by("olga", "monitor", "remove", ENDPOINT, "data"),
+    by("olga", "monitor", "remove", ENDPOINT, "data"), by("ana", "monitor", "list", "--endpoint", ENDPOINT),
+    by("ana", "monitor", "profile", MODEL, "1"), by("ana", "monitor", "profile", "absent", "1"),
     # configuration as code, ramps by name
     by("olga", "ramp", "set", "careful", "1:10m,25:1h:person"), by("olga", "ramp", "set", "careful", "1:10m,50:1h"),
     by("olga", "ramp", "set", "careful", "50:1h,1:10m"), by("olga", "ramp", "set", "Careful", "1:10m"),
@@ -209,6 +237,25 @@ STEPS: tuple[Step, ...] = (
     by("ana", "notify", "rotate", "room"), by("ana", "notify", "rotate", "room"),
     by("ana", "notify", "pause", "room", *WHY), by("ana", "notify", "resume", "room"), by("ana", "notify", "remove", "room"),
     by("ana", "notify", "remove", "room"),
+    # findings
+    by("ana", "finding", "list"), by("ana", "finding", "list", "--severity", "critical", "--kind", "drift", "--state", "open"),
+    by("ana", "finding", "show", "1"), by("ana", "finding", "show", "77"), by("ana", "finding", "show", "nonsense"),
+    by("audra", "finding", "acknowledge", "1"), by("ana", "finding", "acknowledge", "1", *WHY),
+    by("ana", "finding", "assign", "1", "--person", "absent"), by("ana", "finding", "assign", "1", "--person", "olga"),
+    by("ana", "finding", "snooze", "1", "--for", "8h", *WHY), by("olga", "finding", "snooze", "1", "--for", "60d", *WHY),
+    by("olga", "finding", "snooze", "1", "--for", "8h", *WHY), by("ana", "finding", "resolve", "1", *WHY),
+    by("ben", "finding", "resolve", "1", "--outcome", "false_alarm", *WHY), by("ana", "finding", "reopen", "1", *WHY),
+    by("ana", "finding", "test", ENDPOINT, "--wait", "0"), by("olga", "finding", "test", ENDPOINT, "--wait", "0"),
+    by("ana", "finding", "list", "--tests", "--limit", "1"),
+    # reports of windows
+    by("ana", "window-report", "list", ENDPOINT), by("ana", "window-report", "list", "absent"),
+    by("ana", "window-report", "show", ENDPOINT, NO_REPORT), by("ana", "window-report", "show", ENDPOINT, "nonsense"),
+    by("ana", "window-report", "save", ENDPOINT, NO_REPORT, "page.html"),
+    by("ana", "window-report", "remove", ENDPOINT, NO_REPORT),
+    by("ben", "window-report", "ask", ENDPOINT, *WINDOW), by("otto", "data-set", "grant", f"requests/{ENDPOINT}", *TO_ANA),
+    by("ana", "window-report", "ask", ENDPOINT, "--from", WINDOW[3], "--to", WINDOW[1]),
+    by("ana", "window-report", "ask", ENDPOINT, *WINDOW), by("ana", "window-report", "show", ENDPOINT, "{report}"),
+    by("ana", "window-report", "remove", ENDPOINT, "{report}"),
     # tokens, data sets, the ledger
     by("ana", "token", "create", "ci", "--for", "builds", "--lifetime", "7d"),
     by("ben", "token", "create", "ci", "--for", "builds"),
@@ -218,6 +265,19 @@ STEPS: tuple[Step, ...] = (
     by("ana", "data-set", "list"), by("ben", "data-set", "probes", MODEL, "1"),
     by("ana", "data-set", "take-back", "dsg_absent"), by("otto", "data-set", "take-back", "{granted}"),
     by("ana", "data-set", "requests", "nothing", "--from", "2026-01-01T00:00:00+0000", "--to", "2026-01-02T00:00:00+0000"),
+    by("ana", "inference-log", "feed", ENDPOINT, "-", given=ROWS),
+    by("ben", "inference-log", "feed", ENDPOINT, "-", given=ROWS),
+    by("ana", "inference-log", "feed", ENDPOINT, "-", "--outcomes", given=ROWS),
+    by("ana", "inference-log", "feed", ENDPOINT, "-", given="no json\n"),
+    by("ana", "inference-log", "rules", ENDPOINT),
+    by("olga", "inference-log", "set-rules", ENDPOINT, "--sample-every", "10", "--redact", "feature:zip=truncate:3",
+       "--keep", "parts=9"),
+    by("olga", "inference-log", "set-rules", ENDPOINT, "--redact", "status=drop"),
+    by("olga", "inference-log", "set-rules", ENDPOINT, "--keep", "parts=soon"),
+    by("ana", "inference-log", "set-rules", ENDPOINT, "--no-redaction"),
+    by("otto", "inference-log", "erase", ENDPOINT, *WHY, "--later", given="u-1842\n"),
+    by("ana", "inference-log", "erase", ENDPOINT, *WHY, given="u-1842\n"), by("ben", "inference-log", "erasures", ENDPOINT),
+    by("ana", "inference-log", "read", ENDPOINT, "--from", "2026-01-01T00:00:00+0000", "--to", "2026-01-02T00:00:00+0000"),
     by("audra", "audit", "verify"), by("ana", "audit", "verify"), by("audra", "audit", "log", "--limit", "3"),
     by("audra", "audit", "log", "--action", "change.propose"), by("audra", "audit", "log", "--limit", "210"),
     by("audra", "audit", "log", "--subject", "environment/dev"),
@@ -233,8 +293,10 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ONLY_REFUSED = {
-    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("model", "register"), ("model", "set-champion"),
-    ("router", "confirm-move"), ("router", "drop-move"), ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"),
+    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"),
+    ("model", "register"), ("model", "set-champion"),
+    ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
+    ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"), ("window-report", "save"),
 }  # fmt: skip
 """Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""
 
@@ -264,7 +326,7 @@ class Place:
 
     def _keep(self, told: dict[str, Any]) -> None:
         """Ids that later commands name, as people copy them."""
-        for noun in ("freeze", "token", "granted", "message", "subscription"):
+        for noun in ("freeze", "token", "granted", "message", "subscription", "report"):
             if isinstance(told.get(noun), dict) and "id" in told[noun]:
                 self.last[noun] = told[noun]["id"]
         self.last |= {noun: told[noun] for noun in ("request", "binding") if isinstance(told.get(noun), str)}
@@ -278,7 +340,8 @@ class Place:
 
 
 UNLIKE = re.compile(
-    r"(?P<secret>\bwhsec_[0-9A-Za-z+/=]+)|(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)|(?P<digest>\b[0-9a-f]{64}\b)"
+    r"(?P<pseudonym>\bhmac:[0-9a-f]{32}\b)|(?P<secret>\bwhsec_[0-9A-Za-z+/=]+)|(?P<id>\b[a-z]{3}_[0-9a-z]{26}(?:_[0-9A-Za-z_-]+)?)"
+    r"|(?P<digest>\b[0-9a-f]{64}\b)"
     r"|(?P<key>\b[0-9a-f]{16}\b)"
     r"|(?P<at>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\+00:00)?)|(?P<host>\bthis machine\b|http://127\.0\.0\.1:\d{5}\b)"
 )
@@ -303,6 +366,8 @@ def places(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         shutil.copy(sqlite_template, tmp_path / f"{name}.db")
         made.append(Api(World(Database(f"sqlite:///{tmp_path / name}.db")), tmp_path / name))
     here, there = made
+    for each in made:
+        drifted(each.world.database, ENDPOINT)
     for name in ("ana", "ben", "olga", "otto", "nora", "audra"):
         for each in made:
             each.token(name)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
+from backend.access.rows import Identity
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure, Refusal
@@ -18,6 +21,13 @@ from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault
 from backend.evidence.gates.names import GATES, gate_type
 from backend.evidence.port import GateContext, GateResult
+from backend.findings import sightings
+from backend.findings.moves import move
+from backend.findings.rows import Finding
+from backend.findings.rules import Cause, Sighting
+from backend.monitoring.rows import Monitor, MonitorRun
+from backend.monitoring.rules import latest_slot, parse_spec
+from backend.notify.rows import Message
 from backend.registry.rows import Version
 from tests.services.evidence.world import MODEL, World, context
 
@@ -152,3 +162,69 @@ def test_every_gate_declares_its_limits() -> None:
     with pytest.raises(Refusal) as refused:
         gate_type("luck")
     assert refused.value.code == "unknown-gate"
+
+
+def test_what_was_found_there_fails_the_gate_until_it_is_over_and_who_said_so_is_shown(world: World) -> None:
+    assert run(world, "open_findings").verdict == "passed"
+    plan = world.plan()
+    with world.database.unit(SYSTEM) as tx:
+        causes = (Cause("drift", plan.endpoint), Cause("schema", model=plan.model))
+        sightings.seen(tx, [Sighting(one, "critical", f"{one.kind} is off.", "tests", {}) for one in causes])
+        sightings.seen(tx, [Sighting(Cause("nulls", plan.endpoint), "warning", "Nulls.", "tests", {})])
+    failed = run(world, "open_findings")
+    assert (failed.verdict, failed.summary) == ("failed", "Finding 1 (critical): drift is off. and 1 more")
+    assert [one.ok for one in failed.findings] == [False, False, True]
+    with world.database.unit(SYSTEM) as tx:
+        whom = tx.add(Identity(id="idn_rita", name="rita", display_name="Rita", created_at=tx.now))
+        tx.record("identity.create", whom)
+        for number in (1, 2):
+            row = tx.session.exec(select(Finding).where(Finding.number == number)).one()
+            move(tx, row, "resolve", reason="Mended", outcome="false_alarm")
+            row.by_id = whom.id
+    passed = run(world, "open_findings")
+    assert passed.verdict == "passed"
+    assert "Finding 1 (critical) was ended by Rita as false alarm: Mended" in says(passed)
+
+
+def test_monitors_are_armed_once_each_kind_looks_and_a_test_of_the_alarm_arrived(world: World) -> None:
+    def now() -> datetime:
+        return world.database.now()
+
+    plan = world.plan()
+    unarmed = run(world, "monitors_armed")
+    assert (unarmed.verdict, [one.ok for one in unarmed.findings]) == ("failed", [False, False, False])
+    assert unarmed.summary == f"No monitor of drift watches {plan.endpoint}: set one. and 2 more"
+    with world.database.unit(SYSTEM) as tx:
+        endpoint = tx.session.exec(select(Endpoint).where(Endpoint.name == plan.endpoint)).one()
+        for kind in ("drift", "data"):
+            spec = parse_spec({"kind": kind, "wait_minutes": 0})
+            slot = latest_slot(tx.now, spec)
+            fixed: dict[str, Any] = {"set_by": SYSTEM.id, "set_at": tx.now, "created_at": tx.now, "begins_at": slot}
+            row = tx.add(Monitor(id=f"mon_{kind}", endpoint_id=endpoint.id, name=kind, kind=kind, spec=spec.to_json(), **fixed))
+            tx.record("monitor.set", row)
+            tx.session.flush()
+            ran: dict[str, Any] = {"slot": slot, "window_start": slot, "started_at": tx.now, "ended_at": tx.now}
+            state = "alarm" if kind == "drift" else "no_data"
+            tx.add(MonitorRun(monitor_id=row.id, endpoint_id=endpoint.id, revision=1, state=state, why="Nothing came.", **ran))
+    half = run(world, "monitors_armed")
+    assert [one.ok for one in half.findings] == [True, False, False]
+    assert "Monitor data (data) does not look as it should: Nothing came." in says(half)
+    with world.database.unit(SYSTEM) as tx:
+        tx.session.exec(select(MonitorRun).where(MonitorRun.monitor_id == "mon_data")).one().state = "ok"
+        place = sightings.place_of(tx, plan.endpoint)
+        look = Sighting(Cause("test", plan.endpoint, subject="t"), "warning", "A test.", "test", {})
+        found = sightings.opened(tx, look, "print", place, None, tx.now, test=True)
+        told: dict[str, Any] = {"event": "finding.opened", "seq": 1, "subject_kind": "finding", "told": {}, "same": "s"}
+        message = Message(
+            id="msg_1", route_key="rte_1", subject_id=found.id, state="dead", at=tx.now, due_at=tx.now, created_at=tx.now,
+            settled_at=tx.now, **told,
+        )  # fmt: skip
+        tx.add(message)
+    assert run(world, "monitors_armed").summary.startswith("No test of its alarm has reached anybody")
+    with world.database.unit(SYSTEM) as tx:
+        tx.session.get_one(Message, "msg_1").state = "sent"
+    armed = run(world, "monitors_armed")
+    assert (armed.verdict, "valid_until" in armed.findings[-1].facts) == ("passed", True)
+    with world.database.unit(SYSTEM) as tx:
+        tx.session.get_one(Message, "msg_1").settled_at = now() - timedelta(days=31)
+    assert run(world, "monitors_armed").verdict == "failed"

@@ -281,3 +281,14 @@ def test_two_hundred_thousand_rows_go_in_with_bounded_memory_and_come_out(root: 
     assert len(data_files(root)) <= 20
     wanted = 'SELECT count(*) AS n, sum("n.number") AS total, count(DISTINCT request_id) AS ids FROM requests'
     assert only(log, wanted) == {"n": 200_000, "total": 199_999 * 100_000.0, "ids": 200_000}
+
+
+def test_what_is_no_number_is_found_among_numbers(log: InferenceLog, late_clock: Clock) -> None:
+    """A file's statistics leave NaN out; the database must not conclude that there is none."""
+    write(
+        log,
+        *(row(number, features={"temp": math.nan if number == 3 else float(number)}, prediction=0.5) for number in range(9)),
+    )
+    counted = only(log, 'SELECT count(*) AS n FROM requests WHERE isnan("n.temp")')
+    above = only(log, 'SELECT count(*) AS n FROM requests WHERE "n.temp" > 100')
+    assert (counted["n"], above["n"]) == (1, 1), "NaN is greater than every number there"

@@ -1,0 +1,1 @@
+"""Findings: the list, one of them, and what people do about it."""

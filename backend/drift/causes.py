@@ -1,0 +1,148 @@
+"""What may lie behind a drift: another unit, or two columns that changed places. A guess, and told as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from backend.drift.counts import ColumnCounts
+from backend.drift.findings import Finding, figure
+from backend.drift.formulas import cumulated
+from backend.drift.gate import Looked
+from backend.drift.layout import CategoryCells, NumberCells
+from backend.drift.values import Floats
+
+MUCH_BETTER = 0.35
+"""An explanation is told where with it no more than this share of the distance is left."""
+_LIKE_PARTS = 1.5
+_LEVELS = (np.arange(100) + 0.5) / 100
+
+
+class Unit(NamedTuple):
+    """A change of unit: `times` the value, `plus` a number."""
+
+    times: float
+    plus: float
+    words: str
+
+
+UNITS = (
+    Unit(1.609344, 0.0, "miles told in kilometres"),
+    Unit(1 / 1.609344, 0.0, "kilometres told in miles"),
+    Unit(5 / 9, -160 / 9, "degrees Fahrenheit told in Celsius"),
+    Unit(9 / 5, 32.0, "degrees Celsius told in Fahrenheit"),
+    Unit(1.0, 273.15, "degrees Celsius told in Kelvin"),
+    Unit(1.0, -273.15, "Kelvin told in degrees Celsius"),
+    Unit(100.0, 0.0, "shares told in per cent"),
+    Unit(0.01, 0.0, "per cent told as shares"),
+    Unit(1000.0, 0.0, "a thousandfold"),
+    Unit(0.001, 0.0, "a thousandth"),
+    Unit(60.0, 0.0, "minutes told in seconds, or hours in minutes"),
+    Unit(1 / 60, 0.0, "seconds told in minutes, or minutes in hours"),
+    Unit(25.4, 0.0, "inches told in millimetres"),
+    Unit(1 / 25.4, 0.0, "millimetres told in inches"),
+    Unit(2.20462262, 0.0, "kilograms told in pounds"),
+    Unit(0.45359237, 0.0, "pounds told in kilograms"),
+    Unit(0.3048, 0.0, "feet told in metres"),
+    Unit(1 / 0.3048, 0.0, "metres told in feet"),
+    Unit(0.44704, 0.0, "miles an hour told in metres a second"),
+    Unit(1 / 0.44704, 0.0, "metres a second told in miles an hour"),
+    Unit(33.8639, 0.0, "inches of mercury told in hectopascals"),
+    Unit(1 / 33.8639, 0.0, "hectopascals told in inches of mercury"),
+    Unit(-1.0, 0.0, "the sign turned"),
+)
+
+
+def behind(looked: Sequence[Looked]) -> Iterator[Finding]:
+    """Guesses about columns that drifted. One that changed places with another is not also said to be in another unit."""
+    swapped = set[int]()
+    for one, other in combinations(looked, 2):
+        if not {one.place, other.place} & swapped and _changed_places(one, other):
+            swapped |= {one.place, other.place}
+            yield _swapped(one, other)
+    for one in looked:
+        if one.place not in swapped and (found := _rescaled(one)) is not None:
+            yield found
+
+
+def _changed_places(one: Looked, other: Looked) -> bool:
+    sides = one.feature.cells, other.feature.cells
+    if isinstance(sides[0], NumberCells) and isinstance(sides[1], NumberCells):
+        return _numbers_changed(one, sides[0], other, sides[1])
+    if isinstance(sides[0], CategoryCells) and isinstance(sides[1], CategoryCells):
+        return _holds(one.current, sides[1]) and _holds(other.current, sides[0])
+    return False
+
+
+def _numbers_changed(one: Looked, ones: NumberCells, other: Looked, others: NumberCells) -> bool:
+    before, after = _quantiles(ones, one.reference), _quantiles(ones, one.current)
+    before_other, after_other = _quantiles(others, other.reference), _quantiles(others, other.current)
+    if before is None or after is None or before_other is None or after_other is None:
+        return False
+    straight = _apart(after, before) + _apart(after_other, before_other)
+    crossed = _apart(after, before_other) + _apart(after_other, before)
+    return crossed < MUCH_BETTER * straight
+
+
+def _holds(current: ColumnCounts, cells: CategoryCells) -> bool:
+    """Whether a column is full of texts that it never had, and nearly all of those are another column's."""
+    named = sum(current.unlisted.values())
+    known = sum(rows for value, rows in current.unlisted.items() if value in cells.places)
+    return bool(current.cells[-1] > current.values / 2 and known > 0.9 * named)
+
+
+def _swapped(one: Looked, other: Looked) -> Finding:
+    first, second = one.feature.key, other.feature.key
+    words = f"{first} and {second} look as if they had changed places: each lies where the other one lay."
+    return one.finding("swapped", "warning", words, other=second.name)
+
+
+def _rescaled(looked: Looked) -> Finding | None:
+    cells = looked.feature.cells
+    if not isinstance(cells, NumberCells):
+        return None
+    before, after = _quantiles(cells, looked.reference), _quantiles(cells, looked.current)
+    if before is None or after is None or after[0] == after[-1]:
+        return None
+    raw = _apart(after, before)
+    best = min(UNITS, key=lambda unit: _apart(after, unit.times * before + unit.plus) / abs(unit.times))
+    left = _apart(after, best.times * before + best.plus)
+    if left >= MUCH_BETTER * raw or left >= _near(looked) * abs(best.times) * _spread(before):
+        return None
+    words = f"{looked.feature.key} looks like {best.words}: as if every value were {_formula(best)}."
+    return looked.finding("rescaled", "warning", words, times=best.times, plus=best.plus)
+
+
+def _near(looked: Looked) -> float:
+    """How many standard deviations may be left: windows like the reference's own parts are not nearer themselves."""
+    parts = looked.thresholds.parts(looked.place, "wasserstein")
+    return max(MUCH_BETTER, _LIKE_PARTS * float(np.median(parts))) if parts is not None else MUCH_BETTER
+
+
+def _formula(unit: Unit) -> str:
+    if unit.times == 1:
+        return f"{figure(abs(unit.plus))} {'higher' if unit.plus > 0 else 'lower'}"
+    more = f" and {figure(abs(unit.plus))} {'added' if unit.plus > 0 else 'taken off'}" if unit.plus else ""
+    return f"multiplied by {figure(unit.times)}{more}"
+
+
+def _quantiles(cells: NumberCells, counts: ColumnCounts) -> Floats | None:
+    """A hundred quantiles, from the counts; what lies outside the edges is taken to lie at the smallest and largest value."""
+    if not counts.values or not len(cells.edges):
+        return None
+    shares = cumulated(counts.cells)
+    edges = np.clip(cells.edges, counts.low, counts.high)
+    points, levels = np.append(edges, counts.high), np.append(shares, 1.0)
+    return np.asarray(np.interp(_LEVELS, np.append(0.0, levels), np.append(counts.low, points)))
+
+
+def _apart(one: Floats, other: Floats) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.nan_to_num(np.abs(one - other).mean(), nan=np.finfo(np.float64).max))
+
+
+def _spread(found: Floats) -> float:
+    return float(np.nan_to_num(found.std(), posinf=np.finfo(np.float64).max))

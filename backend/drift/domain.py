@@ -1,0 +1,162 @@
+"""The domain classifier: can a model tell the window's rows from the reference's? It sees what no single column shows.
+
+If nothing tells them apart, the area under its curve (AUC) is 0.5. What it finds is a sample's answer and comes with its
+interval; columns are named by how much it relies on them. The learning is done in a process of its own (`classifier.py`).
+
+Interval: DeLong, DeLong and Clarke-Pearson (1988), over rows that the models had not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backend.core.errors import ExternalFailure, Refusal
+from backend.drift.findings import Finding, figure
+from backend.drift.values import Floats
+
+SAMPLE = 5_000
+"""Rows of each side."""
+FEWEST = 100
+MATERIAL = 0.6
+"""An AUC that is told as a finding if its interval lies above; 0.5 is chance."""
+TOP = 5
+_SEED = 20130101
+_SHUFFLES = 2
+_SECONDS = 120.0
+_MEMORY = 4 << 30
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Threads that wait for each other on a busy machine took a hundred times as long as one by itself."""
+_SCRIPT = Path(__file__).with_name("classifier.py")
+_LABEL = "domain classifier on a sample"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """How well two samples can be told apart.
+
+    Args:
+        auc: area under the curve; 0.5 is chance, 1 is always.
+        low, high: its 95 % interval.
+        reference, current: rows of each sample.
+        columns: those that it relies on most, with the AUC that is lost without them.
+        label: what this is, wherever it is shown.
+    """
+
+    auc: float
+    low: float
+    high: float
+    reference: int
+    current: int
+    columns: tuple[tuple[str, float], ...]
+    label: str = _LABEL
+
+    @property
+    def finding(self) -> Finding | None:
+        """What is told of it; None where the samples look alike."""
+        if self.low <= MATERIAL:
+            return None
+        names = ", ".join(f"`{name}`" for name, _ in self.columns[:3])
+        words = (
+            f"Rows look different as a whole ({self.label}): it tells them from the reference's with an AUC of "
+            f"{figure(self.auc)} ({figure(self.low)} to {figure(self.high)}; 0.5 is chance), most of all by {names}."
+        )
+        return Finding("drift", "warning" if self.low < _LARGE else "critical", None, words, {"auc": self.auc, "low": self.low})
+
+
+def told_apart(
+    reference: pa.Table, current: pa.Table, *, sample: int = SAMPLE, seed: int = _SEED, seconds: float = _SECONDS
+) -> Domain:
+    """Learns to tell two tables apart by the columns that both have.
+
+    Raises Refusal `too-few-rows` and `no-common-column`; ExternalFailure where the process fails or takes too long.
+    """
+    if min(reference.num_rows, current.num_rows) < FEWEST:
+        raise Refusal(f"A domain classifier needs {FEWEST} rows of each side.", "Take a longer window.", code="too-few-rows")
+    names = [name for name in reference.column_names if name in current.column_names and _usable(reference, current, name)]
+    if not names:
+        raise Refusal("The two sides have no column in common.", "Compare rows of the same model.", code="no-common-column")
+    sides = [_sampled(one.select(names), sample, seed) for one in (reference, current)]
+    answer = _asked(_joined(sides), seed, seconds)
+    count = sides[0].num_rows
+    chances = np.asarray(answer["chances"], dtype=np.float64)
+    auc, error = area_under_curve(chances[count:], chances[:count])
+    order = sorted(zip(names, answer["drops"], strict=True), key=lambda one: (-one[1], one[0]))[:TOP]
+    low, high = max(auc - _WIDE * error, 0.0), min(auc + _WIDE * error, 1.0)
+    return Domain(auc, low, high, count, sides[1].num_rows, tuple((name, float(drop)) for name, drop in order if drop > 0))
+
+
+def area_under_curve(positive: Floats, negative: Floats) -> tuple[float, float]:
+    """The AUC of scores of both sides, and its standard error; ties count half."""
+    above, below = _placements(positive, negative), 1 - _placements(negative, positive)
+    error = math.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
+    return float(above.mean()), error
+
+
+def _placements(of: Floats, among: Floats) -> Floats:
+    """For each value, the share of the others that lie below it."""
+    ordered = np.sort(among)
+    twice = np.searchsorted(ordered, of, "left") + np.searchsorted(ordered, of, "right")
+    return np.asarray(twice / (2 * len(among)), dtype=np.float64)
+
+
+def _usable(reference: pa.Table, current: pa.Table, name: str) -> bool:
+    return _plain(reference[name].type) == _plain(current[name].type) is not None
+
+
+def _plain(kind: pa.DataType) -> pa.DataType | None:
+    """As what a column of a type is learned from; None for those that are left out."""
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pa.float64()
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary, pa.types.is_boolean)
+    return pa.string() if any(check(kind) for check in checks) else None
+
+
+def _sampled(table: pa.Table, most: int, seed: int) -> pa.Table:
+    """Some of the rows, drawn evenly."""
+    if table.num_rows > most:
+        chosen = np.sort(np.random.default_rng(seed).choice(table.num_rows, most, replace=False))
+        table = table.take(pa.array(chosen))
+    return pa.table({name: pc.cast(table[name], _plain(table[name].type), safe=False) for name in table.column_names})
+
+
+def _joined(sides: list[pa.Table]) -> pa.Table:
+    both = pa.concat_tables(sides)
+    label = pa.array([0] * sides[0].num_rows + [1] * sides[1].num_rows, pa.int8())
+    return both.rename_columns([str(place) for place in range(both.num_columns)]).append_column("current", label)
+
+
+def _asked(table: pa.Table, seed: int, seconds: float) -> dict[str, Any]:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    command = [sys.executable, "-P", str(_SCRIPT), str(_MEMORY), str(seed), str(_SHUFFLES)]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own script
+            command,
+            input=sink.getvalue().to_pybytes(),
+            env={**os.environ, **_ONE_THREAD},
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExternalFailure("The domain classifier", f"took longer than {seconds:.0f} s", retryable=True) from error
+    if done.returncode != 0:
+        raise ExternalFailure("The domain classifier", f"ended with status {done.returncode}", retryable=False)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+_WIDE = 1.959963984540054
+_LARGE = 0.75

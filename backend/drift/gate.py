@@ -1,0 +1,258 @@
+"""The first gate: whether a window can be compared at all, and what is wrong before any distribution is looked at.
+
+Each check looks at one column and says what it found in its own words. Nothing that a check finds, and no check that fails,
+keeps the others from being made or the remaining columns from being scored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from backend.drift.counts import MINUS, PLUS, UNREADABLE, ColumnCounts, Counts
+from backend.drift.findings import Finding, FindingKind, Severity, counted, figure, percent, sentence
+from backend.drift.layout import CategoryCells, Feature, NumberCells
+from backend.drift.profile import Profile
+from backend.drift.thresholds import Thresholds
+from backend.drift.values import quoted
+
+FEWEST_ROWS = 100
+"""Below, a window is called tiny: it is scored, and its thresholds are as high as so few rows make them."""
+FEWEST_FROZEN = 30
+SHARE = 0.01
+"""From this share of a window's rows on, what is wrong with single rows is a warning instead of a notice."""
+LEAST_MISSING = 0.005
+"""A smaller change of the share of rows without a value is never told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """One column with all that a check may ask.
+
+    Args:
+        own: the profile's own counts of it, in which cells and categories were chosen.
+        reference: what the window is compared with.
+    """
+
+    place: int
+    feature: Feature
+    own: ColumnCounts
+    reference: ColumnCounts
+    current: ColumnCounts
+    thresholds: Thresholds
+
+    def finding(self, kind: FindingKind, severity: Severity, words: str, **facts: float | int | str) -> Finding:
+        """A finding of this column."""
+        return Finding(kind, severity, self.feature.key, sentence(words), facts)
+
+
+Check = Callable[[Looked], Finding | None]
+
+
+def window_findings(profile: Profile, current: Counts) -> Iterator[Finding]:
+    """What is wrong with the window as a whole, and columns that the reference does not have."""
+    if not current.rows:
+        yield Finding("empty-window", "critical", None, "Nothing was logged in this window: no drift can be seen.", {"rows": 0})
+        return
+    if current.rows < FEWEST_ROWS:
+        words = f"This window has only {counted(current.rows, 'row', 'rows')}: a shift must be large to show in so few."
+        yield Finding("tiny-window", "notice", None, words, {"rows": current.rows})
+    for (key, kind), rows in sorted(current.extra.items()):
+        words = f"{key} is sent ({counted(rows, 'row', 'rows')}, {kind}), but the reference has no such column."
+        yield Finding("extra-column", "notice", key, sentence(words), {"rows": rows, "kind": kind})
+
+
+def column_findings(looked: Looked) -> Iterator[Finding]:
+    """What the checks find in one column. One that fails is a finding too."""
+    for check in CHECKS:
+        try:
+            found = check(looked)
+        except Exception as error:  # a defect of ours in one check must not hide what the others find
+            yield failed(looked, error)
+        else:
+            if found is not None:
+                yield found
+
+
+def failed(looked: Looked, error: Exception) -> Finding:
+    """What is told of a defect."""
+    told = f"{type(error).__name__}. This is a defect; the other columns were judged."
+    words = f"{looked.feature.key} could not be judged: {told}"
+    return looked.finding("failed", "warning", words, error=type(error).__name__)
+
+
+def missing_column(looked: Looked) -> Finding | None:
+    """The column came in none of the rows."""
+    current = looked.current
+    if current.seen or current.mistyped or current.rows == 0:
+        return None
+    words = f"{looked.feature.key} is missing: none of the {counted(current.rows, 'row', 'rows')} has it."
+    return looked.finding("missing-column", "critical", words, rows=current.rows)
+
+
+def type_changed(looked: Looked) -> Finding | None:
+    """Values of another kind than the reference's."""
+    current, kinds = looked.current, looked.current.mistyped
+    rows = sum(kinds.values())
+    if not kinds or (not rows and current.seen):
+        return None
+    share = rows / current.rows
+    told = " and ".join(f"{kind} ({counted(kinds[kind], 'row', 'rows')})" for kind in sorted(kinds))
+    words = f"{looked.feature.key} changed its type: the reference has {looked.feature.kind}, this window also {told}."
+    severity: Severity = "critical" if share > 1 - SHARE or not current.seen else _by_share(share)
+    return looked.finding("type-changed", severity, words, rows=rows, share=share)
+
+
+def unreadable(looked: Looked) -> Finding | None:
+    """Values that could not even be read as what they are said to be."""
+    rows = int(looked.current.whole[UNREADABLE])
+    if not rows:
+        return None
+    words = f"{looked.feature.key} could not be read in {counted(rows, 'row', 'rows')}: they are in no score."
+    return looked.finding("unreadable", "warning", words, rows=rows)
+
+
+def uncounted(looked: Looked) -> Finding | None:
+    """A kind of column that drift has no scores for."""
+    if looked.feature.cells is not None:
+        return None
+    words = f"{looked.feature.key} holds {quoted(looked.feature.column.type)}, for which there are no scores."
+    return looked.finding("uncounted", "notice", words, type=looked.feature.column.type)
+
+
+def empty_reference(looked: Looked) -> Finding | None:
+    """Nothing to compare with."""
+    if looked.feature.cells is None or not looked.current.values or (looked.own.values and looked.reference.values):
+        return None
+    words = f"The reference has no value of {looked.feature.key} to compare this window's {looked.current.values:,} with."
+    return looked.finding("empty-reference", "warning", words, values=looked.current.values)
+
+
+def nulls(looked: Looked) -> Finding | None:
+    """Another share of rows without a value than in the reference and its parts."""
+    current, reference = looked.current, looked.reference
+    without = current.missing - sum(current.mistyped.values())
+    if not current.seen or not reference.rows:
+        return None
+    share, before = max(without, 0) / current.rows, reference.missing / reference.rows
+    low, high = _usual_share(before, current.rows, looked)
+    if low <= share <= high:
+        return None
+    words = f"{percent(share)} of the rows have no {looked.feature.key}, against {percent(before)} in the reference."
+    severity: Severity = "notice" if share < low else "critical" if share == 1 else "warning"
+    return looked.finding("nulls", severity, words, rows=without, share=share, reference=before)
+
+
+def infinities(looked: Looked) -> Finding | None:
+    """More infinite numbers than in the reference."""
+    current, reference = looked.current, looked.reference
+    before = reference.infinities / max(reference.rows, 1)
+    rows = current.infinities
+    if not rows or rows / current.rows <= before + _sampling(before, current.rows):
+        return None
+    share, plus, minus = rows / current.rows, int(current.whole[PLUS]), int(current.whole[MINUS])
+    words = (
+        f"{looked.feature.key} is infinite in {counted(rows, 'row', 'rows')} ({percent(share)}; {plus:,} above, "
+        f"{minus:,} below), against {percent(before)} in the reference: they are in no score."
+    )
+    return looked.finding("infinities", "warning", words, rows=rows, share=share, reference=before)
+
+
+def range_left(looked: Looked) -> Finding | None:
+    """Numbers outside of what the reference ever had."""
+    cells, current = looked.feature.cells, looked.current
+    if not isinstance(cells, NumberCells) or not current.values or not looked.own.values:
+        return None
+    counts, end = current.cells, len(current.cells)
+    outside = int(counts[: cells.below].sum() + counts[end - cells.above :].sum())
+    far = int(counts[0] + counts[-1])
+    by_chance = _DEVIATIONS * (1 + 2 * current.values / looked.own.values)  # further rows leave the range of some, now and then
+    if not (far or outside > by_chance) or _known_outside(looked, cells) > 0:
+        return None
+    severity: Severity = "warning" if far / current.values >= SHARE else "notice"
+    words = (
+        f"{looked.feature.key} leaves its range in {counted(outside, 'row', 'rows')} ({percent(outside / current.values)}): "
+        f"{figure(current.low)} to {figure(current.high)}, in the reference {figure(cells.minimum)} to {figure(cells.maximum)}."
+    )
+    return looked.finding("range", severity, words, rows=outside, far=far, low=current.low, high=current.high)
+
+
+def new_categories(looked: Looked) -> Finding | None:
+    """Texts that the reference never had."""
+    cells, current = looked.feature.cells, looked.current
+    if not isinstance(cells, CategoryCells) or not looked.own.values or looked.own.cells[-1] or looked.reference.cells[-1]:
+        return None  # where the reference has more texts than are kept by name, another one need not be new
+    rows = int(current.cells[-1])
+    if not rows:
+        return None
+    share, names = rows / current.values, sorted(current.unlisted, key=lambda one: (-current.unlisted[one], one))
+    told = ", ".join(quoted(one) for one in names[:3]) + (" and others" if len(names) > 3 else "")
+    words = f"{looked.feature.key} has values that the reference never had, in {percent(share)} of the rows: {told}."
+    return looked.finding("new-categories", _by_share(share), words, rows=rows, share=share, names=", ".join(names[:3]))
+
+
+def frozen(looked: Looked) -> Finding | None:
+    """One and the same value in every row, where the reference has many."""
+    current, reference, cells = looked.current, looked.reference, looked.feature.cells
+    if cells is None or current.values < FEWEST_FROZEN or looked.thresholds.is_often_constant(looked.place):
+        return None
+    if isinstance(cells, NumberCells) and current.low != current.high:
+        return None
+    place = int(current.cells.argmax())
+    if current.cells[place] < current.values or (isinstance(cells, CategoryCells) and len(current.unlisted) > 1):
+        return None
+    share = int(reference.cells[place]) / max(reference.values, 1)
+    if share > _MOSTLY:
+        return None
+    value = figure(current.low) if isinstance(cells, NumberCells) else quoted(_category(cells, current, place))
+    told = f"all {current.values:,} values are {value}, as are {percent(share)} in the reference."
+    words = f"{looked.feature.key} is frozen: {told}"
+    return looked.finding("frozen", "critical", words, values=current.values, share=share)
+
+
+CHECKS: tuple[Check, ...] = (
+    missing_column,
+    type_changed,
+    unreadable,
+    uncounted,
+    empty_reference,
+    nulls,
+    infinities,
+    range_left,
+    new_categories,
+    frozen,
+)
+
+_MOSTLY = 0.5
+_DEVIATIONS = 5.0
+_BEYOND_PARTS = 1.5
+
+
+def _by_share(share: float) -> Severity:
+    return "warning" if share >= SHARE else "notice"
+
+
+def _usual_share(before: float, rows: int, looked: Looked) -> tuple[float, float]:
+    """Between which shares of missing values nothing is said: of independent rows, and of the reference's own parts."""
+    apart = max(_sampling(before, rows), LEAST_MISSING)
+    low, high = before - apart, before + apart
+    parts = looked.thresholds.parts(looked.place, "missing")
+    if parts is not None and (most := float(parts.max())) > 0:
+        low, high = min(low, float(parts.min())), max(high, min(_BEYOND_PARTS, 0.5 + 0.5 / most) * most)
+    return low, high
+
+
+def _sampling(share: float, rows: int) -> float:
+    """How far a share of so many independent rows hardly ever lies from its own mean."""
+    return _DEVIATIONS * math.sqrt(share * (1 - share) / rows) + _DEVIATIONS / rows * (share > 0)
+
+
+def _known_outside(looked: Looked, cells: NumberCells) -> int:
+    """Values of the reference outside of the profile's range: then the range of another window is what counts."""
+    counts, end = looked.reference.cells, len(looked.reference.cells)
+    return int(counts[: cells.below].sum() + counts[end - cells.above :].sum())
+
+
+def _category(cells: CategoryCells, current: ColumnCounts, place: int) -> str:
+    return cells.values[place] if place < len(cells.values) else next(iter(current.unlisted), "another")

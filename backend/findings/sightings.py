@@ -1,0 +1,274 @@
+"""What whoever looks calls: helpers that join a unit of work and say what one look saw, and what it looked for and did not see.
+
+Telling the same look twice changes nothing, and a look that says nothing new writes no row of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+
+from backend.access import queries as access
+from backend.core.errors import NotFound
+from backend.core.unit import Unit
+from backend.delivery.rows import Endpoint
+from backend.findings import rules
+from backend.findings.moves import move, record
+from backend.findings.rows import Finding, FindingSight
+from backend.findings.rules import Cause, Known, Sighting
+from backend.registry.rows import Model
+
+_NUMBERS = 0x66696E64  # "find": the advisory lock on PostgreSQL under which numbers are given
+_MOST_AT_ONCE = 500
+"""Causes of one query; SQLite takes 32,766 parameters and PostgreSQL 65,535."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cause is, by its names of now."""
+
+    key: str
+    endpoint_id: str | None
+    endpoint: str | None
+    environment: str | None
+    model: str
+
+
+def seen(tx: Unit, sightings: Sequence[Sighting], *, at: datetime | None = None) -> tuple[Finding, ...]:
+    """One look saw these causes: each opens a finding, opens one again, makes one more severe, or is counted.
+
+    Args:
+        at: when it was looked; the unit's time by default. A look before one that was told already means nothing.
+
+    Returns the findings of these causes, in their order. NotFound for a place that is not there.
+    """
+    when = min(at or tx.now, tx.now)
+    places = _places(tx, [one.cause for one in sightings])
+    prints = [_print(one.cause, places) for one in sightings]
+    known = _newest(tx, prints)
+    found: list[Finding] = []
+    for print_, one in zip(prints, sightings, strict=True):
+        known[print_] = _saw(tx, one, print_, places[_key(one.cause)], known.get(print_), when)
+        found.append(known[print_][0])
+    return tuple(found)
+
+
+def unseen(tx: Unit, causes: Iterable[Cause], *, at: datetime | None = None) -> None:
+    """One look looked for these causes and did not see them: a finding of one is over when looks were clean for long enough."""
+    asked = list(causes)
+    places = _places(tx, asked)
+    for row, sight in _live(tx, [_print(one, places) for one in asked]).values():
+        _did_not_see(tx, row, sight, min(at or tx.now, tx.now))
+
+
+def looked(
+    tx: Unit,
+    found_by: str,
+    sightings: Sequence[Sighting],
+    *,
+    endpoint: str | None = None,
+    model: str | None = None,
+    at: datetime | None = None,
+) -> tuple[Finding, ...]:
+    """One whole look of one monitor at one place: what it saw, and that it saw nothing else of what it had found there.
+
+    So a monitor need not remember what it found before.
+    """
+    place = _places(tx, [Cause("look", endpoint, model)])[(endpoint, model)]
+    found = seen(tx, sightings, at=at)
+    query = (
+        select(Finding, FindingSight).join(FindingSight).where(Finding.found_by == found_by, col(Finding.state).in_(rules.LIVE))
+    )
+    here = Finding.endpoint_id == place.endpoint_id if place.endpoint_id is not None else Finding.model == place.model
+    query = query.where(here, col(Finding.endpoint_id).is_(None) if place.endpoint_id is None else sa.true())
+    ids = {one.id for one in found}
+    for row, sight in tx.session.exec(query).all():
+        if row.id not in ids:
+            _did_not_see(tx, row, sight, min(at or tx.now, tx.now))
+    return found
+
+
+def opened(
+    tx: Unit, one: Sighting, print_: str, place: Place, former: Finding | None, at: datetime, *, test: bool = False
+) -> Finding:
+    """A new finding with its first sight."""
+    team = access.owner(tx.session, endpoint=place.endpoint, model=place.model)
+    evidence, says = rules.bounded(one.evidence), rules.line(one.says, rules.MAX_SAYS)
+    row = Finding(
+        id=tx.new_id("fnd"),
+        number=_next_number(tx),
+        fingerprint=print_,
+        kind=one.cause.kind,
+        endpoint_id=place.endpoint_id,
+        endpoint=place.endpoint,
+        environment=place.environment,
+        model=place.model,
+        about=rules.line(one.cause.subject, rules.MAX_SUBJECT),
+        found_by=rules.line(one.found_by, rules.MAX_FOUND_BY),
+        says=says,
+        severity=one.severity,
+        state=rules.FINDING.initial,
+        state_since=tx.now,
+        rank=0,
+        former_id=former.id if former is not None else None,
+        test=test,
+        owner_team_id=team,
+        first_evidence=evidence,
+        clear_after_seconds=int(one.clear_after.total_seconds()),
+        needs_person=one.needs_person,
+        open_since=tx.now,
+        opened_at=tx.now,
+    )
+    tx.add(row)
+    action = "finding.open" if former is None else "finding.open_again"
+    place_of = {"endpoint": place.endpoint, "environment": place.environment, "model": place.model}
+    record(tx, row, action, None, says=says, subject=row.about, found_by=row.found_by, former=row.former_id, **place_of)
+    tx.session.flush()
+    sight = FindingSight(
+        finding_id=row.id, first_seen_at=at, last_seen_at=at, says=says, severity=one.severity, evidence=evidence
+    )
+    tx.add(sight)
+    tx.session.flush()
+    return row
+
+
+def place_of(tx: Unit, endpoint: str) -> Place:
+    """An endpoint as a place. NotFound."""
+    return _places(tx, [Cause("look", endpoint)])[(endpoint, None)]
+
+
+def _saw(
+    tx: Unit,
+    one: Sighting,
+    print_: str,
+    place: Place,
+    before: tuple[Finding, FindingSight] | None,
+    at: datetime,
+) -> tuple[Finding, FindingSight]:
+    means = rules.on_seen(_known(before), one.severity, at)
+    if before is None or means in ("open", "open_again"):
+        return _open(tx, one, print_, place, before[0] if before is not None else None, at)
+    row, sight = before
+    if means == "nothing":
+        return before
+    if means == "rise":
+        row = _locked(tx, row)
+        means = rules.on_seen(_of(row, sight), one.severity, at)
+    if means == "open_again":  # somebody ended it just now
+        return _open(tx, one, print_, place, row, at)
+    if means == "rise":
+        move(tx, row, "rise", severity=one.severity, says=rules.line(one.says, rules.MAX_SAYS))
+    sight.last_seen_at, sight.times, sight.clean_since = at, sight.times + 1, None
+    sight.says, sight.severity = rules.line(one.says, rules.MAX_SAYS), one.severity
+    sight.evidence = rules.bounded(one.evidence)
+    return row, sight
+
+
+def _open(
+    tx: Unit, one: Sighting, print_: str, place: Place, former: Finding | None, at: datetime
+) -> tuple[Finding, FindingSight]:
+    """Opens it, unless another worker has done so at the same moment: then this look is one more of that one."""
+    try:
+        with tx.attempt():
+            row = opened(tx, one, print_, place, former, at)
+    except IntegrityError:
+        return _saw(tx, one, print_, place, _live(tx, [print_])[print_], at)
+    return row, tx.session.get_one(FindingSight, row.id)
+
+
+def _did_not_see(tx: Unit, row: Finding, sight: FindingSight, at: datetime) -> None:
+    means = rules.on_clean(_of(row, sight), at)
+    if means == "note":
+        sight.clean_since = at
+    if means == "clear":
+        row = _locked(tx, row)
+        if row.state != "resolved":
+            sight.clean_since = sight.clean_since or at
+            move(tx, row, "clear", outcome=rules.CLEARED)
+
+
+def _known(found: tuple[Finding, FindingSight] | None) -> Known | None:
+    return _of(*found) if found is not None else None
+
+
+def _of(row: Finding, sight: FindingSight) -> Known:
+    return Known(
+        state=row.state,
+        severity=row.severity,
+        last_seen_at=sight.last_seen_at,
+        clean_since=sight.clean_since,
+        resolved_at=row.resolved_at,
+        clear_after=timedelta(seconds=row.clear_after_seconds),
+        needs_person=row.needs_person,
+    )
+
+
+def _locked(tx: Unit, row: Finding) -> Finding:
+    tx.session.flush()
+    tx.session.refresh(row, with_for_update=True)
+    return row
+
+
+def _newest(tx: Unit, prints: Sequence[str]) -> dict[str, tuple[Finding, FindingSight]]:
+    """The finding of each cause that is not over, else its newest one."""
+    found = _live(tx, prints)
+    rest = sorted(set(prints) - found.keys())
+    for start in range(0, len(rest), _MOST_AT_ONCE):
+        newest = (
+            select(Finding.fingerprint, sa.func.max(Finding.number).label("number"))
+            .where(col(Finding.fingerprint).in_(rest[start : start + _MOST_AT_ONCE]))
+            .group_by(col(Finding.fingerprint))
+            .subquery()
+        )
+        query = select(Finding, FindingSight).join(FindingSight).join(newest, newest.c.number == Finding.number)
+        found |= {row.fingerprint: (row, sight) for row, sight in tx.session.exec(query)}
+    return found
+
+
+def _live(tx: Unit, prints: Sequence[str]) -> dict[str, tuple[Finding, FindingSight]]:
+    wanted, found = sorted(set(prints)), dict[str, tuple[Finding, FindingSight]]()
+    for start in range(0, len(wanted), _MOST_AT_ONCE):
+        query = select(Finding, FindingSight).join(FindingSight).where(Finding.state != "resolved")
+        query = query.where(col(Finding.fingerprint).in_(wanted[start : start + _MOST_AT_ONCE]))
+        found |= {row.fingerprint: (row, sight) for row, sight in tx.session.exec(query)}
+    return found
+
+
+_Key = tuple[str | None, str | None]
+
+
+def _key(cause: Cause) -> _Key:
+    return cause.endpoint, cause.model
+
+
+def _print(cause: Cause, places: Mapping[_Key, Place]) -> str:
+    return rules.fingerprint(cause.kind, places[_key(cause)].key, rules.line(cause.subject, rules.MAX_SUBJECT))
+
+
+def _places(tx: Unit, causes: Sequence[Cause]) -> dict[_Key, Place]:
+    """Every place that is named, looked up once. NotFound for one that is not there."""
+    found: dict[_Key, Place] = {}
+    endpoints, models = {one.endpoint for one in causes} - {None}, {one.model for one in causes} - {None}
+    columns = (Endpoint.id, Endpoint.name, Endpoint.environment, Endpoint.model)
+    query = select(*columns).where(col(Endpoint.name).in_(endpoints))
+    for key, name, environment, served in tx.session.exec(query) if endpoints else ():
+        found[(name, None)] = Place(key, key, name, environment, served)
+    for name in tx.session.exec(select(Model.name).where(col(Model.name).in_(models))) if models else ():
+        found[(None, name)] = Place(f"model/{name}", None, None, None, name)
+    for endpoint, model in (_key(one) for one in causes):
+        if (endpoint, model) not in found:
+            raise NotFound("endpoint", endpoint[:80]) if endpoint is not None else NotFound("model", str(model)[:80])
+    return found
+
+
+def _next_number(tx: Unit) -> int:
+    """The next number; on PostgreSQL those who open at the same time take turns, SQLite has one writer anyway."""
+    if tx.session.get_bind().dialect.name == "postgresql":
+        tx.session.connection().execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _NUMBERS})
+    newest = tx.session.exec(select(Finding.number).order_by(col(Finding.number).desc()).limit(1)).first()
+    return (newest or 0) + 1

@@ -1,0 +1,105 @@
+"""Where every source but the API hands rows over: checked, treated by the endpoint's rules, and put into the spool."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from backend.inference_log.handling import Handling
+from backend.inference_log.layout import Table
+from backend.inference_log.rules import Malformed, Outcome, Request, is_part, owned_outcome_of, part_of, request_of
+from backend.inference_log.spool import Batch, Spool
+from backend.ingest.known import Known
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What became of some rows: how many were taken, how many the rules leave out, and the malformed ones by their places."""
+
+    taken: int
+    left_out: int
+    rejected: tuple[tuple[int, str], ...]
+
+
+class Entrance:
+    """Any thread may use it.
+
+    Args:
+        known: the rules.
+        spool: takes what is kept.
+        clock: for the time of receipt.
+    """
+
+    def __init__(self, known: Known, spool: Spool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._known, self._spool, self._clock = known, spool, clock
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def known(self) -> Known:
+        """The rules."""
+        return self._known
+
+    def counts(self) -> Mapping[str, int]:
+        """Rows since the start: `taken`, `left-out`, `rejected`, and of `unknown` endpoints."""
+        with self._lock:
+            return dict(self._counts)
+
+    def requests(self, endpoint: str, rows: Iterable[tuple[int, Any]], *, parts: bool = False) -> Entered:
+        """Hands requests over, each with its place among those that were given. ExternalFailure where the spool takes none.
+
+        Args:
+            parts: whether they are parts whatever they say, as the router's log tells them.
+        """
+
+        def check(row: Any, now: datetime, handling: Handling) -> tuple[Table, Request | None]:
+            if parts or is_part(row):
+                return "parts", handling.request(part_of(row, now))
+            return "requests", handling.request(request_of(row, now))
+
+        return self._enter(endpoint, rows, check)
+
+    def outcomes(self, endpoint: str, rows: Iterable[tuple[int, Any]]) -> Entered:
+        """The same for outcomes."""
+
+        def check(row: Any, now: datetime, handling: Handling) -> tuple[Table, Outcome | None]:
+            return "outcomes", handling.outcome(*owned_outcome_of(row, now))
+
+        return self._enter(endpoint, rows, check)
+
+    def _enter(
+        self,
+        endpoint: str,
+        rows: Iterable[tuple[int, Any]],
+        check: Callable[[Any, datetime, Handling], tuple[Table, Request | Outcome | None]],
+    ) -> Entered:
+        now, handling = self._clock(), self._known.rules().handling.get(endpoint)
+        if handling is None:
+            places = [place for place, _ in rows]
+            self._count({"unknown": len(places)})
+            return Entered(0, 0, tuple((place, "there is no endpoint of this name") for place in places))
+        kept: dict[Table, list[Request | Outcome]] = {}
+        left_out, rejected = 0, list[tuple[int, str]]()
+        for place, row in rows:
+            try:
+                table, treated = check(row, now, handling)
+            except Malformed as error:
+                rejected.append((place, str(error)))
+                continue
+            if treated is None:
+                left_out += 1
+            else:
+                kept.setdefault(table, []).append(treated)
+        taken = sum(map(len, kept.values()))
+        if taken:
+            self._spool.put(Batch(endpoint, kept), now)
+        self._count({"taken": taken, "left-out": left_out, "rejected": len(rejected)})
+        return Entered(taken, left_out, tuple(rejected))
+
+    def _count(self, more: Mapping[str, int]) -> None:
+        with self._lock:
+            self._counts.update(more)

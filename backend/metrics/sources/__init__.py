@@ -1,0 +1,1 @@
+"""Sources of figures: one file a kind, all behind `port.Source`, all through one contract suite."""

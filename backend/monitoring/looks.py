@@ -1,0 +1,105 @@
+"""What a look of a monitor comes to: values that the run is stored from and that findings are told by. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.monitoring.rules import RunState, worst
+
+
+@dataclass(frozen=True)
+class Found:
+    """One thing that a look found.
+
+    Args:
+        kind: as a finding is called: `drift.feature`, `data.nulls`, `quality.auc`.
+        severity: notice (it is to be read, and alarms nobody), info, warning or critical.
+        feature: "" for the whole window; `role`: feature or prediction.
+        says: one sentence.
+    """
+
+    kind: str
+    severity: str
+    feature: str
+    role: str
+    version: int
+    says: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a run keeps it."""
+        told = {"kind": self.kind, "severity": self.severity, "feature": self.feature, "version": self.version}
+        return {**told, "says": self.says}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One column in one window, as `rows.MonitorScore` keeps it."""
+
+    version: int
+    role: str
+    feature: str
+    rows: int
+    missing: float | None = None
+    score: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    adjusted: float | None = None
+    severity: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look came to for one version; `why` says why there is none, "" where there is one."""
+
+    version: int
+    rows: int = 0
+    found: tuple[Found, ...] = ()
+    scores: tuple[Scored, ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Came:
+    """What a whole look came to."""
+
+    state: RunState
+    why: str
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Of all versions."""
+        return sum(one.rows for one in self.verdicts)
+
+    @property
+    def found(self) -> tuple[Found, ...]:
+        """Of all versions."""
+        return tuple(each for one in self.verdicts for each in one.found)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """By version."""
+        return {str(one.version): dict(one.figures) for one in self.verdicts if one.figures}
+
+
+NOBODY = "Nothing answers at this endpoint, so that there is nothing to look at."
+
+
+def came(verdicts: Sequence[Verdict]) -> Came:
+    """Of all versions together: alarmed by any, without data where there is a verdict on none of them."""
+    told = tuple(verdicts)
+    reasons = " ".join(dict.fromkeys(one.why for one in told if one.why))
+    if not told:
+        return Came("no_data", NOBODY)
+    severity = worst([each.severity for one in told for each in one.found])
+    if severity in ("info", "warning", "critical"):
+        return Came("alarm", reasons, told)
+    if all(one.why for one in told):
+        return Came("no_data", reasons, told)
+    return Came("ok", reasons, told)

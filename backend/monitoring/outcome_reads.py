@@ -1,0 +1,228 @@
+"""Reads of how good predictions were: figures, over time, by segment, the reliability curve; estimates and how they did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from backend.delivery.named import named
+from backend.delivery.rows import Endpoint
+from backend.drift.references import Window
+from backend.monitoring import hours, needs, references, tasks
+from backend.monitoring.feature_reads import MOST_SUMMED, span_of
+from backend.monitoring.line_reads import SHELF
+from backend.monitoring.live import place_of
+from backend.monitoring.needs import Watched
+from backend.monitoring.rows import MonitorRun
+from backend.monitoring.views import (
+    CurvePoint,
+    EstimateRecord,
+    FigureLine,
+    FigurePoint,
+    QualityView,
+    Reliability,
+    SegmentLine,
+    Where,
+)
+from backend.quality import windows as quality
+from backend.quality.calibration import Band
+from backend.quality.checks import Coverage, EstimateCheck, check, coverage
+from backend.quality.counts import ANY, Counts, tally_of
+from backend.quality.counts import Where as Counted
+from backend.quality.estimates import ASSUMPTIONS
+from backend.quality.figures import Figure, Value
+from backend.quality.segments import Segment, segments
+from backend.quality.tasks import Task
+
+DAY = timedelta(days=1)
+OVER_TIME = ("log_loss", "brier", "auc", "accuracy", "positive_share", "mean_score", "calibration_error", "mae", "rmse", "bias")
+"""Figures that are shown day by day."""
+MOST_SEGMENTS, MOST_RUNS = 50, 120
+NO_TASK = "No monitor says what is predicted here: set one of quality."
+
+
+@dataclass(frozen=True)
+class _Found:
+    monitor: Watched
+    counts: Counts
+    window: Window
+    hours: frozenset[datetime]
+
+
+def reliability(session: Session, where: Where) -> Reliability:
+    """See `queries.reliability`."""
+    found = _found(session, where)
+    if isinstance(found, str):
+        return Reliability((), None, None, found)
+    told = quality.quality(found.counts, _where(where, found.window.start, found.window.end))
+    error = told.figures.get("calibration_error")
+    line = _line("calibration_error", error) if error is not None else None
+    why = "" if told.curve else (line.words if line is not None and line.words else "A number has no reliability curve.")
+    by_chance = None if math.isnan(told.by_chance) else told.by_chance
+    return Reliability(tuple(map(_point, told.curve)), line, by_chance, why)
+
+
+def view(session: Session, where: Where) -> QualityView:
+    """See `queries.quality`."""
+    found = _found(session, where)
+    if isinstance(found, str):
+        return QualityView("", 0, 0, (), (), {}, (), (), (), (), found)
+    assert found.monitor.spec.task is not None  # noqa: S101 - it was chosen for its task
+    asked = _where(where, found.window.start, found.window.end)
+    told, tally = quality.quality(found.counts, asked), found.counts.tally(asked)
+    estimating, runs = _estimates(session, where, found.window)
+    return QualityView(
+        task=tasks.words_of(found.monitor.spec.task),
+        requests=told.requests,
+        known=tally.count("labelled"),
+        said=tuple(one.words for one in told.findings),
+        figures=tuple(_line(name, value) for name, value in told.figures.items()),
+        over_time=_over_time(found, where),
+        segments=tuple(_segment(one) for one in _segments(found, asked)),
+        estimates=_newest(runs, where),
+        assumptions=ASSUMPTIONS if runs else (),
+        record=_record(estimating, runs, where) if estimating is not None else (),
+    )
+
+
+def _found(session: Session, where: Where) -> _Found | str:
+    """What was counted of outcomes in a span, by the first monitor that says what is predicted."""
+    row, span = named(session, Endpoint, where.endpoint), span_of(where)
+    known = [one for one in needs.watched(session, [row.id], paused=True) if one.spec.task is not None]
+    if not known:
+        return NO_TASK
+    place, profiles = place_of(session, row), references.of_model(session, row.model)
+    one = min(known, key=lambda each: (each.spec.kind != "quality", not each.spec.segments, each.row.name))
+    assert one.spec.task is not None  # noqa: S101 - chosen above
+    what = tasks.counted_as(one.spec, needs.segmentations_of(session, SHELF, one.spec, place, profiles))
+    window = span if span.end - span.start <= 3 * MOST_SUMMED else Window(span.end - 3 * MOST_SUMMED, span.end)
+    parts = hours.parts(session, row.id, what, window)
+    if not parts:
+        return "No hour of this span was counted."
+    counted = frozenset(part.hour for part in parts)
+    return _Found(one, hours.outcomes(parts, tasks.task_of(one.spec.task)), window, counted)
+
+
+def _where(where: Where, start: datetime, end: datetime) -> Counted:
+    return Counted(
+        start,
+        end,
+        version=where.version if where.version is not None else ANY,
+        arm=where.arm if where.arm is not None else ANY,
+        segmentation=where.segmentation if where.segment else "",
+        segment=where.segment,
+    )
+
+
+def _over_time(found: _Found, where: Where) -> Mapping[str, tuple[FigurePoint, ...]]:
+    """Day by day (UTC); days without a request are left out."""
+    told: dict[str, list[FigurePoint]] = {}
+    day = found.window.start.replace(hour=0)
+    while day < found.window.end:
+        rows = found.counts.rows(_where(where, day, day + DAY))
+        if rows.num_rows:
+            for name, value in quality.figures(found.counts.task, tally_of(rows)).items():
+                if name in OVER_TIME:
+                    told.setdefault(name, []).append(FigurePoint(day, _line(name, value)))
+        day += DAY
+    return {name: tuple(points) for name, points in told.items()}
+
+
+def _segments(found: _Found, asked: Counted) -> Sequence[Segment]:
+    if asked.segment or not found.counts.segmentations:
+        return ()
+    return segments(found.counts, asked)[:MOST_SEGMENTS]
+
+
+def _segment(one: Segment) -> SegmentLine:
+    return SegmentLine(one.segmentation, one.segment, _line("loss", one.loss), one.more.value, one.worse)
+
+
+# -- estimates
+
+
+def _estimates(session: Session, where: Where, window: Window) -> tuple[_Found | None, Sequence[MonitorRun]]:
+    """Runs of the first monitor of estimates in a span, the oldest first, with what was counted by now of their windows."""
+    row = named(session, Endpoint, where.endpoint)
+    one = next((each for each in needs.watched(session, [row.id], paused=True) if each.spec.kind == "estimate"), None)
+    if one is None or one.spec.task is None:
+        return None, ()
+    query = select(MonitorRun).where(
+        MonitorRun.monitor_id == one.row.id,
+        col(MonitorRun.window_start) >= window.start - one.spec.window,
+        col(MonitorRun.slot) <= window.end,
+        col(MonitorRun.state).in_(("ok", "alarm")),
+    )
+    runs = list(reversed(session.exec(query.order_by(col(MonitorRun.slot).desc()).limit(MOST_RUNS)).all()))
+    if not runs:
+        return None, ()
+    span = Window(min(run.window_start for run in runs), max(run.slot for run in runs))
+    parts = hours.parts(session, row.id, tasks.counted_as(one.spec, ()), span)
+    counted = frozenset(part.hour for part in parts)
+    return _Found(one, hours.outcomes(parts, tasks.task_of(one.spec.task)), span, counted), runs
+
+
+def _of_run(run: MonitorRun, where: Where) -> Mapping[str, Any]:
+    """What it said of the version that is asked for; of the first one where none is."""
+    wanted = str(where.version) if where.version is not None else next(iter(run.figures), "")
+    found: Mapping[str, Any] = run.figures.get(wanted, {})
+    return found
+
+
+def _newest(runs: Sequence[MonitorRun], where: Where) -> tuple[FigureLine, ...]:
+    told = _of_run(runs[-1], where) if runs else {}
+    return tuple(_line(name, figure) for name, one in told.items() if (figure := _kept(one)) is not None)
+
+
+def _kept(told: object) -> Figure | None:
+    """A figure of an estimate, as its run keeps it."""
+    if not isinstance(told, Mapping) or "value" not in told:
+        return None
+    return Figure(told["value"], told["low"], told["high"], told["n"], told["missing"], estimated=True)
+
+
+def _record(found: _Found, runs: Sequence[MonitorRun], where: Where) -> tuple[EstimateRecord, ...]:
+    """How earlier estimates did, of those whose windows' outcomes are in by now."""
+    checks: dict[str, list[EstimateCheck]] = {}
+    for run in runs:
+        if not frozenset(Window(run.window_start, run.slot).each()) <= found.hours:
+            continue  # some of its hours are not kept any more: what came true is not known whole
+        realised = _realised(found, run, where)
+        told = _of_run(run, where)
+        for name, one in told.items():
+            if (estimated := _kept(one)) is None or name not in realised:
+                continue
+            error = float(told.get("_errors", {}).get(name, 0.0))
+            done = check(name, run.window_start, run.slot, estimated, realised[name], error)
+            checks.setdefault(name, [])
+            if isinstance(done, EstimateCheck):
+                checks[name].append(done)
+    return tuple(_recorded(name, each) for name, each in checks.items())
+
+
+def _realised(found: _Found, run: MonitorRun, where: Where) -> Mapping[str, Value]:
+    task: Task = found.counts.task
+    return quality.figures(task, found.counts.tally(_where(where, run.window_start, run.slot)))
+
+
+def _recorded(name: str, checks: Sequence[EstimateCheck]) -> EstimateRecord:
+    told = coverage(checks)
+    if not isinstance(told, Coverage):
+        return EstimateRecord(name, 0, 0, None, told.words)
+    return EstimateRecord(name, told.checks, sum(one.inside for one in checks), told.mean_error, told.words)
+
+
+def _line(name: str, value: Value) -> FigureLine:
+    if not isinstance(value, Figure):
+        return FigureLine(name, None, None, None, 0, 0, "", value.words)
+    return FigureLine(name, value.value, value.low, value.high, value.n, value.missing, value.label, estimated=value.estimated)
+
+
+def _point(band: Band) -> CurvePoint:
+    seen = band.observed
+    return CurvePoint(band.low, band.high, band.predicted, seen.value, seen.low, seen.high, seen.n, seen.missing)

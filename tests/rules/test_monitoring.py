@@ -1,0 +1,100 @@
+"""Rules of monitors: what one may be told, when its slots are, and how it fares."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from backend.core.errors import Refusal
+from backend.monitoring import rules
+from backend.monitoring.rules import MOST_BEHIND, LastRun, MonitorSpec, due_slots, fares, latest_slot, next_due, parse_spec
+
+NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def hourly(**told: Any) -> MonitorSpec:
+    return parse_spec({"kind": "drift", "every_hours": 1, "wait_minutes": 10, **told})
+
+
+def test_slots_end_at_full_hours_days_at_midnight_and_weeks_with_monday() -> None:
+    assert latest_slot(NINE + timedelta(minutes=9), hourly()) == NINE - HOUR
+    assert latest_slot(NINE + timedelta(minutes=10), hourly()) == NINE
+    assert next_due(NINE, hourly()) == NINE + timedelta(minutes=10)
+    daily, weekly = (parse_spec({"kind": "drift", "every_hours": hours, "wait_minutes": 0}) for hours in (24, 168))
+    assert latest_slot(NINE, daily) == NINE.replace(hour=0)
+    assert latest_slot(NINE + 3 * DAY, weekly) == NINE.replace(hour=0), "2 March 2026 is a Monday"
+    assert latest_slot(datetime(2013, 6, 4, 1, tzinfo=UTC), daily) == datetime(2013, 6, 4, tzinfo=UTC)
+
+
+def test_every_slot_is_due_once_from_where_it_begins_and_not_for_ever() -> None:
+    now = NINE + timedelta(minutes=30)
+    assert due_slots(hourly(), after=None, begins=NINE - 2 * HOUR, now=now) == (NINE - 2 * HOUR, NINE - HOUR, NINE)
+    assert due_slots(hourly(), after=NINE - HOUR, begins=NINE - 9 * HOUR, now=now) == (NINE,)
+    assert due_slots(hourly(), after=NINE, begins=NINE, now=now) == ()
+    behind = due_slots(hourly(), after=NINE - 90 * DAY, begins=NINE - 90 * DAY, now=now)
+    assert (len(behind), behind[-1]) == (MOST_BEHIND, NINE)
+
+
+@pytest.mark.parametrize(
+    ("last", "minutes", "word"),
+    [
+        (None, 0, "never"),
+        (None, 41, "late"),
+        (LastRun(NINE - HOUR, "ok", ""), 41, "late"),
+        (LastRun(NINE - HOUR, "ok", ""), 39, "ok"),
+        (LastRun(NINE, "alarm", ""), 41, "alarm"),
+        (LastRun(NINE, "no_data", "Nothing came."), 41, "no_data"),
+        (LastRun(NINE, "failed", "ValueError"), 41, "failing"),
+        (LastRun(NINE, "failed", "ValueError"), 101, "late"),
+    ],
+)
+def test_not_to_have_run_is_worse_than_what_the_last_run_said(last: LastRun | None, minutes: int, word: str) -> None:
+    begins = NINE - HOUR if last is not None else NINE
+    told = fares(hourly(), paused=False, begins=begins, last=last, now=NINE + timedelta(minutes=minutes))
+    assert told.word == word
+    assert fares(hourly(), paused=True, begins=begins, last=last, now=NINE).word == "paused"
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"kind": "luck"}, "kind"),
+        ({"kind": "drift", "often": 1}, "often"),
+        ({"kind": "drift", "window_hours": 0}, "window_hours"),
+        ({"kind": "drift", "task": {"outcome": "late"}}, "need a task, and nothing else has one"),
+        ({"kind": "quality"}, "need a task"),
+        ({"kind": "quality", "task": {"outcome": "late"}, "thresholds": {"x": {"psi": 1.0}}}, "are of drift, data and skew"),
+        ({"kind": "quality", "task": {"outcome": "late"}, "limits": {"auc": {}}}, "shall not be above, or below"),
+        ({"kind": "estimate", "task": {"kind": "regression", "outcome": "x"}}, "nothing of its own error"),
+        ({"kind": "skew", "reference": {"kind": "champion"}}, "skew is compared with training"),
+        ({"kind": "drift", "reference": {"kind": "period"}}, "a period has a start and an end"),
+        ({"kind": "drift", "features": ["x"], "without": ["y"]}, "not both"),
+        ({"kind": "drift", "thresholds": {"x": {"luck": 1.0}}}, "thresholds.x.luck"),
+        ({"kind": "quality", "task": {"kind": "classes", "outcome": "x"}}, "several classes have names"),
+    ],
+)
+def test_what_a_monitor_cannot_be_is_refused_by_its_field(told: dict[str, Any], says: str) -> None:
+    with pytest.raises(Refusal, match="This cannot be a monitor") as refused:
+        parse_spec(told)
+    assert refused.value.code == "bad-monitor"
+    assert says in str(refused.value)
+
+
+def test_what_goes_without_saying_is_not_kept_and_comes_back() -> None:
+    spec = hourly(wait_minutes=15)
+    assert spec.to_json() == {"kind": "drift", "every_hours": 1}
+    assert parse_spec(spec.to_json()) == spec
+    estimate = parse_spec({"kind": "estimate", "task": {"outcome": "late"}})
+    assert parse_spec(estimate.to_json()) == estimate
+    assert estimate.reference.kind == "recent"
+    assert hourly(clean_looks=3).clear_after == 2 * HOUR
+
+
+def test_findings_are_called_no_worse_than_the_monitor_says() -> None:
+    assert rules.severity_of("critical", hourly(at_most="warning")) == "warning"
+    assert rules.severity_of("warning", hourly()) == "warning"
+    assert rules.severity_of("notice", hourly()) == "info"
+    assert (rules.worst(["notice", "critical", "info"]), rules.worst([])) == ("critical", "")

@@ -1,0 +1,490 @@
+"""Monitors as they run: hours counted once, late ones again, each slot once, what is found, and what does not look."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlmodel import select
+
+from backend.core import work
+from backend.core.context import SYSTEM
+from backend.core.database import Database
+from backend.core.errors import ExternalFailure
+from backend.core.work import LeaseLost
+from backend.findings.rows import Finding
+from backend.findings.service import Findings
+from backend.monitoring import features, queries, runs, watch
+from backend.monitoring.rows import KeptThresholds, Monitor
+from tests.databases import Clock
+from tests.drift_data import letters, normal, profile_of
+from tests.services.changes.world import ENDPOINT, MODEL, refused
+from tests.services.monitoring.world import DAY, HOUR, Watching, columns
+
+NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def given(database: Database, clock: Clock, tmp_path: Path) -> Watching:
+    return Watching(database, clock, tmp_path)
+
+
+@pytest.fixture
+def alone(given: Watching) -> Watching:
+    """On SQLite only: what is shown does not depend on the database."""
+    return given
+
+
+only_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+def test_a_monitor_counts_its_hours_runs_each_slot_once_and_tells_what_drifted(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    first = given.last()
+    assert (first.slot, first.state, first.rows, given.findings()) == (NINE, "ok", 200, [])
+    given.asked(NINE, x=normal(200, 9, 3.0))
+    given.on(hours=1)
+    assert given.states() == ["no_data", "ok", "alarm"], "the window before the first hour is judged too, and is empty"
+    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    assert given.says("drift.feature").startswith("`x` drifted: Wasserstein ")
+    assert given.says("drift.feature").endswith("It came suddenly.")
+    before = given.work()
+    given.clock.tick(minutes=20)
+    assert (before, given.work(), len(given.runs())) == (0, 0, 3), "a slot is run once"
+    given.asked(NINE + HOUR, seed=11)
+    given.on(minutes=40)
+    assert (given.findings(), given.findings(over=True)) == ([], [("drift.feature", "x of version 1 (drift)")])
+    assert given.world.ledger("monitor") == ["monitor.set"]
+    assert given.world.ledger("finding") == ["finding.open", "finding.clear"]
+
+
+@only_sqlite
+def test_the_first_gate_has_words_for_each_fault_and_one_fault_hides_no_other(given: Watching) -> None:
+    given.profile(profile_of({**columns(2_000), "z": normal(2_000, 3), "w": normal(2_000, 4)}))
+    given.set("data", kind="data", notices=True)
+    base = {"z": normal(300, 5), "w": normal(300, 6)}
+    x = [None if place % 2 else float(place % 7) for place in range(300)]
+    y = normal(300, 8, 10, 2)
+    y[::20] = np.inf
+    given.asked(
+        NINE - HOUR, 300, **{**base, "x": x, "y": y, "t": letters(300, 3, "abz"), "w": [7.0] * 300, "more": [1.0] * 300}
+    )
+    given.on(minutes=6)
+    told = dict(given.findings())
+    assert told["data.nulls"] == "x of version 1 (data)"
+    assert told["data.infinities"] == "y of version 1 (data)"
+    assert told["data.new-categories"] == "t of version 1 (data)"
+    assert told["data.extra-column"] == "more of version 1 (data)"
+    assert {"data.frozen", "data.range"} & set(told)
+    assert given.says("data.nulls") == "50 % of the rows have no `x`, against 0 % in the reference."
+    assert "`z`" in given.says("data.new-categories")
+    given.on(hours=1)
+    assert ("data.empty-window", "version 1 (data)") in given.findings()
+    assert given.says("data.empty-window") == "Nothing was logged in this window: no drift can be seen."
+
+
+@only_sqlite
+def test_a_column_that_fails_fails_no_other(given: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backend.drift import judging
+
+    scored = judging.scored
+
+    def fails(feature: Any, *sides: Any) -> Any:
+        if feature.key.name == "x":
+            raise ZeroDivisionError
+        return scored(feature, *sides)
+
+    monkeypatch.setattr(judging, "scored", fails)
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR, y=normal(200, 3, 30))
+    given.on(minutes=6)
+    assert given.findings() == [("drift.feature", "y of version 1 (drift)"), ("drift.failed", "x of version 1 (drift)")]
+
+
+def test_late_rows_have_their_hour_counted_again_and_no_other(given: Watching) -> None:
+    given.profile()
+    given.set(window_hours=3)
+    given.asked(NINE - 2 * HOUR)
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    assert [given.counted(NINE - back * HOUR) for back in (1, 2, 3)] == [200, 200, 0]
+    given.asked(NINE - 2 * HOUR, 50, seed=30)
+    given.asked(NINE - 3 * HOUR, 10, seed=31)
+    given.on(hours=1)
+    assert [given.counted(NINE - back * HOUR) for back in (1, 2, 3)] == [200, 250, 10]
+    assert given.last().rows == 450, "the window moved on by an hour"
+    given.log.compact()
+    given.on(hours=1)
+    assert given.counted(NINE - 2 * HOUR) == 250
+
+
+def test_whoever_was_away_makes_up_for_what_was_missed_and_nobody_runs_a_slot_twice(given: Watching) -> None:
+    given.profile()
+    given.set()
+    for back in range(1, 5):
+        given.asked(NINE + (4 - back) * HOUR, seed=back)
+    given.clock.tick(hours=4, minutes=6)
+    assert given.line().word == "late"
+    given.work()
+    assert [one.slot.hour for one in given.runs()] == [8, 9, 10, 11, 12, 13][-len(given.runs()) :]
+    assert given.states()[-4:] == ["ok"] * 4
+    assert given.line().word == "ok"
+
+
+def test_two_workers_take_one_slot_once(real_time_database: Database, tmp_path: Path) -> None:
+    clock = Clock()
+    given = Watching(real_time_database, clock, tmp_path)
+    given.profile()
+    given.set(window_hours=1)
+    claims = list[bool]()
+    gate = threading.Barrier(2)
+
+    def worker(name: str) -> None:
+        gate.wait()
+        for _ in range(40):
+            for kind, handle in ((runs.KIND, given.monitoring.handle), ("count", given.counting.handle)):
+                for claim in work.claim(real_time_database, kind, holder=name, seconds=60):
+                    handle(claim)
+                    claims.append(True)
+
+    both = [threading.Thread(target=worker, args=(name,)) for name in ("one", "other")]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    with real_time_database.unit(SYSTEM) as tx:
+        tx.session.connection().exec_driver_sql("UPDATE work_item SET due_at = '2020-01-01' WHERE kind = 'monitor'")
+    worker_again = work.claim(real_time_database, runs.KIND, holder="third", seconds=60)
+    for claim in worker_again:
+        given.monitoring.handle(claim)
+    slots = [one.slot for one in given.runs()]
+    assert len(slots) == len(set(slots)) <= 1
+    assert all(one.begins == 1 for one in given.runs())
+
+
+def test_a_worker_that_dies_over_a_slot_leaves_it_to_the_next_and_its_late_word_counts_nothing(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR, x=normal(200, 9, 3.0))
+    given.clock.tick(minutes=6)
+    (count,) = work.claim(given.database, "count", holder="w", seconds=600)
+    given.counting.handle(count)
+    (dead,) = work.claim(given.database, runs.KIND, holder="dead", seconds=60)
+    row = given.runs() or None
+    assert row is None
+    with given.database.read() as session:
+        one = runs._watched(session, dead.key)
+    assert one is not None
+    given.monitoring._begin(dead, one, NINE)
+    given.clock.tick(minutes=2)
+    given.work()
+    ended = given.last()
+    assert (ended.begins, ended.state) == (2, "alarm")
+    with pytest.raises(LeaseLost):
+        given.monitoring._begin(dead, one, NINE)
+    assert given.world.ledger("finding") == ["finding.open"]
+
+
+def test_no_run_no_data_and_failures_are_findings_of_their_own_and_end_with_the_next_run(
+    given: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given.set()
+    given.on(minutes=6)
+    assert given.last().state == "no_data"
+    assert given.watch() == 1
+    assert given.findings() == [("monitor.no-data", "drift")]
+    assert "Version 1 has no reference profile" in given.says("monitor.no-data")
+    given.profile()
+    given.asked(NINE)
+    given.on(hours=1)
+    given.watch()
+    assert (given.findings(), given.line().word) == ([], "ok")
+    given.clock.tick(hours=2)
+    given.watch()
+    assert given.findings() == [("monitor.late", "drift")]
+    assert given.says("monitor.late") == (
+        "Monitor drift is late. It did not run for the window that ended at 2026-03-02 11:00 UTC; see whether a worker runs."
+    )
+    monkeypatch.setattr(features, "look", lambda *_: 1 / 0)
+    monkeypatch.setattr(runs.log, "error", lambda *_, **__: None)
+    given.asked(NINE + 2 * HOUR)
+    given.on(minutes=1)
+    given.watch()
+    assert given.findings() == [("monitor.failing", "drift")]
+    assert "ZeroDivisionError; the worker's log has it under error " in given.says("monitor.failing")
+    assert given.watch() == 1, "telling it again opens nothing else"
+    assert len(given.findings()) == 1
+    given.clock.tick(minutes=1)
+    given.monitors.pause(given.world.olga, ENDPOINT, "drift", "It is being mended.")
+    given.watch()
+    assert (given.findings(), given.line().word) == ([], "paused")
+    assert given.on(hours=5) == 0 or given.line().word == "paused"
+
+
+def test_too_few_rows_are_no_verdict_and_end_nothing_that_was_found(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR, x=normal(200, 9, 3.0))
+    given.on(minutes=6)
+    given.asked(NINE, 10)
+    given.on(hours=1)
+    assert (given.last().state, len(given.findings())) == ("no_data", 1)
+    assert given.last().why == "Version 1 was asked in 10 rows, fewer than 30: too few for a verdict."
+
+
+def test_hours_that_cannot_be_read_are_told_and_waited_for(given: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR)
+    given.clock.tick(minutes=6)
+
+    def down(*_: Any, **__: Any) -> Any:
+        raise ExternalFailure("The inference log", "cannot be read", retryable=True)
+
+    monkeypatch.setattr(given.log, "read", down)
+    given.work()
+    assert given.runs() == []
+    for _ in range(30):
+        given.on(minutes=1)
+    assert (given.last().state, given.last().why) == ("no_data", "Only 0 of the 1 hours of its window were counted.")
+    monkeypatch.undo()
+    given.on(minutes=5)
+    assert given.counted(NINE - HOUR) == 200
+
+
+def test_a_period_of_the_log_is_the_reference_of_a_version_that_has_none(given: Watching) -> None:
+    for hour in range(12):
+        given.asked(NINE - (14 - hour) * HOUR, 100, seed=hour)
+    given.asked(NINE - HOUR, x=normal(200, 9, 3.0))
+    start, end = (NINE - 14 * HOUR).isoformat(), (NINE - 2 * HOUR).isoformat()
+    given.set(reference={"kind": "period", "name": "the first night", "start": start, "end": end})
+    given.on(minutes=6)
+    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    with given.database.read() as session:
+        (line,) = queries.profiles(session, MODEL)
+        kept = session.exec(select(KeptThresholds)).all()
+    assert (line.version, line.rows, line.source, line.set_by) == (1, 1_200, "hours of the log: the first night", "Countersign")
+    assert len(kept) == 1
+    assert kept[0].made
+
+
+@only_sqlite
+def test_thresholds_that_somebody_set_decide_and_what_is_left_out_is_not_looked_at(given: Watching) -> None:
+    given.profile()
+    given.set(thresholds={"x": {"psi": 0.000001}}, without=["y"])
+    given.asked(NINE - HOUR, y=normal(200, 9, 90.0))
+    given.on(minutes=6)
+    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    assert "above the 1e-06 that was set" in given.says("drift.feature")
+
+
+@only_sqlite
+def test_at_most_and_clean_looks_are_as_told(given: Watching) -> None:
+    given.profile()
+    given.set(at_most="info", clean_looks=2)
+    given.asked(NINE - HOUR, x=normal(200, 9, 9.0))
+    given.on(minutes=6)
+    with given.database.read() as session:
+        row = session.exec(select(Finding)).one()
+    assert (row.severity, row.clear_after_seconds) == ("info", 3_600)
+    for hour in range(2):
+        given.asked(NINE + hour * HOUR, seed=20 + hour)
+        given.on(hours=1)
+        assert (len(given.findings()), given.last().state) == (1 - hour, "ok")
+
+
+@only_sqlite
+def test_looking_now_and_again(given: Watching) -> None:
+    given.profile()
+    given.set(every_hours=24, window_hours=24)
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    assert given.last().state == "ok" or given.last().state == "no_data"
+    assert given.monitors.run(given.world.ana, ENDPOINT, "drift") == NINE
+    given.work()
+    assert (given.last().slot, given.last().state, given.last().rows) == (NINE, "ok", 200)
+    given.asked(NINE - HOUR, 40, seed=99)
+    given.clock.tick(minutes=1)
+    with given.database.unit(SYSTEM) as tx:
+        work.wake(tx, "count", "end_1")
+    given.monitors.run(given.world.ana, ENDPOINT, "drift")
+    given.work()
+    assert (given.last().slot, given.last().rows) == (NINE, 240)
+
+
+def test_who_may_watch_and_what_a_monitor_cannot_be(given: Watching) -> None:
+    world = given.world
+    refused("not-allowed", given.monitors.set, world.ana, ENDPOINT, "drift", given_spec())
+    refused("not-allowed", given.monitors.pause, world.ben, ENDPOINT, "drift", "x")
+    row = given.set()
+    assert given.set().revision == row.revision, "saying it again changes nothing"
+    refused("stale-write", given.monitors.set, world.olga, ENDPOINT, "drift", given_spec(rate=0.1), revision=9)
+    refused("bad-monitor", given.monitors.set, world.olga, ENDPOINT, "drift", given_spec(kind="data"))
+    refused("bad-name", given.monitors.set, world.olga, ENDPOINT, "Drift!", given_spec())
+    refused("not-found", given.monitors.set, world.olga, "nowhere", "drift", given_spec())
+    refused("no-reason", given.monitors.pause, world.olga, ENDPOINT, "drift", " ")
+    given.monitors.pause(world.olga, ENDPOINT, "drift", "A while.")
+    refused("paused", given.monitors.run, world.ana, ENDPOINT, "drift")
+    given.monitors.resume(world.olga, ENDPOINT, "drift")
+    given.monitors.remove(world.olga, ENDPOINT, "drift")
+    refused("not-found", given.monitors.remove, world.olga, ENDPOINT, "drift")
+    assert world.ledger("monitor") == ["monitor.set", "monitor.pause", "monitor.resume", "monitor.remove"]
+
+
+def given_spec(**told: Any) -> Any:
+    from backend.monitoring.rules import parse_spec
+
+    return parse_spec({"kind": "drift", **told})
+
+
+def test_a_profile_is_added_by_whoever_registers_and_replaced_by_whoever_runs(given: Watching) -> None:
+    from backend.drift.stored import profile_bytes
+
+    world, content = given.world, profile_bytes(profile_of(columns(300)))
+    refused("not-allowed", given.profiles.set, world.ben, MODEL, 1, content)
+    refused("not-found", given.profiles.set, world.ana, MODEL, 99, content)
+    refused("bad-profile", given.profiles.set, world.ana, MODEL, 1, b"nothing")
+    given.profiles.set(world.ana, MODEL, 1, content)
+    assert given.profiles.set(world.ana, MODEL, 1, content).revision == 1
+    other = profile_bytes(profile_of(columns(400, 9)))
+    refused("not-allowed", given.profiles.set, world.ana, MODEL, 1, other)
+    assert given.profiles.set(world.olga, MODEL, 1, other).revision == 2
+    assert world.ledger("reference_profile") == ["reference_profile.set"] * 2
+
+
+@only_sqlite
+def test_what_the_page_asks(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.set("data", kind="data")
+    for hour in range(3):
+        given.asked(NINE - (3 - hour) * HOUR, seed=hour, x=normal(200, 40 + hour, hour * 1.5))
+    given.on(minutes=6)
+    given.asked(NINE, seed=9)
+    given.on(hours=1)
+    with given.database.read() as session:
+        now, where = given.clock.now, given.where()
+        choices = queries.choices(session, ENDPOINT)
+        assert (choices.versions, choices.arms, choices.features) == ((1,), ("v1",), ("x", "y", "t"))
+        heat = queries.heatmap(session, where)
+        assert heat.rows[0].feature == "x"
+        today = heat.rows[0].cells[-1]
+        assert (today.version, today.severity in ("warning", "critical"), (today.times or 0) > 1) == (1, True, True)
+        assert heat.rows[0].cells[0].why == "No monitor ran for this day."
+        one = queries.feature(session, where, "x")
+        assert one.bars
+        assert (one.kind, one.rows, one.reference_rows, one.why) == ("number", 600, 2_000, "")
+        assert [point.monitor for point in one.over_time if point.value is not None] == ["drift"] * 3
+        absent = queries.feature(session, where, "nothing")
+        assert absent.why == "The reference of version 1 has no such column."
+        rates = queries.null_rates(session, where)
+        assert {rate.feature for rate in rates} == {"x", "y", "t"}
+        assert rates[0].points[0].share == 0
+        assert queries.predictions(session, where).why == "The reference of version 1 has no prediction."
+        assert queries.quality(session, where).why.startswith("No monitor says what is predicted here")
+        assert queries.reliability(session, where).curve == ()
+        told = queries.traffic(session, where, now=now, interval=timedelta(seconds=30))
+        assert [mark.reason for mark in told.deployments] == ["baseline"]
+        assert queries.budgets(session, ENDPOINT, now=now) is None
+        view = queries.monitor(session, ENDPOINT, "drift", now=now)
+        assert [run.state for run in view.runs] == ["ok", "alarm", "alarm"]
+        assert view.line.watches.startswith("features and predictions of the last 1 hours against the data that it was trained")
+        refused("bad-span", queries.heatmap, session, replace(where, end=where.start - DAY))
+
+
+@only_sqlite
+def test_quality_as_outcomes_come_and_estimates_before(given: Watching) -> None:
+    task = {"kind": "binary", "outcome": "late"}
+    random = np.random.default_rng(3)
+    given.profile()
+    given.set("quality", kind="quality", task=task, window_hours=24, limits={"auc": {"below": 0.99}}, segments=["t"])
+    given.set("estimate", kind="estimate", task=task, window_hours=24, reference={"kind": "recent", "days": 7}, every_hours=24)
+    rows, outcomes = [], []
+    for day in range(9, 0, -1):
+        for place in range(120):
+            score = float(random.uniform(0.05, 0.95))
+            key = f"{day}-{place}"
+            at = NINE.replace(hour=0) - day * DAY + timedelta(minutes=place * 10)
+            features_ = {"x": 0.0, "y": 10.0, "t": "abc"[place % 3]}
+            rows.append(
+                {"request_id": key, "event_time": at, "version": 1, "assigned_arm": "v1", "features": features_,
+                 "prediction": score}
+            )  # fmt: skip
+            late = bool(random.random() < score)
+            outcomes.append({"request_id": key, "known_at": at + HOUR, "values": {"late": late}})
+    given.append(rows)
+    given.log.append_outcomes(ENDPOINT, outcomes[:-30])
+    given.log.flush()
+    given.on(minutes=20)
+    ran = given.last("quality")
+    assert ran.state == "alarm"
+    assert given.findings() == [("quality.auc", "auc of version 1 (quality)")]
+    assert "below 0.99" in given.says("quality.auc")
+    assert ran.figures["1"]["auc"]["label"] == "provisional: 54 % of outcomes known"
+    estimated = given.last("estimate")
+    assert (estimated.state, estimated.figures["1"]["auc"]["label"]) == ("ok", "estimated before outcomes are known")
+    given.log.append_outcomes(ENDPOINT, outcomes[-30:])
+    given.log.flush()
+    given.on(hours=1)
+    with given.database.read() as session:
+        where = given.where()
+        found = queries.quality(session, where)
+        curve = queries.reliability(session, where)
+    assert (found.requests, found.known, found.task) == (72, 72, "the probability of late")
+    assert {line.name: line.label for line in found.figures}["auc"] == ""
+    assert [one.segmentation for one in found.segments] == ["t"] * 3
+    assert found.estimates
+    assert {one.name: one.checks for one in found.record}["auc"] == 1
+    assert curve.curve
+    assert len(found.over_time["log_loss"]) == 1
+
+
+def test_removing_an_endpoint_s_monitor_leaves_what_it_found(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR, x=normal(200, 9, 3.0))
+    given.on(minutes=6)
+    given.monitors.remove(given.world.olga, ENDPOINT, "drift")
+    assert (given.runs(), len(given.findings())) == ([], 1)
+    Findings(given.database).resolve(given.world.olga, 1, "We know.", "expected")
+    assert given.findings() == []
+    with given.database.read() as session:
+        assert session.exec(select(Monitor)).all() == []
+
+
+def test_the_first_days_of_serving_and_the_same_hours_a_week_earlier(given: Watching) -> None:
+    given.profile()
+    for hour in range(3):
+        given.asked(NINE + hour * HOUR, seed=hour, x=normal(200, 60 + hour, 2.0))
+        given.asked(NINE + hour * HOUR - 7 * DAY, seed=10 + hour, x=normal(200, 70 + hour, 2.0))
+    given.set("skew", kind="skew", first_days=1)
+    given.set("week", reference={"kind": "season", "season": "week"}, window_hours=3)
+    given.on(hours=3, minutes=6)
+    assert given.last("skew").state == "alarm"
+    assert ("skew.feature", "x of version 1 (skew)") in given.findings()
+    assert given.last("week").state == "ok", "it was as far away a week ago"
+    assert given.last("week").rows == 600
+    with given.database.read() as session:
+        assert len(session.exec(select(KeptThresholds)).all()) >= 1
+
+
+@only_sqlite
+def test_what_is_older_than_anybody_asks_for_is_forgotten(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    watch.prune(given.database)
+    assert (len(given.runs()), given.counted(NINE - HOUR)) == (2, 200)
+    given.clock.tick(days=500)
+    watch.prune(given.database)
+    assert (given.runs(), given.counted(NINE - HOUR)) == ([], 0)

@@ -1,0 +1,145 @@
+"""An endpoint that answers, a log of its requests, and a worker's hands: hours are counted and monitors run as they are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlmodel import col, select
+
+from backend.core import work
+from backend.core.database import Database
+from backend.drift.profile import Profile
+from backend.drift.stored import profile_bytes
+from backend.findings.rows import Finding
+from backend.inference_log.service import InferenceLog
+from backend.monitoring import counting, queries, runs, watch
+from backend.monitoring.counting import Counting
+from backend.monitoring.references import ReferenceProfiles, Shelf
+from backend.monitoring.rows import CountedHour, Monitor, MonitorRun
+from backend.monitoring.rules import parse_spec
+from backend.monitoring.runs import Monitoring
+from backend.monitoring.service import Monitors
+from backend.monitoring.views import MonitorLine, Where
+from tests.databases import Clock
+from tests.drift_data import letters, normal, profile_of
+from tests.services.changes.world import ENDPOINT, MODEL, World
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+class Watching:
+    """The commands and handlers over a world. `clock` begins at 9 o'clock on 2 March 2026."""
+
+    def __init__(self, database: Database, clock: Clock, folder: Path) -> None:
+        self.world, self.database, self.clock = World(database), database, clock
+        self.log = InferenceLog(folder / "log", clock=clock)
+        shelf = Shelf()
+        self.counting, self.monitoring = Counting(database, self.log, shelf), Monitoring(database, shelf)
+        self.monitors, self.profiles = Monitors(database), ReferenceProfiles(database)
+
+    def profile(self, profile: Profile | None = None, version: int = 1) -> Profile:
+        """A reference profile of a version: two numbers and a letter."""
+        made = profile or profile_of(columns(2_000))
+        self.profiles.set(self.world.ana, MODEL, version, profile_bytes(made))
+        return made
+
+    def set(self, name: str = "drift", **told: Any) -> Monitor:
+        """A monitor that looks at each hour, at once when it is over."""
+        given = {"kind": "drift", "window_hours": 1, "every_hours": 1, "wait_minutes": 5, "min_rows": 30, **told}
+        return self.monitors.set(self.world.olga, ENDPOINT, name, parse_spec(given))
+
+    def asked(self, at: datetime, rows: int = 200, *, version: int | None = 1, seed: int = 7, **instead: Any) -> None:
+        """Requests within one hour."""
+        told = {**columns(rows, seed), **instead}
+        self.append(
+            {
+                "request_id": f"{at:%d%H}-{seed}-{place}",
+                "event_time": at + timedelta(seconds=place % 3_000),
+                "version": version,
+                "assigned_arm": "v1" if version == 1 else "v2" if version == 2 else None,
+                "features": {name: _plain(values[place]) for name, values in told.items()},
+            }
+            for place in range(rows)
+        )
+
+    def append(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Into the log, and onto its disk."""
+        taken = self.log.append(ENDPOINT, rows)
+        assert taken.rejected == 0
+        self.log.flush()
+
+    def work(self) -> int:
+        """What is due is done, as a worker does; how often something was."""
+        handlers = {counting.KIND: self.counting.handle, runs.KIND: self.monitoring.handle}
+        for done in range(200):
+            for kind, handle in handlers.items():
+                if claims := work.claim(self.database, kind, holder="w", seconds=600):
+                    handle(claims[0])
+                    break
+            else:
+                return done
+        raise AssertionError("there is always something due")
+
+    def on(self, **delta: float) -> int:
+        """Later, with a worker at work."""
+        self.clock.tick(**delta)
+        return self.work()
+
+    def watch(self) -> int:
+        """The leader's watch."""
+        return watch.watch(self.database)
+
+    def runs(self, name: str = "drift") -> list[MonitorRun]:
+        """Runs of a monitor, the oldest first."""
+        with self.database.read() as session:
+            query = select(MonitorRun).join(Monitor, col(Monitor.id) == MonitorRun.monitor_id).where(Monitor.name == name)
+            return list(session.exec(query.order_by(col(MonitorRun.slot))))
+
+    def states(self, name: str = "drift") -> list[str]:
+        """What its runs came to, the oldest first."""
+        return [one.state for one in self.runs(name)]
+
+    def last(self, name: str = "drift") -> MonitorRun:
+        """The newest one."""
+        return self.runs(name)[-1]
+
+    def findings(self, *, over: bool = False) -> list[tuple[str, str]]:
+        """(kind, what of) of findings that are not over."""
+        with self.database.read() as session:
+            rows = session.exec(select(Finding).order_by(col(Finding.number)))
+            return [(row.kind, row.about) for row in rows if (row.state == "resolved") == over]
+
+    def says(self, kind: str) -> str:
+        """What the newest finding of a kind says."""
+        with self.database.read() as session:
+            rows = session.exec(select(Finding).where(Finding.kind == kind).order_by(col(Finding.number).desc()))
+            return rows.first().says  # type: ignore[union-attr]
+
+    def counted(self, hour: datetime) -> int:
+        """How many requests of an hour were counted."""
+        with self.database.read() as session:
+            return sum(session.exec(select(CountedHour.rows).where(CountedHour.hour == hour)))
+
+    def line(self, name: str = "drift") -> MonitorLine:
+        """How a monitor fares."""
+        with self.database.read() as session:
+            found = queries.monitors(session, ENDPOINT, now=self.clock.now)
+        return next(one for one in found if one.name == name)
+
+    def where(self, **narrow: Any) -> Where:
+        """The last two days."""
+        end = self.clock.now
+        return Where(ENDPOINT, end - 2 * DAY, end, **narrow)
+
+
+def columns(rows: int, seed: int = 1) -> dict[str, Any]:
+    """Two numbers and a letter."""
+    return {"x": normal(rows, seed), "y": normal(rows, seed + 50, 10, 2), "t": letters(rows, seed)}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
