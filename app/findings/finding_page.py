@@ -180,6 +180,8 @@ def draw_beside(seen: Seen) -> None:
         return
     with components.card("Beside it"):
         if view.line.endpoint is not None:
+            if (shown := shown_at(view)) is not None:
+                links.to_monitoring(view.line.endpoint, f"{shown['part']}, under Monitoring", **shown)
             links.to_endpoint(view.line.endpoint, escape(view.line.endpoint))
         if view.former is not None:
             links.to_finding(view.former, f"Finding {view.former}, the one before of the same cause")
@@ -187,6 +189,33 @@ def draw_beside(seen: Seen) -> None:
             links.to_finding(view.later, f"Finding {view.later}, of the same cause since")
         for number in view.beside[:8]:
             links.to_finding(number, f"Finding {number}, of the same family there")
+
+
+def shown_at(view: FindingView) -> dict[str, str] | None:
+    """The part of Monitoring that shows what was found, and what it is narrowed to there; None for what it does not show."""
+    line, told = view.line, view.latest_evidence
+    family = line.kind.partition(".")[0]
+    if line.test or family not in _PARTS:
+        return None
+    if family == "monitor":
+        return {"part": _PARTS[family], "monitor": line.subject}
+    version, by = told.get("version"), told.get("monitor")
+    found = {"part": "Predictions" if line.kind == "drift.prediction" else _PARTS[family]}
+    found |= {"version": str(version)} if isinstance(version, int) else {}
+    about = line.subject.removesuffix(f" of version {version} ({by})")
+    return found | ({"feature": about} if found["part"] == "Drift" and about != line.subject else {})
+
+
+_PARTS: Mapping[str, str] = {
+    "drift": "Drift",
+    "data": "Drift",
+    "skew": "Drift",
+    "quality": "Predictions",
+    "estimate": "Predictions",
+    "slo": "Latency",
+    "monitor": "Monitors",
+}
+"""Family of findings -> the part of Monitoring that shows what they are about."""
 
 
 def draw_told(seen: Seen) -> None:

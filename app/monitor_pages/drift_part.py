@@ -15,6 +15,7 @@ from app.kit.palette import Palette, current
 from app.kit.plain import escape, plural
 from app.kit.plots import Cell, Pair
 from app.kit.states import badge
+from app.monitor_pages import found_here
 from app.monitor_pages.monitor_filters import Place
 from app.wiring import Reading
 from backend.monitoring import queries
@@ -158,6 +159,7 @@ def one_feature(look: Reading, where: Where, place: Place, found: Heatmap) -> No
                 label_visibility="collapsed", width=240,
             )  # fmt: skip
         name = (drifting or names)[0] if not chosen or chosen == WORST else chosen
+        found_here.draw(look, place.name, "drift", "data", "skew", feature=name)
         beside(queries.feature(look.session, where, name), where, key="feature")
 
 

@@ -8,11 +8,12 @@ from datetime import datetime
 import streamlit as st
 
 from app import wiring
-from app.kit import charts, components, times
+from app.kit import charts, components, export, times
 from app.kit.charts import Line
 from app.kit.palette import Palette, current
 from app.kit.plain import escape, plural
 from app.kit.states import badge
+from app.monitor_pages import found_here
 from app.monitor_pages.monitor_filters import Place
 from app.wiring import Reading
 from backend.metrics.queries import Group, Promise, SourceLine
@@ -68,12 +69,27 @@ def latency(told: Traffic, where: Where, place: Place) -> None:
             _nothing(told)
             deployed(told)
             return
+        with head:
+            export.download("Export CSV", f"traffic-{where.endpoint}.csv", lambda: _csv(told), key="export-traffic")
         limits = [(1000 * one.seconds, slo_name(one)) for one in told.objectives if one.seconds is not None]
         figure = charts.lines(
             current(), series, height=280, unit=" ms", limits=limits, marks=marks(told), span=(where.start, where.end)
         )
         charts.show(figure, key="latency", alt=series_words("Latency in ms", series))
         deployed(told)
+
+
+def _csv(told: Traffic) -> bytes:
+    """Everything that the three charts show."""
+    header = ("Arm", "Version", "Shadow", "Until", "Seconds", "Requests a second", "Share of errors",
+              *(f"{name} (ms)" for name in _QUANTILES))  # fmt: skip
+    rows = [
+        (one.arm, one.version, one.shadow, each.at, each.seconds, each.throughput, each.error_rate,
+         *(_milliseconds(each.latency.get(share)) for share in _QUANTILES.values()))
+        for one in told.chart.groups
+        for each in one.moments
+    ]  # fmt: skip
+    return export.to_csv(header, rows)
 
 
 def errors(told: Traffic, where: Where, place: Place) -> None:
@@ -203,6 +219,7 @@ def budgets(look: Reading, where: Where) -> None:
     found = queries.budgets(look.session, where.endpoint, now=look.now)
     note = f"over the last {found.days} days up to now, whatever is chosen above" if found is not None else ""
     with components.card("Error budget", note):
+        found_here.draw(look, where.endpoint, "slo")
         if found is None:
             components.empty(
                 "Nothing is promised of this endpoint",

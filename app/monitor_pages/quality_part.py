@@ -8,13 +8,13 @@ from datetime import datetime
 import streamlit as st
 
 from app import wiring
-from app.kit import charts, components, plots, times
+from app.kit import charts, components, export, plots, times
 from app.kit.charts import Line
 from app.kit.palette import Palette, current
 from app.kit.plain import escape, plural
 from app.kit.plots import Dot
 from app.kit.states import tag
-from app.monitor_pages import drift_part
+from app.monitor_pages import drift_part, found_here
 from app.monitor_pages.monitor_filters import segment_words
 from app.wiring import Reading
 from backend.monitoring import queries
@@ -35,6 +35,7 @@ def part(where: Where) -> None:
     with wiring.reading() as look:
         predicted(look, where)
         found = queries.quality(look.session, where)
+        found_here.draw(look, where.endpoint, "quality", "estimate")
         left, right = components.pair()
         with left:
             reliability(queries.reliability(look.session, where))
@@ -53,6 +54,7 @@ def predicted(look: Reading, where: Where) -> None:
     """The distribution beside the reference's, its scores, and the middle over time."""
     found = queries.predictions(look.session, where)
     with components.card("What was predicted", "share of the predictions in percent"):
+        found_here.draw(look, where.endpoint, "drift.prediction")
         if found.view is None:
             components.empty("No prediction was counted", f"{escape(found.why)} {_COUNTS}", icon="bar_chart_off")
             return
@@ -158,6 +160,7 @@ def over_time(found: QualityView, where: Where) -> None:
             components.empty("No day has a figure yet", "They come with the outcomes.", icon="show_chart")
             return
         with head:
+            export.download("Export CSV", f"quality-{where.endpoint}.csv", lambda: _csv(found), key="export-quality")
             chosen = st.selectbox(
                 "Figure", list(found.over_time), key="figure", bind="query-params", label_visibility="collapsed", width=200
             )
@@ -168,6 +171,18 @@ def over_time(found: QualityView, where: Where) -> None:
         why = next((one.figure.words for one in reversed(points) if one.figure.value is None), "")
         if why:
             _muted(f"Of days without one: {escape(why, 200)}")
+
+
+def _csv(found: QualityView) -> bytes:
+    """Every figure day by day, and of the whole span."""
+    header = ("Figure", "From", "Value", "Low", "High", "Outcomes", "Outcomes missing", "Words")
+    of_days = [(point.at, point.figure) for points in found.over_time.values() for point in points]
+    whole = [(None, one) for one in found.figures]
+    rows = [
+        (one.name, at, one.value, one.low, one.high, one.n, one.missing, one.words or one.label)
+        for at, one in [*of_days, *whole]
+    ]
+    return export.to_csv(header, rows)
 
 
 def figure_lines(palette: Palette, name: str, points: Sequence[FigurePoint]) -> list[Line]:

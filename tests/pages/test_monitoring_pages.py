@@ -6,14 +6,17 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from app.findings import finding_page
 from app.kit import charts, plots
 from app.kit.palette import LIGHT
-from app.monitor_pages import drift_part, latency_part, report_part
+from app.monitor_pages import drift_part, found_here, latency_part, report_part
 from backend.access.rows import Request
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
+from backend.findings import queries as findings
 from backend.metrics.quantiles import Estimate
 from backend.metrics.queries import Group, Moment
+from backend.monitoring import queries
 from backend.monitoring.views import HeatCell, Heatmap, HeatRow
 from backend.window_reports.rules import Side
 from tests.found import found_lately
@@ -90,6 +93,42 @@ def test_whoever_sees_one_model_sees_the_monitors_of_no_other(full: Backend, ful
     said = words(full_page("monitoring", "ana", endpoint=PRODUCTION))
     assert f"No endpoint is called {PRODUCTION}" in said
     assert "dep_delay" not in said
+
+
+def test_a_monitor_is_paused_with_a_reason_by_whoever_may(full: Backend, full_page: Open) -> None:
+    watched(full)
+    here = {"endpoint": PRODUCTION, "part": "Monitors", "monitor": "quality"}
+
+    def acts(name: str) -> set[str]:
+        keys = {one.key for one in full_page("monitoring", name, **here).button}
+        return keys & {"monitor.pause", "monitor.resume", "look-now", "alarm.test"}
+
+    assert acts("olga") == {"monitor.pause", "look-now", "alarm.test"}
+    assert acts("ana") == set()
+    full.monitors.pause(full.identities.act_as("olga"), PRODUCTION, "quality", "The feed is down until <b>noon</b>.")
+    assert "The feed is down until &lt;b&gt;noon" in words(full_page("monitoring", "ana", **here)).replace("\\<", "&lt;")
+    assert acts("olga") == {"monitor.resume", "alarm.test"}
+    test = full_page("monitoring", "olga", **here)
+    test.button(key="monitor.resume").click().run()
+    with full.database.read() as session:
+        assert not queries.monitor(session, PRODUCTION, "quality", now=NOW).line.paused
+
+
+def test_what_was_found_leads_to_what_shows_it_and_back(full: Backend, full_page: Open) -> None:
+    watched(full)
+    with full.database.read() as session:
+        shown = findings.page(session, findings.Filters(endpoint=PRODUCTION))
+        drifted = next(one for one in shown.items if one.kind == "drift.feature" and one.subject.startswith("dep_delay"))
+        view = findings.view(session, drifted.number)
+    wanted = {"part": "Drift", "version": "1", "feature": "dep_delay"}
+    assert finding_page.shown_at(view) == wanted
+    links = [one.proto.label for one in full_page("finding", "ana", finding=str(drifted.number)).get("page_link")]
+    assert "Drift, under Monitoring" in links
+    back = [one.proto.label for one in full_page("monitoring", "ana", endpoint=PRODUCTION, **wanted).get("page_link")]
+    assert any(one.startswith(f"{drifted.number}, ") for one in back), back
+    assert found_here.among(shown.items, ["drift"], "dep_delay") == [drifted]
+    assert found_here.among(shown.items, ["drift"], "dep") == []
+    assert found_here.among(shown.items, ["slo"], "dep_delay") == []
 
 
 def test_a_heat_map_tells_each_cell_and_why_one_is_open() -> None:
