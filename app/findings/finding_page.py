@@ -13,7 +13,7 @@ from app import identity, reach, ways
 from app.identity import Rights
 from app.kit import components, links, times
 from app.kit.addresses import number_in
-from app.kit.plain import escape, plural
+from app.kit.plain import escape, plural, quoted
 from app.kit.states import badge, mark, tag
 from app.wiring import Reading
 from backend.core.errors import NotFound
@@ -126,7 +126,7 @@ def draw_evidence(seen: Seen) -> None:
     with components.card("What was seen", f"by {escape(line.found_by)}"):
         components.facts(
             [
-                *([("Now", escape(line.last_says, 400))] if line.last_says != line.says else []),
+                *([("Now", escape(quoted(line.last_says), 400))] if line.last_says != line.says else []),
                 ("First", times.both(line.first_seen_at, seen.now)),
                 ("Last", f"{times.both(line.last_seen_at, seen.now)}, {plural(line.times, 'time')} in all"),
                 ("Kind", escape(line.kind)),
@@ -168,7 +168,7 @@ def draw_history(seen: Seen) -> None:
 
 
 def _moment(one: FindingMoment) -> components.Told:
-    why = f": {escape(one.reason, 400)}" if one.reason else ""
+    why = f": {escape(quoted(one.reason), 400)}" if one.reason else ""
     said = f"{mark('finding', one.state)} It {_DID.get(one.what, escape(one.what))}{why}"
     return components.Told(times.short(one.at), said, escape(one.by))
 

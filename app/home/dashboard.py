@@ -19,7 +19,7 @@ from app.home.needs import Need
 from app.identity import Rights
 from app.kit import components, links, listing, pictures, subjects, times
 from app.kit.palette import current
-from app.kit.plain import escape, plural
+from app.kit.plain import escape, plural, quoted
 from app.kit.states import badge, look
 from app.record_pages import ledger, policies
 from app.wiring import Reading
@@ -263,7 +263,7 @@ def _findings(seen: Seen) -> None:
             where = escape(one.endpoint or one.model)
             note = f"Finding {one.number} · {where} · {whose} · last seen {times.age(one.last_seen_at, seen.at)}"
             marks = f"{badge('severity', one.severity)} {badge('finding', one.state)}"
-            components.line(escape(one.last_says, 120), note, marks, ways.path("finding"), {"finding": str(one.number)})
+            components.line(escape(quoted(one.last_says), 120), note, marks, ways.path("finding"), {"finding": str(one.number)})
 
 
 def state_bar(standing: Standing) -> str:

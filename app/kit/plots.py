@@ -14,6 +14,8 @@ from app.kit.charts import SMALL, plain, sketch
 from app.kit.palette import Palette, tint
 
 _ROW, _FEWEST_ROWS = 20, 3
+_SHORT_NAME, _MANY_NAMED, _FEW_NAMED = 6, 8, 4
+"""So many pieces of a distribution are named under it where names are short, and where they are not."""
 _NAMED_DAYS = 10
 """As many days as can be named under a heat map."""
 
@@ -51,6 +53,7 @@ def heat(
             "ygap": 1.5,
             "hoverinfo": "skip",
             "colorbar": {
+                "len": 1.0,
                 "title": {"text": plain(unit), "font": {"size": SMALL, "color": palette.muted}},
                 "thickness": 10,
                 "outlinewidth": 0,
@@ -110,10 +113,10 @@ def sides(palette: Palette, pairs: Sequence[Pair], *, names: tuple[str, str], he
     said = f"<span style='color:{palette.champion}'>■ {plain(names[0])}</span>   "
     said += f"<span style='color:{palette.accent}'>■ {plain(names[1])}</span>"
     drawn.label(1, 1.1, said, palette.text, xref="paper", yref="paper", xanchor="right", yanchor="top")
-    every = max(1, -(-len(pairs) // 8))
-    drawn.axes(
-        x={"tickvals": places[::every], "ticktext": [plain(one.label, 16) for one in pairs[::every]]}, y={"ticksuffix": " %"}
-    )
+    longest = max((len(one.label) for one in pairs), default=0)
+    every = max(1, -(-len(pairs) // (_FEW_NAMED if longest > _SHORT_NAME else _MANY_NAMED)))
+    named = {"tickvals": places[::every], "ticktext": [plain(one.label, 16) for one in pairs[::every]], "tickangle": 0}
+    drawn.axes(x=named, y={"ticksuffix": " %"})
     return drawn.figure(barmode="group", bargap=0.2, margin={"l": 4, "r": 12, "t": 26, "b": 4})
 
 

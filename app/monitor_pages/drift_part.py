@@ -21,7 +21,7 @@ from app.wiring import Reading
 from backend.monitoring import queries
 from backend.monitoring.views import FeatureView, HeatCell, Heatmap, HeatRow, NullRate, ScorePoint, Where
 
-MOST_ROWS, MOST_REASONS = 30, 4
+MOST_ROWS, MOST_REASONS, MOST_RATES = 30, 4, 15
 FULLEST = 2.0
 """Times its threshold at which a cell has the fullest colour: 1, where it is news, lies in the middle."""
 WORST = "The one that drifts most"
@@ -63,15 +63,18 @@ def heatmap(found: Heatmap, where: Where, place: Place) -> None:
             export.download("Export CSV", f"drift-{where.endpoint}.csv", lambda: _csv(found), key="export-drift")
         if found.note:
             _muted(escape(found.note))
+        first = begins(found)
         shown = found.rows[:MOST_ROWS]
-        days = [f"{day:%-d %b}" for day in found.days]
-        rows = [(_row_name(one), [_cell(each) for each in one.cells]) for one in shown]
+        days = [f"{day:%-d %b}" for day in found.days[first:]]
+        rows = [(_row_name(one), [_cell(each) for each in one.cells[first:]]) for one in shown]
         figure = plots.heat(current(), days, rows, most=FULLEST, unit="times")
         charts.show(figure, key="heatmap", alt=heat_words(found))
-        _muted("In a cell: ! warning, !! critical, i for information, – no score; point at one for the whole.")
+        _muted("In a cell: ! warning, !! critical, i for information, · for reading, – no score; point at one for the whole.")
+        if first:
+            _muted(f"No monitor looked at the {plural(first, 'day')} before {found.days[first]:%-d %b}.")
         if len(found.rows) > MOST_ROWS:
             _muted(f"The {MOST_ROWS} that drift most of {plural(len(found.rows), 'column')}; the export has all of them.")
-        for why, count in gaps(found).most_common(MOST_REASONS):
+        for why, count in gaps(found, first).most_common(MOST_REASONS):
             _muted(f"No score in {plural(count, 'cell')}: {escape(why, 200)}")
 
 
@@ -83,9 +86,16 @@ def _nothing_judged(found: Heatmap, place: Place) -> None:
     components.empty("No score of this span", f"{escape(found.note)} {then}", icon="grid_off")
 
 
-def gaps(found: Heatmap) -> Counter[str]:
-    """Why there is no score -> in how many cells."""
-    return Counter(cell.why for row in found.rows for cell in row.cells if cell.value is None and cell.why)
+def begins(found: Heatmap) -> int:
+    """The first day, by its place, of which there is a score or something was found; days before hold nothing to see."""
+    told = (any(row.cells[place].value is not None or row.cells[place].severity for row in found.rows)
+            for place in range(len(found.days)))  # fmt: skip
+    return next((place for place, is_told in enumerate(told) if is_told), 0)
+
+
+def gaps(found: Heatmap, first: int = 0) -> Counter[str]:
+    """Why there is no score -> in how many cells, from that day on."""
+    return Counter(cell.why for row in found.rows for cell in row.cells[first:] if cell.value is None and cell.why)
 
 
 def heat_words(found: Heatmap) -> str:
@@ -99,7 +109,7 @@ def heat_words(found: Heatmap) -> str:
 
 
 def _row_name(row: HeatRow) -> str:
-    return row.feature if row.role == "feature" else f"{row.feature} (prediction)"
+    return row.feature if row.role == "feature" else "prediction"
 
 
 def _cell(one: HeatCell) -> Cell:
@@ -188,7 +198,8 @@ def beside(view: FeatureView, where: Where, *, key: str) -> None:
         series = score_lines(current(), view.over_time)
         if series:
             figure = charts.lines(
-                current(), series, height=220, limits=[(1.0, "threshold")], span=(where.start, where.end)
+                current(), series, height=220, limits=[(1.0, "threshold")],
+                span=times.measured(where.start, where.end, [at for one in series for at in one.at]),
             )  # fmt: skip
             charts.show(figure, key=f"{key}-scores", alt=score_words(view.over_time))
         else:
@@ -204,15 +215,14 @@ def bar_words(view: FeatureView) -> str:
 
 
 def score_lines(palette: Palette, points: Sequence[ScorePoint]) -> list[Line]:
-    """A line for each version, monitor and score, in times the threshold. Windows without a score are gaps."""
-    found: dict[tuple[int, str, str], list[ScorePoint]] = {}
+    """A line for each version and monitor: the score that decides in each window, in times its threshold."""
+    found: dict[tuple[int, str], list[ScorePoint]] = {}
     for one in points:
         if one.score:
-            found.setdefault((one.version, one.monitor, one.score), []).append(one)
-    monitors = {monitor for _, monitor, _ in found}
+            found.setdefault((one.version, one.monitor), []).append(one)
     lines = []
-    for number, ((version, monitor, score), mine) in enumerate(found.items()):
-        name = f"v{version} {score_name(score)}" + (f" ({monitor})" if len(monitors) > 1 else "")
+    for number, ((version, monitor), mine) in enumerate(found.items()):
+        name = f"v{version} {monitor}"
         colour = palette.accent if number == 0 else palette.arm("challenger", number - 1)
         lines.append(Line(name, [one.slot for one in mine], [_times(one) for one in mine], colour))
     return lines
@@ -250,7 +260,7 @@ def missing_values(look: Reading, where: Where) -> None:
         frame = pd.DataFrame([_rate(one) for one in rates])
         st.dataframe(
             frame, hide_index=True, column_config=_RATES, alt="Missing values by feature", key="missing",
-            height=min(420, 34 + 32 * len(rates)), row_height=32,
+            height=34 + 32 * min(MOST_RATES, len(rates)), row_height=32,
         )  # fmt: skip
 
 
@@ -267,7 +277,7 @@ _RATES = {
 def _rate(one: NullRate) -> Mapping[str, Any]:
     known = [100 * point.share for point in one.points if point.share is not None]
     return {
-        "Feature": one.feature if one.role == "feature" else f"{one.feature} (prediction)",
+        "Feature": one.feature if one.role == "feature" else "prediction",
         "Reference": 100 * one.reference if one.reference is not None else None,
         "Newest": known[-1] if known else None,
         "Most": max(known, default=None),

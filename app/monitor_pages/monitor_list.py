@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ import streamlit as st
 
 from app import ways, wiring
 from app.kit import components, links, listing, states, times
-from app.kit.plain import escape, plural
+from app.kit.plain import escape, plural, quoted
 from app.kit.states import badge
 from app.monitor_pages import monitor_acts, monitor_filters
 from app.monitor_pages.monitor_filters import Place
@@ -76,7 +77,7 @@ def standing(endpoint: str) -> None:
     with cells[3]:
         looked = max((one.last_slot for one in lines if one.last_slot is not None), default=None)
         said = times.age(looked, look.now).capitalize() if looked is not None else "Never"
-        text = f"the window that ended {times.stamp(looked)}" if looked is not None else "no window was judged yet"
+        text = f"{times.short(looked)} UTC" if looked is not None else "no window was judged yet"
         components.fact("Judged up to", said, text=text)
 
 
@@ -85,7 +86,8 @@ def _monitors_fact(lines: Sequence[MonitorLine]) -> None:
         components.fact("Monitors", "None", text="Nobody watches this endpoint.")
         return
     worst, well = lines[0], sum(one.word == "ok" for one in lines)
-    says = "all in order" if well == len(lines) else f"{escape(worst.name)}: {escape(worst.says or worst.watches, 120)}"
+    not_well = Counter(states.look("monitor", one.word).word.lower() for one in lines if one.word != "ok")
+    says = ", ".join(f"{count:,} {word}" for word, count in not_well.items()) or "each judged its latest window"
     components.fact("Monitors", f"{well:,} of {len(lines):,} in order", badge("monitor", worst.word), says)
 
 
@@ -220,7 +222,7 @@ def windows(place: Place, lines: Sequence[MonitorLine]) -> None:
 
 
 def _run(one: RunLine) -> dict[str, Any]:
-    said = "; ".join(each.says for each in one.found) or one.why or "nothing stood out"
+    said = quoted("; ".join(each.says for each in one.found)) or one.why or "nothing stood out"
     took = times.span(one.ended_at - one.started_at) if one.ended_at is not None else "runs"
     return {"End": one.slot, "Came to": _RUNS.get(one.state, one.state), "Rows": one.rows, "Says": said, "Took": took}
 
@@ -250,9 +252,9 @@ def found(look: Reading, place: Place) -> None:
 
 def _finding(one: FindingLine, now: datetime) -> None:
     last = times.age(one.last_seen_at, now)
-    seen = f"{one.times:,} times, last {last} · {escape(one.owner or 'nobody')} · {escape(one.kind)}"
+    seen = f"seen {plural(one.times, 'time')}, last {last} · {escape(one.owner or 'nobody')} · {escape(one.kind)}"
     state = f"{badge('severity', one.severity)} {badge('finding', one.state)}"
-    says = escape(one.last_says, 240)
+    says = escape(quoted(one.last_says), 240)
     components.line(f"{one.number}. {says}", seen, state, ways.path("finding"), {"finding": str(one.number)})
 
 

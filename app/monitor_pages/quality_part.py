@@ -61,7 +61,9 @@ def predicted(look: Reading, where: Where) -> None:
         drift_part.beside(found.view, where, key="prediction")
         series = prediction_lines(current(), found.points)
         if series:
-            figure = charts.lines(current(), series, height=190, span=(where.start, where.end))
+            _muted("Mean and median over time, and the values below which 5 % and 95 % of the predictions lie.")
+            span = times.measured(where.start, where.end, [one.at for one in found.points])
+            figure = charts.lines(current(), series, height=190, span=span)
             charts.show(figure, key="prediction-time", alt=prediction_words(found.points))
 
 
@@ -72,10 +74,10 @@ def prediction_lines(palette: Palette, points: Sequence[PredictionPoint]) -> lis
     """Mean and quantiles of numbers; none of texts."""
     at = [one.at for one in points]
     wanted = (
-        ("95 %", [one.high for one in points], palette.line, "dot"),
+        ("95 %", [one.high for one in points], palette.muted, "dot"),
         ("mean", [one.mean for one in points], palette.accent, "solid"),
         ("median", [one.middle for one in points], palette.champion, "dash"),
-        ("5 %", [one.low for one in points], palette.line, "dot"),
+        ("5 %", [one.low for one in points], palette.muted, "dot"),
     )
     return [Line(name, at, values, colour, dash) for name, values, colour, dash in wanted if any(v is not None for v in values)]
 
@@ -100,7 +102,7 @@ def reliability(found: Reliability) -> None:
                 f"predicted {one.predicted:.3g}, observed {one.observed:.3g} of {one.n:,}; {one.missing:,} not known yet")
             for one in found.curve
         ]  # fmt: skip
-        figure = plots.curve(current(), dots, x="predicted", y="observed", ideal="as predicted")
+        figure = plots.curve(current(), dots, x="predicted", y="observed", ideal="as predicted", height=340)
         charts.show(figure, key="reliability", alt=reliability_words(found))
         if found.error is not None and found.error.value is not None:
             chance = f"; calibrated scores show {found.by_chance:.3g} by chance" if found.by_chance is not None else ""
@@ -124,7 +126,7 @@ def figures(found: QualityView, where: Where) -> None:
             _muted(escape(one))
         if found.figures:
             rows = [_row(one) for one in found.figures]
-            components.table(rows, _HEAD, alt="Figures of quality", right=(1, 3, 4))
+            components.table(rows, _HEAD, alt="Figures of quality", tight=(2,), right=(1, 3, 4))
         if where.segment:
             _muted(f"Only requests with {escape(segment_words(where.segmentation, where.segment), 120)}.")
 
@@ -162,11 +164,12 @@ def over_time(found: QualityView, where: Where) -> None:
         with head:
             export.download("Export CSV", f"quality-{where.endpoint}.csv", lambda: _csv(found), key="export-quality")
             chosen = st.selectbox(
-                "Figure", list(found.over_time), key="figure", bind="query-params", label_visibility="collapsed", width=200
-            )
+                "Figure", list(found.over_time), key="figure", bind="query-params", label_visibility="collapsed", width=200,
+            )  # fmt: skip
         name = chosen if chosen in found.over_time else next(iter(found.over_time))
         points = found.over_time[name]
-        figure = charts.lines(current(), figure_lines(current(), name, points), span=(where.start, where.end))
+        span = times.measured(where.start, where.end, [one.at for one in points])
+        figure = charts.lines(current(), figure_lines(current(), name, points), span=span)
         charts.show(figure, key="figure-time", alt=figure_words(name, points))
         why = next((one.figure.words for one in reversed(points) if one.figure.value is None), "")
         if why:
@@ -189,9 +192,9 @@ def figure_lines(palette: Palette, name: str, points: Sequence[FigurePoint]) -> 
     """The figure and the ends of its interval."""
     at = [one.at for one in points]
     wanted: tuple[tuple[str, list[float | None], str, str], ...] = (
-        ("up to", [one.figure.high for one in points], palette.line, "dot"),
+        ("up to", [one.figure.high for one in points], palette.muted, "dot"),
         (name.replace("_", " "), [one.figure.value for one in points], palette.accent, "solid"),
-        ("from", [one.figure.low for one in points], palette.line, "dot"),
+        ("from", [one.figure.low for one in points], palette.muted, "dot"),
     )
     return [Line(label, at, values, colour, dash) for label, values, colour, dash in wanted]
 

@@ -279,19 +279,24 @@ class Fares:
     since: datetime | None = None
 
 
-def fares(spec: MonitorSpec, *, paused: bool, begins: datetime, last: LastRun | None, now: datetime) -> Fares:
+def fares(
+    spec: MonitorSpec, *, paused: bool, begins: datetime, last: LastRun | None, now: datetime, set_at: datetime | None = None
+) -> Fares:
     """How it fares now. Not to have run is worse than whatever the last run said.
 
     Args:
         last: the newest run that ended.
+        set_at: when it was set or resumed: what was over by then is not late at once.
     """
     if paused:
         return Fares("paused", "It is paused: nobody looks.")
-    expected = latest_slot(now - GRACE, spec)
-    if expected >= begins and (last is None or last.slot < expected):
+    expected, is_new = latest_slot(now - GRACE, spec), set_at is not None and now - set_at < GRACE
+    if not is_new and expected >= begins and (last is None or last.slot < expected):
         slot = last.slot + spec.every if last is not None and last.slot >= begins else max(begins, expected)
         told = f"{slot:%Y-%m-%d %H:%M}"
         return Fares("late", f"It did not run for the window that ended at {told} UTC; see whether a worker runs.", slot)
+    if last is None and is_new and latest_slot(now, spec) >= begins:
+        return Fares("never", "It begins with windows that are over already, as soon as their hours are counted.")
     if last is None:
         return Fares("never", f"Its first window is judged at {next_due(now, spec):%Y-%m-%d %H:%M} UTC.")
     if last.state == "failed":

@@ -39,7 +39,7 @@ def test_every_part_of_an_endpoint_that_is_watched(full: Backend, full_page: Ope
     told = {
         "Drift": ("Feature drift", "1 of 2 in order", "dep_delay", "version 1", "600 values against 2,000", "It came suddenly"),
         "Predictions": ("score", "600 requests, 600 outcomes known", "AUC", "By segment", "carrier <b>$x$</b> = "),
-        "Latency": ("SLO 100ms for 95 %", "SLO 99 %", "generation 1", "Error budget", "of 10 requests"),
+        "Latency": ("SLO 100 ms for 95 %", "SLO 99 %", "generation 1", "Error budget", "of 10 requests"),
         "Monitors": ("features and predictions of the last 1 hours", "PSI of dep_delay is 0.31", "The schema of requests lost"),
         "Reports": ("drift, summary", "asked by ana", "Made"),
     }
@@ -104,7 +104,7 @@ def test_a_monitor_is_paused_with_a_reason_by_whoever_may(full: Backend, full_pa
         return keys & {"monitor.pause", "monitor.resume", "look-now", "alarm.test"}
 
     assert acts("olga") == {"monitor.pause", "look-now", "alarm.test"}
-    assert acts("ana") == set()
+    assert (acts("ana"), acts("audra")) == ({"look-now"}, set())
     full.monitors.pause(full.identities.act_as("olga"), PRODUCTION, "quality", "The feed is down until <b>noon</b>.")
     assert "The feed is down until &lt;b&gt;noon" in words(full_page("monitoring", "ana", **here)).replace("\\<", "&lt;")
     assert acts("olga") == {"monitor.resume", "alarm.test"}

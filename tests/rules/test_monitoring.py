@@ -58,6 +58,16 @@ def test_not_to_have_run_is_worse_than_what_the_last_run_said(last: LastRun | No
     assert fares(hourly(), paused=True, begins=begins, last=last, now=NINE).word == "paused"
 
 
+def test_what_was_over_when_a_monitor_was_set_is_not_late_at_once() -> None:
+    def word(last: LastRun | None, minutes: int) -> str:
+        now, begins = NINE + timedelta(minutes=60 + minutes), NINE - 48 * HOUR
+        return fares(hourly(), paused=False, begins=begins, last=last, now=now, set_at=NINE + HOUR).word
+
+    assert (word(None, 5), word(None, 31)) == ("never", "late")
+    behind = LastRun(NINE - 40 * HOUR, "alarm", "")
+    assert (word(behind, 5), word(behind, 31)) == ("alarm", "late")
+
+
 @pytest.mark.parametrize(
     ("told", "says"),
     [
