@@ -18,6 +18,7 @@ from app.kit.states import badge
 from app.monitor_pages import found_here
 from app.monitor_pages.monitor_filters import Place
 from app.wiring import Reading
+from backend.drift.bars import Bar
 from backend.monitoring import queries
 from backend.monitoring.views import FeatureView, HeatCell, Heatmap, HeatRow, NullRate, ScorePoint, Where
 
@@ -54,7 +55,7 @@ def part(where: Where, place: Place) -> None:
 
 def heatmap(found: Heatmap, where: Where, place: Place) -> None:
     """Features by days: the worst score of each, how bad that is, and why there is none."""
-    note = "the worst score of each day, in times its threshold: from 1 on it is news; UTC"
+    note = "each day's worst score, in times its threshold"
     with components.card("Feature drift", note) as head:
         if not found.rows:
             _nothing_judged(found, place)
@@ -69,7 +70,7 @@ def heatmap(found: Heatmap, where: Where, place: Place) -> None:
         rows = [(_row_name(one), [_cell(each) for each in one.cells[first:]]) for one in shown]
         figure = plots.heat(current(), days, rows, most=FULLEST, unit="times")
         charts.show(figure, key="heatmap", alt=heat_words(found))
-        _muted("In a cell: ! warning, !! critical, i for information, · for reading, – no score; point at one for the whole.")
+        _muted("From 1 on it is news: !! critical, ! a warning, i for information, · for reading; – no score. Days are of UTC.")
         if first:
             _muted(f"No monitor looked at the {plural(first, 'day')} before {found.days[first]:%-d %b}.")
         if len(found.rows) > MOST_ROWS:
@@ -155,7 +156,7 @@ def one_feature(look: Reading, where: Where, place: Place, found: Heatmap) -> No
     """Both distributions of a feature, and its scores over time."""
     drifting = [row.feature for row in found.rows if row.role == "feature"]
     names = sorted({*drifting, *place.choices.features})
-    with components.card("One feature", "share of the values in percent; scores in times their threshold") as head:
+    with components.card("One feature", "shares in percent, scores in times their threshold") as head:
         if not names:
             components.empty(
                 "No feature is known here",
@@ -166,7 +167,7 @@ def one_feature(look: Reading, where: Where, place: Place, found: Heatmap) -> No
         with head:
             chosen = st.selectbox(
                 "Feature", (WORST, *names), key="feature", bind="query-params", accept_new_options=True,
-                label_visibility="collapsed", width=240,
+                label_visibility="collapsed", width=200,
             )  # fmt: skip
         name = (drifting or names)[0] if not chosen or chosen == WORST else chosen
         found_here.draw(look, place.name, "drift", "data", "skew", feature=name)
@@ -189,7 +190,7 @@ def beside(view: FeatureView, where: Where, *, key: str) -> None:
     left, right = st.columns(2)
     with left:
         if view.bars:
-            pairs = [Pair(one.label, one.reference, one.current) for one in view.bars]
+            pairs = [Pair(one.label, one.reference, one.current, _tick(one)) for one in view.bars]
             figure = plots.sides(current(), pairs, names=("reference", "this span"))
             charts.show(figure, key=f"{key}-bars", alt=bar_words(view))
         else:
@@ -205,6 +206,12 @@ def beside(view: FeatureView, where: Where, *, key: str) -> None:
         else:
             why = next((one.why for one in reversed(view.over_time) if one.why), "No monitor has judged it in this span.")
             components.empty("No score over time", escape(why), icon="show_chart")
+
+
+def _tick(one: Bar) -> str:
+    """What stands below a bar: of numbers where it begins, of texts their own name."""
+    ends = [end for end in (one.low, one.high) if end is not None]
+    return f"{ends[0]:.3g}" if ends else ""
 
 
 def bar_words(view: FeatureView) -> str:

@@ -55,7 +55,7 @@ def part(where: Where, place: Place) -> None:
 
 def latency(told: Traffic, where: Where, place: Place) -> None:
     """Percentiles by arm, in milliseconds."""
-    with components.card("Latency percentiles", f"ms, {_steps(told)}, by arm; a triangle is a deployment") as head:
+    with components.card("Latency percentiles", f"ms, {_steps(told)}, by arm") as head:
         if told.note:
             _muted(escape(told.note))
         with head:
@@ -236,7 +236,7 @@ def budgets(look: Reading, where: Where) -> None:
             return
         rows = [_promise(one) for one in found.promises]
         head = ("Objective", "Stands", "Left", "Used of allowed", "Looked at", "Burns")
-        components.table(rows, head, alt="Error budgets", tight=(0, 1), right=(2,))
+        components.table(rows, head, alt="Error budgets", tight=(0, 1, 2), right=(2,))
 
 
 def _promise(one: Promise) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from app import ways, wiring
 from app.kit import components, links, listing, states, times
 from app.kit.plain import escape, plural, quoted
 from app.kit.states import badge
-from app.monitor_pages import monitor_acts, monitor_filters
+from app.monitor_pages import latency_part, monitor_acts, monitor_filters
 from app.monitor_pages.monitor_filters import Place
 from app.record_pages import alarm
 from app.wiring import Reading
@@ -73,7 +73,9 @@ def standing(endpoint: str) -> None:
         else:
             share = 100 * worst.budget.left
             left = f"{share:.3g} % left" if share >= 0 else f"Overspent by {-share:.3g} %"
-            components.fact("Error budget", left, badge("objective", worst.verdict), escape(worst.objective.name))
+            components.fact(
+                "Error budget", left, badge("objective", worst.verdict), escape(latency_part.slo_name(worst.objective))
+            )
     with cells[3]:
         looked = max((one.last_slot for one in lines if one.last_slot is not None), default=None)
         said = times.age(looked, look.now).capitalize() if looked is not None else "Never"
@@ -202,10 +204,10 @@ _WINDOWS = {
 def windows(place: Place, lines: Sequence[MonitorLine]) -> None:
     """What the newest windows of one monitor came to, and what one does about it."""
     names = [one.name for one in lines]
-    with components.card("Windows", "what each of the newest came to, the newest first") as head:
+    with components.card("Windows", "the newest first") as head:
         with head:
             chosen = st.selectbox(
-                "Monitor", list(names), key="monitor", bind="query-params", label_visibility="collapsed", width=180
+                "Monitor", list(names), key="monitor", bind="query-params", label_visibility="collapsed", width=160
             )
         line = next((one for one in lines if one.name == chosen), lines[0])
         with head:
@@ -222,7 +224,7 @@ def windows(place: Place, lines: Sequence[MonitorLine]) -> None:
 
 
 def _run(one: RunLine) -> dict[str, Any]:
-    said = quoted("; ".join(each.says for each in one.found)) or one.why or "nothing stood out"
+    said = quoted(" ".join(each.says for each in one.found)) or one.why or "nothing stood out"
     took = times.span(one.ended_at - one.started_at) if one.ended_at is not None else "runs"
     return {"End": one.slot, "Came to": _RUNS.get(one.state, one.state), "Rows": one.rows, "Says": said, "Took": took}
 

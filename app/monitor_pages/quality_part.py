@@ -157,14 +157,14 @@ def _shown(one: FigureLine) -> str:
 
 def over_time(found: QualityView, where: Where) -> None:
     """One figure day by day with its interval."""
-    with components.card("Day by day", "one figure with its 95 % interval; days (UTC) without a request are left out") as head:
+    with components.card("Day by day", "with its 95 % interval; days of UTC with requests") as head:
         if not found.over_time:
             components.empty("No day has a figure yet", "They come with the outcomes.", icon="show_chart")
             return
         with head:
             export.download("Export CSV", f"quality-{where.endpoint}.csv", lambda: _csv(found), key="export-quality")
             chosen = st.selectbox(
-                "Figure", list(found.over_time), key="figure", bind="query-params", label_visibility="collapsed", width=200,
+                "Figure", list(found.over_time), key="figure", bind="query-params", label_visibility="collapsed", width=180,
             )  # fmt: skip
         name = chosen if chosen in found.over_time else next(iter(found.over_time))
         points = found.over_time[name]

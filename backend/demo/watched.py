@@ -132,7 +132,8 @@ class Watched:
         """Monitors of live traffic, once there is an hour of it: until then they would only say that nothing was asked."""
         if not (lacking := [name for name in OF_HOURS if name not in self._ever("monitor.set")]):
             return
-        first = self._began.replace(minute=0, second=0, microsecond=0) + HOUR
+        hour = self._began.replace(minute=0, second=0, microsecond=0)
+        first = hour if hour - HOUR in self._backend.inference_log.part_hours(PRODUCTION) else hour + HOUR
         while windows.closed_until(self._backend.database.now()) < first:
             if self._stopping.wait(5.0):
                 return
