@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,8 @@ from backend.findings import queries
 from backend.findings.queries import FindingMoment, FindingView, ToldLine
 from backend.notify.rules import EVENTS
 
+LONGEST_TITLE = 68
+_CLAUSE = re.compile(r"[:;.]\s")
 _DID: Mapping[str, str] = {
     "open": "was opened",
     "open_again": "was opened again, as its cause was seen anew",
@@ -93,6 +96,16 @@ def meta(seen: Seen) -> str:
     return " · ".join(one for one in told if one)
 
 
+def title(seen: Seen) -> str:
+    """What it is, short enough to leave room for what one does about it: the whole sentence stands below."""
+    return escape(_short(quoted(seen.view.line.says)), LONGEST_TITLE)
+
+
+def _short(sentence: str) -> str:
+    first = _CLAUSE.split(sentence, maxsplit=1)[0]
+    return first if len(sentence) > LONGEST_TITLE else sentence
+
+
 def badges(seen: Seen) -> list[str]:
     """Its severity, its state, and what waits for it."""
     line = seen.view.line
@@ -126,6 +139,7 @@ def draw_evidence(seen: Seen) -> None:
     with components.card("What was seen", f"by {escape(line.found_by)}"):
         components.facts(
             [
+                *([("Says", escape(quoted(line.says), 400))] if len(line.says) > LONGEST_TITLE else []),
                 *([("Now", escape(quoted(line.last_says), 400))] if line.last_says != line.says else []),
                 ("First", times.both(line.first_seen_at, seen.now)),
                 ("Last", f"{times.both(line.last_seen_at, seen.now)}, {plural(line.times, 'time')} in all"),
