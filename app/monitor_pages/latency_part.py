@@ -291,7 +291,7 @@ def sources(told: Traffic, look: Reading) -> None:
             )
             return
         rows = [_source(one, look) for one in told.sources]
-        components.table(rows, ("Source", "Fares", "Newest good look", ""), alt="Sources of figures", tight=(1,))
+        components.table(rows, ("Source", "Fares", "Newest good look", "Tells"), alt="Sources of figures", tight=(1,))
 
 
 def _source(one: SourceLine, look: Reading) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ _CALLED = {
     "brier": "Brier score",
     "calibration_error": "expected calibration error",
 }
-_HEAD = ("Figure", "Value", "95 % interval", "From", "Outcomes missing", "")
+_HEAD = ("Figure", "Value", "95 % interval", "From", "Outcomes missing", "Note")
 
 
 def part(where: Where) -> None:
@@ -224,7 +224,7 @@ def segments(found: QualityView) -> None:
             )
             for one in found.segments
         ]
-        head = ("Segment", "Loss", "More than others", "Outcomes", "")
+        head = ("Segment", "Loss", "More than others", "Outcomes", "Stands out")
         components.table(rows, head, alt="Loss by segment", right=(1, 2, 3))
 
 
@@ -246,7 +246,7 @@ def estimates(found: QualityView) -> None:
                  f"{one.mean_error:+.3g}" if one.mean_error is not None else "–", escape(one.words, 200))
                 for one in found.record
             ]  # fmt: skip
-            head = ("Figure", "Truth was inside", "Mean error", "")
+            head = ("Figure", "Truth was inside", "Mean error", "Says")
             components.table(rows, head, alt="How earlier estimates did", right=(1, 2))
 
 
