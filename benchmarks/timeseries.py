@@ -51,11 +51,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Result:
     """Fills a database, then asks for a day of one series and of one endpoint."""
     with _folder(options.keep) as folder:
-        file = folder / f"points-{options.points}-{options.endpoints}.db"
-        database = Database(f"sqlite:///{file}")
         now = datetime(2026, 3, 2, 9, tzinfo=UTC)
-        wrote = None if file.exists() else _fill(database, options, now)
+        file = folder / f"points-{options.points}-{options.endpoints}.db"
+        wrote = None if file.exists() else _filled(file, options, now)
         size = file.stat().st_size
+        database = Database(f"sqlite:///{file}")
         asked = random.Random(1)
         sides: dict[str, Callable[[], list[Spent]]] = {
             LINE: lambda: [_line(database, asked.randrange(options.endpoints), now) for _ in range(options.asks)],
@@ -100,8 +100,18 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
+def _filled(file: Path, options: argparse.Namespace, now: datetime) -> Spent:
+    """Fills a database that gets its name when it is whole; what writing one point took."""
+    begun = file.with_suffix(".begun")
+    begun.unlink(missing_ok=True)
+    database = Database(f"sqlite:///{begun}")
+    wrote = _fill(database, options, now)
+    database.close()
+    begun.rename(file)
+    return wrote
+
+
 def _fill(database: Database, options: argparse.Namespace, now: datetime) -> Spent:
-    """What writing one point took."""
     progress("filling the database")
     migrate.upgrade(database)
     Policies(database).seed()
