@@ -282,7 +282,7 @@ def build(settings: Settings) -> Backend:
         findings=Findings(database),
         report_store=reports,
         window_reports=WindowReports(database, reports),
-        report_runner=ReportRunner(database, log, reports, lease_seconds=settings.lease_seconds),
+        report_runner=ReportRunner(database, log, reports, settings.data_dir / "scratch", lease_seconds=settings.lease_seconds),
         inference_log=log,
         behind=behind,
         routes=Routes(database, messages, lambda: keys.sealer(settings)),
