@@ -141,9 +141,7 @@ def _sides(files: Files, rows: int, options: argparse.Namespace, notes: list[str
             child = opened.enter_context(Child(module, python=python))
             found = _tried(child, "read", side, size, options.seconds, notes, **files.both)
             if found:
-                notes.append(
-                    f"{side}, {size}: reading both samples (and fitting, if it does) took {found['cpu']:.3g} s CPU."
-                )
+                notes.append(f"{side}, {size}: reading both samples (and fitting, if it does) took {found['cpu']:.3g} s CPU.")
                 sides[side] = partial(_tried, child, call, side, size, options.seconds, notes)
         progress(f"{size}: {', '.join(sides)}")
         yield sides

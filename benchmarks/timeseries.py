@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import migrate
+from backend.core import memory
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.delivery.rows import Endpoint, Server
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> Result:
         wrote = None if file.exists() else _filled(file, options, now)
         size = file.stat().st_size
         database = Database(f"sqlite:///{file}")
+        memory.settle()  # as every process that answers does
         asked = random.Random(1)
         sides: dict[str, Callable[[], list[Spent]]] = {
             LINE: lambda: [_line(database, asked.randrange(options.endpoints), now) for _ in range(options.asks)],
