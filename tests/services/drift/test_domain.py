@@ -50,7 +50,7 @@ def test_too_few_rows_other_columns_and_a_process_that_fails(monkeypatch: pytest
         told_apart(table({"a": normal(200)}), table({"b": normal(200)}))
     with pytest.raises(ExternalFailure, match="longer than"):
         told_apart(sample(1), sample(2), seconds=0.01)
-    monkeypatch.setattr(domain, "_SCRIPT", "/nowhere.py")
+    monkeypatch.setattr(domain, "_MODULE", "backend.drift.nowhere")
     with pytest.raises(ExternalFailure, match="ended with status"):
         told_apart(sample(1), sample(2))
     assert "backend.drift.classifier" not in sys.modules
