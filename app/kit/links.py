@@ -35,3 +35,11 @@ def to_endpoint(name: str, label: str = "Open") -> None:
 def to_monitoring(endpoint: str, label: str = "Monitoring") -> None:
     """A link to what is watched at an endpoint."""
     st.page_link(ways.path("monitoring"), label=label, icon=":material/monitoring:", query_params={"endpoint": endpoint})
+
+
+def to_window_report(endpoint: str, report: object) -> None:
+    """A link to where a report of an endpoint stands; nothing where there is none."""
+    if isinstance(report, str) and report:
+        where = {"endpoint": endpoint, "part": "Reports"}
+        label = "The window report that was made of it"
+        st.page_link(ways.path("monitoring"), label=label, icon=":material/lab_profile:", query_params=where)
