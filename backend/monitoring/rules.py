@@ -108,6 +108,11 @@ class JointSpec(Closed):
     rows: Annotated[int, Field(ge=100, le=10_000)] = 5_000
 
 
+def _in_short(schema: dict[str, Any]) -> None:
+    """`true` is taken too."""
+    schema["anyOf"].append({"type": "boolean"})
+
+
 class MonitorSpec(Closed):
     """All that a monitor is told.
 
@@ -148,7 +153,7 @@ class MonitorSpec(Closed):
     features: Annotated[tuple[_NAME, ...], Field(max_length=2_000)] = ()
     without: Annotated[tuple[_NAME, ...], Field(max_length=2_000)] = ()
     arm: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    joint: JointSpec | None = None
+    joint: Annotated[JointSpec | None, Field(json_schema_extra=_in_short)] = None
     report: Literal["drift", "summary", "classification", "regression"] | None = None
     first_days: Annotated[int, Field(ge=1, le=30)] = 3
     task: TaskSpec | None = None
@@ -157,7 +162,7 @@ class MonitorSpec(Closed):
 
     @field_validator("joint", mode="before")
     @classmethod
-    def _in_short(cls, told: object) -> object:
+    def _joint_in_short(cls, told: object) -> object:
         return {} if told is True else None if told is False else told
 
     @model_validator(mode="after")
