@@ -30,6 +30,7 @@ from app.edge import Edge  # noqa: E402
 from app.kit import feedback  # noqa: E402
 from backend import bootstrap  # noqa: E402
 from backend.api.app import build  # noqa: E402
+from backend.core import memory  # noqa: E402
 
 settings = bootstrap.read_settings()
 sign_in = bootstrap.read_sign_in(settings)
@@ -42,6 +43,7 @@ for name, value in outside.options(sign_in).items():
 async def _lifespan(_app: st.App) -> AsyncIterator[dict[str, Any] | None]:
     """Refuses to start where anybody could reach it; returns the backend's connections at the end."""
     check_bind(st.get_option("server.address"), signs_in=sign_in is not None, demo=settings.demo_identities)
+    memory.settle()
     yield None
     wiring.forget()
 

@@ -17,6 +17,7 @@ from backend.access.rows import Ownership, RoleGrant
 from backend.access.rules import Grant
 from backend.api import app as api
 from backend.bootstrap import Backend
+from backend.core import memory
 from backend.core.context import SYSTEM, Actor
 from backend.registry import catalog
 from backend.settings import Settings
@@ -105,6 +106,7 @@ def serve() -> dict[str, Any]:
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     while not server.started:
         time.sleep(0.01)
+    memory.settle()
     return {"url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "tokens": _tokens}
 
 

@@ -53,6 +53,7 @@ from backend.api import (
     tokens,
     versions,
     votes,
+    watching,
     window_reports,
 )
 from backend.api.asking import TOKEN
@@ -74,6 +75,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     rollouts.router,
     metrics.router,
     monitors.router,
+    watching.router,
     fleet.router,
     findings.router,
     servers.router,

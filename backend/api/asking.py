@@ -26,6 +26,7 @@ from backend.registry.keys import read_key, write_key
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000
 _WRITTEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*")
 
 
@@ -36,7 +37,15 @@ def _written(value: Any) -> Any:
     return value
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(in_utc)]
+def _of_our_time(at: datetime) -> datetime:
+    """Far enough from both ends of the calendar for spans to be counted from it."""
+    moment = in_utc(at)
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise Refusal(f"This moment lies before {_FIRST_YEAR} or after {_LAST_YEAR}.", "Write another time.", code="bad-time")
+    return moment
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_of_our_time)]
 """A moment that was sent, in UTC."""
 _BEARER = HTTPBearer(
     scheme_name="token",
@@ -102,7 +111,8 @@ def _refuse_what_is_not_taken(request: Request) -> None:
             raise _not_taken(f"query.{name[:60]}", "is not taken here")
         if times > 1 and not known[name]:
             raise _not_taken(f"query.{name[:60]}", "is taken once")
-    if getattr(request.state, "has_body", False) and route.body_field is None:
+    takes_body = route.body_field is not None or "requestBody" in (route.openapi_extra or {})
+    if getattr(request.state, "has_body", False) and not takes_body:
         raise _not_taken("body", "is not taken here")
     promised = [one for one in _PROMISES if one in request.headers and request.method != "GET"]
     for field in set(promised) - (_fields_of(route.dependant) if promised else set()):

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, Strict, StringConstraints
 from sqlmodel import col, select
 
-from backend.api.asking import After, Asks, Instant, Limit, Name, Narrow, Page, Plain, Reading, Reason, Sent, Shown
+from backend.api.asking import After, Asks, Instant, Limit, Name, Narrow, Page, Paged, Plain, Reading, Reason, Sent, Shown
 from backend.api.changes import Why
 from backend.api.once import Making
 from backend.api.tags import Held, Tagged
@@ -169,10 +169,11 @@ def show_finding(asks: Asks, finding: FindingRef, tagged: Tagged) -> FindingView
 
 
 @router.get("/{finding}/messages")
-def list_finding_messages(asks: Asks, finding: FindingRef) -> Page[ToldView]:
+def list_finding_messages(asks: Asks, finding: FindingRef, narrow: Annotated[Paged, Query()]) -> Page[ToldView]:
     """Who was told of a finding, and what became of it. What was counted together with another's stands with that one."""
     with asks.reading("finding.read") as look:
-        return Page(items=tuple(map(ToldView.model_validate, queries.told(look.session, finding))), next=None)
+        items, following = narrow.cut(queries.told(look.session, finding), lambda one: (one.created_at, one.id))
+    return Page(items=tuple(map(ToldView.model_validate, items)), next=following)
 
 
 @router.post("/{finding}/acknowledge")

@@ -164,8 +164,7 @@ async def feed_events(
     """
     body = await request.body()
     headers = {name.lower(): value for name, value in request.headers.items()}
-    feed = asks.backend.feed
-    taken = await run_in_threadpool(feed.take_events, asks.actor, endpoint, headers, body, version=version)
+    taken = await run_in_threadpool(lambda: asks.backend.feed.take_events(asks.actor, endpoint, headers, body, version=version))
     return BatchTaken.model_validate(taken)
 
 
@@ -201,9 +200,8 @@ def list_erasures(asks: Asks, endpoint: EndpointName, narrow: Annotated[Paged, Q
 @router.post("/endpoints/{endpoint}/inference-log/erasures", status_code=201)
 def erase_unit(asks: Asks, once: Making, endpoint: EndpointName, sent: Erasing) -> ErasureView:
     """Has every row of a unit taken out of an endpoint's log, with their outcomes. The worker does it: look for `done`."""
-    keeping = asks.backend.log_keeping
     asked = sent.model_dump(exclude={"unit"})
-    made = once.make(LogErasure, lambda: keeping.erase(asks.actor, endpoint, sent.unit, **asked).id)
+    made = once.make(LogErasure, lambda: asks.backend.log_keeping.erase(asks.actor, endpoint, sent.unit, **asked).id)
     with asks.reading("endpoint.read") as look:
         return _erasure(look, endpoint, made.id)
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from sqlmodel import select
 
 from backend.api.asking import Asks, EndpointName, Instant, Name, Narrow, Reading, Sent, Shown
+from backend.api.once import Making
 from backend.api.placed import CredentialFrom
 from backend.api.tags import Held, Tagged
 from backend.core.context import Actor
@@ -22,7 +23,7 @@ from backend.metrics import downloads, queries
 from backend.metrics.quantiles import Estimate
 from backend.metrics.queries import Moment
 from backend.metrics.retention import Kept, kept
-from backend.metrics.rows import Retention, SloRow
+from backend.metrics.rows import MetricSource, Retention, SloRow
 from backend.metrics.slo import Burn, Objective
 
 router = APIRouter(tags=["metrics"])
@@ -252,16 +253,10 @@ def show_metrics(asks: Asks, endpoint: EndpointName, span: Annotated[Span, Query
 
 
 @router.post("/endpoints/{endpoint}/metrics/sources", status_code=201)
-def add_metric_source(asks: Asks, endpoint: EndpointName, sent: NewSource) -> MetricSourceView:
+def add_metric_source(asks: Asks, once: Making, endpoint: EndpointName, sent: NewSource) -> MetricSourceView:
     """Names an address from which an endpoint's figures are read, from now on. A name is taken once."""
-    made = asks.backend.metric_sources.add(
-        asks.actor,
-        endpoint,
-        name=sent.name,
-        kind=sent.kind,
-        settings=sent.settings,
-        credential_from=sent.credential_from,
-    )
+    told = dict(sent)
+    made = once.make(MetricSource, lambda: asks.backend.metric_sources.add(asks.actor, endpoint, **told).id)
     with asks.reading("endpoint.read") as look:
         lines = queries.sources(look.session, endpoint, now=look.now, interval=_interval(asks))
     return MetricSourceView.model_validate(next(one for one in lines if one.id == f"source:{made.id}"))

@@ -33,7 +33,7 @@ class Findings:
 
     def messages(self, finding: str | int) -> tuple[FindingMessage, ...]:
         """Who was told of it, and what became of that."""
-        return tuple(Pages(self._wire, FindingMessage, "findings", finding, "messages").page())
+        return tuple(Pages(self._wire, FindingMessage, "findings", finding, "messages").all())
 
     def acknowledge(self, finding: str | int, reason: str = "", *, if_match: str = "") -> Finding:
         """Somebody looks after it, so that nobody else is called."""

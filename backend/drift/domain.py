@@ -12,9 +12,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -44,6 +47,8 @@ _MEMORY = 4 << 30
 _MODULE, _ROWS = "backend.drift.classifier", "rows.arrow"
 _ROOT = Path(__file__).resolve().parents[2]
 _PREFIX = "countersign-domain-"
+_LEFT_SECONDS = 3_600.0
+"""A folder of rows of this age was left by a worker that was killed."""
 _LABEL = "domain classifier on a sample"
 log = structlog.get_logger()
 
@@ -100,12 +105,14 @@ def told_apart(
     seed: int = _SEED,
     seconds: float = _SECONDS,
     tick: Callable[[], bool] = lambda: True,
+    scratch: Path | None = None,
 ) -> Domain:
     """Learns to tell two tables apart by the columns that both have.
 
     Args:
         sample: rows of each side, at most `MOST_SAMPLE`.
         tick: called about five times a second while the process works; False ends it, and so does an exception, which goes on.
+        scratch: a folder of ours alone, in which the rows lie meanwhile; by default the system's for such.
 
     Raises Refusal `too-few-rows` and `no-common-column`; ExternalFailure where the process fails or takes too long.
     """
@@ -115,7 +122,7 @@ def told_apart(
     if not names:
         raise Refusal("The two sides have no column in common.", "Compare rows of the same model.", code="no-common-column")
     sides = [_sampled(one.select(names), min(sample, MOST_SAMPLE), seed) for one in (reference, current)]
-    answer = _asked(_joined(sides), seed, seconds, tick)
+    answer = _asked(_joined(sides), seed, seconds, tick, scratch)
     count = sides[0].num_rows
     chances = np.asarray(answer.chances, dtype=np.float64)
     if len(chances) != count + sides[1].num_rows or len(answer.drops) != len(names):
@@ -166,8 +173,11 @@ def _joined(sides: list[pa.Table]) -> pa.Table:
     return both.rename_columns([str(place) for place in range(both.num_columns)]).append_column("current", label)
 
 
-def _asked(table: pa.Table, seed: int, seconds: float, tick: Callable[[], bool]) -> _Answer:
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+def _asked(table: pa.Table, seed: int, seconds: float, tick: Callable[[], bool], scratch: Path | None) -> _Answer:
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(scratch)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch) as folder:
         with pa.OSFile(str(Path(folder) / _ROWS), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
         order = {
@@ -185,6 +195,14 @@ def _asked(table: pa.Table, seed: int, seconds: float, tick: Callable[[], bool])
         log.warning("domain_classifier.trouble", trouble=ended.trouble, status=ended.status, stderr=ended.tail)
         raise ExternalFailure("The domain classifier", words, retryable=ended.trouble == "too_long")
     return ended.last
+
+
+def sweep(scratch: Path) -> None:
+    """Removes rows that a killed worker left there."""
+    for folder in scratch.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(line: bytes) -> _Answer:

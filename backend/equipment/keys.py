@@ -59,7 +59,7 @@ def spool_folder(settings: Settings) -> Path:
 
 def reserved(settings: Settings) -> tuple[Path, ...]:
     """Where Countersign keeps its own on this machine: no server and no router may be told to read or write there."""
-    own = [settings.data_dir / name for name in ("package-cache", "uploads", "ingest")] + [folder(settings)]
+    own = [settings.data_dir / name for name in ("package-cache", "uploads", "ingest", "scratch")] + [folder(settings)]
     own += [settings.credentials_dir] if settings.credentials_dir is not None else []
     stores = [_local(url) for url in (settings.package_store, settings.ledger_heads, settings.inference_log)]
     url = make_url(settings.sqlalchemy_url)

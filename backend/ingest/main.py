@@ -1,7 +1,4 @@
-"""The process of `countersign ingest`: settings, what must hold before it starts, its threads, signals, exit codes.
-
-Exit codes are those of the command line: 0 stopped as it was told; 1 a defect of ours; 2 refused; 3 another system failed.
-"""
+"""The process of `countersign ingest` (see `worker/process`): its start, its sources and their threads."""
 
 from __future__ import annotations
 
@@ -10,16 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
-from backend import bootstrap
 from backend.bootstrap import Backend
-from backend.core.errors import ExternalFailure, Refusal
+from backend.core.errors import Refusal
 from backend.equipment import keys
 from backend.inference_log.spool import Spool
 from backend.ingest.drops import Drops
@@ -28,10 +23,8 @@ from backend.ingest.known import Known
 from backend.ingest.tailing import Tail
 from backend.ingest.taking import Taking
 from backend.settings import Settings
-from backend.worker import logs
-from backend.worker.guards import require_ready
+from backend.worker import process
 
-REFUSED, EXTERNAL = 2, 3
 TOLD_SECONDS = 60.0
 log = structlog.get_logger()
 
@@ -39,28 +32,13 @@ log = structlog.get_logger()
 def main() -> int:
     """Runs until SIGTERM or SIGINT; the second of them ends it at once."""
     name = f"ingest-{os.getpid()}"
-    logs.configure("INFO", worker=name)
-    try:
-        run(bootstrap.read_settings(), name)
-    except Refusal as refusal:
-        log.error("ingest.refused", code=refusal.code, problem=refusal.message, remedy=refusal.remedy)
-        return REFUSED
-    except ExternalFailure as failure:
-        log.error("ingest.refused", code="external-failure", problem=str(failure), remedy="Correct it, then start again.")
-        return EXTERNAL
-    return 0
+    return process.ended("ingest", name, lambda settings: run(settings, name))
 
 
 def run(settings: Settings, name: str) -> None:
     """Checks what must hold, then takes in until it is told to stop."""
-    logs.configure(settings.log_level, worker=name, secrets=logs.secrets_of(settings))
-    if (lacking := bootstrap.missing_database(settings)) is not None:
-        raise lacking
-    with closing(bootstrap.build(settings)) as backend:
-        require_ready(backend.database, settings)
-        stop = threading.Event()
-        _obey_signals(stop)
-        until_told(backend, stop)
+    with process.opened(settings, name) as backend:
+        until_told(backend, process.told_to_stop())
 
 
 def until_told(backend: Backend, stop: threading.Event) -> None:
@@ -125,13 +103,3 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _files(told: str) -> list[str]:
     return [one.strip() for one in told.split(",") if one.strip()]
-
-
-def _obey_signals(stop: threading.Event) -> None:
-    def obey(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, obey)

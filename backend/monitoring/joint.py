@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -59,6 +60,7 @@ class Drawing:
     endpoint: str
     seed: str
     tick: Callable[[], bool] = field(default=lambda: True)
+    scratch: Path | None = None
 
 
 def look(drawing: Drawing, spec: MonitorSpec, given: Given, verdict: Verdict) -> Verdict:
@@ -122,7 +124,9 @@ def _told(drawing: Drawing, spec: MonitorSpec, current: Side, reference: Side) -
     there = [one for one in columns_among(tables[0].column_names) if one.column in tables[1].column_names]
     there = [one for one in there if all(table[one.column].null_count < table.num_rows for table in tables)]
     told = [one.column for one in there][:MOST_COLUMNS]
-    found = told_apart(*(one.select(told) for one in tables), sample=spec.joint.rows, tick=drawing.tick)
+    found = told_apart(
+        *(one.select(told) for one in tables), sample=spec.joint.rows, tick=drawing.tick, scratch=drawing.scratch
+    )
     plain = {one.column: one.name for one in there}
     return replace(found, columns=tuple((plain[name], lost) for name, lost in found.columns))
 

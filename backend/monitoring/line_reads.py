@@ -23,6 +23,7 @@ from backend.monitoring.rows import NO_VERSION, CountedHour, MonitorRun
 from backend.monitoring.rules import OF_FEATURES, Fares, MonitorSpec
 from backend.monitoring.runs import found_by
 from backend.monitoring.views import Choices, FoundLine, MonitorLine, MonitorView, ProfileLine, RunLine
+from backend.registry import queries as registry
 
 SHELF = Shelf()
 """Profiles that the reads of this process keep."""
@@ -81,6 +82,7 @@ def monitor(session: Session, endpoint: str, name: str, now: datetime) -> Monito
 
 def profiles(session: Session, model: str) -> tuple[ProfileLine, ...]:
     """See `queries.profiles`."""
+    registry.model_id(session, model)
     return tuple(
         ProfileLine(
             model=row.model,

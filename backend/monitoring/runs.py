@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
@@ -58,6 +59,7 @@ class Monitoring:
         shelf: profiles that are kept in memory.
         lease_seconds: for how long the claim is renewed while rows are looked at.
         reports: makes reports of windows that alarm.
+        scratch: a folder of ours alone, in which rows lie while they are looked at as a whole.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class Monitoring:
         *,
         lease_seconds: float = 60.0,
         reports: Asking = nobody,
+        scratch: Path | None = None,
     ) -> None:
         self._database, self._log = database, inference_log
         self._shelf = shelf or Shelf()
-        self._lease_seconds, self._reports = lease_seconds, reports
+        self._lease_seconds, self._reports, self._scratch = lease_seconds, reports, scratch
 
     def handle(self, claim: Claim) -> None:
         """Runs the oldest slot that is due, and says when the next one is."""
@@ -155,7 +158,9 @@ class Monitoring:
         if one.spec.joint is None:
             return verdicts
         seed = f"{one.row.id}{slot.isoformat()}"
-        drawing = joint.Drawing(self._log, place.name, seed, _Renewing(self._database, claim, self._lease_seconds))
+        drawing = joint.Drawing(
+            self._log, place.name, seed, _Renewing(self._database, claim, self._lease_seconds), self._scratch
+        )
         return [joint.look(drawing, one.spec, *each) for each in zip(given, verdicts, strict=True)]
 
     def _end(

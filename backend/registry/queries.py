@@ -118,7 +118,7 @@ class Freshness:
 def versions(session: Session, model: str, *, after: str | None = None, limit: int = 100) -> Lines[VersionLine]:
     """Versions of one model, the highest number first, removed ones included."""
     size = bounded(limit)
-    query = _version_lines().where(_V.model_id == _model_id(session, model)).order_by(_V.number.desc())
+    query = _version_lines().where(_V.model_id == model_id(session, model)).order_by(_V.number.desc())
     if after is not None:
         query = query.where(_V.number < read_key(after, int)[0])
     return cut(_read_lines(session, query.limit(size + 1)), size, lambda one: write_key(one.number))
@@ -140,7 +140,7 @@ def newest_versions(
 def version(session: Session, model: str, number: int) -> VersionPage:
     """One version whole. NotFound."""
     query = select(MirroredVersion, Version).outerjoin(Version, col(Version.id) == MirroredVersion.id)
-    query = query.where(MirroredVersion.model_id == _model_id(session, model), MirroredVersion.number == number)
+    query = query.where(MirroredVersion.model_id == model_id(session, model), MirroredVersion.number == number)
     found = session.exec(query).one_or_none()
     if found is None:
         raise NotFound("version", f"{model} {number}", "Check its number, or wait for the next look at the registry.")
@@ -153,13 +153,13 @@ def numbers(session: Session, model: str, *, limit: int = 1_000) -> tuple[tuple[
     """(number, whether it is registered) of a model's versions that the registry still has, the highest first."""
     joined = sa.join(_V.id.table, _R.id.table, _R.id == _V.id, isouter=True)
     query = sa.select(_V.number, _R.id.is_not(None)).select_from(joined)
-    query = query.where(_V.model_id == _model_id(session, model), _V.removed_at.is_(None))
+    query = query.where(_V.model_id == model_id(session, model), _V.removed_at.is_(None))
     return tuple((row[0], bool(row[1])) for row in session.connection().execute(query.order_by(_V.number.desc()).limit(limit)))
 
 
 def aliases(session: Session, model: str) -> tuple[AliasLine, ...]:
     """A model's aliases as they are, and those of ours that are wanted, by name."""
-    identifier = _model_id(session, model)
+    identifier = model_id(session, model)
     query = select(MirroredAlias.alias, MirroredAlias.number).where(MirroredAlias.model_id == identifier)
     seen = dict(session.exec(query).all())
     ours = {row.alias: row for row in session.exec(select(Alias).where(Alias.model_id == identifier))}
@@ -240,7 +240,8 @@ def _changed(told: MirroredVersion, kept: Version | None) -> tuple[str, ...]:
     return () if kept is None else tuple(name for name in names if getattr(told, name) != getattr(kept, name))
 
 
-def _model_id(session: Session, model: str) -> str:
+def model_id(session: Session, model: str) -> str:
+    """The id of a model that is there, and seen. NotFound."""
     found = session.exec(select(Model.id).where(Model.name == clean(model))).one_or_none()
     if found is None:
         raise NotFound("model", model)

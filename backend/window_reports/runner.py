@@ -82,6 +82,7 @@ class ReportRunner:
         database: where they stand.
         inference_log: whose rows they show.
         store: where their pages go.
+        scratch: a folder of ours alone, in which rows lie while a report is made of them.
         lease_seconds: for how long the claim is renewed.
         command: what is started in place of the report's process.
     """
@@ -91,12 +92,13 @@ class ReportRunner:
         database: Database,
         inference_log: InferenceLog,
         store: ReportStore,
+        scratch: Path,
         *,
         lease_seconds: float,
         bounds: Bounds | None = None,
         command: tuple[str, ...] = _COMMAND,
     ) -> None:
-        self._database, self._log, self._store = database, inference_log, store
+        self._database, self._log, self._store, self._scratch = database, inference_log, store, scratch
         self._lease_seconds, self._bounds, self._command = lease_seconds, bounds or Bounds(), command
 
     def handle(self, claim: Claim) -> None:
@@ -144,8 +146,9 @@ class ReportRunner:
     def _made(self, claim: Claim, row: WindowReport) -> _Told | None:
         """What came of it; None when it was removed while it was made."""
         asked = read_asked(row.asked)
-        sweep()
-        with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(self._scratch)
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._scratch) as folder:
             try:
                 drawn = sample.draw(self._log, row.endpoint, asked, Path(folder), seed=row.id)
             except (Refusal, ExternalFailure) as problem:
@@ -214,9 +217,9 @@ class _Watch:
             return session.get(WindowReport, self._report) is not None
 
 
-def sweep() -> None:
-    """Removes rows that a killed worker left on this machine."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+def sweep(scratch: Path) -> None:
+    """Removes rows that a killed worker left there."""
+    for folder in scratch.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             if time.time() - folder.lstat().st_mtime > _LEFT_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -223,7 +223,8 @@ def test_what_is_sent_again_under_its_key_is_made_once(asked: Api) -> None:
         assert len(_ledger(asked)) == made, path
         assert _settled(first.json()) == _settled(again.json()), path
         asked.refused("key-used", "POST", path, other, by=by, idempotency_key=key, status=409)
-    asked.refused("key-used", "POST", "/freezes", {"scope": "dev", **WHY}, by="otto", idempotency_key="build-0", status=409)
+    elsewhere, who = {"scope": "dev", **WHY}, MAKING[0][3]
+    asked.refused("key-used", "POST", "/freezes", elsewhere, by=who, idempotency_key="build-0", status=409)
 
 
 def _settled(content: Any) -> Any:

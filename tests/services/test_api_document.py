@@ -17,8 +17,8 @@ from tests.services.changes.world import World
 
 pytestmark = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
 WITHOUT_CONTENT = {
-    "remove_endpoint", "remove_group_mapping", "remove_monitor", "remove_ramp", "remove_route", "remove_router",
-    "remove_server", "remove_window_report", "revoke_session", "unsubscribe",
+    "remove_endpoint", "remove_group_mapping", "remove_metric_source", "remove_monitor", "remove_ramp", "remove_route",
+    "remove_router", "remove_server", "remove_slo", "remove_window_report", "revoke_session", "unsubscribe",
 }  # fmt: skip
 A_FILE = {"export_ledger", "open_window_report"}
 

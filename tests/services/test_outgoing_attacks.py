@@ -319,6 +319,7 @@ MAY = {
     "backend/window_reports/store.py": "a store that an administrator's settings name",
     "backend/metrics/sources/http.py": "names httpx's errors; calls through the guard",
     "backend/inference_log/files.py": "a store that an administrator's settings name",
+    "backend/ingest/als_server.py": "listens on loopback for the router's log, and calls nobody",
     "backend/demo/by_hand.py": "the demo calls what it started itself, on loopback",
     "backend/demo/replayer.py": "the demo calls what it started itself, on loopback",
     "backend/embedded/envoy.py": "what was started here, on loopback",

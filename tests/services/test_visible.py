@@ -318,6 +318,7 @@ QUERIES = {
     "/v1/models/{model}/compare": "?version=1&version=2",
     "/v1/endpoints/{endpoint}/at": "?moment=2026-03-01T00:00:00Z",
     "/v1/models/{model}/uploads": "?file=model.zip",
+    "/v1/endpoints/{endpoint}/drift/feature": "?name=hour",
     "/v1/endpoints/{endpoint}/requests": "?start=2026-03-01T00:00:00Z&end=2026-03-02T00:00:00Z",
 }
 PLACES = ("{endpoint}", "{change}", "{model}", "{server}")
@@ -351,7 +352,7 @@ def _asked(client: TestClient, token: str, method: str, path: str, body: object,
         sent, address = sent.replace(place, name), address.replace(place, name)
     query = "?reason=x" if (method, path) == ("delete", "/v1/endpoints/{endpoint}") else QUERIES.get(path, "")
     address = address.replace("{number}", "1").replace("{erasure}", f"ers_{'0' * 26}")
-    address = address.replace("{report}", f"wrp_{'0' * 26}") + query
+    address = address.replace("{report}", f"wrp_{'0' * 26}").replace("{monitor}", "drift") + query
     headers = {"authorization": f"Bearer {token}", "x-request-id": "walking-along"}
     kind = {"content-type": "application/json"} if sent else {}
     answer = client.request(method, address, content=sent, headers={**headers, **kind})

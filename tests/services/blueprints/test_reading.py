@@ -73,7 +73,6 @@ def test_what_cannot_be_read_in_one_way_is_refused_at_its_place(text: str, where
         ("", "f.yaml:1:1: Nothing is declared here."),
         (HEAD.replace("countersign/v1", "countersign/v9"), "Write `apiVersion: countersign/v1`."),
         (HEAD.replace("Team", "team"), "f.yaml:2:1: There is no kind 'team'. Did you mean Team?"),
-        (HEAD.replace("Team", "Monitor"), "There are no monitors here yet. Leave it out: a later release brings monitoring."),
         (HEAD.replace("Team", "Grant"), "There is no kind 'Grant'."),
         (HEAD.replace("flights", "123"), 'The name is a number and no text. Write "123" in quotes.'),
         (HEAD.replace("flights", "../../etc"), "cannot be a name"),

@@ -42,6 +42,9 @@ ROUTER = ("--kind", "memory", "--public-url", "http://127.0.0.1:9", "--setting",
 
 JOB = ("--issuer", "github", "--claim", "repository_id=456789", "--claim", "ref=refs/heads/main", "--role", "contributor",
        "--scope", "environment:dev")  # fmt: skip
+TO_ANA = ("--to", "ana", "--until", SOON)
+WINDOW = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-03-02T00:00:00Z")
+NO_REPORT = f"wrp_{'0' * 26}"
 ROWS = '{"request_id": "r1", "event_time": "2026-03-02T09:00:00Z", "features": {"hour": 9}}\n\n{"request_id": "r2"}\n'
 HOOK = "http://127.0.0.1:12/hook\n"
 
@@ -245,6 +248,15 @@ STEPS: tuple[Step, ...] = (
     by("ben", "finding", "resolve", "1", "--outcome", "false_alarm", *WHY), by("ana", "finding", "reopen", "1", *WHY),
     by("ana", "finding", "test", ENDPOINT, "--wait", "0"), by("olga", "finding", "test", ENDPOINT, "--wait", "0"),
     by("ana", "finding", "list", "--tests", "--limit", "1"),
+    # reports of windows
+    by("ana", "window-report", "list", ENDPOINT), by("ana", "window-report", "list", "absent"),
+    by("ana", "window-report", "show", ENDPOINT, NO_REPORT), by("ana", "window-report", "show", ENDPOINT, "nonsense"),
+    by("ana", "window-report", "save", ENDPOINT, NO_REPORT, "page.html"),
+    by("ana", "window-report", "remove", ENDPOINT, NO_REPORT),
+    by("ben", "window-report", "ask", ENDPOINT, *WINDOW), by("otto", "data-set", "grant", f"requests/{ENDPOINT}", *TO_ANA),
+    by("ana", "window-report", "ask", ENDPOINT, "--from", WINDOW[3], "--to", WINDOW[1]),
+    by("ana", "window-report", "ask", ENDPOINT, *WINDOW), by("ana", "window-report", "show", ENDPOINT, "{report}"),
+    by("ana", "window-report", "remove", ENDPOINT, "{report}"),
     # tokens, data sets, the ledger
     by("ana", "token", "create", "ci", "--for", "builds", "--lifetime", "7d"),
     by("ben", "token", "create", "ci", "--for", "builds"),
@@ -282,10 +294,10 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ONLY_REFUSED = {
-    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("inference-log", "read"),
+    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"),
     ("model", "register"), ("model", "set-champion"),
     ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
-    ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"),
+    ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"), ("window-report", "save"),
 }  # fmt: skip
 """Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""
 
@@ -315,7 +327,7 @@ class Place:
 
     def _keep(self, told: dict[str, Any]) -> None:
         """Ids that later commands name, as people copy them."""
-        for noun in ("freeze", "token", "granted", "message", "subscription"):
+        for noun in ("freeze", "token", "granted", "message", "subscription", "report"):
             if isinstance(told.get(noun), dict) and "id" in told[noun]:
                 self.last[noun] = told[noun]["id"]
         self.last |= {noun: told[noun] for noun in ("request", "binding") if isinstance(told.get(noun), str)}

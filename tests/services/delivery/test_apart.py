@@ -228,10 +228,10 @@ def test_the_folders_beside_what_is_reserved_stay_free(tmp_path: Path) -> None:
 def test_only_what_lies_on_this_machine_is_reserved(tmp_path: Path) -> None:
     away = Settings(
         data_dir=tmp_path, database_url="postgresql+psycopg://db/x", package_store_url="s3://b/p", ledger_heads_url="s3://b/l",
-        inference_log_url=f"file://{tmp_path}/far/log",
+        inference_log_url=f"file://{tmp_path}/far/log", window_reports_url="s3://b/w",
     )  # fmt: skip
     names = {str(path.relative_to(tmp_path)) for path in keys.reserved(away)}
-    assert names == {"package-cache", "uploads", "keys", "far/log"}
+    assert names == {"package-cache", "uploads", "ingest", "scratch", "keys", "far/log"}
 
 
 def _on(data: Path, database: Database) -> Surroundings:

@@ -43,7 +43,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     spec.loader.exec_module(module)
     asked: list[int] = []
 
-    def answered(table: Any, seed: int, seconds: float, tick: Any) -> Any:
+    def answered(table: Any, seed: int, seconds: float, tick: Any, _scratch: Any) -> Any:
         assert tick()
         names = table.column_names[:-1]
         asked.append(len(names))

@@ -32,7 +32,7 @@ def test_evidently_makes_every_part_of_hostile_rows_where_it_may_do_nothing(part
     asked = Asked(side, parts=("drift", "summary", part), outcome=outcome, rows=350)
     with logged(tmp_path / "log", clock) as log:
         drawn = draw(log, "e", asked, folder, seed="s")
-        runner = ReportRunner(None, log, None, lease_seconds=30)  # type: ignore[arg-type]  # neither is used here
+        runner = ReportRunner(None, log, None, tmp_path, lease_seconds=30)  # type: ignore[arg-type]  # neither is used here
         ended = runner._run(runner._order(asked, drawn, str(folder)), Quiet())  # type: ignore[arg-type]
     assert ended.trouble == "", ended.tail
     assert isinstance(ended.last, Made), (ended.last, ended.tail)

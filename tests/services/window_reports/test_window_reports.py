@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -69,7 +68,10 @@ class Place:
 
     def run(self, how: str = "made", bounds: Bounds | None = None) -> None:
         command = (sys.executable, str(HERE), how)
-        runner = ReportRunner(self.world.database, self.log, self.store, lease_seconds=30, bounds=bounds, command=command)
+        scratch = self.folder / "scratch"
+        runner = ReportRunner(
+            self.world.database, self.log, self.store, scratch, lease_seconds=30, bounds=bounds, command=command
+        )
         (claim,) = work.claim(self.world.database, KIND, holder="w", seconds=30)
         runner.handle(claim)
 
@@ -272,14 +274,13 @@ def test_one_that_is_removed_while_it_is_made_ends_its_process(place: Place, mon
     assert (place.lines(), place.files()) == ([], [])
 
 
-def test_rows_that_a_killed_worker_left_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_rows_that_a_killed_worker_left_are_removed(tmp_path: Path) -> None:
     old, new = (tmp_path / f"countersign-report-{one}" for one in ("old", "new"))
     for folder in (old, new):
         folder.mkdir()
         (folder / "current.arrow").touch()
     os.utime(old, (0, 0))
-    sweep()
+    sweep(tmp_path)
     assert (old.exists(), new.exists()) == (False, True)
 
 
