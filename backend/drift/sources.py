@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import duckdb
 import pyarrow as pa
 
 from backend.core.errors import ExternalFailure, Refusal
 from backend.drift.values import PREDICTION, Column, Key, Kind, column_of
 from backend.inference_log.reading import Reading
+
+if TYPE_CHECKING:
+    import duckdb
 
 BATCH = 131_072
 SYSTEM = "The reading of training data"
@@ -139,6 +141,8 @@ class ParquetSource:
 
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        import duckdb  # as in `inference_log.files`
+
         with tempfile.TemporaryDirectory(prefix="countersign-drift-") as spill:
             config: Config = {
                 **self._config,
