@@ -152,6 +152,9 @@ def draw_evidence(seen: Seen) -> None:
             components.table(
                 rows, ("Evidence", "At first", "Latest"), alt="Evidence of the first and the latest look", tight=(0,)
             )
+        if line.endpoint is not None:
+            report = view.latest_evidence.get("report") or view.first_evidence.get("report")
+            links.to_window_report(line.endpoint, report)
 
 
 def _ends(view: FindingView) -> str:

@@ -45,3 +45,11 @@ def to_monitoring(endpoint: str, label: str = "Monitoring", **narrowed: str) -> 
     """A link to what is watched at an endpoint, narrowed to a part and to what it takes."""
     query = {"endpoint": endpoint, **narrowed}
     st.page_link(ways.path("monitoring"), label=label, icon=":material/monitoring:", query_params=query)
+
+
+def to_window_report(endpoint: str, report: object) -> None:
+    """A link to where a report of an endpoint stands; nothing where there is none."""
+    if isinstance(report, str) and report:
+        where = {"endpoint": endpoint, "part": "Reports"}
+        label = "The window report that was made of it"
+        st.page_link(ways.path("monitoring"), label=label, icon=":material/lab_profile:", query_params=where)

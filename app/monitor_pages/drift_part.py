@@ -20,7 +20,7 @@ from app.monitor_pages.monitor_filters import Place
 from app.wiring import Reading
 from backend.drift.bars import Bar
 from backend.monitoring import queries
-from backend.monitoring.views import FeatureView, HeatCell, Heatmap, HeatRow, NullRate, ScorePoint, Where
+from backend.monitoring.views import FeatureView, HeatCell, Heatmap, HeatRow, JointPoint, NullRate, ScorePoint, Where
 
 MOST_ROWS, MOST_REASONS, MOST_RATES = 30, 4, 15
 FULLEST = 2.0
@@ -47,6 +47,7 @@ def part(where: Where, place: Place) -> None:
         found = queries.heatmap(look.session, where)
         heatmap(found, where, place)
         one_feature(look, where, place, found)
+        as_a_whole(look, where)
         missing_values(look, where)
 
 
@@ -244,6 +245,50 @@ def score_words(points: Sequence[ScorePoint]) -> str:
     told = [one for one in points if one.value is not None][-6:]
     said = [f"{times.short(one.slot)} {score_name(one.score)} {one.value:.3g}" for one in told]
     return f"Scores over time; the newest: {'; '.join(said)}"
+
+
+# -- rows as a whole
+
+
+def as_a_whole(look: Reading, where: Where) -> None:
+    """How well each window's rows can be told from its reference's; nothing where no monitor looks at them."""
+    points = queries.joint(look.session, where)
+    if not points:
+        return
+    newest = points[-1]
+    with components.card("Rows as a whole", "AUC of a domain classifier on a sample, with its 95 % interval; 0.5 is chance"):
+        mark = f" {badge('severity', newest.severity)}" if newest.severity and newest.severity != "notice" else ""
+        st.markdown(f":small[{joint_words(newest)}]{mark}")
+        series = joint_lines(current(), points)
+        if series:
+            limits = [(newest.threshold, "threshold")] if newest.threshold is not None else []
+            figure = charts.lines(current(), series, height=200, limits=limits, span=(where.start, where.end))
+            charts.show(figure, key="joint", alt=f"Rows as a whole. {joint_words(newest)}")
+        if newest.columns:
+            told = ", ".join(f"{escape(name, 60)} (AUC {lost:.2g} less without it)" for name, lost in newest.columns)
+            _muted(f"What tells them apart most: {told}")
+
+
+def joint_words(one: JointPoint) -> str:
+    """One window, in a sentence."""
+    at = f"**Version {one.version}**, window to {times.short(one.slot)} UTC (monitor {escape(one.monitor)})"
+    if one.auc is None:
+        return f"{at}: {escape(one.why, 300)}"
+    against = f"{one.rows:,} rows against {one.reference_rows:,} of {escape(one.compared_with)}"
+    usual = f"; windows of the reference reach {one.usual:.3g}" if one.usual is not None else ""
+    return f"{at}: AUC {one.auc:.3g} ({one.low:.3g} to {one.high:.3g}), {against}{usual}"
+
+
+def joint_lines(palette: Palette, points: Sequence[JointPoint]) -> list[Line]:
+    """A line for each version and monitor. Windows that were not judged are gaps."""
+    found: dict[tuple[int, str], list[JointPoint]] = {}
+    for one in points:
+        found.setdefault((one.version, one.monitor), []).append(one)
+    lines = []
+    for number, ((version, monitor), mine) in enumerate(found.items()):
+        colour = palette.accent if number == 0 else palette.arm("challenger", number - 1)
+        lines.append(Line(f"v{version} AUC ({monitor})", [one.slot for one in mine], [one.auc for one in mine], colour))
+    return [one for one in lines if any(value is not None for value in one.values)]
 
 
 # -- missing values

@@ -61,7 +61,8 @@ def listed(endpoint: str, *, may_remove: bool) -> None:
 def _line(one: ReportLine, now: datetime, *, may_remove: bool) -> None:
     notes = "".join(f"  \n:gray[{escape(note, 200)}]" for note in one.notes[:3])
     says = f"  \n{escape(one.says, 300)}" if one.says else ""
-    asked = f"{escape(', '.join(one.parts))} · asked by {escape(one.asked_by)} {times.age(one.asked_at, now)}"
+    by = f"made for an alarm of {escape(one.asked_by)}" if one.monitor else f"asked by {escape(one.asked_by)}"
+    asked = f"{escape(', '.join(one.parts))} · {by} {times.age(one.asked_at, now)}"
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         st.markdown(
             f":small[**{_side(one.current)}** against {_side(one.reference)}  \n:gray[{asked}]{says}{notes}]", width="stretch"

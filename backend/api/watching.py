@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -33,17 +34,10 @@ class OfTime(Narrow):
     version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="By default every version.")] = None
     arm: Annotated[str | None, Field(max_length=128, description="By default every arm.")] = None
 
-    def where(self, look: Reading, endpoint: str, segmentation: str = "", segment: str = "") -> Where:
+    def where(self, look: Reading, endpoint: str) -> Where:
         """The same, in the words of the reads."""
         end = self.end or look.now
-        return Where(endpoint, self.start or end - LOOKED_BACK, end, self.version, self.arm, segmentation, segment)
-
-
-class OfFeature(OfTime):
-    """One column as well."""
-
-    name: Annotated[str, Field(min_length=1, max_length=256, description="The column's name.", examples=["hour"])]
-    role: Annotated[Literal["feature", "prediction"], Field(description="What the column is.")] = "feature"
+        return Where(endpoint, self.start or end - LOOKED_BACK, end, self.version, self.arm)
 
 
 class OfSegment(OfTime):
@@ -51,6 +45,17 @@ class OfSegment(OfTime):
 
     segmentation: Annotated[str, Field(max_length=256, description="The feature by whose values segments are told apart.")] = ""
     segment: Annotated[str, Field(max_length=256, description="One of its segments.")] = ""
+
+    def where(self, look: Reading, endpoint: str) -> Where:
+        """The same, in the words of the reads."""
+        return replace(super().where(look, endpoint), segmentation=self.segmentation, segment=self.segment)
+
+
+class OfFeature(OfSegment):
+    """One column as well."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256, description="The column's name.", examples=["hour"])]
+    role: Annotated[Literal["feature", "prediction"], Field(description="What the column is.")] = "feature"
 
 
 class MissingValues(Shown):
@@ -81,14 +86,14 @@ def show_feature_drift(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfF
 
 
 @router.get("/missing-values")
-def show_missing_values(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfTime, Query()]) -> MissingValues:
+def show_missing_values(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfSegment, Query()]) -> MissingValues:
     """How many rows have no value of a feature, by hour or (above three days) by day."""
     with asks.reading("endpoint.read") as look:
         return MissingValues(features=queries.null_rates(look.session, narrow.where(look, endpoint)))
 
 
 @router.get("/predictions")
-def show_predictions(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfTime, Query()]) -> PredictionView:
+def show_predictions(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfSegment, Query()]) -> PredictionView:
     """What was predicted: the distribution beside the reference's, and mean and quantiles over time."""
     with asks.reading("endpoint.read") as look:
         return queries.predictions(look.session, narrow.where(look, endpoint))
@@ -98,11 +103,11 @@ def show_predictions(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfTim
 def show_quality(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfSegment, Query()]) -> QualityView:
     """How good predictions were as far as outcomes are known, with intervals; and estimates, labelled so."""
     with asks.reading("endpoint.read") as look:
-        return queries.quality(look.session, narrow.where(look, endpoint, narrow.segmentation, narrow.segment))
+        return queries.quality(look.session, narrow.where(look, endpoint))
 
 
 @router.get("/reliability")
 def show_reliability(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfSegment, Query()]) -> Reliability:
     """Predicted against observed shares: the reliability curve, and the expected calibration error."""
     with asks.reading("endpoint.read") as look:
-        return queries.reliability(look.session, narrow.where(look, endpoint, narrow.segmentation, narrow.segment))
+        return queries.reliability(look.session, narrow.where(look, endpoint))

@@ -162,7 +162,8 @@ class ParquetSource:
 @dataclass(frozen=True)
 class ReadingSource:
     """The requests of a reading of the inference log, those of one arm if it is named, or those of one `group`: a version and
-    an arm, either of which may be None for those of which nothing says so; and those of a `span` of event times.
+    an arm, either of which may be None for those of which nothing says so; those of a `span` of event times; and those `within`
+    a condition (of this house's own making) with its values.
 
     A feature that sent values of several kinds has a column for each. A prediction that is no number is the text of its JSON; a
     plain text or truth value counts as itself.
@@ -173,6 +174,7 @@ class ReadingSource:
     rows: int = BATCH
     group: tuple[int | None, str | None] | None = None
     span: tuple[datetime, datetime] | None = None
+    within: tuple[str, tuple[object, ...]] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -198,6 +200,9 @@ class ReadingSource:
         if self.span is not None:
             clauses += ["event_time >= ?", "event_time < ?"]
             values += self.span
+        if self.within is not None:
+            clauses.append(f"({self.within[0]})")
+            values += self.within[1]
         return (f" WHERE {' AND '.join(clauses)}", values) if clauses else ("", [])
 
     def _expression(self, column: Column) -> str:

@@ -20,8 +20,8 @@ WEEK = timedelta(weeks=1)
 FIRST_YEAR = 1970
 LEAST_ROWS, MOST_ROWS, ROWS = 100, 20_000, 5_000
 MOST_FEATURES = 100
-MOST_UNFINISHED, MOST_KEPT = 5, 50
-"""Of one endpoint: reports that wait or are being made; reports that are there at all."""
+MOST_UNFINISHED, MOST_KEPT, MOST_OF_MONITORS = 5, 50, 20
+"""Of one endpoint: reports that wait or are being made; reports that people asked for; reports that monitors had made."""
 MOST_BEGINS = 3
 """How often a report is begun before it counts as one that takes its worker down."""
 LONGEST_NAME = 256

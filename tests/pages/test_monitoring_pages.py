@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from backend.findings import queries as findings
 from backend.metrics.quantiles import Estimate
 from backend.metrics.queries import Group, Moment
 from backend.monitoring import queries
-from backend.monitoring.views import HeatCell, Heatmap, HeatRow
+from backend.monitoring.views import HeatCell, Heatmap, HeatRow, JointPoint
 from backend.window_reports.rules import Side
 from tests.found import found_lately
 from tests.installations import APAC, CHURN, PRODUCTION
@@ -58,7 +59,7 @@ def test_the_address_narrows_and_what_it_cannot_mean_is_said(full: Backend, full
     here = {"endpoint": PRODUCTION, "period": "Last 24 hours"}
     assert "No score of this span" in words(full_page("monitoring", "ben", **here, version="2"))
     assert "version 1" in words(full_page("monitoring", "ben", **here, version="1", arm="v1", feature="distance"))
-    assert "of all of them" in words(full_page("monitoring", "ben", **here, segment="carrier <b>$x$</b> = a"))
+    assert "of all requests" in words(full_page("monitoring", "ben", **here, segment="carrier <b>$x$</b> = a"))
     assert "No score of this span" in words(full_page("monitoring", "ben", **here, until="2026-01-01"))
     for wrong in ({"version": "x"}, {"segment": "no = such"}, {"until": "soon"}):
         test = full_page("monitoring", "ben", **here, **wrong)
@@ -148,6 +149,26 @@ def test_a_heat_map_tells_each_cell_and_why_one_is_open() -> None:
     assert figure.layout.yaxis.ticktext == ("dep&lt;delay&gt;",)
     assert drift_part.gaps(found) == {"No <b>monitor</b> ran.": 1}
     assert "2 times its threshold on 22 Nov" in drift_part.heat_words(found)
+
+
+def test_rows_as_a_whole_are_told_in_a_sentence_and_a_line_for_each_version() -> None:
+    told = {
+        "usual": 0.62,
+        "rows": 5_000,
+        "reference_rows": 4_000,
+        "compared_with": "the first <week>",
+        "label": "",
+        "severity": "",
+    }
+    judged = JointPoint(NOW, 3, "drift", 0.71, 0.69, 0.73, 0.62, columns=(("x", 0.1),), why="", **told)
+    blind = replace(judged, slot=NOW + HOUR, auc=None, low=None, high=None, columns=(), why="Rows as a whole were not judged.")
+    said = drift_part.joint_words(judged)
+    assert "AUC 0.71 (0.69 to 0.73), 5,000 rows against 4,000 of the first" in said
+    assert "windows of the reference reach 0.62" in said
+    assert "<week>" not in said
+    assert "Rows as a whole were not judged" in drift_part.joint_words(blind)
+    lines = drift_part.joint_lines(LIGHT, [judged, blind, replace(blind, version=4)])
+    assert [(one.name, list(one.values)) for one in lines] == [("v3 AUC (drift)", [0.71, None])]
 
 
 def test_lines_show_what_decides_and_what_happened() -> None:
