@@ -49,6 +49,11 @@ def interval() -> timedelta:
     return timedelta(seconds=backend().settings.observe_seconds)
 
 
+def scrape_interval() -> timedelta:
+    """How often figures of latency and errors are read: a source that nobody has read for longer is late."""
+    return timedelta(seconds=backend().settings.scrape_seconds)
+
+
 def require_ready() -> None:
     """Refusal while the database is missing or of another schema; asked until it is ready, then never again."""
     if _ready.is_set():

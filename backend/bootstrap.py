@@ -88,6 +88,7 @@ from backend.registry.rules import Limits
 from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts
 from backend.settings import SecretFileError, Settings
+from backend.window_reports import automatic
 from backend.window_reports.runner import ReportRunner
 from backend.window_reports.service import WindowReports
 from backend.window_reports.store import ReportStore
@@ -209,7 +210,7 @@ def build(settings: Settings) -> Backend:
     packaging = Packaging(database, packages)
     providers = Providers(guard)
     log = InferenceLog(settings.inference_log)
-    behind, shelf = Behind(), Shelf()
+    behind, shelf, sources = Behind(), Shelf(), Sources(log, settings.log_tables_file, guard)
     reports = ReportStore(settings.window_reports)
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
@@ -239,7 +240,7 @@ def build(settings: Settings) -> Backend:
         feed=Feed(database, Spool(keys.spool_folder(settings)), lambda: keys.pseudonym_key(settings)),
         log_keeping=LogKeeping(database, lambda: keys.pseudonym_key(settings)),
         log_tending=LogTending(database, log, lambda: keys.pseudonym_key(settings)),
-        log_sources=Sources(log, settings.log_tables_file, guard),
+        log_sources=sources,
         policies=Policies(database),
         ramps=Ramps(database),
         audit=Audit(database, heads.HeadStore(settings.ledger_heads, keys.folder(settings))),
@@ -273,8 +274,15 @@ def build(settings: Settings) -> Backend:
         metric_keeping=Keeping(database),
         monitors=Monitors(database),
         reference_profiles=ReferenceProfiles(database),
-        counting=Counting(database, log, shelf),
-        monitoring=Monitoring(database, shelf),
+        counting=Counting(database, log, shelf, tables=sources.cells_of),
+        monitoring=Monitoring(
+            database,
+            log,
+            shelf,
+            lease_seconds=settings.lease_seconds,
+            reports=automatic.ask,
+            scratch=settings.data_dir / "scratch",
+        ),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),

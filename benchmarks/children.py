@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -24,6 +26,8 @@ _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHO
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR")
 
 Call = Callable[..., Any]
+OUT_OF_MEMORY = 12
+"""The exit code of a child that could not get the memory that it asked for."""
 
 
 class Child:
@@ -65,18 +69,28 @@ class Child:
         except RuntimeError:
             if timer.is_alive():
                 raise
-            raise TimeoutError(f"{name} took longer than {seconds:.0f} s") from None
+            raise TimeoutError(f"{name} took longer than {seconds:.0f} s, after which it was ended") from None
         finally:
             timer.cancel()
 
     def call(self, name: str, **arguments: Any) -> Any:
         """What the child's function of that name returned. RuntimeError when the child failed; its own words are on stderr."""
-        self._asks.write(json.dumps({"call": name, **arguments}) + "\n")
-        self._asks.flush()
-        answer = self._answers.readline()
+        answer = ""
+        with suppress(BrokenPipeError):
+            self._asks.write(json.dumps({"call": name, **arguments}) + "\n")
+            self._asks.flush()
+            answer = self._answers.readline()
         if not answer:
-            raise RuntimeError(f"a child of the benchmark ended during {name}")
+            raise RuntimeError(f"it ended during {name}: {self._why()}")
         return json.loads(answer)
+
+    def _why(self) -> str:
+        code = self._process.wait(timeout=60)
+        if code == OUT_OF_MEMORY:
+            return "it ran out of memory"
+        if code == -signal.SIGKILL:
+            return "it was killed, as the system does where memory runs out"
+        return f"exit code {code}, its own words are on standard error"
 
     def __enter__(self) -> Self:
         return self
@@ -96,9 +110,15 @@ def serve(calls: Mapping[str, Call]) -> None:
     """The child's side: answers each line until there are no more, and ends with a traceback where a call fails."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with suppress(OSError):  # where memory runs out, the system shall end this process and no other
+        Path("/proc/self/oom_score_adj").write_text("1000")
     for line in sys.stdin:
         asked = json.loads(line)
-        answer = calls[asked.pop("call")](**asked)
+        try:
+            answer = calls[asked.pop("call")](**asked)
+        except MemoryError:
+            traceback.print_exc()
+            sys.exit(OUT_OF_MEMORY)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -66,10 +66,11 @@ class _Run:
     def result(self) -> Result:
         """All switches under traffic, then what is left of the requests."""
         from backend.demo.flights_setup import PRODUCTION
+        from backend.demo.logging_replay import LoggedReplay
         from backend.demo.traffic import Traffic
 
-        log, cache = self.backend.inference_log, self.stack.folder / "cache"
-        with Traffic(self.stack.envoy.url, PRODUCTION, log, cache, rate=self.options.rate) as traffic:
+        recorder, cache = LoggedReplay(self.backend.inference_log, PRODUCTION), self.stack.folder / "cache"
+        with Traffic(self.stack.envoy.url, PRODUCTION, recorder, cache, rate=self.options.rate) as traffic:
             for number in range(self.options.switches):
                 self.peer.append(_load_by_hand(self.stack, self._package(self._next())))
                 self._switch()

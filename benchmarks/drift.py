@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,7 @@ def _measured(files: Files, rows: int, options: argparse.Namespace, notes: list[
     figures = [*_built(files, size)]
     with _sides(files, rows, options, notes) as sides:
         for side, rounds in take_turns(options.rounds, sides).items():
-            whole = [one for one in rounds if one]
-            if len(whole) < len(rounds):
-                notes.append(f"{side} did not end {size} within {options.seconds:.0f} s.")
-            elif whole:
+            if whole := [one for one in rounds if one]:
                 figures += _figures(size, side, whole)
     return [*figures, *_windows(files, size, options)]
 
@@ -137,41 +135,41 @@ def _sides(files: Files, rows: int, options: argparse.Namespace, notes: list[str
         ours = opened.enter_context(Child("benchmarks.drift_ours"))
         _warm(ours, options.columns)
         sides: dict[str, Turn] = {OURS: lambda: _score(ours, files)}
-        if not options.no_evidently:
-            sides |= _evidently(opened, files, options)
-        for peer in options.peers:
-            child = opened.enter_context(Child(f"benchmarks.drift_{peer}", python=python_of(peer)))
-            found = child.call("read", **files.both)
-            notes.append(f"{peer}: reading both samples and fitting on the reference took {found['cpu']:.3g} s CPU.")
-            sides[peer] = _limited(child, "score", options.seconds)
-        progress(f"{rows:,} x {options.columns}: {', '.join(sides)}")
+        size = f"{rows:,} x {options.columns}"
+        for side, module, call in _peers(options):
+            python = python_of(side) if side in PEERS else None
+            child = opened.enter_context(Child(module, python=python))
+            found = _tried(child, "read", side, size, options.seconds, notes, **files.both)
+            if found:
+                notes.append(f"{side}, {size}: reading both samples (and fitting, if it does) took {found['cpu']:.3g} s CPU.")
+                sides[side] = partial(_tried, child, call, side, size, options.seconds, notes)
+        progress(f"{size}: {', '.join(sides)}")
         yield sides
 
 
-def _evidently(opened: ExitStack, files: Files, options: argparse.Namespace) -> dict[str, Turn]:
-    calls = {VALUE: "value_drift"} | ({} if options.no_preset else {PRESET: "preset"})
-    sides: dict[str, Turn] = {}
-    for side, call in calls.items():  # one process each, so that one that is ended does not end the other
-        child = opened.enter_context(Child("benchmarks.drift_evidently"))
-        child.call("read", **files.both)
-        sides[side] = _limited(child, call, options.seconds)
-    return sides
+def _peers(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
+    """(side, its module, what scores there); a process each, so that one that is ended does not end another."""
+    if not options.no_evidently:
+        yield VALUE, "benchmarks.drift_evidently", "value_drift"
+        if not options.no_preset:
+            yield PRESET, "benchmarks.drift_evidently", "preset"
+    for peer in options.peers:
+        yield peer, f"benchmarks.drift_{peer}", "score"
 
 
-def _limited(child: Child, call: str, seconds: float) -> Turn:
-    """A turn that ends after its time, and then gives nothing; nor do any later ones."""
-
-    def turn() -> Mapping[str, float]:
-        if child.ended:
-            return {}
-        try:
-            found: Mapping[str, float] = child.call_within(seconds, call)
-        except TimeoutError as error:
-            progress(str(error))
-            return {}
-        return found
-
-    return turn
+def _tried(
+    child: Child, call: str, side: str, size: str, seconds: float, notes: list[str], **arguments: str
+) -> Mapping[str, float]:
+    """What a peer gave; from then on nothing, and a note with the reason, where its time or its memory was not enough."""
+    if child.ended:
+        return {}
+    try:
+        found: Mapping[str, float] = child.call_within(seconds, call, **arguments)
+    except (TimeoutError, RuntimeError) as error:
+        notes.append(f"{side} gave nothing at {size}: {error}.")
+        progress(notes[-1])
+        return {}
+    return found
 
 
 def _score(child: Child, files: Files) -> Mapping[str, float]:

@@ -7,7 +7,6 @@ import streamlit as st
 from app import identity, wiring
 from app.findings import finding_acts, finding_page
 from app.kit import components
-from app.kit.plain import escape
 
 with wiring.reading() as look:
     identity.require(look, "finding.read")
@@ -16,7 +15,7 @@ if seen is None:
     st.stop()
 
 with components.header(
-    escape(seen.view.line.says, 160),
+    finding_page.title(seen),
     *finding_page.badges(seen),
     meta=finding_page.meta(seen),
     back=("Findings", "findings"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from app import identity, ways, wiring
-from app.findings import finding_acts, finding_list
+from app.findings import finding_list
 from app.kit import components, listing
+from app.record_pages import alarm
 from backend.findings import queries
 
 ways.returned("finding")
@@ -12,12 +13,12 @@ with wiring.reading() as look:
     identity.require(look, "finding.read")
     counted = queries.counts(look.session)
     offered = finding_list.choices(look)
-    tests = finding_acts.may_test(look)
+    tests = alarm.may_test(look)
 
 meta = f"{finding_list.summary(counted)} · times in UTC"
 with components.header("Findings", *finding_list.trouble(counted), meta=meta):
-    if tests and finding_acts.test_button():
-        finding_acts.ask_test()
+    if tests and alarm.test_button():
+        alarm.ask_test()
 
 with listing.filters():
     filters = finding_list.draw_filters(offered)

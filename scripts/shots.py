@@ -141,6 +141,7 @@ SHOTS: tuple[Shot, ...] = (
         for part in ("Drift", "Predictions", "Latency", "Monitors", "Reports")
     ],
     Shot("monitoring-ask", f"{_WATCHED}&part=Reports", "Monitoring", "ana", press("Ask for a report"), "full"),
+    Shot("monitoring-pause", f"{_WATCHED}&part=Monitors", "Monitoring", "olga", press("Pause"), "full"),
     Shot("monitoring-fresh", "/monitoring", "Monitoring", "ana", installation="fresh"),
     Shot("overview-findings", "/", "Overview", "olga", scrolled("Findings"), "full"),
     Shot("findings", "/findings", "Findings", "olga", installation="full"),

@@ -9,7 +9,7 @@ import streamlit as st
 from app.kit import objects
 from app.kit.plain import escape
 from app.wiring import Reading
-from backend.access.rules import ROLES
+from backend.access.rules import ROLES, TOKEN_ROLES
 from backend.access.teams import lines as team_lines
 from backend.policy import queries
 
@@ -43,7 +43,8 @@ def choose(found: Places, key: str, *, label: str = "Where", everywhere: str = E
 
 def limits(found: Places, key: str) -> tuple[str | None, str]:
     """The most that a token or a binding is good for: a role (None for every one) and a scope ("" while none is chosen)."""
-    role = st.selectbox("At most this role", [EVERY_ROLE, *map(str.capitalize, ROLES)], key=f"{key}.role")
+    roles = TOKEN_ROLES if key == "token" else ROLES
+    role = st.selectbox("At most this role", [EVERY_ROLE, *map(str.capitalize, roles)], key=f"{key}.role")
     scope = choose(found, key, label="Nowhere but here", everywhere="Wherever it holds the role")
     return (str(role).lower() if role != EVERY_ROLE else None), scope
 

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import streamlit as st
 from sqlmodel import col, select
 
-from app import identity, reach, ways, wiring
+from app import identity, wiring
 from app.findings.finding_page import Seen
-from app.kit import dialogs, feedback, times
+from app.kit import dialogs, times
 from app.kit.dialogs import Ask
 from app.kit.plain import escape
 from app.wiring import Reading
 from backend.access.rows import Identity, Team
-from backend.delivery.rows import Endpoint
 from backend.findings.queries import FindingLine
 from backend.findings.rules import LONGEST_SNOOZE
 
@@ -58,7 +57,6 @@ SNOOZES: Mapping[str, timedelta] = {
     "30 days": timedelta(days=30),
 }
 OUTCOMES: Mapping[str, str] = {"Fixed": "fixed", "Expected, nothing to mend": "expected", "A false alarm": "false_alarm"}
-_MOST_ENDPOINTS = 200
 _OWNERS = "The team that owns the place"
 
 
@@ -198,31 +196,3 @@ _DIALOGS: Mapping[str, Callable[[Seen, Held], _Pair]] = {
     "assign": _assign,
     "reopen": _reopen,
 }
-
-
-def may_test(look: Reading) -> bool:
-    """Whether whoever looks may try who is told of findings, somewhere."""
-    return reach.anywhere(identity.rights(look)).may("finding.test")
-
-
-def test_button() -> bool:
-    """Whether it was clicked."""
-    return st.button("Test the alarm", icon=":material/science:")
-
-
-@dialogs.framed("Test the alarm")
-def ask_test() -> None:
-    """Opens what tries who is told of findings at an endpoint; the test's own page says whom it reached."""
-    with wiring.reading() as look:
-        names = list(look.session.exec(select(Endpoint.name).order_by(Endpoint.name).limit(_MOST_ENDPOINTS)))
-    endpoint = st.selectbox("Endpoint", names, key="finding.test.at")
-    severity = st.selectbox("Severity", ["warning", "critical", "info"], key="finding.test.severity")
-    st.markdown(
-        "A finding that says that it is a test is opened there and ended at once. Whoever is told of findings there is told "
-        "of it; it holds nothing up."
-    )
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button("Test it", type="primary", icon=":material/science:", disabled=endpoint is None):
-            with feedback.shown():
-                row = _findings().test(identity.current(), endpoint, severity)
-                ways.go("finding", finding=row.number)

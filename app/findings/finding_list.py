@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from app.kit import components, states, times
-from app.kit.plain import escape
+from app.kit.plain import escape, quoted
 from app.kit.states import badge
 from app.wiring import Reading
 from backend.findings import queries
@@ -103,7 +103,7 @@ def record(line: FindingLine, now: datetime) -> dict[str, Any]:
         "Finding": line.number,
         "Severity": states.pill("severity", line.severity),
         "State": states.pill("finding", line.state),
-        "Says": f"{'Test: ' if line.test else ''}{line.last_says}",
+        "Says": f"{'Test: ' if line.test else ''}{quoted(line.last_says)}",
         "At": line.endpoint or line.model,
         "Owner": line.owner or "nobody",
         "Seen": times.age(line.last_seen_at, now),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from app import identity, reach, ways
 from app.identity import Rights
 from app.kit import components, links, times
 from app.kit.addresses import number_in
-from app.kit.plain import escape, plural
+from app.kit.plain import escape, plural, quoted
 from app.kit.states import badge, mark, tag
 from app.wiring import Reading
 from backend.core.errors import NotFound
@@ -21,6 +22,8 @@ from backend.findings import queries
 from backend.findings.queries import FindingMoment, FindingView, ToldLine
 from backend.notify.rules import EVENTS
 
+LONGEST_TITLE = 68
+_CLAUSE = re.compile(r"[:;.]\s")
 _DID: Mapping[str, str] = {
     "open": "was opened",
     "open_again": "was opened again, as its cause was seen anew",
@@ -93,6 +96,16 @@ def meta(seen: Seen) -> str:
     return " · ".join(one for one in told if one)
 
 
+def title(seen: Seen) -> str:
+    """What it is, short enough to leave room for what one does about it: the whole sentence stands below."""
+    return escape(_short(quoted(seen.view.line.says)), LONGEST_TITLE)
+
+
+def _short(sentence: str) -> str:
+    first = _CLAUSE.split(sentence, maxsplit=1)[0]
+    return first if len(sentence) > LONGEST_TITLE else sentence
+
+
 def badges(seen: Seen) -> list[str]:
     """Its severity, its state, and what waits for it."""
     line = seen.view.line
@@ -126,7 +139,8 @@ def draw_evidence(seen: Seen) -> None:
     with components.card("What was seen", f"by {escape(line.found_by)}"):
         components.facts(
             [
-                *([("Now", escape(line.last_says, 400))] if line.last_says != line.says else []),
+                *([("Says", escape(quoted(line.says), 400))] if len(line.says) > LONGEST_TITLE else []),
+                *([("Now", escape(quoted(line.last_says), 400))] if line.last_says != line.says else []),
                 ("First", times.both(line.first_seen_at, seen.now)),
                 ("Last", f"{times.both(line.last_seen_at, seen.now)}, {plural(line.times, 'time')} in all"),
                 ("Kind", escape(line.kind)),
@@ -138,6 +152,9 @@ def draw_evidence(seen: Seen) -> None:
             components.table(
                 rows, ("Evidence", "At first", "Latest"), alt="Evidence of the first and the latest look", tight=(0,)
             )
+        if line.endpoint is not None:
+            report = view.latest_evidence.get("report") or view.first_evidence.get("report")
+            links.to_window_report(line.endpoint, report)
 
 
 def _ends(view: FindingView) -> str:
@@ -168,7 +185,7 @@ def draw_history(seen: Seen) -> None:
 
 
 def _moment(one: FindingMoment) -> components.Told:
-    why = f": {escape(one.reason, 400)}" if one.reason else ""
+    why = f": {escape(quoted(one.reason), 400)}" if one.reason else ""
     said = f"{mark('finding', one.state)} It {_DID.get(one.what, escape(one.what))}{why}"
     return components.Told(times.short(one.at), said, escape(one.by))
 
@@ -180,6 +197,8 @@ def draw_beside(seen: Seen) -> None:
         return
     with components.card("Beside it"):
         if view.line.endpoint is not None:
+            if (shown := shown_at(view)) is not None:
+                links.to_monitoring(view.line.endpoint, f"{shown['part']}, under Monitoring", **shown)
             links.to_endpoint(view.line.endpoint, escape(view.line.endpoint))
         if view.former is not None:
             links.to_finding(view.former, f"Finding {view.former}, the one before of the same cause")
@@ -187,6 +206,33 @@ def draw_beside(seen: Seen) -> None:
             links.to_finding(view.later, f"Finding {view.later}, of the same cause since")
         for number in view.beside[:8]:
             links.to_finding(number, f"Finding {number}, of the same family there")
+
+
+def shown_at(view: FindingView) -> dict[str, str] | None:
+    """The part of Monitoring that shows what was found, and what it is narrowed to there; None for what it does not show."""
+    line, told = view.line, view.latest_evidence
+    family = line.kind.partition(".")[0]
+    if line.test or family not in _PARTS:
+        return None
+    if family == "monitor":
+        return {"part": _PARTS[family], "monitor": line.subject}
+    version, by = told.get("version"), told.get("monitor")
+    found = {"part": "Predictions" if line.kind == "drift.prediction" else _PARTS[family]}
+    found |= {"version": str(version)} if isinstance(version, int) else {}
+    about = line.subject.removesuffix(f" of version {version} ({by})")
+    return found | ({"feature": about} if found["part"] == "Drift" and about != line.subject else {})
+
+
+_PARTS: Mapping[str, str] = {
+    "drift": "Drift",
+    "data": "Drift",
+    "skew": "Drift",
+    "quality": "Predictions",
+    "estimate": "Predictions",
+    "slo": "Latency",
+    "monitor": "Monitors",
+}
+"""Family of findings -> the part of Monitoring that shows what they are about."""
 
 
 def draw_told(seen: Seen) -> None:

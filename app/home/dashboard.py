@@ -19,7 +19,7 @@ from app.home.needs import Need
 from app.identity import Rights
 from app.kit import components, links, listing, pictures, subjects, times
 from app.kit.palette import current
-from app.kit.plain import escape, plural
+from app.kit.plain import escape, plural, quoted
 from app.kit.states import badge, look
 from app.record_pages import ledger, policies
 from app.wiring import Reading
@@ -30,7 +30,7 @@ from backend.changes.queries import ChangeLine
 from backend.delivery import fleet as queries
 from backend.delivery import past
 from backend.delivery.fleet import Filters, Standing
-from backend.delivery.hands import lacking, needs_another
+from backend.delivery.hands import signable
 from backend.delivery.lines import EndpointLine
 from backend.delivery.past import Move
 from backend.delivery.plan import percent
@@ -125,17 +125,13 @@ def waiting(reading: Reading, mine: Rights, environments: Sequence[EnvironmentVi
     observed = queries.fleet(
         reading.session, Filters(mode="observe"), now=reading.now, interval=wiring.interval(), limit=20
     ).rows if mine.may("endpoint.sign_off") else ()  # fmt: skip
-    me, now = identity.current().id, reading.now
-    signs = [
-        one for one in observed
-        if not needs_another(reading.session, one.id, me, now=now)
-        and not lacking(reading.session, one.id, mine.grants, now=now)
-    ]  # fmt: skip
+    ids = [one.id for one in observed]
+    signs = signable(reading.session, ids, identity.current().id, mine.grants, now=reading.now) if ids else ()
     return [
         *needs.of_endpoints([one for one in troubled if one.state in ("fight", "out_of_sync")]),
         *needs.of_changes(_queue(reading, mine), reading.now),
         *needs.of_endpoints([one for one in troubled if one.state not in ("fight", "out_of_sync")]),
-        *needs.of_baselines(signs),
+        *needs.of_baselines([one for one in observed if one.id in signs]),
         *needs.of_requests(second_person.for_me(reading, mine), reading.now),
         *needs.of_policies(environments, sets=mine.may("policy.set")),
         *needs.of_freezes(environments, lifts=mine.may("freeze.lift")),
@@ -263,7 +259,7 @@ def _findings(seen: Seen) -> None:
             where = escape(one.endpoint or one.model)
             note = f"Finding {one.number} · {where} · {whose} · last seen {times.age(one.last_seen_at, seen.at)}"
             marks = f"{badge('severity', one.severity)} {badge('finding', one.state)}"
-            components.line(escape(one.last_says, 120), note, marks, ways.path("finding"), {"finding": str(one.number)})
+            components.line(escape(quoted(one.last_says), 120), note, marks, ways.path("finding"), {"finding": str(one.number)})
 
 
 def state_bar(standing: Standing) -> str:

@@ -76,7 +76,7 @@ def sketch(palette: Palette, height: int, *, right: int = 12, left: int = 4) -> 
             "hovermode": "x unified",
             "font": {**words, "size": 12},
             "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.grid, "font": words},
-            "xaxis": {**axis, "showgrid": False},
+            "xaxis": {**axis, "showgrid": False, "ticklabelstandoff": 4},
             "yaxis": {**axis, "gridcolor": palette.grid},
         }
     )
@@ -118,7 +118,7 @@ def lines(
         marks: moments at which something happened, with words for whoever points at them.
         span: what the axis of time shows; by default as much as the lines do.
     """
-    drawn = sketch(palette, height, right=86)
+    drawn = sketch(palette, height, right=_room(series))
     for line in series:
         style = {"color": line.colour, "width": 1.6, "dash": line.dash}
         hover = f"%{{y:.3~g}}{plain(unit)}<extra>{plain(line.name)}</extra>"
@@ -126,13 +126,13 @@ def lines(
         drawn.scatter(x=list(line.at), y=list(line.values), mode=mode, line=style, hovertemplate=hover)
     ends = [(line, _last(line)) for line in series]
     named = sorted(((line, end) for line, end in ends if end is not None), key=lambda one: one[1][1])
-    shifts = _apart([end[1] for _, end in named], height)
-    for (line, end), shift in zip(named, shifts, strict=True):
-        drawn.label(end[0], end[1], plain(line.name), line.colour, xanchor="left", xshift=6, yshift=shift)
-    for value, text in limits:
-        limit(drawn, palette, value, text)
     known = [value for line in series for value in line.values if value is not None]
     top = max([*known, *(value for value, _ in limits)], default=0.0)
+    shifts = _apart([end[1] for _, end in named], height, top if limits else top - min(known, default=0.0))
+    for (line, end), shift in zip(named, shifts, strict=True):
+        drawn.label(end[0], end[1], plain(line.name, _LONGEST_NAME), line.colour, xanchor="left", xshift=6, yshift=shift)
+    for value, text in limits:
+        limit(drawn, palette, value, text)
     times = [at for line in series for at in line.at]
     shown = span or ((min(times), max(times)) if times else None)
     _mark(drawn, palette, marks)
@@ -230,12 +230,20 @@ def _last(line: Line) -> tuple[datetime, float] | None:
     return known[-1] if known else None
 
 
-def _apart(values: Sequence[float], height: int, gap: int = 13) -> list[int]:
-    """Pixels by which ascending labels are moved up so that no two are nearer than `gap`."""
+_LONGEST_NAME = 24
+
+
+def _room(series: Sequence[Line]) -> int:
+    """Pixels beside the picture that hold the longest name at a line's end."""
+    longest = max((len(line.name) for line in series), default=0)
+    return 20 + 6 * min(max(longest, 11), _LONGEST_NAME)
+
+
+def _apart(values: Sequence[float], height: int, span: float, gap: int = 13) -> list[int]:
+    """Pixels by which ascending labels are moved up so that no two are nearer than `gap`, where the axis spans so much."""
     if not values:
         return []
-    span = max(values) - min(values) or 1.0
-    per_unit = (height - 40) / span if len(values) > 1 else 0.0
+    per_unit = (height - 50) / span if span > 0 else 0.0
     shifts, floor = [], float("-inf")
     for value in values:
         at = (value - values[0]) * per_unit

@@ -26,12 +26,30 @@ def to_finding(number: int, label: str = "") -> None:
     st.page_link(ways.path("finding"), label=said, icon=":material/notification_important:", query_params=where)
 
 
+def to_findings(endpoint: str, label: str = "All findings") -> None:
+    """A link to the list of an endpoint's findings."""
+    arrow = ":material/chevron_right:"
+    st.page_link(
+        ways.path("findings"), label=label, icon=arrow, icon_position="right", query_params={"endpoint": endpoint},
+        width="content",
+    )  # fmt: skip
+
+
 def to_endpoint(name: str, label: str = "Open") -> None:
     """A link to an endpoint."""
     arrow = ":material/chevron_right:"
     st.page_link(ways.path("endpoint"), label=label, icon=arrow, icon_position="right", query_params={"endpoint": name})
 
 
-def to_monitoring(endpoint: str, label: str = "Monitoring") -> None:
-    """A link to what is watched at an endpoint."""
-    st.page_link(ways.path("monitoring"), label=label, icon=":material/monitoring:", query_params={"endpoint": endpoint})
+def to_monitoring(endpoint: str, label: str = "Monitoring", **narrowed: str) -> None:
+    """A link to what is watched at an endpoint, narrowed to a part and to what it takes."""
+    query = {"endpoint": endpoint, **narrowed}
+    st.page_link(ways.path("monitoring"), label=label, icon=":material/monitoring:", query_params=query)
+
+
+def to_window_report(endpoint: str, report: object) -> None:
+    """A link to where a report of an endpoint stands; nothing where there is none."""
+    if isinstance(report, str) and report:
+        where = {"endpoint": endpoint, "part": "Reports"}
+        label = "The window report that was made of it"
+        st.page_link(ways.path("monitoring"), label=label, icon=":material/lab_profile:", query_params=where)

@@ -20,6 +20,7 @@ _APART = "\\:\u2060"
 """Streamlit looks for icons in the text after Markdown was read, where a backslash is gone: a word joiner keeps it from one."""
 _LINK = re.compile(r"https?:(?=//)|www(?=\.)|(?<=[\w.+\-])@(?=[\w\-]+\.)", re.I)
 """What a bare address begins with: Streamlit makes a link of it after Markdown was read, so it gets a word joiner too."""
+_NAMED = re.compile(r"`([^`]*)`")
 _BLANK = re.compile(r"\n[ \t]*\n")
 _DEFINITION = re.compile(r"\]:")
 _PICTURE = re.compile(r"!\[")
@@ -31,6 +32,11 @@ def escape(text: object, limit: int = 300) -> str:
     shown = "".join(_visible(one) for one in str(text).replace("\n", " "))
     shown = shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
     return _ICON.sub(lambda _: _APART, _SPECIAL.sub(r"\\\1", _LINK.sub("\\g<0>\u2060", shown)))
+
+
+def quoted(sentence: str) -> str:
+    """A sentence of ours that names things in backticks, as plain text: `temp` stands in quotation marks."""
+    return _NAMED.sub("\u201c\\1\u201d", sentence)
 
 
 def plural(count: int, noun: str) -> str:

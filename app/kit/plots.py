@@ -14,6 +14,8 @@ from app.kit.charts import SMALL, plain, sketch
 from app.kit.palette import Palette, tint
 
 _ROW, _FEWEST_ROWS = 20, 3
+_SHORT_NAME, _MANY_NAMED, _FEW_NAMED = 5, 8, 4
+"""So many pieces of a distribution are named under it where names are short, and where they are not."""
 _NAMED_DAYS = 10
 """As many days as can be named under a heat map."""
 
@@ -51,6 +53,7 @@ def heat(
             "ygap": 1.5,
             "hoverinfo": "skip",
             "colorbar": {
+                "len": 1.0,
                 "title": {"text": plain(unit), "font": {"size": SMALL, "color": palette.muted}},
                 "thickness": 10,
                 "outlinewidth": 0,
@@ -89,11 +92,12 @@ def _ink(palette: Palette, cell: Cell, most: float) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """One piece of the values, with the shares of both sides, 0 to 1."""
+    """One piece of the values, with the shares of both sides, 0 to 1; `tick` is what stands below it instead of its name."""
 
     label: str
     before: float
     now: float
+    tick: str = ""
 
 
 def sides(palette: Palette, pairs: Sequence[Pair], *, names: tuple[str, str], height: int = 220) -> go.Figure:
@@ -110,10 +114,11 @@ def sides(palette: Palette, pairs: Sequence[Pair], *, names: tuple[str, str], he
     said = f"<span style='color:{palette.champion}'>■ {plain(names[0])}</span>   "
     said += f"<span style='color:{palette.accent}'>■ {plain(names[1])}</span>"
     drawn.label(1, 1.1, said, palette.text, xref="paper", yref="paper", xanchor="right", yanchor="top")
-    every = max(1, -(-len(pairs) // 8))
-    drawn.axes(
-        x={"tickvals": places[::every], "ticktext": [plain(one.label, 16) for one in pairs[::every]]}, y={"ticksuffix": " %"}
-    )
+    words = [plain(one.tick or one.label, 16) for one in pairs]
+    longest = max(map(len, words), default=0)
+    every = max(1, -(-len(pairs) // (_FEW_NAMED if longest > _SHORT_NAME else _MANY_NAMED)))
+    named = {"tickvals": places[::every], "ticktext": words[::every], "tickangle": 0}
+    drawn.axes(x=named, y={"ticksuffix": " %"})
     return drawn.figure(barmode="group", bargap=0.2, margin={"l": 4, "r": 12, "t": 26, "b": 4})
 
 

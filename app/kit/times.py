@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -95,3 +96,13 @@ def _of_our_time(at: datetime) -> datetime:
     if 1900 <= at.year <= 9900:
         return at
     raise Refusal(f"The year {at.year} is out of reach.", "Write a time like 2026-11-25 19:14, in UTC.", code="bad-time")
+
+
+def measured(start: datetime, end: datetime, at: Iterable[datetime]) -> tuple[datetime, datetime]:
+    """The part of a span in which something was measured, with a little room before it; the span where nothing was."""
+    inside = [one for one in at if one >= start]
+    if not inside:
+        return start, end
+    last = max(end, *inside)
+    first = min(inside)
+    return max(start, first - (last - first) * 0.03), last

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import streamlit as st
 
 from app import wiring
-from app.kit import charts, components, times
+from app.kit import charts, components, export, times
 from app.kit.charts import Line
 from app.kit.palette import Palette, current
 from app.kit.plain import escape, plural
 from app.kit.states import badge
+from app.monitor_pages import found_here
 from app.monitor_pages.monitor_filters import Place
 from app.wiring import Reading
 from backend.metrics.queries import Group, Promise, SourceLine
-from backend.metrics.slo import Judged, Objective, milliseconds
+from backend.metrics.slo import Judged, Objective
 from backend.metrics.slo import words as length
 from backend.monitoring import queries
 from backend.monitoring.views import Deployment, Traffic, Where
@@ -37,7 +38,7 @@ _NEXT = {
 def part(where: Where, place: Place) -> None:
     """The whole part."""
     with wiring.reading() as look:
-        told = queries.traffic(look.session, where, now=look.now, interval=wiring.interval())
+        told = queries.traffic(look.session, where, now=look.now, interval=wiring.scrape_interval())
         latency(told, where, place)
         left, right = components.pair()
         with left:
@@ -54,7 +55,7 @@ def part(where: Where, place: Place) -> None:
 
 def latency(told: Traffic, where: Where, place: Place) -> None:
     """Percentiles by arm, in milliseconds."""
-    with components.card("Latency percentiles", f"ms, {_steps(told)}, by arm; a triangle is a deployment") as head:
+    with components.card("Latency percentiles", f"ms, {_steps(told)}, by arm") as head:
         if told.note:
             _muted(escape(told.note))
         with head:
@@ -68,12 +69,27 @@ def latency(told: Traffic, where: Where, place: Place) -> None:
             _nothing(told)
             deployed(told)
             return
+        with head:
+            export.download("Export CSV", f"traffic-{where.endpoint}.csv", lambda: _csv(told), key="export-traffic")
         limits = [(1000 * one.seconds, slo_name(one)) for one in told.objectives if one.seconds is not None]
         figure = charts.lines(
-            current(), series, height=280, unit=" ms", limits=limits, marks=marks(told), span=(where.start, where.end)
+            current(), series, height=280, unit=" ms", limits=limits, marks=marks(told), span=shown(told, where)
         )
         charts.show(figure, key="latency", alt=series_words("Latency in ms", series))
         deployed(told)
+
+
+def _csv(told: Traffic) -> bytes:
+    """Everything that the three charts show."""
+    header = ("Arm", "Version", "Shadow", "Until", "Seconds", "Requests a second", "Share of errors",
+              *(f"{name} (ms)" for name in _QUANTILES))  # fmt: skip
+    rows = [
+        (one.arm, one.version, one.shadow, each.at, each.seconds, each.throughput, each.error_rate,
+         *(_milliseconds(each.latency.get(share)) for share in _QUANTILES.values()))
+        for one in told.chart.groups
+        for each in one.moments
+    ]  # fmt: skip
+    return export.to_csv(header, rows)
 
 
 def errors(told: Traffic, where: Where, place: Place) -> None:
@@ -89,7 +105,7 @@ def errors(told: Traffic, where: Where, place: Place) -> None:
             components.empty("No error rate is told", "It takes a router or a server that counts errors.", icon="show_chart")
             return
         limits = [(100 * one.budget, slo_name(one)) for one in told.objectives if one.kind == "availability"]
-        figure = charts.lines(current(), series, unit=" %", limits=limits, marks=marks(told), span=(where.start, where.end))
+        figure = charts.lines(current(), series, unit=" %", limits=limits, marks=marks(told), span=shown(told, where))
         charts.show(figure, key="errors", alt=series_words("Error rate in percent", series))
 
 
@@ -105,7 +121,7 @@ def throughput(told: Traffic, where: Where, place: Place) -> None:
         if not series:
             components.empty("No request was counted", "See below who tells of this endpoint.", icon="show_chart")
             return
-        figure = charts.lines(current(), series, unit=" a second", marks=marks(told), span=(where.start, where.end))
+        figure = charts.lines(current(), series, unit=" a second", marks=marks(told), span=shown(told, where))
         charts.show(figure, key="throughput", alt=series_words("Requests a second", series))
 
 
@@ -135,6 +151,13 @@ def colours(palette: Palette, groups: Sequence[Group], champion: int | None) -> 
     return found
 
 
+def shown(told: Traffic, where: Where) -> tuple[datetime, datetime]:
+    """What the axis of time shows: the span from where anything was measured on, up to the end of its last piece."""
+    at = [each.at for one in told.chart.groups for each in one.moments if each.requests is not None or each.latency]
+    step = timedelta(seconds=told.chart.step)
+    return times.measured(where.start, where.end, [*at, *(each - step for each in at)])
+
+
 def marks(told: Traffic) -> list[tuple[datetime, str]]:
     """Deployments, for the axis of time."""
     return [(one.at, _deployment(one)) for one in told.deployments]
@@ -143,7 +166,7 @@ def marks(told: Traffic) -> list[tuple[datetime, str]]:
 def slo_name(one: Objective) -> str:
     """`SLO 250 ms for 99 %`, `SLO 99.9 %`."""
     share = f"{100 * one.target:.5g} %"
-    return f"SLO {share}" if one.seconds is None else f"SLO {milliseconds(one.seconds)} for {share}"
+    return f"SLO {share}" if one.seconds is None else f"SLO {1000 * one.seconds:g} ms for {share}"
 
 
 def series_words(what: str, series: Sequence[Line]) -> str:
@@ -203,6 +226,7 @@ def budgets(look: Reading, where: Where) -> None:
     found = queries.budgets(look.session, where.endpoint, now=look.now)
     note = f"over the last {found.days} days up to now, whatever is chosen above" if found is not None else ""
     with components.card("Error budget", note):
+        found_here.draw(look, where.endpoint, "slo")
         if found is None:
             components.empty(
                 "Nothing is promised of this endpoint",
@@ -212,7 +236,7 @@ def budgets(look: Reading, where: Where) -> None:
             return
         rows = [_promise(one) for one in found.promises]
         head = ("Objective", "Stands", "Left", "Used of allowed", "Looked at", "Burns")
-        components.table(rows, head, alt="Error budgets", tight=(0, 1), right=(2,))
+        components.table(rows, head, alt="Error budgets", tight=(0, 1, 2), right=(2,))
 
 
 def _promise(one: Promise) -> tuple[str, ...]:
@@ -267,7 +291,7 @@ def sources(told: Traffic, look: Reading) -> None:
             )
             return
         rows = [_source(one, look) for one in told.sources]
-        components.table(rows, ("Source", "Fares", "Newest good look", ""), alt="Sources of figures", tight=(1,))
+        components.table(rows, ("Source", "Fares", "Newest good look", "Tells"), alt="Sources of figures", tight=(1,))
 
 
 def _source(one: SourceLine, look: Reading) -> tuple[str, ...]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
-from app import identity, ways, wiring
-from app.kit import components, feedback, listing, states, times
-from app.kit.plain import escape, plural
+from app import ways, wiring
+from app.kit import components, links, listing, states, times
+from app.kit.plain import escape, plural, quoted
 from app.kit.states import badge
-from app.monitor_pages import monitor_filters
+from app.monitor_pages import latency_part, monitor_acts, monitor_filters
 from app.monitor_pages.monitor_filters import Place
+from app.record_pages import alarm
 from app.wiring import Reading
 from backend.core.errors import NotFound
 from backend.findings import queries as findings
@@ -36,11 +38,12 @@ _RUNS = {"ok": "in order", "alarm": "alarm", "no_data": "no data", "failed": "fa
 def part(place: Place) -> None:
     """Monitors, their windows, and what they found."""
     with wiring.reading() as look:
-        names = here(look, place)
-    if names:
-        windows(place, names)
+        lines = here(look, place)
+    if lines:
+        windows(place, lines)
     with wiring.reading() as look:
         found(look, place)
+    monitor_acts.opened(place)
 
 
 # -- the strip
@@ -70,11 +73,13 @@ def standing(endpoint: str) -> None:
         else:
             share = 100 * worst.budget.left
             left = f"{share:.3g} % left" if share >= 0 else f"Overspent by {-share:.3g} %"
-            components.fact("Error budget", left, badge("objective", worst.verdict), escape(worst.objective.name))
+            components.fact(
+                "Error budget", left, badge("objective", worst.verdict), escape(latency_part.slo_name(worst.objective))
+            )
     with cells[3]:
         looked = max((one.last_slot for one in lines if one.last_slot is not None), default=None)
         said = times.age(looked, look.now).capitalize() if looked is not None else "Never"
-        text = f"the window that ended {times.stamp(looked)}" if looked is not None else "no window was judged yet"
+        text = f"{times.short(looked)} UTC" if looked is not None else "no window was judged yet"
         components.fact("Judged up to", said, text=text)
 
 
@@ -83,7 +88,8 @@ def _monitors_fact(lines: Sequence[MonitorLine]) -> None:
         components.fact("Monitors", "None", text="Nobody watches this endpoint.")
         return
     worst, well = lines[0], sum(one.word == "ok" for one in lines)
-    says = "all in order" if well == len(lines) else f"{escape(worst.name)}: {escape(worst.says or worst.watches, 120)}"
+    not_well = Counter(states.look("monitor", one.word).word.lower() for one in lines if one.word != "ok")
+    says = ", ".join(f"{count:,} {word}" for word, count in not_well.items()) or "each judged its latest window"
     components.fact("Monitors", f"{well:,} of {len(lines):,} in order", badge("monitor", worst.word), says)
 
 
@@ -161,8 +167,8 @@ def _record(one: MonitorLine, now: datetime) -> dict[str, Any]:
     }
 
 
-def here(look: Reading, place: Place) -> Sequence[str]:
-    """The monitors of one endpoint, each with what to do where it does not look; their names."""
+def here(look: Reading, place: Place) -> Sequence[MonitorLine]:
+    """The monitors of one endpoint, each with what to do where it does not look."""
     lines = queries.monitors(look.session, place.name, now=look.now)
     with components.card("Monitors", f"{plural(len(lines), 'monitor')}, those that need somebody first"):
         if not lines:
@@ -178,7 +184,7 @@ def here(look: Reading, place: Place) -> Sequence[str]:
         for one in lines:
             if one.word in WHAT_NEXT:
                 st.warning(f"**{escape(one.name)}**: {escape(one.says, 300)} {WHAT_NEXT[one.word]}", icon=":material/history:")
-    return [one.name for one in lines]
+    return lines
 
 
 def _cells(one: MonitorLine, now: datetime) -> tuple[str, str, str, str]:
@@ -195,22 +201,22 @@ _WINDOWS = {
 }
 
 
-def windows(place: Place, names: Sequence[str]) -> None:
-    """What the newest windows of one monitor came to, and having it look now."""
-    with components.card("Windows", "what each of the newest came to, the newest first") as head:
+def windows(place: Place, lines: Sequence[MonitorLine]) -> None:
+    """What the newest windows of one monitor came to, and what one does about it."""
+    names = [one.name for one in lines]
+    with components.card("Windows", "the newest first") as head:
         with head:
             chosen = st.selectbox(
-                "Monitor", list(names), key="monitor", bind="query-params", label_visibility="collapsed", width=180
+                "Monitor", list(names), key="monitor", bind="query-params", label_visibility="collapsed", width=160
             )
-        name = chosen if chosen in names else names[0]
+        line = next((one for one in lines if one.name == chosen), lines[0])
         with head:
-            if place.rights.may("monitor.run") and st.button("Look now", icon=":material/play_arrow:", key="look-now"):
-                feedback.act(
-                    lambda: wiring.backend().monitors.run(identity.current(), place.name, name),
-                    f"**{escape(name)}** looks as soon as a worker comes to it.",
-                )
+            monitor_acts.draw(place, line)
         with wiring.reading() as look:
-            runs = queries.monitor(look.session, place.name, name, now=look.now).runs[:MOST_RUNS]
+            view = queries.monitor(look.session, place.name, line.name, now=look.now)
+        if line.paused:
+            _muted(f"Paused by {escape(view.set_by)} {times.both(view.set_at, look.now)}: {escape(view.paused_reason, 300)}")
+        runs = view.runs[:MOST_RUNS]
         if not runs:
             components.empty("It has not judged a window yet", "The worker does when the first one is over.", icon="schedule")
             return
@@ -218,7 +224,7 @@ def windows(place: Place, names: Sequence[str]) -> None:
 
 
 def _run(one: RunLine) -> dict[str, Any]:
-    said = "; ".join(each.says for each in one.found) or one.why or "nothing stood out"
+    said = quoted(" ".join(each.says for each in one.found)) or one.why or "nothing stood out"
     took = times.span(one.ended_at - one.started_at) if one.ended_at is not None else "runs"
     return {"End": one.slot, "Came to": _RUNS.get(one.state, one.state), "Rows": one.rows, "Says": said, "Took": took}
 
@@ -233,10 +239,9 @@ def found(look: Reading, place: Place) -> None:
     more = f", the first {MOST_FINDINGS}" if shown.next else ""
     with components.card("Findings", f"not over, the worst first{more}") as head:
         with head:
-            st.page_link(
-                ways.path("findings"), label="All findings", icon=":material/chevron_right:", icon_position="right",
-                query_params={"endpoint": place.name}, width="content",
-            )  # fmt: skip
+            links.to_findings(place.name)
+            if place.rights.may("finding.test") and alarm.test_button():
+                alarm.ask_test(place.name)
         if not shown.items:
             components.empty(
                 "Nothing is wrong here that anybody found",
@@ -249,7 +254,11 @@ def found(look: Reading, place: Place) -> None:
 
 def _finding(one: FindingLine, now: datetime) -> None:
     last = times.age(one.last_seen_at, now)
-    seen = f"{one.times:,} times, last {last} · {escape(one.owner or 'nobody')} · {escape(one.kind)}"
+    seen = f"seen {plural(one.times, 'time')}, last {last} · {escape(one.owner or 'nobody')} · {escape(one.kind)}"
     state = f"{badge('severity', one.severity)} {badge('finding', one.state)}"
-    says = escape(one.last_says, 240)
+    says = escape(quoted(one.last_says), 240)
     components.line(f"{one.number}. {says}", seen, state, ways.path("finding"), {"finding": str(one.number)})
+
+
+def _muted(text: str) -> None:
+    st.markdown(f":small[:gray[{text}]]")

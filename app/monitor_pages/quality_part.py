@@ -8,13 +8,13 @@ from datetime import datetime
 import streamlit as st
 
 from app import wiring
-from app.kit import charts, components, plots, times
+from app.kit import charts, components, export, plots, times
 from app.kit.charts import Line
 from app.kit.palette import Palette, current
 from app.kit.plain import escape, plural
 from app.kit.plots import Dot
 from app.kit.states import tag
-from app.monitor_pages import drift_part
+from app.monitor_pages import drift_part, found_here
 from app.monitor_pages.monitor_filters import segment_words
 from app.wiring import Reading
 from backend.monitoring import queries
@@ -27,7 +27,7 @@ _CALLED = {
     "brier": "Brier score",
     "calibration_error": "expected calibration error",
 }
-_HEAD = ("Figure", "Value", "95 % interval", "From", "Outcomes missing", "")
+_HEAD = ("Figure", "Value", "95 % interval", "From", "Outcomes missing", "Note")
 
 
 def part(where: Where) -> None:
@@ -35,6 +35,7 @@ def part(where: Where) -> None:
     with wiring.reading() as look:
         predicted(look, where)
         found = queries.quality(look.session, where)
+        found_here.draw(look, where.endpoint, "quality", "estimate")
         left, right = components.pair()
         with left:
             reliability(queries.reliability(look.session, where))
@@ -53,13 +54,16 @@ def predicted(look: Reading, where: Where) -> None:
     """The distribution beside the reference's, its scores, and the middle over time."""
     found = queries.predictions(look.session, where)
     with components.card("What was predicted", "share of the predictions in percent"):
+        found_here.draw(look, where.endpoint, "drift.prediction")
         if found.view is None:
             components.empty("No prediction was counted", f"{escape(found.why)} {_COUNTS}", icon="bar_chart_off")
             return
         drift_part.beside(found.view, where, key="prediction")
         series = prediction_lines(current(), found.points)
         if series:
-            figure = charts.lines(current(), series, height=190, span=(where.start, where.end))
+            _muted("Mean and median over time, and the values below which 5 % and 95 % of the predictions lie.")
+            span = times.measured(where.start, where.end, [one.at for one in found.points])
+            figure = charts.lines(current(), series, height=190, span=span)
             charts.show(figure, key="prediction-time", alt=prediction_words(found.points))
 
 
@@ -70,10 +74,10 @@ def prediction_lines(palette: Palette, points: Sequence[PredictionPoint]) -> lis
     """Mean and quantiles of numbers; none of texts."""
     at = [one.at for one in points]
     wanted = (
-        ("95 %", [one.high for one in points], palette.line, "dot"),
+        ("95 %", [one.high for one in points], palette.muted, "dot"),
         ("mean", [one.mean for one in points], palette.accent, "solid"),
         ("median", [one.middle for one in points], palette.champion, "dash"),
-        ("5 %", [one.low for one in points], palette.line, "dot"),
+        ("5 %", [one.low for one in points], palette.muted, "dot"),
     )
     return [Line(name, at, values, colour, dash) for name, values, colour, dash in wanted if any(v is not None for v in values)]
 
@@ -98,7 +102,7 @@ def reliability(found: Reliability) -> None:
                 f"predicted {one.predicted:.3g}, observed {one.observed:.3g} of {one.n:,}; {one.missing:,} not known yet")
             for one in found.curve
         ]  # fmt: skip
-        figure = plots.curve(current(), dots, x="predicted", y="observed", ideal="as predicted")
+        figure = plots.curve(current(), dots, x="predicted", y="observed", ideal="as predicted", height=340)
         charts.show(figure, key="reliability", alt=reliability_words(found))
         if found.error is not None and found.error.value is not None:
             chance = f"; calibrated scores show {found.by_chance:.3g} by chance" if found.by_chance is not None else ""
@@ -122,7 +126,7 @@ def figures(found: QualityView, where: Where) -> None:
             _muted(escape(one))
         if found.figures:
             rows = [_row(one) for one in found.figures]
-            components.table(rows, _HEAD, alt="Figures of quality", right=(1, 3, 4))
+            components.table(rows, _HEAD, alt="Figures of quality", tight=(2,), right=(1, 3, 4))
         if where.segment:
             _muted(f"Only requests with {escape(segment_words(where.segmentation, where.segment), 120)}.")
 
@@ -153,30 +157,44 @@ def _shown(one: FigureLine) -> str:
 
 def over_time(found: QualityView, where: Where) -> None:
     """One figure day by day with its interval."""
-    with components.card("Day by day", "one figure with its 95 % interval; days (UTC) without a request are left out") as head:
+    with components.card("Day by day", "with its 95 % interval; days of UTC with requests") as head:
         if not found.over_time:
             components.empty("No day has a figure yet", "They come with the outcomes.", icon="show_chart")
             return
         with head:
+            export.download("Export CSV", f"quality-{where.endpoint}.csv", lambda: _csv(found), key="export-quality")
             chosen = st.selectbox(
-                "Figure", list(found.over_time), key="figure", bind="query-params", label_visibility="collapsed", width=200
-            )
+                "Figure", list(found.over_time), key="figure", bind="query-params", label_visibility="collapsed", width=180,
+            )  # fmt: skip
         name = chosen if chosen in found.over_time else next(iter(found.over_time))
         points = found.over_time[name]
-        figure = charts.lines(current(), figure_lines(current(), name, points), span=(where.start, where.end))
+        span = times.measured(where.start, where.end, [one.at for one in points])
+        figure = charts.lines(current(), figure_lines(current(), name, points), span=span)
         charts.show(figure, key="figure-time", alt=figure_words(name, points))
         why = next((one.figure.words for one in reversed(points) if one.figure.value is None), "")
         if why:
             _muted(f"Of days without one: {escape(why, 200)}")
 
 
+def _csv(found: QualityView) -> bytes:
+    """Every figure day by day, and of the whole span."""
+    header = ("Figure", "From", "Value", "Low", "High", "Outcomes", "Outcomes missing", "Words")
+    of_days = [(point.at, point.figure) for points in found.over_time.values() for point in points]
+    whole = [(None, one) for one in found.figures]
+    rows = [
+        (one.name, at, one.value, one.low, one.high, one.n, one.missing, one.words or one.label)
+        for at, one in [*of_days, *whole]
+    ]
+    return export.to_csv(header, rows)
+
+
 def figure_lines(palette: Palette, name: str, points: Sequence[FigurePoint]) -> list[Line]:
     """The figure and the ends of its interval."""
     at = [one.at for one in points]
     wanted: tuple[tuple[str, list[float | None], str, str], ...] = (
-        ("up to", [one.figure.high for one in points], palette.line, "dot"),
+        ("up to", [one.figure.high for one in points], palette.muted, "dot"),
         (name.replace("_", " "), [one.figure.value for one in points], palette.accent, "solid"),
-        ("from", [one.figure.low for one in points], palette.line, "dot"),
+        ("from", [one.figure.low for one in points], palette.muted, "dot"),
     )
     return [Line(label, at, values, colour, dash) for label, values, colour, dash in wanted]
 
@@ -206,7 +224,7 @@ def segments(found: QualityView) -> None:
             )
             for one in found.segments
         ]
-        head = ("Segment", "Loss", "More than others", "Outcomes", "")
+        head = ("Segment", "Loss", "More than others", "Outcomes", "Stands out")
         components.table(rows, head, alt="Loss by segment", right=(1, 2, 3))
 
 
@@ -228,7 +246,7 @@ def estimates(found: QualityView) -> None:
                  f"{one.mean_error:+.3g}" if one.mean_error is not None else "–", escape(one.words, 200))
                 for one in found.record
             ]  # fmt: skip
-            head = ("Figure", "Truth was inside", "Mean error", "")
+            head = ("Figure", "Truth was inside", "Mean error", "Says")
             components.table(rows, head, alt="How earlier estimates did", right=(1, 2))
 
 

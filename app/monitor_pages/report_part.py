@@ -21,6 +21,7 @@ from backend.window_reports.rules import LEAST_ROWS, LONGEST, MOST_ROWS, ROWS, U
 MOST = 20
 WEEK_EARLIER, BEFORE, TYPED = "The same hours a week earlier", "As long, right before", "A time that I name"
 NO_OUTCOMES, CLASSES, NUMBERS = "No comparison with outcomes", "Classification", "Regression"
+_REMOVED = "report.removed"
 _OUTCOMES: dict[str, Part] = {CLASSES: "classification", NUMBERS: "regression"}
 
 
@@ -33,13 +34,14 @@ def part(where: Where, place: Place) -> None:
                     ask(where, place)
         else:
             st.markdown(":small[:gray[Asking for one takes a role at this endpoint, and a grant of its recorded requests.]]")
-        live(listed)(place.name)
+        live(listed)(place.name, may_remove=place.rights.may("recorded.read"))
+    opened(place)
 
 
 # -- the list
 
 
-def listed(endpoint: str) -> None:
+def listed(endpoint: str, *, may_remove: bool) -> None:
     """The newest reports. What they show takes a grant; that they are there does not."""
     with wiring.reading() as look:
         lines = queries.lines(look.session, endpoint)
@@ -51,15 +53,16 @@ def listed(endpoint: str) -> None:
         )
         return
     for one in lines[:MOST]:
-        _line(one, look.now)
+        _line(one, look.now, may_remove=may_remove)
     if len(lines) > MOST:
         st.markdown(f":small[:gray[and {plural(len(lines) - MOST, 'older report')}]]")
 
 
-def _line(one: ReportLine, now: datetime) -> None:
+def _line(one: ReportLine, now: datetime, *, may_remove: bool) -> None:
     notes = "".join(f"  \n:gray[{escape(note, 200)}]" for note in one.notes[:3])
     says = f"  \n{escape(one.says, 300)}" if one.says else ""
-    asked = f"{escape(', '.join(one.parts))} · asked by {escape(one.asked_by)} {times.age(one.asked_at, now)}"
+    by = f"made for an alarm of {escape(one.asked_by)}" if one.monitor else f"asked by {escape(one.asked_by)}"
+    asked = f"{escape(', '.join(one.parts))} · {by} {times.age(one.asked_at, now)}"
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
         st.markdown(
             f":small[**{_side(one.current)}** against {_side(one.reference)}  \n:gray[{asked}]{says}{notes}]", width="stretch"
@@ -70,6 +73,9 @@ def _line(one: ReportLine, now: datetime) -> None:
             st.link_button("Open", address, icon=":material/open_in_new:", help="Opening it is written into the ledger.")
         elif one.state in UNFINISHED:
             st.markdown(":small[:gray[the worker makes it]]", width="content")
+        if may_remove and st.button("", icon=":material/delete:", key=f"report.remove.{one.id}", help="Remove this report"):
+            st.session_state[_REMOVED] = (one.id, f"{_side(one.current)} against {_side(one.reference)}")
+            st.rerun()
 
 
 def _side(one: SideLine) -> str:
@@ -77,6 +83,28 @@ def _side(one: SideLine) -> str:
     whose += [f"arm {escape(one.arm)}"] if one.arm is not None else []
     drawn = [f"{one.drawn:,} of {one.rows:,} rows"] if one.drawn is not None and one.rows is not None else []
     return ", ".join([f"{times.short(one.start)} to {times.short(one.end)}", *whose, *drawn])
+
+
+# -- removing
+
+
+def opened(place: Place) -> None:
+    """Opens the dialog of the report whose removal was clicked; called once, after the part is drawn."""
+    asked = st.session_state.pop(_REMOVED, None)
+    if asked is not None:
+        _remove(place.name, *asked)
+
+
+@dialogs.framed("Remove this report")
+def _remove(endpoint: str, report: str, says: str) -> None:
+    st.markdown(
+        f"The report of {says} is taken away for everybody, with its page. The ledger keeps that there was one, and who "
+        "removed it. No recorded request is touched."
+    )
+    if dialogs.decide("Remove it", "report.remove.go", icon="delete"):
+        feedback.act(
+            lambda: wiring.backend().window_reports.remove(identity.current(), endpoint, report), "The report is removed."
+        )
 
 
 # -- asking

@@ -159,10 +159,26 @@ def owner_among(
 
     It asks past the filter of a narrowed look, which hides what other teams own: no grant here is in their scopes.
     """
-    if (endpoint is None and model is None) or not any(_TEAM in (one.scope[:5], one.within[:5]) for one in grants):
+    if (endpoint is None and model is None) or not _in_teams(grants):
         return None
     found = dict(_OWNERS.of(session, endpoint=f"endpoint/{endpoint or ''}", model=f"model/{model or ''}"))
     return found.get(f"endpoint/{endpoint}") or found.get(f"model/{model}")
+
+
+def owners_among(
+    session: Session, grants: Iterable[Grant], places: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], str | None]:
+    """The same of many (endpoint, model) in one query; empty where it does not matter."""
+    if not places or not _in_teams(grants):
+        return {}
+    keys = {f"endpoint/{endpoint}" for endpoint, _ in places} | {f"model/{model}" for _, model in places}
+    session.flush()
+    found = dict(session.connection().execute(sa.select(_O.c.id, _O.c.team_id).where(_O.c.id.in_(keys))).tuples())
+    return {(one, model): found.get(f"endpoint/{one}") or found.get(f"model/{model}") for one, model in places}
+
+
+def _in_teams(grants: Iterable[Grant]) -> bool:
+    return any(_TEAM in (one.scope[:5], one.within[:5]) for one in grants)
 
 
 def permitted(
@@ -190,9 +206,7 @@ def people(
     endpoint: str | None = None,
 ) -> tuple[Person, ...]:
     """Every person and service, with the roles that count in this environment, on this model and at this endpoint."""
-    by_identity: dict[str, list[Grant]] = {}
-    for row in session.exec(select(RoleGrant)):
-        by_identity.setdefault(row.identity_id, []).append(Grant(row.role, row.scope, row.expires_at))
+    by_identity = _by_identity(session, select(RoleGrant))
     team = owner(session, endpoint=endpoint, model=model)
     identities = session.exec(select(Identity).where(Identity.kind != "system").order_by(Identity.name)).all()
     answering = {one.id for one in identities if is_answering(one)}
@@ -215,10 +229,18 @@ def some_people(
     found = session.exec(select(Identity).where(col(Identity.id).in_(owners))).all() if owners else ()
     answering = {one.id for one in found if is_answering(one)}
     before = _owned_before(session, [one.id for one in identities if one.owner_id is not None])
+    held = _by_identity(session, select(RoleGrant).where(col(RoleGrant.identity_id).in_([one.id for one in identities])))
     return {
-        one.id: _person(one, grants(session, one.id), now, environment, model, team, answering, before.get(one.id, ()))
+        one.id: _person(one, held.get(one.id, ()), now, environment, model, team, answering, before.get(one.id, ()))
         for one in identities
     }
+
+
+def _by_identity(session: Session, query: SelectOfScalar[RoleGrant]) -> dict[str, list[Grant]]:
+    found: dict[str, list[Grant]] = {}
+    for row in session.exec(query):
+        found.setdefault(row.identity_id, []).append(Grant(row.role, row.scope, row.expires_at))
+    return found
 
 
 def good_tokens(session: Session, identity_id: str, *, now: datetime) -> tuple[Token, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, get_args
@@ -13,6 +13,10 @@ from backend.core.errors import Refusal
 
 Role = Literal["viewer", "contributor", "reviewer", "operator", "auditor", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
+TokenRole = Literal["viewer", "contributor", "reviewer", "operator", "auditor", "admin", "feeder"]
+TOKEN_ROLES: tuple[TokenRole, ...] = get_args(TokenRole)
+FEEDER = "feeder"
+"""What a token may be narrowed to, and nobody is given: sending to inference logs. It sees nothing and does nothing else."""
 
 _EVERYONE = frozenset(ROLES)
 
@@ -191,7 +195,10 @@ def _reached(scope: str, environment: str | None, model: str | None, team: str |
     return name == (environment if kind == "environment" else model if kind == "model" else team if kind == "team" else None)
 
 
-_ALLOWS: dict[str, frozenset[str]] = {role: frozenset(line.action for line in MATRIX if role in line.roles) for role in ROLES}
+_ALLOWS: dict[str, frozenset[str]] = {
+    **{role: frozenset(line.action for line in MATRIX if role in line.roles) for role in ROLES},
+    FEEDER: frozenset({"inference_log.write"}),
+}
 """Role -> what it may do."""
 
 
@@ -258,7 +265,12 @@ def may(
 ) -> bool:
     """Whether these grants allow the action here and now. `team` owns what the action is done to."""
     check_action(action)
-    return bool(roles_in_force(grants, now=now, environment=environment, model=model, team=team) & ACTIONS[action])
+    return action in allowed(roles_in_force(grants, now=now, environment=environment, model=model, team=team))
+
+
+def allowed(roles: Collection[str]) -> frozenset[str]:
+    """What any of these roles may do."""
+    return frozenset().union(*(_ALLOWS.get(role, frozenset()) for role in roles))
 
 
 @dataclass(frozen=True)
@@ -281,11 +293,11 @@ class Sight:
 
 
 def sight(grants: Iterable[Grant], *, now: datetime) -> Sight:
-    """What the grants in force show, whatever their roles: every role may look.
+    """What the grants in force show, whatever their roles: every role may look. A token that only feeds sees nothing.
 
     A token has one limit, so that a grant which lies within it whole shows all that those which reach beyond it could.
     """
-    held = [one for one in grants if one.in_force(now)]
+    held = [one for one in grants if one.in_force(now) and one.role != FEEDER]
     whole = {one.scope for one in held if one.within == "*"}
     if whole or not held:
         return _shown(whole)
@@ -341,10 +353,10 @@ def reaches(scope: str, environments: frozenset[str]) -> bool:
     return name in environments if kind == "environment" else bool(environments)
 
 
-def check_grant(role: str, scope: str) -> None:
-    """Refusal for a role or a scope that does not exist."""
-    if role not in ROLES:
-        raise Refusal(f"{role!r} is not a role.", f"Use one of {', '.join(ROLES)}.", code="bad-role")
+def check_grant(role: str, scope: str, *, among: Sequence[str] = ROLES) -> None:
+    """Refusal for a role that is not among some, or a scope that does not exist."""
+    if role not in among:
+        raise Refusal(f"{role!r} is not a role.", f"Use one of {', '.join(among)}.", code="bad-role")
     if not _SCOPE.fullmatch(scope):
         raise Refusal(
             f"{scope[:80]!r} is not a scope.",

@@ -174,7 +174,7 @@ class Tokens:
         """
         label = _checked_name(name)
         _check_lifetime(lifetime)
-        rules.check_grant(role or "viewer", scope)
+        rules.check_grant(role or "viewer", scope, among=rules.TOKEN_ROLES)
         refuse_narrow(actor)
         with self._database.unit(actor) as tx:
             tx.alone(ROLES)  # else the service could be handed over, and its tokens ended, between this look and the new one

@@ -26,6 +26,7 @@ from backend.registry.keys import read_key, write_key
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741 - an item
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000
 _WRITTEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].*")
 
 
@@ -36,7 +37,15 @@ def _written(value: Any) -> Any:
     return value
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(in_utc)]
+def _of_our_time(at: datetime) -> datetime:
+    """Far enough from both ends of the calendar for spans to be counted from it."""
+    moment = in_utc(at)
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise Refusal(f"This moment lies before {_FIRST_YEAR} or after {_LAST_YEAR}.", "Write another time.", code="bad-time")
+    return moment
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_of_our_time)]
 """A moment that was sent, in UTC."""
 _BEARER = HTTPBearer(
     scheme_name="token",

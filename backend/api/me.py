@@ -37,6 +37,6 @@ def show_me(
         held, now = standing(session, asks.actor).held, database.now(session)
         team = queries.owner(session, model=model)
     roles = rules.roles_in_force(held, now=now, environment=environment, model=model, team=team)
-    may = tuple(sorted(action for action, needed in rules.ACTIONS.items() if needed & roles))
+    may = tuple(sorted(rules.allowed(roles)))
     actor = asks.actor
     return Me(id=actor.id, name=actor.name, kind=actor.kind, owner_id=actor.owner_id, roles=tuple(sorted(roles)), may=may)

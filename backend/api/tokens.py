@@ -10,7 +10,7 @@ from pydantic import Field
 
 from backend.access.checks import refuse_narrow
 from backend.access.rows import Token
-from backend.access.rules import Role
+from backend.access.rules import TokenRole
 from backend.access.tokens import LONGEST, SHORTEST, USUAL, line
 from backend.api.asking import Asks, Name, Page, Paged, Sent, Shown
 from backend.api.grants import Scope
@@ -50,7 +50,10 @@ class NewToken(Sent):
     name: Name = Field(description="Where it is used.", examples=["ci"])
     identity: Name | None = Field(default=None, description="A service that one owns; null for oneself.", examples=["builds"])
     lifetime_seconds: Lifetime = Field(default=int(USUAL.total_seconds()), examples=[7_776_000])
-    role: Role | None = Field(default=None, description="At most this role; null for every role of the identity.")
+    role: TokenRole | None = Field(
+        default=None,
+        description="At most this role; null for every role of the identity. `feeder` sends to inference logs alone.",
+    )
     scope: Scope = Field(default="*", examples=["environment:staging"])
 
 

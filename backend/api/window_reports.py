@@ -80,6 +80,7 @@ class WindowReportView(Shown):
     outcome: str | None
     threshold: float
     most_rows: int
+    monitor: str = Field(description="That had it made of a window in which it alarmed; empty where a person asked.")
     asked_by: str
     asked_at: datetime
     started_at: datetime | None

@@ -20,6 +20,12 @@ from backend.core.errors import Refusal
 _ENDPOINT = click.argument("endpoint", shell_complete=names.endpoints)
 _NAME = click.argument("name", metavar="MONITOR")
 _SHOWN_RUNS = 10
+_AGAINST: dict[str, dict[str, str]] = {
+    "training": {"kind": "training"},
+    "champion": {"kind": "champion"},
+    "week": {"kind": "season", "season": "week"},
+    "year": {"kind": "season", "season": "year"},
+}
 
 
 @click.group()
@@ -66,6 +72,10 @@ def show(opened: Session, endpoint: str, name: str, as_json: bool) -> None:
 @click.option("--window", metavar="DURATION", help="How long a window is, such as 24h or 7d.")
 @click.option("--every", metavar="DURATION", help="How often one is judged, such as 1h or 1d.")
 @click.option("--outcome", help="Of quality: the name of the outcome that a probability is of.")
+@click.option("--against", type=click.Choice(tuple(_AGAINST)), help="What windows are compared with; a period takes a file.")
+@click.option("--joint/--no-joint", default=None, help="Of drift, but for training: tell rows as a whole apart too.")
+@click.option("--segment", metavar="FEATURE", help="Count requests apart by this feature's values.")
+@click.option("--report", type=click.Choice(("drift", "summary", "classification", "regression")), help="Make one of an alarm.")
 @click.option("--since", metavar="DURATION", help="Of a new one: judge the windows of so long ago too, such as 14d.")
 @json_option
 @guarded
@@ -79,6 +89,10 @@ def set_monitor(
     window: str | None,
     every: str | None,
     outcome: str | None,
+    against: str | None,
+    joint: bool | None,
+    segment: str | None,
+    report: str | None,
     since: str | None,
     as_json: bool,
 ) -> None:
@@ -88,6 +102,10 @@ def set_monitor(
     told |= {"window_hours": _hours(window)} if window is not None else {}
     told |= {"every_hours": _hours(every)} if every is not None else {}
     told |= {"task": {"kind": "binary", "outcome": outcome}} if outcome is not None else {}
+    told |= {"reference": _AGAINST[against]} if against is not None else {}
+    told |= {"joint": joint} if joint is not None else {}
+    told |= {"segments": [segment]} if segment is not None else {}
+    told |= {"report": report} if report is not None else {}
     etag, before = _seen(opened, endpoint, name)
     begins = datetime.now(UTC) - timedelta(hours=_hours(since)) if since is not None else None
     made = opened.client.monitors.set(endpoint, name, {**before, **told}, since=begins, if_match=etag)

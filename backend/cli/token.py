@@ -7,7 +7,7 @@ import click
 from backend.cli import inputs
 from backend.cli.output import emit, facts, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
-from backend.client.states import ROLES
+from backend.client.states import TOKEN_ROLES
 from backend.core.errors import Refusal
 
 
@@ -26,7 +26,11 @@ def token() -> None:
 @click.argument("name")
 @click.option("--for", "identity", metavar="SERVICE", help="A service that you own; by default yourself.")
 @click.option("--lifetime", default="90d", show_default=True, help="How long it is good for, up to 366d.")
-@click.option("--role", type=click.Choice(ROLES), help="At most this role; by default every role of the identity.")
+@click.option(
+    "--role",
+    type=click.Choice(TOKEN_ROLES),
+    help="At most this role (feeder: only send to inference logs); by default every one.",
+)
 @click.option(
     "--scope", default="*", show_default=True, help="Nowhere but here: `environment:NAME`, `model:NAME`, `team:NAME`."
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from backend.changes.rows import Change
 from backend.cli.output import emit
 from backend.cli.stopping import Stop
+from backend.demo.feeding import fed
 from backend.demo.flights_setup import PRODUCTION, FlightsSetup, Prepared
 from backend.demo.promotion import BAKE_SECONDS
 from backend.demo.stack import Stack
@@ -27,11 +29,21 @@ def run(data: Path, port: int, rate: float, stop: Stop, *, as_json: bool) -> Non
         prepared = setup.run()
         change = waiting_change(setup, prepared)
         stack.take_in()
-        traffic = Traffic(stack.envoy.url, PRODUCTION, stack.backend.inference_log, stack.folder / "cache", rate=rate)
-        with traffic, Watched(stack.backend, stack.envoy.url, stack.folder / "cache", prepared):
+        with ExitStack() as flowing:
+            _flow(stack, prepared, rate, flowing)
             stop.say("Everything runs.")
             emit(as_json, _addresses(stack, change), _lines(stack, setup, change))
             stop.wait()
+
+
+def _flow(stack: Stack, prepared: Prepared, rate: float, flowing: ExitStack) -> None:
+    """Flights, what is fed of them, and the monitors, until the stack of contexts is left."""
+    if stack.web is None:
+        raise TypeError("flights are fed through the API")
+    cache = stack.folder / "cache"
+    recorder = flowing.enter_context(fed(stack.backend, stack.web.url, PRODUCTION))
+    traffic = flowing.enter_context(Traffic(stack.envoy.url, PRODUCTION, recorder, cache, rate=rate))
+    flowing.enter_context(Watched(stack.backend, stack.envoy.url, cache, prepared, traffic))
 
 
 def waiting_change(setup: FlightsSetup, prepared: Prepared) -> Change | None:

@@ -8,6 +8,8 @@ CHANGE_STATES = (
 ENDPOINT_STATES = ("observed", "in_sync", "pushing", "partial", "out_of_sync", "unreachable", "stale", "fight", "paused")
 """Every state of an endpoint."""
 ROLES = ("viewer", "contributor", "reviewer", "operator", "auditor", "admin")
+TOKEN_ROLES = (*ROLES, "feeder")
+"""What a token may be narrowed to: a feeder sends to inference logs, and nobody is given that role."""
 """Every role."""
 SERVER_KINDS = ("memory", "triton")
 """Every kind of server."""

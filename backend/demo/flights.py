@@ -126,6 +126,15 @@ class Flights:
             for row in batch.to_pylist():
                 yield _request(row)
 
+    def named(self, names: Collection[str]) -> Iterator[FlightRequest]:
+        """Single flights as requests, by their ids, in event order."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        chosen = self.table.filter(pc.is_in(self.table["request_id"], pa.array(sorted(names), pa.string())))
+        for batch in chosen.to_batches(max_chunksize=_BATCH):
+            yield from map(_request, batch.to_pylist())
+
     def training_frame(self, months: Collection[int] = (1, 2, 3), *, rows: int | None = None) -> pd.DataFrame:
         """Features, `late` (0 or 1), `event_time` and `request_id` of the flights whose outcome is known, in event order.
 

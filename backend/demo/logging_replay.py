@@ -1,4 +1,4 @@
-"""Hand what the replayer sees to the inference log, as the access log and the API do for real traffic.
+"""Hand what the replayer sees to the inference log in this very process: whole requests, where nobody else tells who answered.
 
 replay = LoggedReplay(log, "flight-delay")
 Replayer(flights, route, rate=50, on_request=replay.request, on_arrival=replay.arrival)
@@ -17,8 +17,8 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 class LoggedReplay:
     """The replayer's two callbacks for one endpoint; any thread may call them.
 
-    The log's hours are those of the flights, in 2013. Flights that are replayed again have the same request ids: the later
-    answer counts. A row that the log rejects (a router may name anything as its arm) is counted in `log.stats()`.
+    A flight that is replayed again under the same request id counts once: the later answer does. A row that the log rejects (a
+    router may name anything as its arm) is counted in `log.stats()`.
     """
 
     def __init__(self, log: InferenceLog, endpoint: str) -> None:
@@ -31,6 +31,13 @@ class LoggedReplay:
     def arrival(self, arrival: Arrival) -> None:
         """Logs one outcome."""
         self._log.append_outcomes(self._endpoint, [outcome_row(arrival)])
+
+    def start(self) -> None:
+        """Nothing has to be begun."""
+
+    def close(self) -> None:
+        """Writes what is held."""
+        self._log.flush()
 
 
 def request_row(replayed: Replayed) -> dict[str, object]:

@@ -10,15 +10,16 @@ from backend.core.context import Actor
 
 @dataclass(frozen=True)
 class Cast:
-    """Data scientist, reviewer, platform engineer, admin and auditor."""
+    """Data scientist, reviewer, platform engineer, two admins and auditor."""
 
     ana: Actor
     ben: Actor
     olga: Actor
     otto: Actor
+    nora: Actor
     audra: Actor
 
     @classmethod
     def of(cls, backend: Backend) -> Cast:
         """The demo identities of this installation."""
-        return cls(*(backend.identities.act_as(name) for name in ("ana", "ben", "olga", "otto", "audra")))
+        return cls(*(backend.identities.act_as(name) for name in ("ana", "ben", "olga", "otto", "nora", "audra")))

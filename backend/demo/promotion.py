@@ -17,6 +17,7 @@ from backend.core.database import Database
 from backend.core.errors import ExternalFailure
 from backend.delivery.rows import Endpoint, Proof, PushRecord
 from backend.demo.flights_setup import PRODUCTION, RUNTIME, FlightsSetup, Prepared
+from backend.demo.logging_replay import LoggedReplay
 from backend.demo.stack import Say, Stack
 from backend.demo.traffic import Traffic
 from backend.demo.waiting import wait_for
@@ -88,9 +89,9 @@ class Promotion:
         """Both switches under traffic."""
         before = self.setup.live_version(PRODUCTION)
         wanted = self.prepared.second if before != self.prepared.second else self.prepared.first
-        log = self.backend.inference_log
+        recorder = LoggedReplay(self.backend.inference_log, PRODUCTION)
         self.say(f"Version {before} is live; flights of June and July flow at up to {RATE:.0f} a second.")
-        with Traffic(self.stack.envoy.url, PRODUCTION, log, self.stack.folder / "cache", rate=RATE) as traffic:
+        with Traffic(self.stack.envoy.url, PRODUCTION, recorder, self.stack.folder / "cache", rate=RATE) as traffic:
             self._flowing(traffic, traffic.stats().requests + MIN_REQUESTS // 5)
             change = self._promote(wanted)
             after, proofs, load = (

@@ -7,7 +7,8 @@ Triton reads, and not as `null`, which it refuses.
 
 A replay has a clock of its own: the latest scheduled departure among the flights that were sent. When it passes a flight's
 arrival, that flight's outcome is handed over, late as in real life. When the flights run out, the clock runs on to the last
-arrival; when the replay is stopped, what has not landed yet stays unknown.
+arrival; when the replay is stopped, what has not landed yet stays unknown. Flights that depart now (`backend.demo.live`) make
+that clock the one on the wall.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Replayed:
     """One finished request, answered or not.
 
     Args:
-        event_time: scheduled departure of the flight (UTC, in 2013).
+        event_time: departure of the flight (UTC), as the flight that was sent says it.
         received_at: when the answer or the failure was in (UTC, now).
         bucket, assigned_arm, generation: as the router's answer names them; None where it does not. They are named on a failed
             request too, where the router answered it, so that a failure counts against the arm that it was assigned to.
@@ -90,6 +91,7 @@ class Replayer:
         flights: in event order.
         rate: most requests a second. A slow endpoint slows the replay; missed slots are not made up for.
         concurrency: most requests in flight.
+        marked: headers that every request carries besides its own.
         on_request, on_arrival: called from the replay's threads, several at a time. An exception ends the replay, and is
             raised again by `wait` and `stop`. A flight's request is always handed over before its arrival.
         clock: for `received_at`.
@@ -103,6 +105,7 @@ class Replayer:
         rate: float,
         concurrency: int = 8,
         timeout_seconds: float = 5.0,
+        marked: Mapping[str, str] | None = None,
         on_request: Callable[[Replayed], None] = lambda replayed: None,
         on_arrival: Callable[[Arrival], None] = lambda arrival: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -111,6 +114,7 @@ class Replayer:
         self._flights = iter(flights)
         self._path = f"/v2/models/{route.model}/infer"
         self._interval = 1.0 / rate
+        self._marked = dict(marked or {})
         self._on_request, self._on_arrival, self._clock = on_request, on_arrival, clock
         self._client = httpx.Client(
             base_url=route.url,
@@ -149,6 +153,10 @@ class Replayer:
             raise self._failed
         return self.stats()
 
+    def expect(self, flight: FlightRequest) -> None:
+        """Hands over what became of a flight once the replay's clock passes its arrival, also of one that others sent."""
+        self._arrivals.expect(flight)
+
     def stats(self) -> ReplayStats:
         """A consistent snapshot, at any time."""
         return self._tally.snapshot(pending=len(self._arrivals), running=any(thread.is_alive() for thread in self._threads))
@@ -180,7 +188,7 @@ class Replayer:
             replayed = self._send(flight)
             self._tally.count(replayed)
             self._on_request(replayed)
-            self._arrivals.expect(flight)
+            self.expect(flight)
 
     def _next(self) -> FlightRequest | None:
         """The next flight in its time slot. The lock is held while waiting, so that slots are given out in order."""
@@ -192,7 +200,7 @@ class Replayer:
             return next(self._flights, None)
 
     def _send(self, flight: FlightRequest) -> Replayed:
-        headers = {UNIT: flight.unit_id, REQUEST: flight.request_id, "content-type": "application/json"}
+        headers = {**self._marked, UNIT: flight.unit_id, REQUEST: flight.request_id, "content-type": "application/json"}
         started = time.perf_counter()
         try:
             answer = self._client.post(self._path, content=infer_body(flight.request_id, flight.features), headers=headers)

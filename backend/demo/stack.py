@@ -10,6 +10,7 @@ Leaving the block ends every process, and so does the death of this one; `keep()
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from backend.access import sign_in_file
 from backend.bootstrap import Backend
 from backend.embedded import mlflow as embedded_mlflow
 from backend.embedded import runtimes
-from backend.embedded.envoy import EnvoyServer, start_envoy
+from backend.embedded.envoy import AccessLogTo, EnvoyServer, start_envoy
+from backend.embedded.launch import wait_ready
 from backend.embedded.mlflow import MlflowServer, start_mlflow
-from backend.embedded.own import WebApp, ingest_spec, start_web, worker_spec
-from backend.embedded.ports import Ports
+from backend.embedded.own import INGEST, WebApp, ingest_spec, start_web, worker_spec
+from backend.embedded.ports import LOOPBACK, Ports
 from backend.embedded.supervisor import Child, Supervisor
 from backend.embedded.triton import TritonServer, start_triton
 from backend.settings import Settings
@@ -34,11 +36,15 @@ Say = Callable[[str], None]
 Servers = tuple[MlflowServer, TritonServer, EnvoyServer]
 LOOPBACK_NETWORK = "127.0.0.0/8"
 OBSERVE_SECONDS = 2.0
+INGEST_READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Stack:
     """Everything that runs, and the services over it in this process. `web` is None where it was not asked for.
+
+    `log_port` is where the ingest takes Envoy's log, and is held for it until `take_in`; None without a web app: the demo then
+    writes the log in this process.
 
     Each server is at the address that it had the last time, unless somebody else has that now, which is said.
     """
@@ -49,6 +55,7 @@ class Stack:
     triton: TritonServer
     envoy: EnvoyServer
     web: WebApp | None
+    log_port: Ports | None
     settings: Settings
     backend: Backend
 
@@ -68,21 +75,30 @@ class Stack:
             settings = _settings(folder, embedded_mlflow.address(at), observe_seconds)
             services = bootstrap.install(settings)
             web = _web(group, folder, settings, web_port, say)
-            servers = _servers(group, folder, found, at, say)
+            log_port = group.reserve(INGEST, 1) if web is not None else None
+            servers = _servers(group, folder, found, at, log_port, say)
             for move in group.moves():
                 say(move)
         except BaseException:
             group.stop()
             raise
-        return cls(folder, group, *servers, web, settings, services)
+        return cls(folder, group, *servers, web, log_port, settings, services)
 
     def work(self) -> Child:
         """Starts the worker, once the services know where the servers are this time: it shall not ask at an earlier address."""
         return self.group.start(worker_spec(self.folder, variables(self.settings)))
 
     def take_in(self) -> Child:
-        """Starts the ingest of the inference log."""
-        return self.group.start(ingest_spec(self.folder, variables(self.settings)))
+        """Starts the ingest of the inference log and waits until it takes Envoy's log: what comes earlier is lost."""
+        told, port = variables(self.settings), self.log_port
+        if port is None:
+            return self.group.start(ingest_spec(self.folder, told))
+        number = port.numbers[0]
+        port.release()
+        child = self.group.start(ingest_spec(self.folder, told | {"COUNTERSIGN_ACCESS_LOG_PORT": str(number)}))
+        wait_ready(child, lambda _: _listens(number), INGEST_READY_SECONDS)
+        self.group.remember(INGEST, port.numbers)
+        return child
 
     def keep(self) -> str:
         """Lets the processes outlive this one. Returns the command that ends them."""
@@ -123,13 +139,24 @@ def _web(group: Supervisor, folder: Path, settings: Settings, port: int | None, 
     return web
 
 
-def _servers(group: Supervisor, folder: Path, found: tuple[runtimes.TritonEnvironment, Path], at: Ports, say: Say) -> Servers:
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _servers(
+    group: Supervisor, folder: Path, found: tuple[runtimes.TritonEnvironment, Path], at: Ports, log_port: Ports | None, say: Say
+) -> Servers:
     """The three servers at the same time. Whoever is interrupted meanwhile does not wait until they are ready."""
+    log_to = AccessLogTo(log_port.numbers[0]) if log_port is not None else None
     say("Starting MLflow (about 20 s), Triton and Envoy ...")
     with ThreadPoolExecutor(3) as starting:
         mlflow = starting.submit(start_mlflow, group, folder / "mlflow", at=at)
         triton = starting.submit(start_triton, group, folder / "triton", found[0])
-        envoy = starting.submit(start_envoy, group, folder / "envoy", found[1])
+        envoy = starting.submit(start_envoy, group, folder / "envoy", found[1], log_to=log_to)
         try:
             return mlflow.result(), triton.result(), envoy.result()
         except BaseException:

@@ -1,15 +1,17 @@
-"""Run as a script, by `domain.py` alone: learns to tell two samples of rows apart, and says how well it can.
+"""The process that learns to tell two samples of rows apart, and says how well it can: `python -P -m backend.drift.classifier`,
+one order on standard input, one line of JSON on standard output. `domain.py` starts it, and nothing else does.
 
-Standard input: one Arrow stream; its last column `current` says of which sample a row is. Standard output: one line of JSON. It
-runs in a process of its own, because scikit-learn takes seconds and hundreds of megabytes, and within the memory that it is
-given.
+It works on rows of single people, so it is told nothing besides: no settings, no secret, no address. It loads its libraries
+first; then it is confined (`core/confined.py`) and opens the rows. A process of its own also because scikit-learn takes seconds
+and hundreds of megabytes.
 """
 
 from __future__ import annotations
 
 import json
-import resource
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,21 +21,38 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
+from backend.core import confined
+from backend.core.bounded import MAX_LINE
+from backend.core.confined import Confinement
+
+ROWS = "rows.arrow"
+"""The file of its folder: both samples; the last column `current` says of which one a row is."""
 FOLDS = 3
 RARE = 30
 """Categories beyond the most frequent ones are one."""
+_DIGITS = 9
+_STDOUT, _STDERR = 1, 2
 
 
 def main() -> None:
-    """Answers for the table on standard input."""
-    memory, seed, shuffles = (int(one) for one in sys.argv[1:4])
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    table = pa.ipc.open_stream(sys.stdin.buffer).read_all()
+    """Answers for the rows in the folder that the order names."""
+    channel = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)  # what a library prints is no answer
+    order = json.loads(confined.read_order(MAX_LINE))
+    confined.leave_the_network()
+    confined.end_with_the_parent()
+    confined.limit(cpu_seconds=order["cpu_seconds"], address_space=order["address_space"])
+    sys.dont_write_bytecode = True
+    sys.addaudithook(Confinement([order["folder"]], purpose="comparisons"))
+    with pa.OSFile(str(Path(order["folder"]) / ROWS), "rb") as file:
+        table = pa.ipc.open_file(file).read_all()
     target = table["current"].to_numpy().astype(np.int64)
     names = table.column_names[:-1]
     data = np.column_stack([_numbers(table[name]) for name in names])
     texts = [place for place, name in enumerate(names) if not pa.types.is_floating(table[name].type)]
-    print(json.dumps(judged(data, target, texts, seed, shuffles)))
+    answer = json.dumps(judged(data, target, texts, order["seed"], order["shuffles"])).encode() + b"\n"
+    while answer:
+        answer = answer[os.write(channel, answer) :]
 
 
 def judged(data: Any, target: Any, texts: list[int], seed: int, shuffles: int) -> dict[str, Any]:
@@ -48,7 +67,7 @@ def judged(data: Any, target: Any, texts: list[int], seed: int, shuffles: int) -
         ).fit(data[fitting], target[fitting])
         chances[testing] = model.predict_proba(data[testing])[:, 1]
         drops += _drops(model, data[testing], target[testing], shuffles, random) / FOLDS
-    return {"chances": chances.tolist(), "drops": drops.tolist()}
+    return {"chances": chances.round(_DIGITS).tolist(), "drops": drops.tolist()}
 
 
 def _drops(model: Any, data: Any, target: Any, shuffles: int, random: Any) -> Any:

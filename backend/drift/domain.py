@@ -1,7 +1,8 @@
 """The domain classifier: can a model tell the window's rows from the reference's? It sees what no single column shows.
 
 If nothing tells them apart, the area under its curve (AUC) is 0.5. What it finds is a sample's answer and comes with its
-interval; columns are named by how much it relies on them. The learning is done in a process of its own (`classifier.py`).
+interval; columns are named by how much it relies on them. The learning is done in a confined process of
+its own (`classifier.py`).
 
 Interval: DeLong, DeLong and Clarke-Pearson (1988), over rows that the models had not seen.
 """
@@ -11,21 +12,29 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
+import shutil
 import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from backend.core import bounded
+from backend.core.bounded import Talk, Unreadable
 from backend.core.errors import ExternalFailure, Refusal
 from backend.drift.findings import Finding, figure
-from backend.drift.values import Floats
+from backend.drift.values import Floats, quoted
 
-SAMPLE = 5_000
+SAMPLE, MOST_SAMPLE = 5_000, 10_000
 """Rows of each side."""
 FEWEST = 100
 MATERIAL = 0.6
@@ -35,10 +44,13 @@ _SEED = 20130101
 _SHUFFLES = 2
 _SECONDS = 120.0
 _MEMORY = 4 << 30
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""Threads that wait for each other on a busy machine took a hundred times as long as one by itself."""
-_SCRIPT = Path(__file__).with_name("classifier.py")
+_MODULE, _ROWS = "backend.drift.classifier", "rows.arrow"
+_ROOT = Path(__file__).resolve().parents[2]
+_PREFIX = "countersign-domain-"
+_LEFT_SECONDS = 3_600.0
+"""A folder of rows of this age was left by a worker that was killed."""
 _LABEL = "domain classifier on a sample"
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +76,43 @@ class Domain:
     @property
     def finding(self) -> Finding | None:
         """What is told of it; None where the samples look alike."""
-        if self.low <= MATERIAL:
+        return self.finding_above()
+
+    def finding_above(self, above: float = MATERIAL, usual: float | None = None) -> Finding | None:
+        """What is told of it; None where its interval does not lie above, or windows of the reference differ as much.
+
+        Args:
+            above: an AUC.
+            usual: how well windows of the reference are told from the rest of it; None where nobody knows.
+        """
+        if self.low <= max(above, usual or 0.0):
             return None
-        names = ", ".join(f"`{name}`" for name, _ in self.columns[:3])
+        names = ", ".join(quoted(name) for name, _ in self.columns[:3])
+        by = f", most of all by {names}" if names else ""
+        like = f"; windows of the reference reach {figure(usual)}" if usual is not None else ""
         words = (
             f"Rows look different as a whole ({self.label}): it tells them from the reference's with an AUC of "
-            f"{figure(self.auc)} ({figure(self.low)} to {figure(self.high)}; 0.5 is chance), most of all by {names}."
+            f"{figure(self.auc)} ({figure(self.low)} to {figure(self.high)}; 0.5 is chance{like}){by}."
         )
         return Finding("drift", "warning" if self.low < _LARGE else "critical", None, words, {"auc": self.auc, "low": self.low})
 
 
 def told_apart(
-    reference: pa.Table, current: pa.Table, *, sample: int = SAMPLE, seed: int = _SEED, seconds: float = _SECONDS
+    reference: pa.Table,
+    current: pa.Table,
+    *,
+    sample: int = SAMPLE,
+    seed: int = _SEED,
+    seconds: float = _SECONDS,
+    tick: Callable[[], bool] = lambda: True,
+    scratch: Path | None = None,
 ) -> Domain:
     """Learns to tell two tables apart by the columns that both have.
+
+    Args:
+        sample: rows of each side, at most `MOST_SAMPLE`.
+        tick: called about five times a second while the process works; False ends it, and so does an exception, which goes on.
+        scratch: a folder of ours alone, in which the rows lie meanwhile; by default the system's for such.
 
     Raises Refusal `too-few-rows` and `no-common-column`; ExternalFailure where the process fails or takes too long.
     """
@@ -86,12 +121,14 @@ def told_apart(
     names = [name for name in reference.column_names if name in current.column_names and _usable(reference, current, name)]
     if not names:
         raise Refusal("The two sides have no column in common.", "Compare rows of the same model.", code="no-common-column")
-    sides = [_sampled(one.select(names), sample, seed) for one in (reference, current)]
-    answer = _asked(_joined(sides), seed, seconds)
+    sides = [_sampled(one.select(names), min(sample, MOST_SAMPLE), seed) for one in (reference, current)]
+    answer = _asked(_joined(sides), seed, seconds, tick, scratch)
     count = sides[0].num_rows
-    chances = np.asarray(answer["chances"], dtype=np.float64)
+    chances = np.asarray(answer.chances, dtype=np.float64)
+    if len(chances) != count + sides[1].num_rows or len(answer.drops) != len(names):
+        raise ExternalFailure("The domain classifier", _TROUBLES["unreadable"], retryable=False)
     auc, error = area_under_curve(chances[count:], chances[:count])
-    order = sorted(zip(names, answer["drops"], strict=True), key=lambda one: (-one[1], one[0]))[:TOP]
+    order = sorted(zip(names, answer.drops, strict=True), key=lambda one: (-one[1], one[0]))[:TOP]
     low, high = max(auc - _WIDE * error, 0.0), min(auc + _WIDE * error, 1.0)
     return Domain(auc, low, high, count, sides[1].num_rows, tuple((name, float(drop)) for name, drop in order if drop > 0))
 
@@ -136,27 +173,76 @@ def _joined(sides: list[pa.Table]) -> pa.Table:
     return both.rename_columns([str(place) for place in range(both.num_columns)]).append_column("current", label)
 
 
-def _asked(table: pa.Table, seed: int, seconds: float) -> dict[str, Any]:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    command = [sys.executable, "-P", str(_SCRIPT), str(_MEMORY), str(seed), str(_SHUFFLES)]
+def _asked(table: pa.Table, seed: int, seconds: float, tick: Callable[[], bool], scratch: Path | None) -> _Answer:
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(scratch)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch) as folder:
+        with pa.OSFile(str(Path(folder) / _ROWS), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        order = {
+            "folder": folder,
+            "seed": seed,
+            "shuffles": _SHUFFLES,
+            "cpu_seconds": int(seconds) + 1,
+            "address_space": _MEMORY,
+        }
+        talk = Talk(order=json.dumps(order).encode() + b"\n", read=_read, is_last=lambda _: True, tick=lambda _: tick())
+        command = (sys.executable, "-P", "-m", _MODULE)
+        ended = bounded.run(command, _environment(folder), talk, seconds=seconds, folder=Path(folder))
+    if ended.last is None:
+        words = _TROUBLES.get(ended.trouble, _TROUBLES["crashed"]).format(seconds=seconds, status=ended.status)
+        log.warning("domain_classifier.trouble", trouble=ended.trouble, status=ended.status, stderr=ended.tail)
+        raise ExternalFailure("The domain classifier", words, retryable=ended.trouble == "too_long")
+    return ended.last
+
+
+def sweep(scratch: Path) -> None:
+    """Removes rows that a killed worker left there."""
+    for folder in scratch.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(line: bytes) -> _Answer:
     try:
-        done = subprocess.run(  # noqa: S603 - our own script
-            command,
-            input=sink.getvalue().to_pybytes(),
-            env={**os.environ, **_ONE_THREAD},
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExternalFailure("The domain classifier", f"took longer than {seconds:.0f} s", retryable=True) from error
-    if done.returncode != 0:
-        raise ExternalFailure("The domain classifier", f"ended with status {done.returncode}", retryable=False)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+        return _Answer.model_validate_json(line)
+    except ValidationError as error:
+        raise Unreadable from error
 
 
+def _environment(folder: str) -> dict[str, str]:
+    """All that the process is told by its environment: nothing of ours. Threads that wait for each other on a busy machine took
+    a hundred times as long as one by itself."""
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {
+        "PYTHONPATH": str(_ROOT),
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": folder,
+        "TMPDIR": folder,
+        **one_thread,
+    }
+
+
+class _Answer(BaseModel):
+    """What the process answers, read as if it were hostile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    chances: list[Annotated[float, Field(ge=0, le=1)]]
+    drops: list[Annotated[float, Field(ge=-1, le=1)]]
+
+
+_TROUBLES = {
+    "too_long": "took longer than {seconds:.0f} s",
+    "too_much_cpu": "used more processor time than it may",
+    "killed": "was killed, perhaps because memory ran out",
+    "crashed": "ended with status {status}",
+    "unreadable": "answered what cannot be read",
+    "stopped": "was stopped",
+}
 _WIDE = 1.959963984540054
 _LARGE = 0.75

@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import duckdb
 import pyarrow as pa
 
 from backend.core.errors import ExternalFailure, Refusal
 from backend.drift.values import PREDICTION, Column, Key, Kind, column_of
 from backend.inference_log.reading import Reading
+
+if TYPE_CHECKING:
+    import duckdb
 
 BATCH = 131_072
 SYSTEM = "The reading of training data"
@@ -139,6 +141,8 @@ class ParquetSource:
 
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        import duckdb  # as in `inference_log.files`
+
         with tempfile.TemporaryDirectory(prefix="countersign-drift-") as spill:
             config: Config = {
                 **self._config,
@@ -158,7 +162,8 @@ class ParquetSource:
 @dataclass(frozen=True)
 class ReadingSource:
     """The requests of a reading of the inference log, those of one arm if it is named, or those of one `group`: a version and
-    an arm, either of which may be None for those of which nothing says so; and those of a `span` of event times.
+    an arm, either of which may be None for those of which nothing says so; those of a `span` of event times; and those `within`
+    a condition (of this house's own making) with its values.
 
     A feature that sent values of several kinds has a column for each. A prediction that is no number is the text of its JSON; a
     plain text or truth value counts as itself.
@@ -169,6 +174,7 @@ class ReadingSource:
     rows: int = BATCH
     group: tuple[int | None, str | None] | None = None
     span: tuple[datetime, datetime] | None = None
+    within: tuple[str, tuple[object, ...]] | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -194,6 +200,9 @@ class ReadingSource:
         if self.span is not None:
             clauses += ["event_time >= ?", "event_time < ?"]
             values += self.span
+        if self.within is not None:
+            clauses.append(f"({self.within[0]})")
+            values += self.within[1]
         return (f" WHERE {' AND '.join(clauses)}", values) if clauses else ("", [])
 
     def _expression(self, column: Column) -> str:

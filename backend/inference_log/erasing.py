@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import duckdb
 import pyarrow as pa
 
 from backend.inference_log import catalog, layout
 from backend.inference_log.files import Engine, Files, failures
 from backend.inference_log.layout import Partition, Table
+
+if TYPE_CHECKING:
+    import duckdb
 
 Going = Callable[[Iterable[str]], Mapping[str, datetime | None]]
 """Of the units that lie there, those that go: each with the time until which its rows were received, or None for all."""

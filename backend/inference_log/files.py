@@ -9,16 +9,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import fsspec
 
 from backend.core.errors import ExternalFailure
 from backend.core.failpoints import reach
 
+if TYPE_CHECKING:
+    import duckdb
+
 SYSTEM = "The inference log"
-_DEFECTS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException)
 BEFORE_RENAME = "inference-log.rename"
 
 
@@ -123,6 +124,8 @@ class Files:
 
     def connect(self, engine: Engine, spill: Path) -> duckdb.DuckDBPyConnection:
         """A DuckDB of its own that reads these files and installs nothing. `spill`: folder for what does not fit in memory."""
+        import duckdb  # a tenth of a second: every process has a log, and most of them never read it
+
         connection = duckdb.connect(
             ":memory:",
             config={
@@ -153,10 +156,12 @@ def failures(what: str, *besides: type[Exception]) -> Iterator[None]:
 
     A statement that DuckDB does not understand is a defect of ours and stays one.
     """
+    import duckdb
+
     kinds: tuple[type[Exception], ...] = (OSError, duckdb.Error, *besides)
     try:
         yield
-    except _DEFECTS:
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException, duckdb.SyntaxException):
         raise
     except kinds as error:
         raise ExternalFailure(SYSTEM, what, retryable=True) from error

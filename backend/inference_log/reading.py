@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
-
-import duckdb
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Self
 
 from backend.inference_log import tables
 from backend.inference_log.columns import SQL_TYPES, Column, Kind, column_of, columns_among
 from backend.inference_log.files import Engine, Files, failures
 from backend.inference_log.layout import Table
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
 
 # Rows are known by their file and place in it. Which ones are duplicates is found from the narrow columns alone, so that a
 # query reads no wide column for the sake of it; and where there are none, nothing is left to join.

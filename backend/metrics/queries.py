@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from itertools import repeat
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from sqlmodel import Session, col, select
 
@@ -27,13 +29,13 @@ LATE_AFTER = 3
 """Intervals without a look after which a source is late."""
 SHOWN = ("requests", "errors", "failures", "latency", "request_seconds", "queue_seconds", "compute_seconds", "overflow",
          "in_flight", "pending", "latency_quantile", "rows", "executions")  # fmt: skip
+NOTHING: Mapping[float, Estimate] = MappingProxyType({})
 MINUTE = 60
 MOST_POINTS = 2_000
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What a group did in one span of time; None for what nobody told.
+class Moment(NamedTuple):
+    """What a group did in one span of time; None for what nobody told. A chart has hundreds of them: a tuple is made quickly.
 
     Args:
         at: the end of the span, which is `seconds` long.
@@ -52,7 +54,7 @@ class Moment:
     throughput: float | None = None
     error_rate: float | None = None
     failure_rate: float | None = None
-    latency: Mapping[float, Estimate] = field(default_factory=dict)
+    latency: Mapping[float, Estimate] = NOTHING
     mean_seconds: float | None = None
     queue_share: float | None = None
     queue_seconds: float | None = None
@@ -195,38 +197,30 @@ def _moments(mine: Mapping[Stream, Sequence[Read]], step: int) -> tuple[Moment, 
     told = _told_quantiles({one: read for one, read in mine.items() if one.metric == "latency_quantile"}, step)
     told_at: list[Iterable[int]] = [*counters.values(), *most.values(), histograms, told]
     moments = sorted({at for each in told_at for at in each})
-    return tuple(_moment(at, step, counters, most, histograms.get(at), told.get(at, {})) for at in moments)
 
-
-def _moment(
-    at: int,
-    step: int,
-    counters: Mapping[str, Mapping[int, float]],
-    most: Mapping[str, Mapping[int, float]],
-    histogram: Histogram | None,
-    told: Mapping[float, Estimate],
-) -> Moment:
-    def of(metric: str) -> float | None:
-        return counters.get(metric, {}).get(at)
+    def of(metric: str) -> list[float | None]:
+        return list(map(counters.get(metric, {}).get, moments))
 
     requests, spent, queued = of("requests"), of("request_seconds"), of("queue_seconds")
-    estimates = quantiles(histogram, QUANTILES) if histogram is not None else {}
-    return Moment(
-        at=_at(at),
-        seconds=step,
-        requests=requests,
-        throughput=requests / step if requests is not None else None,
-        error_rate=_share(of("errors"), requests),
-        failure_rate=_share(of("failures"), requests),
-        latency=estimates or dict(told),
-        mean_seconds=histogram.mean if histogram is not None else _share(spent, requests),
-        queue_share=_share(queued, spent),
-        queue_seconds=_share(queued, requests),
-        compute_seconds=_share(of("compute_seconds"), requests),
-        overflow=of("overflow"),
-        in_flight=most["in_flight"].get(at),
-        pending=most["pending"].get(at),
+    means = dict(zip(moments, map(_share, spent, requests), strict=True)) | {at: one.mean for at, one in histograms.items()}
+    latency = {**told, **{at: found for at, found in quantiles(histograms, QUANTILES).items() if found}}
+    columns = (
+        map(_at, moments),
+        repeat(step),
+        requests,
+        (one / step if one is not None else None for one in requests),
+        map(_share, of("errors"), requests),
+        map(_share, of("failures"), requests),
+        (latency.get(at, NOTHING) for at in moments),
+        map(means.get, moments),
+        map(_share, queued, spent),
+        map(_share, queued, requests),
+        map(_share, of("compute_seconds"), requests),
+        of("overflow"),
+        map(most["in_flight"].get, moments),
+        map(most["pending"].get, moments),
     )
+    return tuple(map(Moment, *columns))
 
 
 def _share(part: float | None, whole: float | None) -> float | None:

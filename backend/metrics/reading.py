@@ -29,6 +29,8 @@ _RANGE = Fixed(
     )
     .order_by(_points.c.at)
 )
+_rolled: sa.Table = Rolled.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+_ROLLED = Fixed(sa.select(_rolled.c.step, _rolled.c.until))
 
 
 class Read(NamedTuple):
@@ -84,7 +86,7 @@ def _stream(row: Series) -> Stream:
 
 def rolled(session: Session) -> dict[int, int]:
     """How far each coarser resolution has been made."""
-    return {row.step: row.until for row in session.exec(select(Rolled))}
+    return dict(_ROLLED.of(session))
 
 
 def segments(step: int, after: int, until: int, made: Mapping[int, int]) -> list[tuple[int, int, int]]:
@@ -108,8 +110,7 @@ def points(session: Session, one: Stream, parts: Iterable[tuple[int, int, int]])
     session.flush()
     connection = session.connection()
     for step, after, until in parts:
-        for row in _RANGE.on(connection, series=one.id, step=step, after=after, until=until):
-            yield Read(*row)
+        yield from map(Read._make, _RANGE.on(connection, series=one.id, step=step, after=after, until=until))
 
 
 def preferred(found: Mapping[Stream, Sequence[Read]]) -> dict[Stream, Sequence[Read]]:

@@ -6,7 +6,8 @@ Which hours changed is told by names of files alone (`inference_log.touched`); l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,8 +27,10 @@ from backend.drift.sources import ReadingSource
 from backend.drift.stored import counts_bytes
 from backend.inference_log.reading import Reading
 from backend.inference_log.service import InferenceLog
+from backend.inference_log.sources.port import CellSource, Span
+from backend.inference_log.touched import OVERLAP
 from backend.monitoring import hours as stored
-from backend.monitoring import references
+from backend.monitoring import references, segmenting, table_counting
 from backend.monitoring.hours import Part
 from backend.monitoring.needs import Lacking, Needs, Want, needs_of
 from backend.monitoring.references import COUNT, Shelf
@@ -41,6 +44,9 @@ AT_ONCE = 24
 """Hours that are written together."""
 MOST_AT_ONCE = 240
 """Hours of one claim: whoever waits for another endpoint's gets its turn."""
+SWEPT = timedelta(hours=24)
+"""Hours of tables without a time of receipt that are counted again at each look."""
+ONLY_FEATURES = "Of requests in tables of one's own only features and predictions are counted: no outcomes, and no segments."
 _PROBLEM_CHARACTERS = 300
 
 log = structlog.get_logger()
@@ -72,10 +78,18 @@ class Counting:
     Args:
         inference_log: read, never written.
         shelf: profiles that are kept in memory.
+        tables: where an endpoint's rows lie, if not in the log.
     """
 
-    def __init__(self, database: Database, inference_log: InferenceLog, shelf: Shelf | None = None) -> None:
-        self._database, self._log = database, inference_log
+    def __init__(
+        self,
+        database: Database,
+        inference_log: InferenceLog,
+        shelf: Shelf | None = None,
+        *,
+        tables: Callable[[str], CellSource | None] = lambda _: None,
+    ) -> None:
+        self._database, self._log, self._tables = database, inference_log, tables
         self._shelf = shelf or Shelf()
 
     def handle(self, claim: Claim) -> None:
@@ -89,14 +103,21 @@ class Counting:
             with self._database.unit(SYSTEM) as tx:
                 work.finish(tx, claim, next_due=None)
             return
+        problem: str | None = None
         try:
-            left, recounted = self._count(needs, state, now)
-        except (ExternalFailure, Refusal) as problem:
-            self._failed(claim, needs.place.id, str(problem))
+            source = self._tables(needs.place.name)
+            if source is None:
+                left, recounted = self._count(needs, state, now)
+            else:
+                with closing(source):
+                    left, recounted, problem = self._count_tables(source, needs, state, now)
+        except (ExternalFailure, Refusal) as failure:
+            self._failed(claim, needs.place.id, str(failure))
             return
         with self._database.unit(SYSTEM) as tx:
             kept = _state(tx.session, needs.place.id)
-            kept.problem, kept.problem_since, kept.counted_at, kept.looked_at = None, None, tx.now, now
+            kept.counted_at, kept.looked_at = tx.now, now
+            kept.problem, kept.problem_since = problem, (kept.problem_since or tx.now) if problem is not None else None
             kept.recounted += recounted
             tx.session.add(kept)
             soonest = tx.now if left else closed_until(tx.now) + HOUR + SETTLED
@@ -117,6 +138,25 @@ class Counting:
             self._write(needs, todo[start : start + AT_ONCE], filled, now)
         return len(todo) < len(late) + len(missing), len(late)
 
+    def _count_tables(
+        self, source: CellSource, needs: Needs, state: CountingState | None, now: datetime
+    ) -> tuple[bool, int, str | None]:
+        """The same of rows that lie in tables of one's own; and what cannot be counted there."""
+        wants = tuple(one for one in needs.wants if one.profile is not None and one.within is None)
+        problem = ONLY_FEATURES if len(wants) < len(needs.wants) else None
+        with self._database.read() as session:
+            have = {one.what: stored.counted_hours(session, needs.place.id, one.what) for one in wants}
+        late, missing = _late_in_tables(source, wants, have, state, now), _missing(wants, have)
+        todo = [*late, *missing[: max(MOST_AT_ONCE - len(late), 0)]]
+        for start in range(0, len(todo), AT_ONCE):
+            found = _Counted()
+            for run in _together_in_time(todo[start : start + AT_ONCE]):
+                for want in run[0].wants:
+                    for hour, parts in _parts_of_tables(source, want, [one.hour for one in run]):
+                        found.take(want.what, hour, parts)
+            self._put(needs, found)
+        return len(todo) < len(late) + len(missing), len(late), problem
+
     def _write(self, needs: Needs, todo: Sequence[Todo], filled: frozenset[datetime], now: datetime) -> None:
         found = _Counted()
         for one in todo:
@@ -124,6 +164,9 @@ class Counting:
                 found.take(want.what, one.hour, ())
         for run in _together_in_time([one for one in todo if one.hour in filled]):
             self._read(needs.place.name, run, now, found)
+        self._put(needs, found)
+
+    def _put(self, needs: Needs, found: _Counted) -> None:
         with self._database.unit(SYSTEM) as tx:
             if tx.session.get(Endpoint, needs.place.id) is None:
                 return
@@ -242,6 +285,28 @@ def _together_in_time(todo: Sequence[Todo]) -> Iterator[list[Todo]]:
         yield run
 
 
+def _late_in_tables(
+    source: CellSource, wants: Sequence[Want], have: Mapping[str, set[datetime]], state: CountingState | None, now: datetime
+) -> list[Todo]:
+    """Hours that were counted before and to which rows came since; where nothing says when a row came, the latest ones."""
+    known = set().union(*have.values())
+    if state is None or state.looked_at is None or not known:
+        return []
+    span = Span(min(known), max(known) + HOUR)
+    touched = source.touched(state.looked_at - OVERLAP, span)
+    late = set(touched) if touched is not None else {hour for hour in known if hour >= closed_until(now) - SWEPT}
+    found = ((hour, tuple(one for one in wants if hour in have[one.what])) for hour in sorted(late & known, reverse=True))
+    return [Todo(hour, mine) for hour, mine in found]
+
+
+def _parts_of_tables(source: CellSource, want: Want, hours: Sequence[datetime]) -> Iterator[tuple[datetime, Sequence[Part]]]:
+    """What an engine counts of hours that follow each other."""
+    assert want.profile is not None  # noqa: S101 - only those are asked for
+    found = table_counting.counted(source, want.profile.layout, hours[0], hours[-1] + HOUR)
+    for hour, told in table_counting.by_hour(found, hours).items():
+        yield hour, _together(hour, [((version, arm), one) for (_, arm, version), one in told])
+
+
 def _parts(
     reading: Reading, want: Want, groups: Mapping[datetime, Sequence[Group]]
 ) -> Iterator[tuple[datetime, Sequence[Part]]]:
@@ -253,13 +318,14 @@ def _parts(
             yield hour, (Part(hour, NO_VERSION, "", one.table.num_rows, stored.outcome_bytes(one)),)
     elif want.profile is not None:
         for hour, each in groups.items():
-            told = [(group, _of_group(reading, want.profile, hour, group, len(each))) for group in each]
+            told = [(group, _of_group(reading, want, want.profile, hour, group, len(each))) for group in each]
             yield hour, _together(hour, [(group, one) for group, one in told if one.rows])
 
 
-def _of_group(reading: Reading, profile: Profile, hour: datetime, group: Group, groups: int) -> Counts:
+def _of_group(reading: Reading, want: Want, profile: Profile, hour: datetime, group: Group, groups: int) -> Counts:
     only = group if groups > 1 else None
-    return counted(ReadingSource(reading, group=only, span=(hour, hour + HOUR)), profile.layout)
+    within = segmenting.condition(reading, *want.within) if want.within is not None else None
+    return counted(ReadingSource(reading, group=only, span=(hour, hour + HOUR), within=within), profile.layout)
 
 
 def _together(hour: datetime, told: Sequence[tuple[Group, Counts]]) -> Sequence[Part]:

@@ -20,7 +20,7 @@ from backend.drift.layout import Feature, Layout, NumberCells
 from backend.drift.profile import Profile
 from backend.drift.references import Choice, Window
 from backend.drift.values import PREDICTION, Key, Role
-from backend.monitoring import features, hours, needs, references, windows
+from backend.monitoring import features, hours, needs, references, segmenting, windows
 from backend.monitoring.hours import Part
 from backend.monitoring.line_reads import SHELF
 from backend.monitoring.live import Live, Place, place_of
@@ -44,7 +44,9 @@ DAY = timedelta(days=1)
 MOST = timedelta(days=400)
 MOST_SUMMED = timedelta(days=31)
 """Of a longer span, distributions and rates are those of its end."""
-NOT_BY_SEGMENT = "Features are not counted by segment: this is of all of them."
+NOT_BY_SEGMENT = "Features are not counted by this segment: this is of all requests."
+SCORED_WHOLE = "Monitors judge whole windows: scores are of all requests."
+REFERENCE_WHOLE = "The reference is of all requests: training data is not counted by segment."
 _RANK = ("", "notice", "info", "warning", "critical")
 
 
@@ -54,6 +56,7 @@ class _Counted:
 
     Args:
         profile, row: of the version.
+        what: under which name its hours are kept: all requests', or those of the segment that was asked for.
         parts: of all versions, in its cells.
         note: what is to be known of it.
     """
@@ -63,8 +66,14 @@ class _Counted:
     row: ReferenceProfile
     profile: Profile
     window: Window
+    what: str
     parts: tuple[Part, ...]
     note: str
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether these are one segment's."""
+        return self.what != needs.cells_of(self.profile)
 
 
 def span_of(where: Where) -> Window:
@@ -85,7 +94,7 @@ def heatmap(session: Session, where: Where) -> Heatmap:
     keys = dict.fromkeys((one.role, one.column) for one, _ in scores)
     cells = {key: _cells([pair for pair in scores if (pair[0].role, pair[0].column) == key], days, gaps) for key in keys}
     order = sorted(cells, key=lambda key: (key[0] != "prediction", -_farthest(cells[key]), key[1]))
-    note = NOT_BY_SEGMENT if where.segment else "" if cells else "No monitor of features has judged a window of this span."
+    note = SCORED_WHOLE if where.segment else "" if cells else "No monitor of features has judged a window of this span."
     return Heatmap(days, tuple(HeatRow(key[1], key[0], cells[key]) for key in order), note)
 
 
@@ -235,11 +244,28 @@ def _counted(session: Session, row: Endpoint, where: Where, span: Window) -> _Co
         return f"Version {version} has no reference profile, so that its features are not counted."
     live = next((one for one in place.live if one.version == version), Live(version, (), False, row.created_at))
     window = span if span.end - span.start <= MOST_SUMMED else Window(span.end - MOST_SUMMED, span.end)
-    note = "" if window == span else "This is of the last 31 days of that span."
-    parts = hours.parts(session, row.id, f"drift:{known[version].digest}", window)
+    profile = SHELF.read(session, known[version])
+    what, note = _what(session, where, place, known, profile)
+    note = note if window == span else f"This is of the last 31 days of that span. {note}".strip()
+    parts = hours.parts(session, row.id, what, window)
     if not parts:
         return f"No hour of this span was counted for version {version}."
-    return _Counted(place, live, known[version], SHELF.read(session, known[version]), window, parts, note)
+    return _Counted(place, live, known[version], profile, window, what, parts, note)
+
+
+def _what(
+    session: Session, where: Where, place: Place, known: Mapping[int, ReferenceProfile], profile: Profile
+) -> tuple[str, str]:
+    """Under which name the hours are kept that are asked for, and what is to be known of them."""
+    cells = needs.cells_of(profile)
+    if not where.segment:
+        return cells, ""
+    specs = [one.spec for one in needs.watched(session, [place.id], paused=True) if one.spec.kind in OF_FEATURES]
+    for spec in specs:
+        for one in needs.segmentations_of(session, SHELF, spec, place, known):
+            if one.feature == where.segmentation and where.segment in segmenting.names(one):
+                return segmenting.what_of(cells, one, where.segment), ""
+    return cells, NOT_BY_SEGMENT
 
 
 def _usual(place: Place, known: Mapping[int, ReferenceProfile]) -> int | None:
@@ -270,8 +296,7 @@ def _beside(
     against = windows.compared(spec, found.window, found.place.champion)
     if against.concurrent and found.live.is_champion:
         against = Choice(None, "the data that it was trained on")
-    what = f"drift:{found.row.digest}"
-    reference = hours.parts(session, found.place.id, what, against.window) if against.window is not None else ()
+    reference = hours.parts(session, found.place.id, found.what, against.window) if against.window is not None else ()
     given = features.Given(
         live=found.live,
         window=found.window,
@@ -288,7 +313,8 @@ def _beside(
         current, other, why = hours.summed(_mine(found, where), layout), None, str(refusal)
     sides = (other or found.profile.counts).of(layout, place), current.of(layout, place)
     drawn = bars(one, *sides) if not why else ()
-    note = " ".join(each for each in (found.note, _segment_note(where)) if each)
+    whole = REFERENCE_WHOLE if found.is_segment and against.window is None else ""
+    note = " ".join(each for each in (found.note, whole, _segment_note(where)) if each)
     said = why or ("" if drawn else _nothing_drawn(one, *sides))
     return FeatureView(
         one.key.name, one.key.role, one.kind, found.live.version, drawn, against.words, sides[0].values, sides[1].values,
@@ -349,7 +375,7 @@ def _day(slot: datetime) -> date:
 
 
 def _segment_note(where: Where) -> str:
-    return NOT_BY_SEGMENT if where.segment else ""
+    return SCORED_WHOLE if where.segment else ""
 
 
 def _role(role: str) -> Role:

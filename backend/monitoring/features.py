@@ -30,7 +30,7 @@ from backend.monitoring.hours import Part
 from backend.monitoring.live import Live
 from backend.monitoring.looks import Found, Scored, Verdict
 from backend.monitoring.rows import NO_VERSION
-from backend.monitoring.rules import MonitorSpec, severity_of, worst
+from backend.monitoring.rules import MonitorSpec, is_among, severity_of, worst
 
 OF_DRIFT = frozenset({"drift", "prediction-drift", "rescaled", "swapped"})
 """Kinds that speak of distributions; all others are the first gate's."""
@@ -83,8 +83,10 @@ class Given:
 def look(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
     """The verdict on one version."""
     version = given.live.version
-    if given.profile is None or given.why:
-        return Verdict(version, why=given.why or _no_profile(version))
+    if given.why:
+        return Verdict(version, why=given.why)
+    if given.profile is None:
+        return _unknown(spec, version)
     covered = {one.hour for one in given.parts}
     if len(covered) < LEAST_COVERED * given.window.hours:
         return Verdict(version, why=f"Only {len(covered)} of the {given.window.hours} hours of its window were counted.")
@@ -104,6 +106,15 @@ def look(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
 def between(spec: MonitorSpec, given: Given, profile: Profile) -> tuple[Counts, Counts | None]:
     """The counts of a window and of its reference (None: the profile's own), for whoever draws them. Refusal as `look`."""
     return hours.summed(_mine(given.parts, given, spec.arm), profile.layout), _reference(spec, given, profile)
+
+
+def _unknown(spec: MonitorSpec, version: int) -> Verdict:
+    """No verdict on a version without a profile. Where other versions are judged, a finding says so: none passes by being
+    unknown."""
+    why = _no_profile(version)
+    return Verdict(
+        version, found=(Found(f"{spec.kind}.no-reference", severity_of("warning", spec), "", "", version, why),), why=why
+    )
 
 
 def _no_profile(version: int) -> str:
@@ -150,7 +161,7 @@ def _judged(
         rate=spec.rate,
         thresholds=thresholds,
         limits=_limits(spec),
-        among=lambda one: _is_among(spec, one),
+        among=lambda one: is_among(spec, one.name),
     )
     if key and len(thresholds.resampled) > len(before):
         kept.put(key, thresholds.resampled)
@@ -175,10 +186,6 @@ def _limits(spec: MonitorSpec) -> Mapping[Key, Mapping[Score, float]]:
 def _keys(name: str) -> tuple[Key, ...]:
     """A name of a feature; `prediction` is the prediction too."""
     return (Key("feature", name), *([Key("prediction", name)] if name == "prediction" else []))
-
-
-def _is_among(spec: MonitorSpec, key: Key) -> bool:
-    return (not spec.features or key.name in spec.features) and key.name not in spec.without
 
 
 def _empty(spec: MonitorSpec, given: Given, current: Counts) -> Verdict:

@@ -15,7 +15,7 @@ from backend.delivery.named import named
 from backend.delivery.rows import Endpoint
 from backend.findings.rows import Finding
 from backend.findings.rules import LIVE
-from backend.monitoring import needs, references, rules, service, tasks, watch, windows
+from backend.monitoring import needs, references, rules, segmenting, service, tasks, watch, windows
 from backend.monitoring.live import place_of
 from backend.monitoring.needs import Watched
 from backend.monitoring.references import Shelf
@@ -23,7 +23,6 @@ from backend.monitoring.rows import NO_VERSION, CountedHour, MonitorRun
 from backend.monitoring.rules import OF_FEATURES, Fares, MonitorSpec
 from backend.monitoring.runs import found_by
 from backend.monitoring.views import Choices, FoundLine, MonitorLine, MonitorView, ProfileLine, RunLine
-from backend.quality.tasks import MISSING, NOT_A_NUMBER, OTHER, Categories, Segmentation
 from backend.registry import queries as registry
 
 SHELF = Shelf()
@@ -47,7 +46,9 @@ def choices(session: Session, endpoint: str) -> Choices:
     profile = next((known[one] for one in (place.champion or 0, *known) if one in known), None)
     columns = SHELF.read(session, profile).layout.features if profile is not None else ()
     segments = {
-        one.feature: _names(one) for each in monitors for one in needs.segmentations_of(session, SHELF, each.spec, place, known)
+        one.feature: segmenting.names(one)
+        for each in monitors
+        for one in needs.segmentations_of(session, SHELF, each.spec, place, known)
     }
     return Choices(
         versions=tuple(sorted(versions)),
@@ -196,10 +197,3 @@ def _who(session: Session, identity_id: str) -> str:
         return "Countersign"
     row = session.get(Identity, identity_id)
     return (row.display_name or row.name) if row is not None else ""
-
-
-def _names(one: Segmentation) -> tuple[str, ...]:
-    """As `quality.counting` calls the segments."""
-    if isinstance(one, Categories):
-        return (*(f"= {value}" for value in one.values), OTHER, MISSING)
-    return (*one.names, MISSING, NOT_A_NUMBER)

@@ -54,7 +54,8 @@ class Scored:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a look came to for one version; `why` says why there is none, "" where there is one."""
+    """What a look came to for one version; `why` says why there is none, "" where there is one. `unjudged`: kinds of findings
+    that it could say nothing of."""
 
     version: int
     rows: int = 0
@@ -62,6 +63,7 @@ class Verdict:
     scores: tuple[Scored, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
+    unjudged: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,7 @@ def came(verdicts: Sequence[Verdict]) -> Came:
     reasons = " ".join(dict.fromkeys(one.why for one in told if one.why))
     if not told:
         return Came("no_data", NOBODY)
-    severity = worst([each.severity for one in told for each in one.found])
-    if severity in ("info", "warning", "critical"):
-        return Came("alarm", reasons, told)
     if all(one.why for one in told):
         return Came("no_data", reasons, told)
-    return Came("ok", reasons, told)
+    severity = worst([each.severity for one in told for each in one.found])
+    return Came("alarm" if severity in ("info", "warning", "critical") else "ok", reasons, told)

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from backend.delivery.rows import Endpoint
 from backend.drift.profile import Profile
-from backend.monitoring import references, rules, tasks, windows
+from backend.monitoring import references, rules, segmenting, tasks, windows
 from backend.monitoring.live import Place, place_of
 from backend.monitoring.references import Shelf
 from backend.monitoring.rows import Monitor, MonitorRun, ReferenceProfile
@@ -27,6 +27,7 @@ class Want:
         what: under which name its hours are kept.
         profile: whose cells; None of outcomes.
         task: None of features.
+        within: only requests of this segment.
     """
 
     what: str
@@ -34,6 +35,7 @@ class Want:
     profile: Profile | None = None
     task: Task | None = None
     segmentations: tuple[Segmentation, ...] = ()
+    within: tuple[Segmentation, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class _Gathered:
     profile: Profile | None = None
     task: Task | None = None
     segmentations: tuple[Segmentation, ...] = ()
+    within: tuple[Segmentation, str] | None = None
 
 
 def watched(session: Session, endpoint_ids: Iterable[str] | None = None, *, paused: bool = False) -> tuple[Watched, ...]:
@@ -110,12 +113,15 @@ def needs_of(session: Session, row: Endpoint, shelf: Shelf, now: datetime) -> Ne
             for live in place.live:
                 if (profile := known.get(live.version)) is not None:
                     _of_cells(gathered, session, shelf, profile).hours |= hours
+                    for each in segmentations_of(session, shelf, one.spec, place, known):
+                        _of_segments(gathered, shelf.read(session, profile), each, hours)
                 elif one.spec.reference.kind == "period":
                     lacking.setdefault(live.version, Lacking(live.version, place.alone == live.version, one.spec))
         else:
             _of_task(gathered, session, shelf, one.spec, place, known).hours |= hours
     wants = (
-        Want(what, frozenset(one.hours), one.profile, one.task, one.segmentations) for what, one in sorted(gathered.items())
+        Want(what, frozenset(one.hours), one.profile, one.task, one.segmentations, one.within)
+        for what, one in sorted(gathered.items())
     )
     return Needs(place, tuple(wants), tuple(lacking.values()))
 
@@ -147,6 +153,13 @@ def _of_cells(gathered: dict[str, _Gathered], session: Session, shelf: Shelf, ro
     if what not in gathered:
         gathered[what] = _Gathered(profile=shelf.read(session, row))
     return gathered[what]
+
+
+def _of_segments(gathered: dict[str, _Gathered], profile: Profile, one: Segmentation, hours: set[datetime]) -> None:
+    for name in segmenting.names(one):
+        found = gathered.setdefault(segmenting.what_of(cells_of(profile), one, name), _Gathered(profile=profile))
+        found.within = (one, name)
+        found.hours |= hours
 
 
 def _of_task(

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint
 from backend.drift.references import Window
+from backend.drift.values import quoted
 from backend.monitoring import hours, needs, references, tasks
 from backend.monitoring.feature_reads import MOST_SUMMED, span_of
 from backend.monitoring.line_reads import SHELF
@@ -99,7 +100,10 @@ def _found(session: Session, where: Where) -> _Found | str:
     place, profiles = place_of(session, row), references.of_model(session, row.model)
     one = min(known, key=lambda each: (each.spec.kind != "quality", not each.spec.segments, each.row.name))
     assert one.spec.task is not None  # noqa: S101 - chosen above
-    what = tasks.counted_as(one.spec, needs.segmentations_of(session, SHELF, one.spec, place, profiles))
+    segmentations = needs.segmentations_of(session, SHELF, one.spec, place, profiles)
+    if where.segment and where.segmentation not in {each.feature for each in segmentations}:
+        return f"Outcomes are not counted by {quoted(where.segmentation)}: no monitor of quality names it."
+    what = tasks.counted_as(one.spec, segmentations)
     window = span if span.end - span.start <= 3 * MOST_SUMMED else Window(span.end - 3 * MOST_SUMMED, span.end)
     parts = hours.parts(session, row.id, what, window)
     if not parts:

@@ -8,6 +8,7 @@
 | `profiles(session, model)` | `tuple[ProfileLine, ...]` | the reference profiles of a model's versions |
 | `heatmap(session, where)` | `Heatmap` | feature x day: the worst score, its severity, or why there is none |
 | `feature(session, where, name, role="feature")` | `FeatureView` | one feature: both distributions, scores over time |
+| `joint(session, where)` | `tuple[JointPoint, ...]` | rows as a whole, window by window, where a monitor looks at them |
 | `null_rates(session, where)` | `tuple[NullRate, ...]` | rows without a value, by hour or (above three days) day |
 | `predictions(session, where)` | `PredictionView` | what was predicted: distribution, and mean and quantiles over time |
 | `reliability(session, where)` | `Reliability` | predicted against observed shares |
@@ -28,11 +29,12 @@ from sqlmodel import Session
 
 from backend.metrics import queries as metrics
 from backend.metrics.queries import SloStanding
-from backend.monitoring import feature_reads, line_reads, outcome_reads, traffic_reads
+from backend.monitoring import feature_reads, joint_reads, line_reads, outcome_reads, traffic_reads
 from backend.monitoring.views import (
     Choices,
     FeatureView,
     Heatmap,
+    JointPoint,
     MonitorLine,
     MonitorView,
     NullRate,
@@ -73,6 +75,11 @@ def heatmap(session: Session, where: Where) -> Heatmap:
 def feature(session: Session, where: Where, name: str, role: str = "feature") -> FeatureView:
     """One feature between its reference and what was asked."""
     return feature_reads.feature(session, where, name, role)
+
+
+def joint(session: Session, where: Where) -> tuple[JointPoint, ...]:
+    """Rows as a whole, the oldest window first; nothing where no monitor looks at them."""
+    return joint_reads.joint(session, where)
 
 
 def null_rates(session: Session, where: Where) -> tuple[NullRate, ...]:

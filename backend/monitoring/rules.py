@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from backend.core.errors import Refusal
 from backend.policy.rules import Severity
@@ -96,6 +96,23 @@ class TaskSpec(Closed):
     horizon_hours: Annotated[int, Field(ge=1, le=24 * 365)] | None = None
 
 
+class JointSpec(Closed):
+    """How rows as a whole are told apart: a sample of the window from one of the reference.
+
+    Args:
+        above: the AUC that is news if its interval lies above; 0.5 is chance.
+        rows: the most that are drawn of each side.
+    """
+
+    above: Annotated[float, Field(ge=0.5, lt=1)] = 0.6
+    rows: Annotated[int, Field(ge=100, le=10_000)] = 5_000
+
+
+def _in_short(schema: dict[str, Any]) -> None:
+    """`true` is taken too."""
+    schema["anyOf"].append({"type": "boolean"})
+
+
 class MonitorSpec(Closed):
     """All that a monitor is told.
 
@@ -111,9 +128,11 @@ class MonitorSpec(Closed):
         thresholds: feature -> score -> value, which then decides instead of what was measured on the reference.
         features, without: only these, or all but these.
         arm: only requests of this arm.
+        joint: of drift: whether rows as a whole are told apart too; `true` for the usual words.
+        report: the part of a window report that is made of a window in which it alarmed, at most one a day.
         first_days: of serving, that skew compares with training.
-        task, limits, segments: of quality and estimates: what is predicted, when a figure is news, and features by whose values
-            errors are told apart.
+        task, limits: of quality and estimates: what is predicted, and when a figure is news.
+        segments: features by whose values errors are told apart; of drift and data one, by which features are counted apart.
     """
 
     kind: Kind
@@ -134,18 +153,29 @@ class MonitorSpec(Closed):
     features: Annotated[tuple[_NAME, ...], Field(max_length=2_000)] = ()
     without: Annotated[tuple[_NAME, ...], Field(max_length=2_000)] = ()
     arm: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    joint: Annotated[JointSpec | None, Field(json_schema_extra=_in_short)] = None
+    report: Literal["drift", "summary", "classification", "regression"] | None = None
     first_days: Annotated[int, Field(ge=1, le=30)] = 3
     task: TaskSpec | None = None
     limits: Annotated[dict[_NAME, LimitSpec], Field(max_length=30)] = {}
     segments: Annotated[tuple[_NAME, ...], Field(max_length=20)] = ()
+
+    @field_validator("joint", mode="before")
+    @classmethod
+    def _joint_in_short(cls, told: object) -> object:
+        return {} if told is True else None if told is False else told
 
     @model_validator(mode="after")
     def _whole(self) -> MonitorSpec:
         about_outcomes = self.kind not in OF_FEATURES
         if about_outcomes != (self.task is not None):
             raise ValueError("quality and estimates need a task, and nothing else has one")
-        if not about_outcomes and (self.limits or self.segments):
-            raise ValueError("limits and segments are of quality and estimates")
+        if not about_outcomes and self.limits:
+            raise ValueError("limits are of quality and estimates")
+        if self.segments and self.kind in ("skew", "estimate"):
+            raise ValueError("segments are of drift, data and quality")
+        if not about_outcomes and len(self.segments) > 1:
+            raise ValueError("features are counted apart by the values of one feature")
         if about_outcomes and (self.thresholds or self.features or self.without):
             raise ValueError("thresholds and features are of drift, data and skew")
         if self.features and self.without:
@@ -153,12 +183,15 @@ class MonitorSpec(Closed):
         allowed = _REFERENCES[self.kind]
         if self.reference.kind not in allowed:
             raise ValueError(f"{self.kind} is compared with {' or '.join(allowed)}")
+        if self.joint is not None:
+            _refuse_joint(self.kind, self.reference.kind)
+        compared = {"regression"} if self.task is not None and self.task.kind == "regression" else {"classification"}
+        if self.report in ("classification", "regression") and (self.task is None or self.report not in compared):
+            raise ValueError("a report of classification or regression is of quality or estimates, as their task is")
         if self.task is not None and (self.task.kind == "classes") != bool(self.task.classes):
             raise ValueError("several classes have names, in their order, and nothing else has")
         if self.kind == "estimate" and self.task is not None and self.task.kind == "regression":
             raise ValueError("a predicted number says nothing of its own error, so that it cannot be estimated")
-        if self.kind == "estimate" and self.segments:
-            raise ValueError("estimates are not told apart by segments")
         return self
 
     @property
@@ -185,6 +218,16 @@ class MonitorSpec(Closed):
         """As its row keeps it: fields that say what goes without saying are left out, so that new ones change nothing."""
         told: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True)
         return {"kind": self.kind, **told}
+
+
+def _refuse_joint(kind: Kind, reference: str) -> None:
+    if kind != "drift":
+        raise ValueError("rows as a whole are looked at by drift alone")
+    if reference == "training":
+        raise ValueError(
+            "of training data only aggregates are kept, and rows as a whole need rows: compare with a period, a season or the "
+            "champion"
+        )
 
 
 _REFERENCES: Mapping[Kind, tuple[str, ...]] = {
@@ -279,19 +322,24 @@ class Fares:
     since: datetime | None = None
 
 
-def fares(spec: MonitorSpec, *, paused: bool, begins: datetime, last: LastRun | None, now: datetime) -> Fares:
+def fares(
+    spec: MonitorSpec, *, paused: bool, begins: datetime, last: LastRun | None, now: datetime, set_at: datetime | None = None
+) -> Fares:
     """How it fares now. Not to have run is worse than whatever the last run said.
 
     Args:
         last: the newest run that ended.
+        set_at: when it was set or resumed: what was over by then is not late at once.
     """
     if paused:
         return Fares("paused", "It is paused: nobody looks.")
-    expected = latest_slot(now - GRACE, spec)
-    if expected >= begins and (last is None or last.slot < expected):
+    expected, is_new = latest_slot(now - GRACE, spec), set_at is not None and now - set_at < GRACE
+    if not is_new and expected >= begins and (last is None or last.slot < expected):
         slot = last.slot + spec.every if last is not None and last.slot >= begins else max(begins, expected)
         told = f"{slot:%Y-%m-%d %H:%M}"
         return Fares("late", f"It did not run for the window that ended at {told} UTC; see whether a worker runs.", slot)
+    if last is None and is_new and latest_slot(now, spec) >= begins:
+        return Fares("never", "It begins with windows that are over already, as soon as their hours are counted.")
     if last is None:
         return Fares("never", f"Its first window is judged at {next_due(now, spec):%Y-%m-%d %H:%M} UTC.")
     if last.state == "failed":
@@ -299,6 +347,11 @@ def fares(spec: MonitorSpec, *, paused: bool, begins: datetime, last: LastRun | 
     if last.state == "no_data":
         return Fares("no_data", last.why, last.slot)
     return Fares("alarm" if last.state == "alarm" else "ok", last.why, last.slot)
+
+
+def is_among(spec: MonitorSpec, name: str) -> bool:
+    """Whether a monitor looks at a column."""
+    return (not spec.features or name in spec.features) and name not in spec.without
 
 
 # -- severity

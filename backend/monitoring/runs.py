@@ -8,8 +8,11 @@ ends; whatever goes wrong in a look is a run that failed, with its reason, and n
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
@@ -20,15 +23,17 @@ from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import CountersignError
 from backend.core.unit import Unit, assert_outside_unit
-from backend.core.work import Claim
+from backend.core.work import Claim, LeaseLost
 from backend.findings import sightings
 from backend.findings.rows import Finding
 from backend.findings.rules import LIVE, Cause, Sighting
-from backend.monitoring import features, loading, outcomes, rules, windows
+from backend.inference_log.service import InferenceLog
+from backend.monitoring import features, joint, loading, outcomes, reporting, rules, windows
 from backend.monitoring.live import Place
-from backend.monitoring.looks import Came, Found, Scored, came
+from backend.monitoring.looks import Came, Found, Scored, Verdict, came
 from backend.monitoring.needs import Watched
 from backend.monitoring.references import COUNT, Shelf
+from backend.monitoring.reporting import Asking, nobody
 from backend.monitoring.rows import CountingState, KeptThresholds, Monitor, MonitorRun, MonitorScore
 from backend.monitoring.rules import OF_FEATURES, MonitorSpec
 from backend.policy.rules import Severity
@@ -50,12 +55,26 @@ class Monitoring:
     """The handler of monitors.
 
     Args:
+        inference_log: of whose rows samples are drawn, where a monitor looks at rows as a whole.
         shelf: profiles that are kept in memory.
+        lease_seconds: for how long the claim is renewed while rows are looked at.
+        reports: makes reports of windows that alarm.
+        scratch: a folder of ours alone, in which rows lie while they are looked at as a whole.
     """
 
-    def __init__(self, database: Database, shelf: Shelf | None = None) -> None:
-        self._database = database
+    def __init__(
+        self,
+        database: Database,
+        inference_log: InferenceLog,
+        shelf: Shelf | None = None,
+        *,
+        lease_seconds: float = 60.0,
+        reports: Asking = nobody,
+        scratch: Path | None = None,
+    ) -> None:
+        self._database, self._log = database, inference_log
         self._shelf = shelf or Shelf()
+        self._lease_seconds, self._reports, self._scratch = lease_seconds, reports, scratch
 
     def handle(self, claim: Claim) -> None:
         """Runs the oldest slot that is due, and says when the next one is."""
@@ -73,7 +92,7 @@ class Monitoring:
             self._later(claim, one, waits=waits)
             return
         if self._begin(claim, one, slots[0]):
-            result, made = self._look(one, place, slots[0])
+            result, made = self._look(claim, one, place, slots[0])
             self._end(claim, one, place, slots[0], result, made)
 
     def _waits(self, session: Session, one: Watched, place: Place, slot: datetime, now: datetime) -> bool:
@@ -106,22 +125,43 @@ class Monitoring:
             work.finish(tx, claim, next_due=tx.now)
             return False
 
-    def _look(self, one: Watched, place: Place, slot: datetime) -> tuple[Came, loading.Thresholds | None]:
+    def _look(self, claim: Claim, one: Watched, place: Place, slot: datetime) -> tuple[Came, loading.Thresholds | None]:
         """Judges one window. A defect is a failed run, and nobody else's."""
         try:
             with self._database.read() as session:
                 kept = loading.Thresholds(session)
-                if one.spec.kind in OF_FEATURES:
-                    given = loading.of_features(session, one, place, self._shelf, slot)
-                    return came([features.look(one.spec, each, kept) for each in given]), kept
-                known = loading.of_outcomes(session, one, place, self._shelf, slot)
-                return came([outcomes.look(one.spec, each) for each in known]), None
+                if one.spec.kind not in OF_FEATURES:
+                    known = loading.of_outcomes(session, one, place, self._shelf, slot)
+                    return came([outcomes.look(one.spec, each) for each in known]), None
+                given = loading.of_features(session, one, place, self._shelf, slot)
+                verdicts = [features.look(one.spec, each, kept) for each in given]
+            return came(self._as_a_whole(claim, one, place, slot, given, verdicts)), kept
+        except LeaseLost:
+            raise
         except CountersignError as problem:
             return Came("failed", str(problem)[:300]), None
         except Exception as error:
             number = secrets.token_hex(4)
             log.error("monitor.failed", monitor=one.row.id, slot=slot.isoformat(), error=number, exc_info=error)
             return Came("failed", f"{type(error).__name__}; the worker's log has it under error {number}."), None
+
+    def _as_a_whole(
+        self,
+        claim: Claim,
+        one: Watched,
+        place: Place,
+        slot: datetime,
+        given: Sequence[features.Given],
+        verdicts: Sequence[Verdict],
+    ) -> Sequence[Verdict]:
+        """The same with what was seen of rows as a whole, for a monitor that looks at them. The claim is renewed meanwhile."""
+        if one.spec.joint is None:
+            return verdicts
+        seed = f"{one.row.id}{slot.isoformat()}"
+        drawing = joint.Drawing(
+            self._log, place.name, seed, _Renewing(self._database, claim, self._lease_seconds), self._scratch
+        )
+        return [joint.look(drawing, one.spec, *each) for each in zip(given, verdicts, strict=True)]
 
     def _end(
         self, claim: Claim, one: Watched, place: Place, slot: datetime, result: Came, made: loading.Thresholds | None
@@ -133,10 +173,24 @@ class Monitoring:
                 _store(tx, row, result)
                 _store_scores(tx, one, slot, [each for verdict in result.verdicts for each in verdict.scores])
                 _keep(tx, made)
-                tell(tx, one, place, slot, result)
+                tell(tx, one, place, slot, result, reporting.of_alarm(tx, self._reports, one, place, slot, result))
             tx.session.flush()
             now_due = _due(tx.session, replace(one, ran=max(slot, one.ran or slot)), tx.now)
             work.finish(tx, claim, next_due=tx.now if now_due else rules.next_due(tx.now, one.spec))
+
+
+class _Renewing:
+    """Renews a claim now and then. Raises LeaseLost where another worker has it."""
+
+    def __init__(self, database: Database, claim: Claim, seconds: float) -> None:
+        self._database, self._claim, self._seconds = database, claim, seconds
+        self._renewed = time.monotonic()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._renewed >= self._seconds / 3:
+            work.renew(self._database, self._claim, seconds=self._seconds)
+            self._renewed = time.monotonic()
+        return True
 
 
 def keys(session: Session) -> list[str]:
@@ -155,14 +209,15 @@ def subject(name: str, one: Found) -> str:
     return f"{one.feature} of {version}" if one.feature else version
 
 
-def tell(tx: Unit, one: Watched, place: Place, slot: datetime, result: Came) -> None:
-    """What a look saw, and that it saw nothing else of what it had found. A look without a verdict says nothing at all; where
-    there is none on one version, its findings stay as they are."""
+def tell(tx: Unit, one: Watched, place: Place, slot: datetime, result: Came, report: str | None = None) -> None:
+    """What a look saw, with the report that is made of it, and that it saw nothing else of what it had found. A look without a
+    verdict says nothing at all; where there is none on one version, or on one kind, those findings stay as they are."""
     if result.state not in ("ok", "alarm"):
         return
-    seen = [_sighting(one, place, slot, each) for each in result.found if each.severity != "notice"]
+    seen = [_sighting(one, place, slot, each, report) for each in result.found if each.severity != "notice"]
     told = sightings.seen(tx, seen, at=slot)
     blind = {verdict.version for verdict in result.verdicts if verdict.why}
+    unjudged = {(kind, verdict.version) for verdict in result.verdicts for kind in verdict.unjudged}
     query = select(Finding).where(
         Finding.found_by == found_by(one.row.name), Finding.endpoint_id == place.id, col(Finding.state).in_(LIVE)
     )
@@ -170,9 +225,15 @@ def tell(tx: Unit, one: Watched, place: Place, slot: datetime, result: Came) -> 
     gone = [
         Cause(row.kind, place.name, subject=row.about)
         for row in tx.session.exec(query)
-        if row.id not in ids and not any(f"version {version} (" in row.about for version in blind)
+        if row.id not in ids
+        and not any(_is_of(row, version) for version in blind)
+        and not any(row.kind == kind and _is_of(row, version) for kind, version in unjudged)
     ]
     sightings.unseen(tx, gone, at=slot)
+
+
+def _is_of(row: Finding, version: int) -> bool:
+    return f"version {version} (" in row.about
 
 
 def _watched(session: Session, monitor_id: str) -> Watched | None:
@@ -254,12 +315,13 @@ def _window_words(spec: MonitorSpec, slot: datetime) -> str:
     return f"{windows.window_at(spec, slot).start:%Y-%m-%d %H:%M} to {slot:%Y-%m-%d %H:%M} UTC"
 
 
-def _sighting(one: Watched, place: Place, slot: datetime, found: Found) -> Sighting:
+def _sighting(one: Watched, place: Place, slot: datetime, found: Found, report: str | None) -> Sighting:
     evidence = {
         "monitor": one.row.name,
         "version": found.version,
         "window": _window_words(one.spec, slot),
         "compared_with": windows.reference_words(one.spec) if one.spec.kind in OF_FEATURES else None,
+        "report": report,
         **found.facts,
     }
     severity: Severity = "info" if found.severity == "info" else "critical" if found.severity == "critical" else "warning"

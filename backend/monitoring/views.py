@@ -23,8 +23,8 @@ class Where:
     Args:
         start, end: hours from `start` on and before `end`.
         version, arm: None for all of them.
-        segmentation, segment: a feature and one of its segments. Counts of features are not kept by segment, so that these
-            narrow quality alone; the answers of the others say so in `note`.
+        segmentation, segment: a feature and one of its segments. Quality, and counts of features, are narrowed by those that a
+            monitor names; an answer that is not says so in `note`.
     """
 
     endpoint: str
@@ -219,6 +219,34 @@ class FeatureView:
     pace: str
     why: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class JointPoint:
+    """Rows as a whole in one window, as a monitor told them from those of its reference.
+
+    Args:
+        auc, low, high: how well they can be told apart, with its 95 % interval; 0.5 is chance. None where `why` says why.
+        threshold: news if `low` lies above; `usual`: how well windows of the reference are told apart, where that was asked.
+        columns: those that tell them apart most, with the AUC that is lost without each.
+        compared_with, label: in words, with what, and what this is.
+    """
+
+    slot: datetime
+    version: int
+    monitor: str
+    auc: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None
+    usual: float | None
+    rows: int
+    reference_rows: int
+    columns: tuple[tuple[str, float], ...]
+    compared_with: str
+    label: str
+    severity: str
+    why: str
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,9 @@ def standings(session: Session, monitors: Sequence[Watched], now: datetime) -> d
     """How monitors fare, by their ids."""
     last = last_runs(session, [one.row.id for one in monitors])
     return {
-        one.row.id: rules.fares(one.spec, paused=one.row.paused, begins=one.row.begins_at, last=last.get(one.row.id), now=now)
+        one.row.id: rules.fares(
+            one.spec, paused=one.row.paused, begins=one.row.begins_at, last=last.get(one.row.id), now=now, set_at=one.row.set_at
+        )
         for one in monitors
     }
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from backend.drift.references import SEASONS, Choice, Period, SameSeason, Training, Window, choice, first_days
 from backend.drift.references import Champion as TheChampion
 from backend.monitoring.live import Live
-from backend.monitoring.rules import HOUR, MonitorSpec
+from backend.monitoring.rules import HOUR, OF_FEATURES, MonitorSpec
 
 SETTLED = timedelta(minutes=5)
 """How long an hour is over before it is counted: what is held by writers is in the log by then."""
@@ -54,6 +54,13 @@ def reference_words(spec: MonitorSpec) -> str:
     if spec.reference.kind == "recent":
         return f"the latest {spec.reference.days} days whose outcomes are known"
     return compared(spec, _FAR, None).words
+
+
+def shown_beside(spec: MonitorSpec, window: Window) -> Window:
+    """The hours that a report of a window compares it with: as the monitor does, where those are hours of the log; else the
+    same ones a week earlier, since of training data there are no rows."""
+    against = compared(spec, window, None).window if spec.kind in OF_FEATURES else None
+    return against or window.earlier(SEASONS["week"])
 
 
 def hours_of(spec: MonitorSpec, slot: datetime, live: tuple[Live, ...]) -> Iterator[datetime]:

@@ -46,6 +46,7 @@ class ReportLine:
     outcome: str | None
     threshold: float
     most_rows: int
+    monitor: str
     asked_by: str
     asked_at: datetime
     started_at: datetime | None
@@ -91,7 +92,8 @@ def _line(row: WindowReport, name: str | None) -> ReportLine:
         outcome=asked.outcome,
         threshold=asked.threshold,
         most_rows=asked.rows,
-        asked_by=name or row.asked_by,
+        monitor=row.monitor,
+        asked_by=f"monitor {row.monitor}" if row.monitor else name or row.asked_by,
         asked_at=row.asked_at,
         started_at=row.started_at,
         finished_at=row.finished_at,

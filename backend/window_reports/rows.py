@@ -28,6 +28,8 @@ class WindowReport(Row, table=True):
     endpoint_id: str
     """No foreign key: an endpoint may be forgotten while its reports wait to be removed."""
     endpoint: str
+    monitor: str = ""
+    """That had it made of a window in which it alarmed; "" where a person asked."""
     state: str = REPORT.initial
     asked: dict[str, Any] = Field(sa_column=json())
     asked_by: str

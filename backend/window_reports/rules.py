@@ -17,10 +17,11 @@ NEED_OUTCOMES = frozenset({"classification", "regression"})
 LONGEST = timedelta(days=31)
 """Of a window, and of a reference: all of it is read to draw the sample."""
 WEEK = timedelta(weeks=1)
+FIRST_YEAR = 1970
 LEAST_ROWS, MOST_ROWS, ROWS = 100, 20_000, 5_000
 MOST_FEATURES = 100
-MOST_UNFINISHED, MOST_KEPT = 5, 50
-"""Of one endpoint: reports that wait or are being made; reports that are there at all."""
+MOST_UNFINISHED, MOST_KEPT, MOST_OF_MONITORS = 5, 50, 20
+"""Of one endpoint: reports that wait or are being made; reports that people asked for; reports that monitors had made."""
 MOST_BEGINS = 3
 """How often a report is begun before it counts as one that takes its worker down."""
 LONGEST_NAME = 256
@@ -84,8 +85,8 @@ class Asked:
 def check(asked: Asked, now: datetime) -> None:
     """Refusal for what cannot be made: `bad-window`, `bad-parts`, `bad-sample`, `bad-features`, `outcome-needed`,
     `bad-threshold`."""
-    for side in (asked.current, asked.compared_with):
-        _check_side(side, now)
+    _check_side(asked.current, now)
+    _check_side(asked.compared_with, now)
     if asked.current == asked.compared_with:
         raise Refusal("A window is not compared with itself.", "Give another time, version or arm.", code="bad-window")
     _check_parts(asked)
@@ -98,9 +99,10 @@ def check(asked: Asked, now: datetime) -> None:
 
 
 def _check_side(side: Side, now: datetime) -> None:
-    if side.start.tzinfo is None or side.end.tzinfo is None or not timedelta() < side.end - side.start <= LONGEST:
+    zoned = side.start.tzinfo is not None and side.end.tzinfo is not None
+    if not zoned or side.start.year < FIRST_YEAR or not timedelta() < side.end - side.start <= LONGEST:
         raise Refusal(
-            f"A window is a span of at most {LONGEST.days} days.",
+            f"A window is a span of at most {LONGEST.days} days, from {FIRST_YEAR} on.",
             "Give a start before its end, both with their time zones.",
             code="bad-window",
         )

@@ -55,7 +55,7 @@ class WindowReports:
             place = _place(tx, actor, endpoint)
             check(asked, tx.now)
             tx.alone(f"window reports {place.id}")
-            _refuse_too_many(tx, place)
+            refuse_too_many(tx, place)
             row = WindowReport(
                 id=tx.new_id("wrp"),
                 endpoint_id=place.id,
@@ -117,7 +117,8 @@ def _there(tx: Unit, place: Endpoint, report: str, *, lock: bool = False) -> Win
     return row
 
 
-def _refuse_too_many(tx: Unit, place: Endpoint) -> None:
+def refuse_too_many(tx: Unit, place: Endpoint) -> None:
+    """Refusal `too-many`."""
     waiting = select(sa.func.count()).where(col(WindowReport.endpoint_id) == place.id, col(WindowReport.state).in_(UNFINISHED))
     if tx.session.exec(waiting).one() >= MOST_UNFINISHED:
         raise Refusal(

@@ -14,7 +14,7 @@ from backend.core.database import Database
 from backend.delivery.rows import Endpoint
 from backend.inference_log.rows import LogErasure
 from backend.window_reports.rows import WindowReport
-from backend.window_reports.rules import MOST_KEPT
+from backend.window_reports.rules import MOST_KEPT, MOST_OF_MONITORS
 from backend.window_reports.service import taken_away
 from backend.window_reports.store import ReportStore
 
@@ -41,19 +41,21 @@ def due(session: Session, now: datetime, kept: timedelta) -> dict[str, str]:
     """Reports that have to go, each with why."""
     found: dict[str, str] = {}
     query = select(WindowReport.id, WindowReport.endpoint_id, WindowReport.asked_at, WindowReport.started_at)
+    of_monitors = set(session.exec(select(WindowReport.id).where(col(WindowReport.monitor) != "")))
     there = set(session.exec(select(Endpoint.id)))
     erased = _erased(session)
-    counted: Counter[str] = Counter()
+    counted: Counter[tuple[str, bool]] = Counter()
     for report, endpoint, asked_at, started_at in session.exec(query.order_by(col(WindowReport.asked_at).desc())):
-        counted[endpoint] += 1
+        most = MOST_OF_MONITORS if report in of_monitors else MOST_KEPT
+        counted[endpoint, report in of_monitors] += 1
         if endpoint not in there:
             found[report] = "its endpoint is gone"
         elif started_at is not None and started_at <= erased.get(endpoint, started_at - timedelta(1)):
             found[report] = "a unit was erased from the log after its rows were read"
         elif asked_at <= now - kept:
             found[report] = "it is older than reports are kept"
-        elif counted[endpoint] > MOST_KEPT:
-            found[report] = f"its endpoint has more than {MOST_KEPT}"
+        elif counted[endpoint, report in of_monitors] > most:
+            found[report] = f"its endpoint has more than {most}" + (" that monitors had made" if report in of_monitors else "")
     return found
 
 

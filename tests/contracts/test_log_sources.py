@@ -9,18 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from backend.core.errors import ExternalFailure, Refusal
 from backend.core.outbound import Guard
+from backend.drift.counts import counted
+from backend.drift.profile import Profile
+from backend.drift.sources import ReadingSource
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.sources import ibis_tables, tables
 from backend.inference_log.sources.embedded import EmbeddedSource
 from backend.inference_log.sources.ibis_tables import IbisSource
 from backend.inference_log.sources.port import INFINITE, MISSING, NOT_A_NUMBER, Source, Span
 from backend.inference_log.sources.tables import Mapped
+from backend.monitoring import table_counting
 from tests.databases import Clock
+from tests.drift_data import profile_of
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 DAY = Span(NOON, NOON + timedelta(days=1))
@@ -32,6 +38,7 @@ MAPPED = Mapped.model_validate(
             "columns": {
                 "request_id": "Id", "event_time": "predicted_at", "received_at": "stored_at", "unit": "passenger",
                 "assigned_arm": "arm", "served_arm": "served", "version": "model_version", "failure": "problem",
+                "prediction": "score",
             },
             "features": {"hour": "f hour", "carrier": "carrier"},
         },
@@ -44,7 +51,7 @@ MAPPED = Mapped.model_validate(
 )  # fmt: skip
 DDL = (
     'CREATE TABLE predictions ("Id" TEXT, predicted_at TIMESTAMPTZ, stored_at TIMESTAMPTZ, passenger TEXT, arm TEXT,'
-    ' served TEXT, model_version INTEGER, problem TEXT, "f hour" DOUBLE PRECISION, carrier TEXT)',
+    ' served TEXT, model_version INTEGER, problem TEXT, "f hour" DOUBLE PRECISION, carrier TEXT, score DOUBLE PRECISION)',
     'CREATE TABLE arrivals ("Id" TEXT, landed_at TIMESTAMPTZ, stored_at TIMESTAMPTZ, was_late DOUBLE PRECISION)',
 )
 
@@ -59,8 +66,8 @@ def request(number: int, minutes: float, hour: float | None, carrier: str | None
 
 
 REQUESTS = [
-    request(1, 1, 7.0, "UA"),
-    request(2, 2, 8.0, "UA"),
+    request(1, 1, 7.0, "UA", prediction=0.25),
+    request(2, 2, 8.0, "UA", prediction=0.5),
     request(3, 3, math.nan, "AA"),
     request(4, 4, math.inf, None, assigned_arm="canary", version=2),
     request(5, 5, None, "UA", assigned_arm="canary", served_arm="champion", version=2),
@@ -86,7 +93,10 @@ def embedded(folder: Path, clock: Clock) -> Iterator[Source]:
 
 def flat() -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     names = ("request_id", "event_time", "received_at", "unit", "assigned_arm", "served_arm", "version", "failure")
-    requests = [(*(row[name] for name in names), row["features"]["hour"], row["features"]["carrier"]) for row in REQUESTS]
+    requests = [
+        (*(row[name] for name in names), row["features"]["hour"], row["features"]["carrier"], row.get("prediction"))
+        for row in REQUESTS
+    ]  # fmt: skip
     return requests, [(a, NOON + timedelta(minutes=b), NOON + timedelta(minutes=c), d) for a, b, c, d in OUTCOMES]
 
 
@@ -95,7 +105,7 @@ def in_duckdb(folder: Path) -> str:
         for one in DDL:
             connection.execute(one)
         requests, outcomes = flat()
-        connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", requests)
+        connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", requests)
         connection.executemany("INSERT INTO arrivals VALUES (?, ?, ?, ?)", outcomes)
     return f"duckdb://{folder / 'warehouse.duckdb'}"
 
@@ -107,7 +117,7 @@ def in_postgres(url: sa.URL) -> str:
         for one in ("DROP TABLE IF EXISTS predictions", "DROP TABLE IF EXISTS arrivals", *DDL):
             cursor.execute(one)
         requests, outcomes = flat()
-        cursor.executemany("INSERT INTO predictions VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", requests)
+        cursor.executemany("INSERT INTO predictions VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", requests)
         cursor.executemany("INSERT INTO arrivals VALUES (%s, %s, %s, %s)", outcomes)
     engine.dispose()
     return url.set(drivername="postgres").render_as_string(hide_password=False)
@@ -190,6 +200,52 @@ def test_outcomes_are_sums_over_what_is_known_by_then(source: Source) -> None:
     later = Span(DAY.start, DAY.end, known_by=NOON + timedelta(days=31))
     assert source.outcome("late", later)[1].known == 3
     assert sum(one.known for one in source.outcome("nobody has it", DAY)) == 0
+
+
+LAYOUTS = [
+    profile_of(
+        {"hour": [5.0, 7.0, 7.25, 8.0], "carrier": ["UA"] * 4, "gone": [1.0] * 4, "score": [0.1, 0.2, 0.3, 0.4]},
+        prediction="score",
+    ),
+    profile_of({"hour": ["7", "8"], "carrier": [True, False]}),
+    profile_of({"hour": np.array([7.1, 8.3], dtype=np.float32)}),
+]
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+@pytest.mark.parametrize("profile", LAYOUTS, ids=["as it is", "of other kinds", "in single precision"])
+def test_hours_that_an_engine_counts_are_those_of_the_rows(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, engine: str, profile: Profile
+) -> None:
+    url = in_duckdb(tmp_path) if engine == "duckdb" else in_postgres(request.getfixturevalue("postgres_url"))
+    told = Told(url)
+    found = table_counting.counted(IbisSource("warehouse", told.connect, MAPPED), profile.layout, DAY.start, DAY.end)
+    told.con.disconnect()
+    assert all("GROUP BY" in one.upper() for one in told.asked), "only figures come here"
+    next(logged := embedded(tmp_path, clock))
+    with InferenceLog(tmp_path / "log", clock=clock).read("delay", None, DAY.start, DAY.end) as reading:
+        assert {group[0].hour for group in found} == {12, 13}
+        assert len(found) == 4
+        for (hour, arm, version), counts in found.items():
+            only = ReadingSource(reading, group=(version, arm), span=(hour, hour + timedelta(hours=1)))
+            expected = counted(only, profile.layout)
+            for name in ("rows", "unlisted", "mistyped", "extra"):
+                assert getattr(counts, name) == getattr(expected, name), (name, arm)
+            for name in ("cells", "whole", "low", "high"):
+                assert getattr(counts, name).tolist() == getattr(expected, name).tolist(), (name, arm)
+            assert counts.sums == pytest.approx(expected.sums, rel=1e-12, abs=1e-15)
+    logged.close()
+
+
+def test_rows_that_came_since_a_moment_touch_their_hours(tmp_path: Path) -> None:
+    told = Told(in_duckdb(tmp_path))
+    source = IbisSource("warehouse", told.connect, MAPPED)
+    assert source.touched(NOON + timedelta(minutes=64), DAY) == [NOON + timedelta(hours=1)]
+    assert source.touched(NOON + timedelta(minutes=5), DAY) == [NOON, NOON + timedelta(hours=1)]
+    columns = {name: theirs for name, theirs in MAPPED.requests.columns.items() if name != "received_at"}
+    without = MAPPED.model_copy(update={"requests": MAPPED.requests.model_copy(update={"columns": columns})})
+    assert IbisSource("warehouse", told.connect, without).touched(NOON, DAY) is None
+    told.con.disconnect()
 
 
 def test_a_name_of_a_column_breaks_out_of_no_statement(tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from app.findings import finding_page
 from app.kit import charts, plots
 from app.kit.palette import LIGHT
-from app.monitor_pages import drift_part, latency_part, report_part
+from app.monitor_pages import drift_part, found_here, latency_part, report_part
 from backend.access.rows import Request
 from backend.bootstrap import Backend
 from backend.core.errors import Refusal
+from backend.findings import queries as findings
 from backend.metrics.quantiles import Estimate
 from backend.metrics.queries import Group, Moment
-from backend.monitoring.views import HeatCell, Heatmap, HeatRow
+from backend.monitoring import queries
+from backend.monitoring.views import HeatCell, Heatmap, HeatRow, JointPoint
 from backend.window_reports.rules import Side
 from tests.found import found_lately
 from tests.installations import APAC, CHURN, PRODUCTION
@@ -36,7 +40,7 @@ def test_every_part_of_an_endpoint_that_is_watched(full: Backend, full_page: Ope
     told = {
         "Drift": ("Feature drift", "1 of 2 in order", "dep_delay", "version 1", "600 values against 2,000", "It came suddenly"),
         "Predictions": ("score", "600 requests, 600 outcomes known", "AUC", "By segment", "carrier <b>$x$</b> = "),
-        "Latency": ("SLO 100ms for 95 %", "SLO 99 %", "generation 1", "Error budget", "of 10 requests"),
+        "Latency": ("SLO 100 ms for 95 %", "SLO 99 %", "generation 1", "Error budget", "of 10 requests"),
         "Monitors": ("features and predictions of the last 1 hours", "PSI of dep_delay is 0.31", "The schema of requests lost"),
         "Reports": ("drift, summary", "asked by ana", "Made"),
     }
@@ -55,7 +59,7 @@ def test_the_address_narrows_and_what_it_cannot_mean_is_said(full: Backend, full
     here = {"endpoint": PRODUCTION, "period": "Last 24 hours"}
     assert "No score of this span" in words(full_page("monitoring", "ben", **here, version="2"))
     assert "version 1" in words(full_page("monitoring", "ben", **here, version="1", arm="v1", feature="distance"))
-    assert "of all of them" in words(full_page("monitoring", "ben", **here, segment="carrier <b>$x$</b> = a"))
+    assert "of all requests" in words(full_page("monitoring", "ben", **here, segment="carrier <b>$x$</b> = a"))
     assert "No score of this span" in words(full_page("monitoring", "ben", **here, until="2026-01-01"))
     for wrong in ({"version": "x"}, {"segment": "no = such"}, {"until": "soon"}):
         test = full_page("monitoring", "ben", **here, **wrong)
@@ -92,6 +96,42 @@ def test_whoever_sees_one_model_sees_the_monitors_of_no_other(full: Backend, ful
     assert "dep_delay" not in said
 
 
+def test_a_monitor_is_paused_with_a_reason_by_whoever_may(full: Backend, full_page: Open) -> None:
+    watched(full)
+    here = {"endpoint": PRODUCTION, "part": "Monitors", "monitor": "quality"}
+
+    def acts(name: str) -> set[str]:
+        keys = {one.key for one in full_page("monitoring", name, **here).button}
+        return keys & {"monitor.pause", "monitor.resume", "look-now", "alarm.test"}
+
+    assert acts("olga") == {"monitor.pause", "look-now", "alarm.test"}
+    assert (acts("ana"), acts("audra")) == ({"look-now"}, set())
+    full.monitors.pause(full.identities.act_as("olga"), PRODUCTION, "quality", "The feed is down until <b>noon</b>.")
+    assert "The feed is down until <b>noon</b>." in words(full_page("monitoring", "ana", **here))
+    assert acts("olga") == {"monitor.resume", "alarm.test"}
+    test = full_page("monitoring", "olga", **here)
+    test.button(key="monitor.resume").click().run()
+    with full.database.read() as session:
+        assert not queries.monitor(session, PRODUCTION, "quality", now=NOW).line.paused
+
+
+def test_what_was_found_leads_to_what_shows_it_and_back(full: Backend, full_page: Open) -> None:
+    watched(full)
+    with full.database.read() as session:
+        shown = findings.page(session, findings.Filters(endpoint=PRODUCTION))
+        drifted = next(one for one in shown.items if one.kind == "drift.feature" and one.subject.startswith("dep_delay"))
+        view = findings.view(session, drifted.number)
+    wanted = {"part": "Drift", "version": "1", "feature": "dep_delay"}
+    assert finding_page.shown_at(view) == wanted
+    links = [one.proto.label for one in full_page("finding", "ana", finding=str(drifted.number)).get("page_link")]
+    assert "Drift, under Monitoring" in links
+    back = [one.proto.label for one in full_page("monitoring", "ana", endpoint=PRODUCTION, **wanted).get("page_link")]
+    assert any(one.startswith(f"{drifted.number}, ") for one in back), back
+    assert found_here.among(shown.items, ["drift"], "dep_delay") == [drifted]
+    assert found_here.among(shown.items, ["drift"], "dep") == []
+    assert found_here.among(shown.items, ["slo"], "dep_delay") == []
+
+
 def test_a_heat_map_tells_each_cell_and_why_one_is_open() -> None:
     day = date(2026, 11, 22)
     cells = (
@@ -109,6 +149,26 @@ def test_a_heat_map_tells_each_cell_and_why_one_is_open() -> None:
     assert figure.layout.yaxis.ticktext == ("dep&lt;delay&gt;",)
     assert drift_part.gaps(found) == {"No <b>monitor</b> ran.": 1}
     assert "2 times its threshold on 22 Nov" in drift_part.heat_words(found)
+
+
+def test_rows_as_a_whole_are_told_in_a_sentence_and_a_line_for_each_version() -> None:
+    told = {
+        "usual": 0.62,
+        "rows": 5_000,
+        "reference_rows": 4_000,
+        "compared_with": "the first <week>",
+        "label": "",
+        "severity": "",
+    }
+    judged = JointPoint(NOW, 3, "drift", 0.71, 0.69, 0.73, 0.62, columns=(("x", 0.1),), why="", **told)
+    blind = replace(judged, slot=NOW + HOUR, auc=None, low=None, high=None, columns=(), why="Rows as a whole were not judged.")
+    said = drift_part.joint_words(judged)
+    assert "AUC 0.71 (0.69 to 0.73), 5,000 rows against 4,000 of the first" in said
+    assert "windows of the reference reach 0.62" in said
+    assert "<week>" not in said
+    assert "Rows as a whole were not judged" in drift_part.joint_words(blind)
+    lines = drift_part.joint_lines(LIGHT, [judged, blind, replace(blind, version=4)])
+    assert [(one.name, list(one.values)) for one in lines] == [("v3 AUC (drift)", [0.71, None])]
 
 
 def test_lines_show_what_decides_and_what_happened() -> None:

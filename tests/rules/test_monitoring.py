@@ -58,6 +58,16 @@ def test_not_to_have_run_is_worse_than_what_the_last_run_said(last: LastRun | No
     assert fares(hourly(), paused=True, begins=begins, last=last, now=NINE).word == "paused"
 
 
+def test_what_was_over_when_a_monitor_was_set_is_not_late_at_once() -> None:
+    def word(last: LastRun | None, minutes: int) -> str:
+        now, begins = NINE + timedelta(minutes=60 + minutes), NINE - 48 * HOUR
+        return fares(hourly(), paused=False, begins=begins, last=last, now=now, set_at=NINE + HOUR).word
+
+    assert (word(None, 5), word(None, 31)) == ("never", "late")
+    behind = LastRun(NINE - 40 * HOUR, "alarm", "")
+    assert (word(behind, 5), word(behind, 31)) == ("alarm", "late")
+
+
 @pytest.mark.parametrize(
     ("told", "says"),
     [
@@ -74,6 +84,12 @@ def test_not_to_have_run_is_worse_than_what_the_last_run_said(last: LastRun | No
         ({"kind": "drift", "features": ["x"], "without": ["y"]}, "not both"),
         ({"kind": "drift", "thresholds": {"x": {"luck": 1.0}}}, "thresholds.x.luck"),
         ({"kind": "quality", "task": {"kind": "classes", "outcome": "x"}}, "several classes have names"),
+        ({"kind": "drift", "segments": ["x", "y"]}, "by the values of one feature"),
+        ({"kind": "skew", "segments": ["x"]}, "segments are of drift, data and quality"),
+        ({"kind": "drift", "report": "classification"}, "as their task is"),
+        ({"kind": "drift", "joint": True}, "only aggregates are kept"),
+        ({"kind": "data", "joint": True, "reference": {"kind": "champion"}}, "by drift alone"),
+        ({"kind": "drift", "joint": {"above": 0.4}, "reference": {"kind": "champion"}}, "joint.above"),
     ],
 )
 def test_what_a_monitor_cannot_be_is_refused_by_its_field(told: dict[str, Any], says: str) -> None:
@@ -91,6 +107,10 @@ def test_what_goes_without_saying_is_not_kept_and_comes_back() -> None:
     assert parse_spec(estimate.to_json()) == estimate
     assert estimate.reference.kind == "recent"
     assert hourly(clean_looks=3).clear_after == 2 * HOUR
+    assert parse_spec({"kind": "drift", "joint": False}).joint is None
+    whole = parse_spec({"kind": "drift", "joint": True, "reference": {"kind": "champion"}})
+    assert whole.to_json()["joint"] == {}
+    assert parse_spec(whole.to_json()) == whole
 
 
 def test_findings_are_called_no_worse_than_the_monitor_says() -> None:

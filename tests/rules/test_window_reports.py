@@ -38,6 +38,7 @@ def test_a_window_is_compared_with_the_week_before_unless_another_time_is_named(
         (replace(ASKED, current=replace(DAY, start=DAY.end - LONGEST - timedelta(seconds=1))), "bad-window"),
         (replace(ASKED, current=Side(*(one.replace(tzinfo=None) for one in (DAY.start, DAY.end)))), "bad-window"),
         (replace(ASKED, current=Side(NOW, NOW + timedelta(hours=1))), "bad-window"),
+        (replace(ASKED, current=Side(datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC))), "bad-window"),
         (replace(ASKED, reference=DAY), "bad-window"),
         (replace(ASKED, parts=()), "bad-parts"),
         (replace(ASKED, parts=("drift", "drift")), "bad-parts"),

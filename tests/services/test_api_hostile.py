@@ -177,12 +177,16 @@ def test_no_wrong_address_is_more_than_a_refusal(asked: Api, path: str) -> None:
 
 
 @SQLITE
-@pytest.mark.parametrize("until", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00"])
-def test_a_moment_that_utc_has_no_year_for_is_refused_to_whoever_may_read(asked: Api, until: str) -> None:
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00", "0001-01-01T00:00:00Z"])
+def test_a_moment_that_leaves_no_room_for_spans_is_refused_to_whoever_may_read(asked: Api, until: str) -> None:
     headers = {"authorization": f"Bearer {asked.token('audra')}"}
     assert asked.client.get("/v1/audit/events?until=2026-03-01T06:00:00Z", headers=headers).status_code == 200
-    answer = asked.client.get(f"/v1/audit/events?until={until}", headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (422, "bad-time")
+    for address in (
+        f"audit/events?until={until}",
+        *(f"endpoints/{ENDPOINT}/{one}?end={until}" for one in ("metrics", "drift")),
+    ):
+        answer = asked.client.get(f"/v1/{address}", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad-time"), address
 
 
 @SQLITE

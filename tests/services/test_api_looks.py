@@ -62,6 +62,7 @@ OF_THE_PAGE = {
     "access.queries.owner_among": "which buttons are left out; an operation refuses",
     "delivery.hands.environments_asking": "who has to sign, said before somebody asks; an operation refuses with it",
     "delivery.hands.lacking": "the same",
+    "delivery.hands.signable": "the same, for the overview",
     "delivery.hands.needs_another": "which buttons are left out; an operation refuses",
     "policy.service.protected": "what a dialog says before it is asked for; an operation answers with the request",
 }

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import select
 
-from backend.access import queries, visible
+from backend.access import queries, rules, visible
 from backend.access.bearer_claims import NotAdmitted
 from backend.access.checks import require, require_now, require_to_read, see_as
 from backend.access.rows import Identity, RoleGrant, Token, TokenUse
@@ -303,6 +303,21 @@ def test_a_narrow_token_makes_no_other_and_ends_none_but_itself(people: People) 
     people.tokens.revoke(actor, made.id)
     assert people.tokens.actor_of(made.text) is None
     assert people.tokens.actor_of(wide.text) is not None
+
+
+def test_a_token_that_only_feeds_may_nothing_else_and_sees_nothing(people: People) -> None:
+    fed = people.tokens.actor_of(people.made(role="feeder", scope="model:flight-delay").text)
+    assert fed is not None
+    with people.database.read() as session:
+        now = people.database.now(session)
+        held = queries.held(session, fed)
+        where = {"environment": "production", "model": "flight-delay"}
+        assert {one for one in rules.ACTIONS if rules.may(held, one, now=now, **where)} == {"inference_log.write"}
+        assert not rules.may(held, "inference_log.write", now=now, environment="production", model="another")
+        assert not any(rules.may_read(held, one, now=now) for one in rules.ACTIONS)
+        assert rules.sight(held, now=now).is_blind
+    people.refused("good-for-nothing", people.made, people.identities.act_as("audra"), role="feeder")
+    people.refused("bad-role", people.identities.grant, people.otto, "ana", "feeder")
 
 
 def test_a_token_that_could_do_nothing_is_refused_when_it_is_made(people: People) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backend.access.rules import ROLES
+from backend.access.rules import ROLES, TOKEN_ROLES
 from backend.api import app as api
 from backend.changes.rules import CHANGE
 from backend.client import results, states
@@ -81,5 +81,6 @@ def test_the_words_are_the_server_s() -> None:
     assert set(states.CHANGE_STATES) == set(CHANGE.states)
     assert set(states.ENDPOINT_STATES) == set(ENDPOINT_STATES)
     assert set(states.ROLES) == set(ROLES)
+    assert set(states.TOKEN_ROLES) == set(TOKEN_ROLES)
     assert (FINDING.states, OUTCOMES, SEVERITIES) == (states.FINDING_STATES, states.FINDING_OUTCOMES, states.SEVERITIES)
     assert (set(states.SERVER_KINDS), set(states.ROUTER_KINDS)) == (set(TARGETS), set(ROUTERS))

@@ -34,6 +34,7 @@ class WindowReport:
     outcome: str | None
     threshold: float
     most_rows: int
+    monitor: str
     asked_by: str
     asked_at: datetime
     started_at: datetime | None

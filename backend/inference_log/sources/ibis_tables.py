@@ -19,13 +19,28 @@ from backend.core.outbound import Guard
 from backend.core.unit import assert_outside_unit
 from backend.inference_log.reading import ArmHour
 from backend.inference_log.service import OUTCOMES_WITHIN
-from backend.inference_log.sources.port import INFINITE, MISSING, NOT_A_NUMBER, Bin, Category, OutcomeHour, Span
+from backend.inference_log.sources.port import (
+    INFINITE,
+    MINUS_INFINITE,
+    MISSING,
+    NOT_A_NUMBER,
+    Bin,
+    Category,
+    Cell,
+    Cells,
+    Listed,
+    OutcomeHour,
+    Span,
+)
 from backend.inference_log.sources.tables import Mapped
 
 _PORTS = {"postgres": 5432, "postgresql": 5432, "mysql": 3306, "clickhouse": 8123, "mssql": 1433, "trino": 8080, "oracle": 1521}
 _ELSEWHERE = ("host", "hostaddr", "service", "servicefile", "passfile")
 """Parameters of a URL by which libpq would go elsewhere than the URL says."""
 _KEYS = ("hour", "arm", "version")
+PREDICTION = ""
+"""The name of the prediction's column among those of features."""
+_SINGLE = 3.4028234663852886e38
 _TYPES = {"unit": "string", "assigned_arm": "string", "served_arm": "string", "version": "int32", "failure": "string"}
 
 
@@ -83,16 +98,85 @@ class IbisSource:
         """See `port.Source`."""
 
         def asked(con: Any) -> Any:
-            import ibis
-
-            found = self._requests(con, span, feature=feature, kind="string")
-            counted = _grouped(found, "value", rows=found.count())
-            window = ibis.window(group_by=list(_KEYS), order_by=[ibis.desc("rows"), counted.value.isnull().desc(), "value"])
-            ranked = counted.mutate(ranked=ibis.row_number().over(window))
-            return ranked.filter(ranked.ranked < most).drop("ranked")
+            return _most_frequent(self._requests(con, span, feature=feature, kind="string"), most)
 
         rows = [Category(*row) for row in self._rows(asked, ("value", "rows"))]
         return sorted(rows, key=lambda one: (_order(one)[:5], -one.rows, one.value is not None, one.value or ""))
+
+    def columns(self) -> dict[str, str]:
+        """See `port.CellSource`."""
+        told = self._mapped.requests
+        types = self._asked(lambda con: _table(con, told.table).schema())
+        found = {ours: _kind(types[theirs]) for ours, theirs in told.features.items() if theirs in types}
+        theirs = told.columns.get("prediction")
+        return found | ({PREDICTION: _kind(types[theirs])} if theirs is not None and theirs in types else {})
+
+    def cells(self, name: str, cells: Cells, span: Span) -> list[Cell]:
+        """See `port.CellSource`."""
+
+        def asked(con: Any) -> Any:
+            found = self._requests(con, span, feature=name, kind="float64")
+            value = _single(found.value) if cells.single else found.value
+            found = found.mutate(value=value)
+            value, finite = found.value, ~(found.value.isnan() | found.value.isin([math.inf, -math.inf]))
+            moved = finite.ifelse((value - cells.centre) / cells.scale, None)
+            placed = found.mutate(place=_cell(value, cells.edges), moved=moved, finite=finite.ifelse(value, None))
+            return _grouped(
+                placed,
+                "place",
+                rows=placed.count(),
+                total=placed.moved.sum(),
+                squares=(placed.moved * placed.moved).sum(),
+                low=placed.finite.min(),
+                high=placed.finite.max(),
+            )
+
+        rows = self._rows(asked, ("place", "rows", "total", "squares", "low", "high"))
+        return sorted((Cell(*row) for row in rows), key=_order)
+
+    def listed(self, name: str, values: Sequence[str], span: Span) -> list[Listed]:
+        """See `port.CellSource`."""
+
+        def asked(con: Any) -> Any:
+            found = self._requests(con, span, feature=name, kind="string")
+            known = found.value.isin(list(values)).fill_null(False) if values else _false()
+            told = found.mutate(value=known.ifelse(found.value, None), missing=found.value.isnull())
+            return _grouped(told, "value", "missing", rows=told.count())
+
+        return [Listed(*row) for row in self._rows(asked, ("value", "missing", "rows"))]
+
+    def unlisted(self, name: str, values: Sequence[str], span: Span, *, most: int) -> list[Category]:
+        """See `port.CellSource`."""
+
+        def asked(con: Any) -> Any:
+            found = self._requests(con, span, feature=name, kind="string")
+            others = found.filter(found.value.notnull())
+            return _most_frequent(others.filter(others.value.notin(list(values))) if values else others, most)
+
+        return [Category(*row) for row in self._rows(asked, ("value", "rows"))]
+
+    def there(self, name: str, span: Span) -> list[Listed]:
+        """See `port.CellSource`."""
+
+        def asked(con: Any) -> Any:
+            found = self._requests(con, span, feature=name)
+            told = found.mutate(missing=found.value.isnull())
+            return _grouped(told, "missing", rows=told.count())
+
+        rows = self._rows(asked, ("missing", "rows"))
+        return [Listed(hour, arm, version, None, missing, count) for hour, arm, version, missing, count in rows]
+
+    def touched(self, since: datetime, span: Span) -> list[datetime] | None:
+        """See `port.CellSource`."""
+        if "received_at" not in self._mapped.requests.columns:
+            return None
+
+        def asked(con: Any) -> Any:
+            found = self._requests(con, span)
+            found = found.filter(found.received_at >= _moment(found.received_at, since))
+            return _grouped(found, rows=found.count())
+
+        return sorted({row[0] for row in self._rows(asked, ("rows",))})
 
     def outcome(self, name: str, span: Span) -> list[OutcomeHour]:
         """See `port.Source`."""
@@ -112,6 +196,12 @@ class IbisSource:
         rows = self._rows(asked, ("requests", "known", "total", "squares"))
         return [OutcomeHour(row[0], row[1], row[2], int(row[3]), int(row[4]), float(row[5]), float(row[6])) for row in rows]
 
+    def close(self) -> None:
+        """Gives back the connection; the next question opens another."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.disconnect()
+
     # -- tables as expressions
 
     def _requests(self, con: Any, span: Span, *, feature: str | None = None, kind: str = "") -> Any:
@@ -123,8 +213,9 @@ class IbisSource:
         columns = {name: table[theirs] for name, theirs in told.columns.items()}
         columns |= {name: ibis.null().cast(type_) for name, type_ in _TYPES.items() if name not in columns}
         if feature is not None:
-            theirs = told.features.get(feature)
-            columns["value"] = (table[theirs] if theirs is not None else ibis.null()).cast(kind)
+            theirs = told.columns.get("prediction") if feature == PREDICTION else told.features.get(feature)
+            value = table[theirs] if theirs is not None else ibis.null()
+            columns["value"] = value.cast(kind) if kind else value
         found = table.select(**columns)
         if "received_at" in told.columns:
             found = _once(found, "request_id")
@@ -154,21 +245,27 @@ class IbisSource:
 
     # -- asking
 
-    def _rows(self, asked: Callable[[Any], Any], more: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    def _asked(self, asked: Callable[[Any], Any]) -> Any:
+        """What a connection answers. ExternalFailure where it does not."""
         assert_outside_unit(f"asking the engine {self._name}")
         try:
-            con = self._connection()
-            told = asked(con)
-            sql = str(
-                con.compile(told.select(hour=told.hour.epoch_seconds(), **{name: told[name] for name in (*_KEYS[1:], *more)}))
-            )
-            with closing(con.raw_sql(sql)) if _closes(con) else _Kept(con.raw_sql(sql)) as cursor:
-                rows = cursor.fetchall()
+            return asked(self._connection())
         except (Refusal, ExternalFailure):
             raise
         except Exception as error:  # each engine's driver has errors of its own, which may hold what it was told
             self._opened = None
             raise ExternalFailure(f"The engine {self._name}", "could not be asked", retryable=True) from error
+
+    def _rows(self, asked: Callable[[Any], Any], more: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        def fetched(con: Any) -> Any:
+            told = asked(con)
+            sql = str(
+                con.compile(told.select(hour=told.hour.epoch_seconds(), **{name: told[name] for name in (*_KEYS[1:], *more)}))
+            )
+            with closing(con.raw_sql(sql)) if _closes(con) else _Kept(con.raw_sql(sql)) as cursor:
+                return cursor.fetchall()
+
+        rows = self._asked(fetched)
         found = [
             (datetime.fromtimestamp(int(row[0]), UTC), row[1], int(row[2]) if row[2] is not None else None, *row[3:])
             for row in rows
@@ -237,6 +334,55 @@ def _once(table: Any, key: str) -> Any:
     window = ibis.window(group_by=key, order_by=ibis.desc("received_at"))
     ranked = table.mutate(_ranked=ibis.row_number().over(window))
     return ranked.filter(ranked._ranked == 0).drop("_ranked")
+
+
+def _most_frequent(table: Any, most: int) -> Any:
+    """The most frequent values of each hour, arm and version."""
+    import ibis
+
+    counted = _grouped(table, "value", rows=table.count())
+    window = ibis.window(group_by=list(_KEYS), order_by=[ibis.desc("rows"), counted.value.isnull().desc(), "value"])
+    ranked = counted.mutate(ranked=ibis.row_number().over(window))
+    return ranked.filter(ranked.ranked < most).drop("ranked")
+
+
+def _cell(value: Any, edges: Sequence[float]) -> Any:
+    """The cell of a number. Halved again and again: so an engine compares nine times with 500 edges, and not 500 times."""
+    import ibis
+
+    def among(low: int, high: int) -> Any:
+        if low == high:
+            return ibis.literal(low, "int32")
+        middle = (low + high) // 2
+        return (value <= float(edges[middle])).ifelse(among(low, middle), among(middle + 1, high))
+
+    nowhere = [
+        (value.isnull(), MISSING),
+        (value.isnan(), NOT_A_NUMBER),
+        (value == math.inf, INFINITE),
+        (value == -math.inf, MINUS_INFINITE),
+    ]
+    return ibis.cases(*nowhere, else_=among(0, len(edges))).cast("int32")
+
+
+def _single(value: Any) -> Any:
+    """In single precision and back; what that cannot hold stays as it is."""
+    return (value.abs() <= _SINGLE).ifelse(value.cast("float32").cast("float64"), value)
+
+
+def _false() -> Any:
+    import ibis
+
+    return ibis.literal(False)
+
+
+def _kind(told: Any) -> str:
+    """number, text, flag or other."""
+    if told.is_boolean():
+        return "flag"
+    if told.is_numeric():
+        return "number"
+    return "text" if told.is_string() else "other"
 
 
 def _grouped(table: Any, *more: str, **figures: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 from backend.inference_log.reading import ArmHour
 
-MISSING, NOT_A_NUMBER, INFINITE = -1, -2, -3
-"""Places of a value that has none among the edges: nothing, NaN, and either infinity."""
+MISSING, NOT_A_NUMBER, INFINITE, MINUS_INFINITE = -1, -2, -3, -4
+"""Places of a value that has none among the edges: nothing, NaN, and either infinity (in histograms both are one)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,90 @@ class OutcomeHour(NamedTuple):
     known: int
     total: float
     squares: float
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The fixed cells of a number: `(-inf, e0], (e0, e1], ..., (ek, inf)`. Sums are of `(value - centre) / scale`.
+
+    `single`: whether numbers are rounded to single precision first, as those of the reference are.
+    """
+
+    edges: tuple[float, ...]
+    centre: float
+    scale: float
+    single: bool = False
+
+
+class Cell(NamedTuple):
+    """The values of one hour, arm and version in one cell, or among those that have none.
+
+    Args:
+        place: of the cell, or `MISSING`, `NOT_A_NUMBER`, `INFINITE` (above all), `MINUS_INFINITE`.
+        total, squares: sums of the scaled values and of their squares; low, high: the smallest and largest value. None where
+            there is no finite one.
+    """
+
+    hour: datetime
+    arm: str | None
+    version: int | None
+    place: int
+    rows: int
+    total: float | None
+    squares: float | None
+    low: float | None
+    high: float | None
+
+
+class Listed(NamedTuple):
+    """How many values of one hour, arm and version are one of those that were asked for; None for any other text.
+
+    `missing`: that there is none at all.
+    """
+
+    hour: datetime
+    arm: str | None
+    version: int | None
+    value: str | None
+    missing: bool
+    rows: int
+
+
+class CellSource(Protocol):
+    """What hours of features are counted from where rows cannot be read: all of it by GROUP BY, over there. `name` of a column
+    is a feature's; "" is the prediction."""
+
+    def counts(self, span: Span) -> list[ArmHour]:
+        """See `Source`."""
+        ...
+
+    def columns(self) -> dict[str, str]:
+        """Its features, and the prediction, that are mapped -> number, text, flag or other."""
+        ...
+
+    def cells(self, name: str, cells: Cells, span: Span) -> list[Cell]:
+        """A number's values in fixed cells."""
+        ...
+
+    def listed(self, name: str, values: Sequence[str], span: Span) -> list[Listed]:
+        """A text's (or truth value's) values among those that are known."""
+        ...
+
+    def unlisted(self, name: str, values: Sequence[str], span: Span, *, most: int) -> list[Category]:
+        """The most frequent texts that are not known, of each hour, arm and version."""
+        ...
+
+    def there(self, name: str, span: Span) -> list[Listed]:
+        """How many rows have any value of a column, and how many none."""
+        ...
+
+    def touched(self, since: datetime, span: Span) -> list[datetime] | None:
+        """Hours of requests that were received since; None where nothing says when any was."""
+        ...
+
+    def close(self) -> None:
+        """Gives back the connection; the next question opens another."""
+        ...
 
 
 class Source(Protocol):

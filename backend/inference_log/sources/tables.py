@@ -34,6 +34,7 @@ MOST_BYTES = 1 << 20
 _URL = re.compile(r"[a-z][a-z0-9+]{1,30}:/.*", re.DOTALL)
 REQUEST_COLUMNS = (
     "request_id", "event_time", "received_at", "unit", "assigned_arm", "served_arm", "version", "failure", "status",
+    "prediction",
 )  # fmt: skip
 OUTCOME_COLUMNS = ("request_id", "known_at", "received_at")
 

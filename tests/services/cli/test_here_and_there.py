@@ -149,6 +149,7 @@ STEPS: tuple[Step, ...] = (
     by("olga", "monitor", "set", ENDPOINT, "drift"), by("olga", "monitor", "set", "absent", "drift", "--kind", "drift"),
     by("olga", "monitor", "set", ENDPOINT, "drift", "--kind", "drift", "--window", "24h", "--every", "1h"),
     by("olga", "monitor", "set", ENDPOINT, "drift", "--every", "2h"),
+    by("olga", "monitor", "set", ENDPOINT, "beside", "--kind", "drift", "--against", "week", "--joint", "--report", "drift"),
     by("olga", "monitor", "set", ENDPOINT, "late", "--kind", "quality", "--outcome", "late", "--since", "2d"),
     by("olga", "monitor", "set", ENDPOINT, "data", "--from", "-", given='{"kind": "data", "min_rows": 10}'),
     by("ana", "monitor", "show", ENDPOINT, "drift"), by("ana", "monitor", "show", ENDPOINT, "absent"),

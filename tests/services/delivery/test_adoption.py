@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from backend.access.queries import grants
 from backend.access.rows import Identity
 from backend.access.service import actor_of
 from backend.access.service_owners import ServiceOwners
@@ -18,13 +19,15 @@ from backend.access.tokens import Tokens
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import CountersignError, ExternalFailure
+from backend.delivery import hands
 from backend.delivery.desired import ArmRoute, EndpointRoute
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.packages import read_manifest
-from backend.delivery.rows import Generation
+from backend.delivery.rows import Endpoint, Generation
 from backend.delivery.targets.memory_server import Fault
 from backend.policy.rules import BUILT_IN
 from backend.settings import Settings
+from tests.databases import counted
 from tests.services.delivery.surroundings import BY_GROUP, Surroundings, refused
 
 HALVES = (("v1", 1, ((0, 7_500),)), ("v2", 2, ((7_500, 10_000),)))
@@ -295,6 +298,46 @@ def test_where_production_stands_another_signs_for_dev_who_may_sign_for_producti
     assert sign_toy("ben").number == 1
     base = around.endpoints.proposal(around.as_("olga"), "alone").digest
     assert around.endpoints.sign_off(around.as_("olga"), "alone", base_digest=base, versions={}).number == 1
+
+
+@pytest.mark.parametrize("who", ["olga", "ben", "eve", "nobody"])
+def test_of_many_those_that_one_may_sign_are_found_as_one_by_one_and_as_cheaply_as_of_few(
+    around: Surroundings, who: str
+) -> None:
+    around.behind_router()
+    around.server("other")
+    around.endpoint(router="edge")
+    around.change("delay", mode="managed")
+    otto = around.as_("otto")
+    eve = around.identities.create(otto, "eve")
+    around.identities.grant(otto, "eve", "operator", "environment:dev")
+    me = {"eve": eve.id, "nobody": "idn_0"}.get(who) or around.as_(who).id
+    around.endpoint("dev-beside", environment="dev", served_name="a")
+    around.endpoint("dev-behind", environment="dev", served_name="b", server="other", router="edge")
+    around.endpoint("dev-alone", environment="dev", served_name="c", server="other")
+
+    def found() -> tuple[frozenset[str], int]:
+        with counted(around.database) as statements, around.database.read() as session:
+            held, now = grants(session, me), around.database.now(session)
+            ids = list(session.exec(select(Endpoint.id).where(Endpoint.mode == "observe")))
+            before = len(statements)
+            many = hands.signable(session, ids, me, held, now=now)
+            sent = len(statements) - before
+            assert many == {
+                one for one in ids
+                if not hands.needs_another(session, one, me, now=now) and not hands.lacking(session, one, held, now=now)
+            }  # fmt: skip
+            return many, sent
+
+    few, sent = found()
+    assert len(few) == {"olga": 1, "ben": 3, "eve": 1, "nobody": 1}[who]
+    for number in range(8):
+        server = around.server(f"more-{number}").name
+        around.endpoint(f"more-{number}", environment="dev", served_name=f"d{number}", server=server)
+        around.endpoint(f"most-{number}", environment="dev", served_name=f"e{number}", server=server, router="edge")
+    many, later = found()
+    assert len(many) > len(few)
+    assert later <= sent
 
 
 def test_beside_an_environment_that_asks_for_no_more_nobody_else_is_asked(around: Surroundings) -> None:

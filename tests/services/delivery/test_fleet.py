@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-
-import sqlalchemy as sa
 
 from backend.delivery import fleet, past
 from backend.delivery.fleet import Filters
 from backend.delivery.generations import generation_from
+from tests.databases import counted
 from tests.services.delivery.surroundings import refused
 from tests.services.delivery.test_delivery_queries import INTERVAL, PLAN, Delivery, baseline, delivery, ramp_started
 
@@ -183,12 +181,13 @@ def test_a_page_of_many_costs_as_many_queries_as_a_page_of_one(delivery: Deliver
         ]  # fmt: skip
         for question, *args in questions:
             options = timed(delivery) if question in (fleet.fleet, fleet.standing) else {}
-            with counted(delivery) as statements:
+            with counted(delivery.database) as statements:
                 ask(delivery, question, *args, **options)
             found.append(len(statements))
         return found
 
     alone = costs()
+    assert all(alone), "every question asks something"
     delivery.server("second")
     for number in range(12):
         delivery.endpoint(f"e{number:02}", environment="dev", server="second", served_name=None)
@@ -198,18 +197,3 @@ def test_a_page_of_many_costs_as_many_queries_as_a_page_of_one(delivery: Deliver
 
 def replace_salt(number: int) -> Any:
     return baseline().model_copy(update={"salt": f"s{number}"})
-
-
-@contextmanager
-def counted(delivery: Delivery) -> Iterator[list[str]]:
-    """The statements that a block sends to the database."""
-    statements: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
-    sa.event.listen(delivery.database.engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        sa.event.remove(delivery.database.engine, "before_cursor_execute", note)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -43,14 +45,18 @@ def test_the_area_is_scikit_learns_and_its_interval_holds_the_truth() -> None:
     assert 89 <= held <= 100
 
 
-def test_too_few_rows_other_columns_and_a_process_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_rows_other_columns_and_a_process_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="100 rows"):
         told_apart(sample(1, 99), sample(2))
     with pytest.raises(Refusal, match="no column in common"):
         told_apart(table({"a": normal(200)}), table({"b": normal(200)}))
     with pytest.raises(ExternalFailure, match="longer than"):
         told_apart(sample(1), sample(2), seconds=0.01)
-    monkeypatch.setattr(domain, "_SCRIPT", "/nowhere.py")
+    left = tmp_path / f"{domain._PREFIX}left"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    monkeypatch.setattr(domain, "_MODULE", "backend.drift.nowhere")
     with pytest.raises(ExternalFailure, match="ended with status"):
-        told_apart(sample(1), sample(2))
+        told_apart(sample(1), sample(2), scratch=tmp_path)
+    assert list(tmp_path.iterdir()) == [], "neither its own rows are left there, nor those of a worker that was killed"
     assert "backend.drift.classifier" not in sys.modules

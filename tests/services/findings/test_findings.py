@@ -20,7 +20,7 @@ from backend.findings.rows import Finding, FindingSight
 from backend.findings.rules import Cause, Sighting
 from backend.findings.service import Findings
 from backend.policy.rules import EscalationStep, FindingRule
-from tests.databases import Clock
+from tests.databases import Clock, counted
 from tests.services.changes.world import ENDPOINT, MODEL, World, refused
 
 HOUR = timedelta(hours=1)
@@ -95,6 +95,18 @@ def test_the_same_look_told_twice_changes_nothing(around: Around) -> None:
     before = around.row()[1].model_dump()
     around.see(sighting(severity="critical"))
     assert (around.row()[1].model_dump(), around.ledger()) == (before, ["finding.open"])
+
+
+def test_a_look_of_many_known_causes_asks_as_often_as_one_of_few(around: Around) -> None:
+    def asks(many: int) -> int:
+        told = [sighting(f"feature {number}") for number in range(many)]
+        around.see(*told)
+        around.clock.tick(hours=1)
+        with counted(around.database) as statements:
+            around.see(*told)
+        return len(statements)
+
+    assert 0 < asks(40) <= asks(2)
 
 
 def test_causes_that_differ_in_anything_are_findings_of_their_own(around: Around) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 from sqlmodel import select
@@ -16,11 +17,14 @@ from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.errors import ExternalFailure
+from backend.core.outbound import Guard
 from backend.core.work import LeaseLost
-from backend.findings.rows import Finding
+from backend.findings.rows import Finding, FindingSight
 from backend.findings.service import Findings
+from backend.inference_log.sources.of_endpoints import Sources
 from backend.monitoring import features, queries, runs, watch
-from backend.monitoring.rows import KeptThresholds, Monitor
+from backend.monitoring.counting import Counting
+from backend.monitoring.rows import KeptThresholds, Monitor, MonitorScore
 from tests.databases import Clock
 from tests.drift_data import letters, normal, profile_of
 from tests.services.changes.world import ENDPOINT, MODEL, refused
@@ -475,6 +479,134 @@ def test_the_first_days_of_serving_and_the_same_hours_a_week_earlier(given: Watc
     assert given.last("week").rows == 600
     with given.database.read() as session:
         assert len(session.exec(select(KeptThresholds)).all()) >= 1
+
+
+def test_each_version_has_its_own_reference_and_one_that_is_missing_is_told(given: Watching) -> None:
+    given.profile()
+    given.profile(profile_of({**columns(2_000), "x": normal(2_000, 1, 5.0)}), version=2)
+    given.beside(2, 3)
+    for hour in (NINE - HOUR, NINE - HOUR - 7 * DAY):
+        shift = 0.0 if hour < NINE - DAY else 5.0
+        given.asked(hour)
+        given.asked(hour, version=2, seed=8, x=normal(200, 8, shift))
+        given.asked(hour, version=3, seed=9)
+    given.set()
+    given.set("champion", reference={"kind": "champion"})
+    given.set("week", reference={"kind": "season", "season": "week"})
+    given.set("year", reference={"kind": "season", "season": "year"})
+    given.on(minutes=6)
+    found = set(given.findings())
+    no_profile = {("drift.no-reference", f"version 3 ({name})") for name in ("drift", "champion", "week")}
+    assert {one for one in found if "(drift)" in one[1]} == {("drift.no-reference", "version 3 (drift)")}, (
+        "each is as it was trained"
+    )
+    assert ("drift.feature", "x of version 2 (champion)") in found, "and 2 sees what 1 does not"
+    assert ("drift.feature", "x of version 2 (week)") in found, "and did not a week ago"
+    assert not any("version 1 (" in about for _, about in found)
+    assert no_profile <= found
+    assert given.last("champion").why.startswith("Version 1 is the champion itself. Version 3 has no reference profile")
+    assert (given.last("year").state, given.last("year").rows) == ("no_data", 400)
+    assert "only 1 of 1 hours were counted, with 0 requests" in given.last("year").why
+    with given.database.read() as session:
+        judged = {one.version for one in session.exec(select(MonitorScore))}
+    assert judged == {1, 2}
+
+
+@only_sqlite
+def test_features_are_counted_apart_by_one_feature_s_segments_and_they_add_up(given: Watching) -> None:
+    given.profile()
+    given.set(segments=["t"], reference={"kind": "season", "season": "week"})
+    given.set("data", kind="data", segments=["x"])
+    given.asked(NINE - HOUR, x=[None, *normal(199, 3)])
+    given.asked(NINE - HOUR - 7 * DAY, seed=4)
+    given.on(minutes=6)
+    letter = list(columns(200, 7)["t"])
+
+    def rows(feature: str, segment: str) -> tuple[int, int, str]:
+        with given.database.read() as session:
+            where = replace(given.where(segmentation=feature, segment=segment), start=NINE - HOUR, end=NINE)
+            view = queries.feature(session, where, "y")
+        return view.rows, view.reference_rows, view.note
+
+    with given.database.read() as session:
+        segments = queries.choices(session, ENDPOINT).segments
+    assert set(segments["t"]) == {"= a", "= b", "= c", "other", "missing"}
+    counted = {one: rows("t", one) for one in segments["t"] if letter.count(one[2:])}
+    assert {one: told[0] for one, told in counted.items()} == {f"= {one}": letter.count(one) for one in "abc"}
+    assert all(0 < told[1] < 200 for told in counted.values()), "the reference is the segment's too"
+    assert all("judge whole windows" in told[2] for told in counted.values())
+    bands = [one for one in segments["x"] if one not in ("missing", "not a number")]
+    assert sum(rows("x", one)[0] for one in bands) == 199
+    assert min(rows("x", one)[0] for one in bands) > 20
+    assert rows("x", "missing")[0] == 1
+    assert "not counted by this segment" in rows("y", "from 10")[2]
+    given.asked(NINE - HOUR, 50, seed=30, t=["a"] * 50)
+    given.on(hours=1)
+    assert rows("t", "= a")[0] == letter.count("a") + 50, "late rows are counted again"
+
+
+@only_sqlite
+def test_requests_in_tables_of_one_s_own_are_counted_over_there(given: Watching, tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+
+    def stored(at: datetime, rows: int, seed: int, received: datetime, **instead: Any) -> None:
+        told = {**columns(rows, seed), **instead}
+        lines = [
+            (f"{seed}-{place}", at + timedelta(seconds=place), received, *(told[name][place] for name in ("x", "y", "t")))
+            for place in range(rows)
+        ]
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS scored "
+                "(id TEXT, happened TIMESTAMPTZ, stored TIMESTAMPTZ, x DOUBLE, y DOUBLE, t TEXT)"
+            )
+            connection.executemany("INSERT INTO scored VALUES (?, ?, ?, ?, ?, ?)", lines)
+
+    (tmp_path / "tables.toml").write_text(
+        f'[engines.w]\nurl = "duckdb://{path}"\n[endpoints.{ENDPOINT}]\nengine = "w"\n'
+        f'[endpoints.{ENDPOINT}.requests]\ntable = "scored"\nfeatures = {{x = "x", y = "y", t = "t"}}\n'
+        'columns = {request_id = "id", event_time = "happened", received_at = "stored"}\n'
+    )
+    sources = Sources(given.log, tmp_path / "tables.toml", Guard())
+    given.counting = Counting(given.database, given.log, tables=sources.cells_of)
+    given.profile()
+    given.set()
+    given.set("quality", kind="quality", task={"outcome": "late"})
+    stored(NINE - HOUR, 200, 7, NINE)
+    given.on(minutes=6)
+    assert (given.last().state, given.counted(NINE - HOUR)) == ("ok", 200)
+    stored(NINE - HOUR, 50, 30, NINE + timedelta(minutes=30))
+    stored(NINE, 200, 9, NINE + HOUR, x=normal(200, 9, 3.0))
+    given.on(hours=1)
+    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    assert (given.counted(NINE), given.counted(NINE - HOUR)) == (200, 250), "rows that came late are counted"
+    for _ in range(5):
+        given.on(minutes=5)
+    assert given.last("quality").state == "no_data"
+    assert given.line("quality").says.startswith("Only 0 of the 1 hours of its window were counted.")
+
+
+@only_sqlite
+def test_a_window_that_alarmed_has_one_report_a_day_that_its_findings_name(given: Watching) -> None:
+    given.profile()
+    given.set(report="drift")
+    given.set("silent")
+    for hour in range(3):
+        given.asked(NINE + (hour - 1) * HOUR, seed=hour, x=normal(200, 9 + hour, 3.0))
+    given.on(hours=2, minutes=6)
+    assert given.states()[-3:] == ["alarm"] * 3
+    (report,) = given.reports()
+    assert (report.monitor, report.asked_by, report.parts, report.state) == ("drift", "monitor drift", ("drift",), "queued")
+    assert (report.current.start, report.current.end, report.current.version) == (NINE - HOUR, NINE, 1)
+    assert (report.reference.start, report.reference.version) == (NINE - HOUR - 7 * DAY, None)
+    with given.database.read() as session:
+        found = session.exec(select(FindingSight)).all()
+    assert {one.evidence.get("report") for one in found if one.evidence["monitor"] == "drift"} == {report.id}
+    assert {one.evidence.get("report") for one in found if one.evidence["monitor"] == "silent"} == {None}
+    assert given.world.ledger("window_report") == ["window_report.ask"]
+    given.asked(NINE + 25 * HOUR, seed=30, x=normal(200, 30, 3.0))
+    given.on(hours=24)
+    assert len(given.reports()) == 2, "another day, another one"
 
 
 @only_sqlite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,12 @@ import numpy as np
 from sqlmodel import col, select
 
 from backend.core import work
+from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.delivery import admission
+from backend.delivery.generations import DesiredEndpoint
+from backend.delivery.plan import ServedAs
+from backend.delivery.rows import Endpoint, Generation
 from backend.drift.profile import Profile
 from backend.drift.stored import profile_bytes
 from backend.findings.rows import Finding
@@ -24,6 +29,9 @@ from backend.monitoring.rules import parse_spec
 from backend.monitoring.runs import Monitoring
 from backend.monitoring.service import Monitors
 from backend.monitoring.views import MonitorLine, Where
+from backend.window_reports import automatic
+from backend.window_reports import queries as window_reports
+from backend.window_reports.queries import ReportLine
 from tests.databases import Clock
 from tests.drift_data import letters, normal, profile_of
 from tests.services.changes.world import ENDPOINT, MODEL, World
@@ -38,7 +46,10 @@ class Watching:
         self.world, self.database, self.clock = World(database), database, clock
         self.log = InferenceLog(folder / "log", clock=clock)
         shelf = Shelf()
-        self.counting, self.monitoring = Counting(database, self.log, shelf), Monitoring(database, shelf)
+        self.counting, self.monitoring = (
+            Counting(database, self.log, shelf),
+            Monitoring(database, self.log, shelf, reports=automatic.ask),
+        )
         self.monitors, self.profiles = Monitors(database), ReferenceProfiles(database)
 
     def profile(self, profile: Profile | None = None, version: int = 1) -> Profile:
@@ -46,6 +57,22 @@ class Watching:
         made = profile or profile_of(columns(2_000))
         self.profiles.set(self.world.ana, MODEL, version, profile_bytes(made))
         return made
+
+    def beside(self, *versions: int) -> None:
+        """These versions answer too, beside version 1, which stays the champion."""
+        with self.database.unit(SYSTEM) as tx:
+            endpoint = tx.get(Endpoint, "end_1", lock=True)
+            newest = tx.get(Generation, f"end_1/{endpoint.generation}")
+            desired = DesiredEndpoint.model_validate(newest.desired)
+            (first,) = desired.arms
+            served = [ServedAs(model=MODEL, version=one) for one in versions]
+            more = [
+                first.model_copy(update={"name": f"v{one}", "version": one, "served_as": at})
+                for one, at in zip(versions, served, strict=True)
+            ]
+            admission._write(
+                tx, endpoint, desired.model_copy(update={"arms": (first, *more)}), reason="start", authorization_id=None
+            )
 
     def set(self, name: str = "drift", **told: Any) -> Monitor:
         """A monitor that looks at each hour, at once when it is over."""
@@ -60,7 +87,7 @@ class Watching:
                 "request_id": f"{at:%d%H}-{seed}-{place}",
                 "event_time": at + timedelta(seconds=place % 3_000),
                 "version": version,
-                "assigned_arm": "v1" if version == 1 else "v2" if version == 2 else None,
+                "assigned_arm": f"v{version}" if version is not None else None,
                 "features": {name: _plain(values[place]) for name, values in told.items()},
             }
             for place in range(rows)
@@ -118,6 +145,11 @@ class Watching:
         with self.database.read() as session:
             rows = session.exec(select(Finding).where(Finding.kind == kind).order_by(col(Finding.number).desc()))
             return rows.first().says  # type: ignore[union-attr]
+
+    def reports(self) -> Sequence[ReportLine]:
+        """Window reports, the newest first."""
+        with self.database.read() as session:
+            return window_reports.lines(session, ENDPOINT)
 
     def counted(self, hour: datetime) -> int:
         """How many requests of an hour were counted."""

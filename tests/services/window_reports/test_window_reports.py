@@ -23,7 +23,7 @@ from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Endpoint
 from backend.inference_log.rows import LogErasure
 from backend.inference_log.service import InferenceLog
-from backend.window_reports import queries, tending
+from backend.window_reports import automatic, queries, tending
 from backend.window_reports.queries import ReportLine
 from backend.window_reports.rows import WindowReport
 from backend.window_reports.rules import MOST_KEPT, MOST_UNFINISHED, WEEK, Asked, Side
@@ -282,6 +282,36 @@ def test_rows_that_a_killed_worker_left_are_removed(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     sweep(tmp_path)
     assert (old.exists(), new.exists()) == (False, True)
+
+
+@sqlite_only
+def test_one_that_a_monitor_has_made_takes_no_grant_to_make_and_one_to_open(place: Place) -> None:
+    def asked(monitor: str) -> str | None:
+        now = place.clock.now
+        spans = {"current": (now - timedelta(days=40), now), "reference": (now - WEEK - timedelta(hours=2), now - WEEK)}
+        told = {"part": "drift", "version": None, "arm": None, "reference_version": None, "outcome": None}
+        with place.world.database.unit(SYSTEM) as tx:
+            return automatic.ask(tx, endpoint_id="end_1", monitor=monitor, **spans, **told)
+
+    made = asked("drift")
+    assert made is not None
+    assert asked("drift") == made, "one a day"
+    place.run()
+    line = place.line(made)
+    assert (line.state, line.monitor, line.asked_by) == ("done", "drift", "monitor drift")
+    assert line.current.end - line.current.start == timedelta(days=31)
+    for who in (place.world.olga, place.world.otto, place.world.ana):
+        for call in (place.reports.open, place.reports.remove):
+            with pytest.raises(Refusal) as refused:
+                call(who, ENDPOINT, made)
+            assert refused.value.code == "data-set"
+    place.grant()
+    assert place.reports.open(place.world.ana, ENDPOINT, made).page
+    place.reports.remove(place.world.ana, ENDPOINT, made)
+    assert (place.lines(), place.files()) == ([], [])
+    assert len(place.ledger("window_report.remove")) == 1
+    waiting = [asked(f"m{number}") for number in range(MOST_UNFINISHED + 1)]
+    assert waiting[-1] is None, "so many wait already"
 
 
 @sqlite_only
