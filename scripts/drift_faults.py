@@ -2,7 +2,7 @@
 
 References and days are those of `scripts.drift_alarms`: the first and the third quarter of 2013, winter and summer, but for
 every fifth day. Each fault is put into each of those days by itself, and has one window of 24 hours to be found in. Counted is
-also whether the finding names the cause, and how many other columns were alarmed.
+also whether the finding names the cause, and how many other columns were alarmed that the day by itself does not alarm.
 
 One fault grows from each of a quarter's days to the next. Counted is by how much it had grown when it was found first, and on
 how many of the days on which it was found it was called gradual.
@@ -144,11 +144,12 @@ def _looking(profile: Profile) -> Look:
 def _found(so_far: Found, days: list[pa.Table], look: Look) -> Found:
     fault, found, named, others = so_far.fault, so_far.found, so_far.named, so_far.others
     for day in days:
-        alarms = look(_put(day, fault.plant(day))).alarms
+        alarms, before = look(_put(day, fault.plant(day))).alarms, {one.column for one in look(day).alarms}
         own = {one.kind for one in alarms if one.column is None or one.column.name in fault.columns}
         found += fault.kind in own
         named += fault.cause is None or fault.cause in own
-        others += len({one.column for one in alarms if one.column is not None and one.column.name not in fault.columns})
+        news = {one.column for one in alarms if one.column is not None} - before
+        others += sum(one.name not in fault.columns for one in news)
     return replace(so_far, days=so_far.days + len(days), found=found, named=named, others=others)
 
 
