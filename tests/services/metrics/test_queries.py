@@ -316,6 +316,7 @@ def test_where_nobody_tells_how_long_requests_took_none_was_late(world: World) -
 
 def test_requests_that_failed_before_anybody_timed_them_are_late(world: World) -> None:
     world.slos.set(world.olga, ENDPOINT, [QUICK])
+    fill(world, 0.2)
     fill(world, 1.1, bad=1.0, timed=False)
     assert standing(world)["latency-100ms"].alerts[0].verdict == "burning"
 
