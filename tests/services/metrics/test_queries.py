@@ -234,6 +234,7 @@ def test_of_several_alerts_that_burned_the_one_of_which_nothing_is_known_keeps_t
     world.clock.tick(hours=3)
     fill(world, 0.1)
     watch.watch_objectives(world.database)
+    world.clock.tick(minutes=18)
     fill(world, 0.1)
     watch.watch_objectives(world.database)
     assert found(world)[0] == ("slo.burn", "availability", "critical")
