@@ -314,6 +314,7 @@ def gate_context(settings: Settings) -> GateContext:
         target=backend.connections.target,
         target_abilities=lambda kind: target_type(kind).abilities,
         router_abilities=lambda kind: router_type(kind).abilities,
+        alarm=backend.findings.fire,
     )
 
 

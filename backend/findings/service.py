@@ -11,7 +11,7 @@ from backend.access.checks import require
 from backend.access.rows import Identity
 from backend.access.scopes import named_team
 from backend.access.service import named_identity
-from backend.core.context import Actor
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal, StaleWrite
 from backend.core.moments import in_utc
@@ -114,11 +114,15 @@ class Findings:
             )
         with self._database.unit(actor) as tx:
             _require_at(tx, actor, endpoint)
-            return fire(tx, endpoint, severity)
+            return _fired(tx, endpoint, severity)
+
+    def fire(self, endpoint: str) -> None:
+        """The same by Countersign itself: a check of a change asks whether an alarm reaches anybody. NotFound."""
+        with self._database.unit(SYSTEM) as tx:
+            _fired(tx, endpoint, "warning")
 
 
-def fire(tx: Unit, endpoint: str, severity: Severity = "warning") -> Finding:
-    """Joins: a test of an endpoint's alarm, whoever may ask for it."""
+def _fired(tx: Unit, endpoint: str, severity: Severity) -> Finding:
     place = sightings.place_of(tx, endpoint)
     says = "This is a test of who is told. Nothing is wrong."
     look = Sighting(Cause(TEST_KIND, endpoint, subject=tx.new_id("tst")), severity, says, TEST_KIND, {})
