@@ -30,8 +30,9 @@ from backend.inference_log.service import InferenceLog
 from backend.inference_log.sources.port import CellSource, Span
 from backend.inference_log.touched import OVERLAP
 from backend.monitoring import hours as stored
-from backend.monitoring import late, references, segmenting, table_counting
+from backend.monitoring import references, segmenting, table_counting
 from backend.monitoring.hours import Part
+from backend.monitoring.late import came as came_late
 from backend.monitoring.needs import Lacking, Needs, Want, needs_of
 from backend.monitoring.references import COUNT, Shelf
 from backend.monitoring.rows import NO_VERSION, CountingState
@@ -177,7 +178,7 @@ class Counting:
                     more = abs(sum(part.rows for part in each[hour]) - rows)
                     changed |= {hour: max(more, changed.get(hour, 0))} if more else {}
                 stored.write(tx, needs.place.id, what, each)
-            late.came(tx, needs.place.id, changed)
+            came_late(tx, needs.place.id, changed)
 
     def _read(self, endpoint: str, run: Sequence[Todo], now: datetime, found: _Counted) -> None:
         """Hours that follow each other, with one look at the log: opening one costs more than what it reads."""

@@ -30,7 +30,7 @@ from backend.monitoring.hours import Part
 from backend.monitoring.live import Live
 from backend.monitoring.looks import Found, Scored, Verdict
 from backend.monitoring.rows import NO_VERSION
-from backend.monitoring.rules import MonitorSpec, is_among, no_worse, severity_of, worst
+from backend.monitoring.rules import MonitorSpec, is_among, severity_of, worst
 
 OF_DRIFT = frozenset({"drift", "prediction-drift", "rescaled", "swapped"})
 """Kinds that speak of distributions; all others are the first gate's."""
@@ -237,8 +237,7 @@ def _of_nobody(spec: MonitorSpec, given: Given) -> Iterator[Found]:
         if not stray:
             continue
         told = f"{counted(sum(stray.values()), 'request', 'requests')} of {rows:,} ({percent(share)}) {says}: nobody judges them."
-        severity = "warning" if share >= least else "info" if spec.notices else "notice"
-        called = severity if severity == "notice" else no_worse("info" if severity == "info" else "warning", spec.at_most)
+        called = severity_of("warning" if share >= least else "notice", spec) if share >= least or spec.notices else "notice"
         facts = {"requests": sum(stray.values()), "of": rows, "versions": ", ".join(map(str, sorted(stray)[:3]))}
         yield Found(f"{spec.kind}.{kind}", called, "", "", version, told, facts)
 

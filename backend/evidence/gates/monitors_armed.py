@@ -26,8 +26,9 @@ from backend.policy.rules import MonitorRule
 
 ANEW = timedelta(minutes=15)
 """A test that was fired within that time is not fired again: checks that are repeated are no flood of messages."""
-_PAUSE = 0.5
 OPENED = "finding.opened"
+"""The one event of a test that proves anything."""
+_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,6 @@ class MonitorsArmedGate:
     valid_seconds: ClassVar[int] = 3_600
     limit_seconds: ClassVar[int] = 120
     limit_bytes: ClassVar[int] = 4 << 30
-
     patience: ClassVar[float] = 60.0
     """Seconds that a message of a test is waited for: it leaves by another part of the worker, at its own pace."""
 

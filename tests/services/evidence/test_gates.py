@@ -26,6 +26,7 @@ from backend.findings import sightings
 from backend.findings.moves import move
 from backend.findings.rows import Finding
 from backend.findings.rules import Cause, Sighting
+from backend.findings.service import Findings
 from backend.monitoring.rows import Monitor, MonitorRun
 from backend.monitoring.rules import latest_slot, parse_spec
 from backend.notify.rows import Message, Route
@@ -41,7 +42,8 @@ def world(database: Database, tmp_path: Path) -> World:
 
 
 def run(world: World, gate: str, plan: Plan | None = None, **parts: Any) -> GateResult:
-    there: GateContext = replace(context(world.settings), database=world.database, **parts)
+    mine = {"database": world.database, "alarm": Findings(world.database).fire, **parts}
+    there: GateContext = replace(context(world.settings), **mine)
     told: list[float] = []
     result = gate_type(gate)(there).run(plan or world.plan(), lambda fraction, _says: told.append(fraction))
     assert all(0 <= one <= 1 for one in told)
@@ -226,14 +228,11 @@ def test_monitors_are_armed_once_each_kind_looks_and_a_test_of_the_alarm_arrived
     change_message(world, "msg_1", state="sent")
     armed = run(world, "monitors_armed")
     assert (armed.verdict, "valid_until" in armed.findings[-1].facts) == ("passed", True)
-    with world.database.unit(SYSTEM) as tx:
-        tx.session.get_one(Route, "rte_1").state = "removed"
+    change(world, Route, "rte_1", state="removed")
     assert run(world, "monitors_armed").verdict == "failed", "nobody is told by a route that is gone"
-    with world.database.unit(SYSTEM) as tx:
-        tx.session.get_one(Route, "rte_1").state = "active"
+    change(world, Route, "rte_1", state="active")
     message_of(world, "msg_2", found[0], event="finding.assigned", state="sent")
-    with world.database.unit(SYSTEM) as tx:
-        tx.session.get_one(Finding, found[0]).opened_at = tx.now - timedelta(days=31)
+    change(world, Finding, found[0], opened_at=world.database.now() - timedelta(days=31))
     old = run(world, "monitors_armed")
     assert old.verdict == "failed", "whatever else was sent of an old test"
     assert len(tests_of_the_alarm()) == 2, "and then another one is fired"
