@@ -137,7 +137,7 @@ class Monitors:
                 told["asked"] = not rules.is_due(spec, slot, tx.now)
                 tx.add(MonitorRun(**told, revision=row.revision, window_start=start, started_at=tx.now))
             else:
-                run.ended_at, run.begins, run.state = None, 0, "running"
+                run.ended_at, run.begins = None, 0  # what it said stands until then: it is not late meanwhile
             tx.record("monitor.run", row, after={"endpoint": place.name, "name": name, "slot": slot.isoformat()})
             _wake(tx, row)
             return slot
