@@ -156,7 +156,7 @@ def resume(opened: Session, endpoint: str, name: str, as_json: bool) -> None:
 @json_option
 @guarded
 def run(opened: Session, endpoint: str, name: str, as_json: bool) -> None:
-    """Ask for a look now, at the window that ends with the latest hour which is over. It is judged once its hours are counted."""
+    """Ask for a look now, at the window up to the latest full hour. It is judged once its hours are counted."""
     slot = opened.client.monitors.run(endpoint, name)
     says = f"Asked for the window up to {slot:%Y-%m-%d %H:%M} UTC; see `countersign monitor show {endpoint} {name}`."
     emit(as_json, {"slot": slot}, [says])

@@ -88,7 +88,9 @@ def look(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
     """The verdict on one version; and what is beside it: requests that nobody judges, and columns that nobody has."""
     verdict = _looked(spec, given, kept)
     beside = tuple(_of_nobody(spec, given))
-    why = " ".join(filter(None, (verdict.why, *(one.says for one in beside if one.severity != "notice")))) if verdict.why else ""
+    why = (
+        " ".join(filter(None, (verdict.why, *(one.says for one in beside if one.severity != "notice")))) if verdict.why else ""
+    )
     return replace(verdict, found=(*verdict.found, *beside), why=why)
 
 
@@ -236,7 +238,9 @@ def _of_nobody(spec: MonitorSpec, given: Given) -> Iterator[Found]:
         share = sum(stray.values()) / max(rows, 1)
         if not stray:
             continue
-        told = f"{counted(sum(stray.values()), 'request', 'requests')} of {rows:,} ({percent(share)}) {says}: nobody judges them."
+        told = (
+            f"{counted(sum(stray.values()), 'request', 'requests')} of {rows:,} ({percent(share)}) {says}: nobody judges them."
+        )
         called = severity_of("warning" if share >= least else "notice", spec) if share >= least or spec.notices else "notice"
         facts = {"requests": sum(stray.values()), "of": rows, "versions": ", ".join(map(str, sorted(stray)[:3]))}
         yield Found(f"{spec.kind}.{kind}", called, "", "", version, told, facts)

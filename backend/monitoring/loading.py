@@ -141,7 +141,9 @@ def _strays(place: Place, given: features.Given) -> Mapping[int, int]:
     nothing says who answered where several did."""
     found = Counter[int]()
     for part in given.parts:
-        is_nobodys = place.alone is None if part.version == NO_VERSION else not place.had(part.version, given.window.start - HOUR)
+        is_nobodys = (
+            place.alone is None if part.version == NO_VERSION else not place.had(part.version, given.window.start - HOUR)
+        )
         found[part.version] += part.rows if is_nobodys else 0
     return +found
 

@@ -252,7 +252,7 @@ def parse_spec(content: object) -> MonitorSpec:
         raise _no_monitor(where, says) from error
     for where, told in found.model_dump(mode="json", exclude_defaults=True).items():
         if (odd := next((one for one in _texts(told) if not one.isprintable()), None)) is not None:
-            raise _no_monitor(where, f"{ascii(odd[:40])} holds characters that cannot be printed")
+            raise _no_monitor(where, f"{odd[:40]!a} holds characters that cannot be printed")
     return found
 
 

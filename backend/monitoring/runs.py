@@ -196,7 +196,8 @@ class Monitoring:
                 _store(tx, row, result)
                 _store_scores(tx, one, slot, [each for verdict in result.verdicts for each in verdict.scores])
                 _keep(tx, made)
-                tell(tx, one, place, slot, result, reporting.of_alarm(tx, self._reports, one, place, slot, result))
+                if result.verdicts:
+                    tell(tx, one, place, slot, result, reporting.of_alarm(tx, self._reports, one, place, slot, result))
             tx.session.flush()
             ran = newest_slots(tx.session, [one.row.id]).get(one.row.id)
             now_due = _due(tx.session, replace(one, ran=ran), tx.now)

@@ -451,7 +451,7 @@ def test_no_value_of_one_person_is_in_a_finding_or_the_ledger(given: Watching) -
     assert given.evidence("data.new-categories")["names"] == "`new`"
     with given.database.read() as session:
         tables = set(SQLModel.metadata.tables) - {"counted_hour"}
-        told = {name: str(session.connection().execute(sa.text(f'SELECT * FROM "{name}"')).all()) for name in sorted(tables)}  # noqa: S608
+        told = {name: str(session.connection().execute(sa.text(f'SELECT * FROM "{name}"')).all()) for name in sorted(tables)}
     assert [name for name, rows in told.items() if "Jane" in rows] == []
     assert "`new`" not in told["ledger"]
 
