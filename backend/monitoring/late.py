@@ -1,4 +1,4 @@
-"""Rows that come after a look: windows that were judged without them are judged again, so that nothing passes by coming late."""
+"""Rows that come after a look: windows that were judged without them are judged again, lest something passes by that."""
 
 from __future__ import annotations
 
