@@ -23,7 +23,7 @@ run: setup  ## start Countersign with the demo: pages, API, worker and embedded 
 	$(BIN)/countersign up --demo $(ARGS)
 
 test: setup  ## run the tests, except the slow ones
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: setup  ## run the tests that take minutes or a heavy runtime
 	$(BIN)/python -m pytest -m slow $(ARGS)

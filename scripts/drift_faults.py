@@ -1,15 +1,18 @@
 """Faults that are planted into real days: on how many of the days that the reference did not see each is found, in its words.
 
-Reference and days are those of `scripts.drift_alarms`: the first quarter of 2013 but for every fifth day. Each fault is put
-into each of those days by itself, and has one window of 24 hours to be found in. Counted is also whether the finding names the
-cause, and how many other columns were alarmed.
+References and days are those of `scripts.drift_alarms`: the first and the third quarter of 2013, winter and summer, but for
+every fifth day. Each fault is put into each of those days by itself, and has one window of 24 hours to be found in. Counted is
+also whether the finding names the cause, and how many other columns were alarmed that the day by itself does not alarm.
+
+One fault grows from each of a quarter's days to the next. Counted is by how much it had grown when it was found first, and on
+how many of the days on which it was found it was called gradual.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,13 @@ import pyarrow as pa
 
 from backend.demo.flights import Flights
 from backend.drift.counts import counted
-from backend.drift.findings import Finding, FindingKind
-from backend.drift.judging import judged
+from backend.drift.discovery import pace
+from backend.drift.findings import FindingKind
+from backend.drift.judging import Judgement, judged
+from backend.drift.profile import Profile
 from backend.drift.sources import TableSource
 from backend.drift.thresholds import Thresholds
+from backend.drift.values import Key
 from scripts.drift_alarms import QUARTERS, ROLES, profile_of, split
 
 Plant = Callable[[pa.Table], dict[str, Any]]
@@ -102,27 +108,63 @@ FAULTS = (
 )  # fmt: skip
 
 
-def measured(flights: Flights) -> list[Found]:
-    """Every fault on every day."""
-    reference, days = split(flights, QUARTERS[0])
-    profile = profile_of(reference)
+PLANTED_IN = (QUARTERS[0], QUARTERS[2])
+GROWN, GROWS, LOOKED_BACK = "distance", 0.025, 12
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What became of a shift that grows: its size when it was found first (None: never), on how many of the days it was found,
+    and on how many of those it was called gradual."""
+
+    first: float | None
+    found: int
+    gradual: int
+
+
+Look = Callable[[pa.Table], Judgement]
+
+
+def measured(flights: Flights) -> tuple[list[Found], list[Grown]]:
+    """Every fault on every day, and the one that grows in each quarter."""
+    found, grown = [Found(fault, 0, 0, 0, 0) for fault in FAULTS], list[Grown]()
+    for months in PLANTED_IN:
+        reference, days = split(flights, months)
+        look = _looking(profile_of(reference))
+        found = [_found(one, days, look) for one in found]
+        grown.append(_grown(days, look))
+    return found, grown
+
+
+def _looking(profile: Profile) -> Look:
     thresholds = Thresholds(profile, hours=24)
-
-    def look(table: pa.Table) -> tuple[Finding, ...]:
-        return judged(profile, counted(TableSource(table, ROLES), profile.layout), thresholds=thresholds).alarms
-
-    return [_found(fault, days, look) for fault in FAULTS]
+    return lambda table: judged(profile, counted(TableSource(table, ROLES), profile.layout), thresholds=thresholds)
 
 
-def _found(fault: Fault, days: list[pa.Table], look: Callable[[pa.Table], tuple[Finding, ...]]) -> Found:
-    found = named = others = 0
+def _found(so_far: Found, days: list[pa.Table], look: Look) -> Found:
+    fault, found, named, others = so_far.fault, so_far.found, so_far.named, so_far.others
     for day in days:
-        alarms = look(_put(day, fault.plant(day)))
+        alarms, before = look(_put(day, fault.plant(day))).alarms, {one.column for one in look(day).alarms}
         own = {one.kind for one in alarms if one.column is None or one.column.name in fault.columns}
         found += fault.kind in own
         named += fault.cause is None or fault.cause in own
-        others += len({one.column for one in alarms if one.column is not None and one.column.name not in fault.columns})
-    return Found(fault, len(days), found, named, others)
+        news = {one.column for one in alarms if one.column is not None} - before
+        others += sum(one.name not in fault.columns for one in news)
+    return replace(so_far, days=so_far.days + len(days), found=found, named=named, others=others)
+
+
+def _grown(days: list[pa.Table], look: Look) -> Grown:
+    """A shift that grows from day to day, told of as a monitor tells: by the score of each day and those of the days before."""
+    scores, news, key = list[float](), list[tuple[float, str]](), Key("feature", GROWN)
+    for number, day in enumerate(days):
+        times = 1 + GROWS * number
+        found = look(_put(day, _times(GROWN, times)(day)))
+        (column,) = (one for one in found.columns if one.key == key)
+        assert column.scores is not None  # noqa: S101 - a day of flights has distances
+        scores.append(column.scores.wasserstein or 0.0)
+        if any(one.kind == "drift" and one.column == key for one in found.alarms):
+            news.append((times, pace(scores[-LOOKED_BACK - 1 :], column.limit("wasserstein") or 0.0)))
+    return Grown(news[0][0] if news else None, len(news), sum(one == "gradual" for _, one in news))
 
 
 def _put(table: pa.Table, columns: dict[str, Any]) -> pa.Table:
@@ -135,14 +177,23 @@ def _put(table: pa.Table, columns: dict[str, Any]) -> pa.Table:
 def table_text() -> str:
     """The table of docs/drift.md."""
     with tempfile.TemporaryDirectory(prefix="countersign-drift-") as folder:
-        return text(measured(Flights.open(Path(folder))))
+        return text(*measured(Flights.open(Path(folder))))
 
 
-def text(found: list[Found]) -> str:
+def text(found: list[Found], grown: list[Grown]) -> str:
     """What was found, as a table."""
     head = f"| planted into each of {found[0].days} days | found as | on days | cause named | other columns alarmed |\n"
     lines = [f"| {one.fault.says} | `{one.fault.kind}` | {one.found} | {_named(one)} | {one.others} |\n" for one in found]
-    return head + "| --- | --- | --- | --- | --- |\n" + "".join(lines)
+    last = f"| `{GROWN}` grows by {GROWS:.1%} with each day of a quarter | `drift` | {_first(grown)} | {_gradual(grown)} | |\n"
+    return head + "| --- | --- | --- | --- | --- |\n" + "".join(lines) + last.replace(".5%", ".5 %")
+
+
+def _first(grown: list[Grown]) -> str:
+    return "first at " + ", ".join("never" if one.first is None else f"{one.first - 1:.1%}".replace("%", " %") for one in grown)
+
+
+def _gradual(grown: list[Grown]) -> str:
+    return f"`gradual` {sum(one.gradual for one in grown)} of {sum(one.found for one in grown)}"
 
 
 def _named(one: Found) -> str:

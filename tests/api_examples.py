@@ -102,7 +102,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PUT", f"{at}/monitors/drift", WATCHED, "olga"),
         *(("GET", path, None, "otto") for path in (
             "/monitors", f"{at}/monitors/drift", f"/models/{MODEL}/profiles", f"/models/{MODEL}/versions/1/profile",
-            f"{at}/watched", f"{at}/drift", f"{at}/drift/feature?name=hour", f"{at}/missing-values", f"{at}/predictions",
+            f"{at}/watched", f"{at}/drift", f"{at}/drift/feature?name=hour", f"{at}/drift/joint", f"{at}/missing-values",
+            f"{at}/predictions",
             f"{at}/quality", f"{at}/reliability",
         )),
         ("POST", f"{at}/monitors/drift/run", None, "olga"), ("POST", f"{at}/monitors/drift/pause", WHY, "olga"),

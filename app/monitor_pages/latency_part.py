@@ -248,9 +248,13 @@ def _promise(one: Promise) -> tuple[str, ...]:
 
 
 def _burns(alerts: Sequence[Judged]) -> str:
-    """Of the alert that says most: one that burns, one that is not known, else the longest window's rate."""
+    """Of the alert that says most: one that burns, one that is not known, else the longest window's rate.
+
+    One that can never fire says nothing, unless none can.
+    """
+    watching = [one for one in alerts if one.can_fire] or alerts
     for verdict in ("burning", "unknown"):
-        for one in alerts:
+        for one in watching:
             if one.verdict == verdict:
                 return one.reason
     known = [one for one in alerts if one.long.rate is not None]

@@ -157,7 +157,7 @@ def _shown(one: FigureLine) -> str:
 
 def over_time(found: QualityView, where: Where) -> None:
     """One figure day by day with its interval."""
-    with components.card("Day by day", "with its 95 % interval; days of UTC with requests") as head:
+    with components.card("Day by day", "with its 95 % interval; whole days of UTC with requests, today so far") as head:
         if not found.over_time:
             components.empty("No day has a figure yet", "They come with the outcomes.", icon="show_chart")
             return
@@ -236,6 +236,8 @@ def estimates(found: QualityView) -> None:
     if not found.estimates and not found.record:
         return
     with components.card("Estimated", "before outcomes are known; of the newest window that was estimated"):
+        if found.estimated:
+            _muted(escape(found.estimated, 300))
         if found.estimates:
             components.table([_row(one) for one in found.estimates], _HEAD, alt="Estimated figures", right=(1, 3, 4))
         for one in found.assumptions:

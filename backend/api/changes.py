@@ -125,6 +125,7 @@ class ChangesNarrow(Narrow):
     environment: Annotated[str, Field(max_length=63)] = ""
     endpoint: Annotated[str, Field(max_length=256)] = ""
     model: Annotated[str, Field(max_length=256)] = ""
+    within: Annotated[bool, Field(description="Whether `endpoint` and `model` are parts of names, not whole ones.")] = False
     text: Annotated[str, Field(max_length=200, description="Part of a title or of an endpoint's name.")] = ""
     requester: Annotated[str, Field(max_length=256, description="Asked for by this identity, by its short name.")] = ""
     after: After = None
@@ -134,7 +135,9 @@ class ChangesNarrow(Narrow):
 @router.get("")
 def list_changes(asks: Asks, narrow: Annotated[ChangesNarrow, Query()]) -> ChangesPage:
     """Changes, page by page: what needs somebody first, then those that are over."""
-    filters = queries.Filters(narrow.state, narrow.environment, narrow.endpoint, narrow.model, text=narrow.text)
+    filters = queries.Filters(
+        narrow.state, narrow.environment, narrow.endpoint, narrow.model, text=narrow.text, within=narrow.within
+    )
     with asks.reading("change.read") as look:
         if narrow.requester:
             query = select(Identity.id).where(Identity.name == narrow.requester)

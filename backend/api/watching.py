@@ -15,6 +15,7 @@ from backend.monitoring.views import (
     Choices,
     FeatureView,
     Heatmap,
+    JointPoint,
     NullRate,
     PredictionView,
     QualityView,
@@ -58,6 +59,12 @@ class OfFeature(OfSegment):
     role: Annotated[Literal["feature", "prediction"], Field(description="What the column is.")] = "feature"
 
 
+class JointDrift(Shown):
+    """Rows as a whole, the oldest window first; nothing where no monitor looks at them."""
+
+    windows: tuple[JointPoint, ...]
+
+
 class MissingValues(Shown):
     """How many rows have no value, feature by feature: the largest change first."""
 
@@ -83,6 +90,13 @@ def show_feature_drift(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfF
     """One feature, or the prediction: its distribution beside its reference's, and its scores window by window."""
     with asks.reading("endpoint.read") as look:
         return queries.feature(look.session, narrow.where(look, endpoint), narrow.name, narrow.role)
+
+
+@router.get("/drift/joint")
+def show_joint_drift(asks: Asks, endpoint: EndpointName, narrow: Annotated[OfTime, Query()]) -> JointDrift:
+    """Rows as a whole, window by window: how well they are told from those of the reference, and by which columns."""
+    with asks.reading("endpoint.read") as look:
+        return JointDrift(windows=queries.joint(look.session, narrow.where(look, endpoint)))
 
 
 @router.get("/missing-values")

@@ -20,6 +20,8 @@ from backend.core.errors import Refusal
 _ENDPOINT = click.argument("endpoint", shell_complete=names.endpoints)
 _NAME = click.argument("name", metavar="MONITOR")
 _SHOWN_RUNS = 10
+_DAY = 24
+_UNKNOWN_DAYS = "how much days differ is unknown, and where they do, most of them will alarm."
 _AGAINST: dict[str, dict[str, str]] = {
     "training": {"kind": "training"},
     "champion": {"kind": "champion"},
@@ -195,19 +197,25 @@ def profile(
         head = ("version", "rows", "columns", "by time", "set by", "made from")
         emit(as_json, {"profiles": page.items}, table(head, rows) if rows else ["No version has a profile."])
         return
-    content = _built(files, prediction, when, without)
+    content, says = _built(files, prediction, when, without)
     etag = _profiled(opened, model, version)
     made = opened.client.profiles.set(model, version, content, source=source, if_match=etag)
-    emit(as_json, {"profile": made}, [f"Version {version} was made from {made.rows:,} rows of {made.columns} columns."])
+    emit(as_json, {"profile": made}, [f"Version {version} was made from {made.rows:,} rows of {made.columns} columns.", says])
 
 
-def _built(files: tuple[Path, ...], prediction: str | None, when: str | None, without: tuple[str, ...]) -> bytes:
-    from backend.drift.profile import build  # numpy and DuckDB: half a second that no other command needs
+def _built(files: tuple[Path, ...], prediction: str | None, when: str | None, without: tuple[str, ...]) -> tuple[bytes, str]:
+    """The profile, and what is known of how much days differ."""
+    from backend.drift.profile import build, days_of  # numpy and DuckDB: half a second that no other command needs
     from backend.drift.sources import ParquetSource, Roles
     from backend.drift.stored import profile_bytes
 
     source = ParquetSource(files, Roles(prediction=prediction, time=when, without=without))
-    return profile_bytes(build(source, timed=when is not None))
+    if when is None:
+        return profile_bytes(build(source)), f"Nothing says when its rows were (--time): {_UNKNOWN_DAYS}"
+    days, made = days_of(source), build(source, timed=True)
+    told = f"Its rows were on {days:,} {'day' if days == 1 else 'days'}"
+    is_known = any(one.hours == _DAY for one in made.variations)
+    return profile_bytes(made), f"{told}." if is_known else f"{told}, too few with rows enough: {_UNKNOWN_DAYS}"
 
 
 def _told(file: str | None) -> dict[str, Any]:

@@ -6,13 +6,13 @@ keeps the others from being made or the remaining columns from being scored.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from backend.drift.counts import MINUS, PLUS, UNREADABLE, ColumnCounts, Counts
 from backend.drift.findings import Finding, FindingKind, Severity, counted, figure, percent, sentence
 from backend.drift.layout import CategoryCells, Feature, NumberCells
+from backend.drift.outside import chance_outside, outside
 from backend.drift.profile import Profile
 from backend.drift.thresholds import Thresholds
 from backend.drift.values import quoted
@@ -24,6 +24,8 @@ SHARE = 0.01
 """From this share of a window's rows on, what is wrong with single rows is a warning instead of a notice."""
 LEAST_MISSING = 0.005
 """A smaller change of the share of rows without a value is never told."""
+UNLIKELY = 1e-6
+"""The chance, of rows like the reference's, below which a number of them is told: many columns are looked at, many times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +95,10 @@ def missing_column(looked: Looked) -> Finding | None:
 
 def type_changed(looked: Looked) -> Finding | None:
     """Values of another kind than the reference's."""
-    current, kinds = looked.current, looked.current.mistyped
+    current = looked.current
+    kinds = {kind: rows for kind, rows in current.mistyped.items() if rows}  # a column of nothing but NULL is of any kind
     rows = sum(kinds.values())
-    if not kinds or (not rows and current.seen):
+    if not rows:
         return None
     share = rows / current.rows
     told = " and ".join(f"{kind} ({counted(kinds[kind], 'row', 'rows')})" for kind in sorted(kinds))
@@ -132,15 +135,18 @@ def empty_reference(looked: Looked) -> Finding | None:
 def nulls(looked: Looked) -> Finding | None:
     """Another share of rows without a value than in the reference and its parts."""
     current, reference = looked.current, looked.reference
-    without = current.missing - sum(current.mistyped.values())
-    if not current.seen or not reference.rows:
+    mistyped = sum(current.mistyped.values())
+    came = current.seen or (current.mistyped and not mistyped)
+    if not came or not reference.rows:
         return None
-    share, before = max(without, 0) / current.rows, reference.missing / reference.rows
-    low, high = _usual_share(before, current.rows, looked)
-    if low <= share <= high:
+    without = max(current.missing - mistyped, 0)
+    share, before = without / current.rows, reference.missing / reference.rows
+    if abs(share - before) <= LEAST_MISSING or _is_usual(share, before, looked):
+        return None
+    if _chance_of_count(without, current.rows, reference.missing, reference.rows) > UNLIKELY:
         return None
     words = f"{percent(share)} of the rows have no {looked.feature.key}, against {percent(before)} in the reference."
-    severity: Severity = "notice" if share < low else "critical" if share == 1 else "warning"
+    severity: Severity = "notice" if share < before else "critical" if share == 1 else "warning"
     return looked.finding("nulls", severity, words, rows=without, share=share, reference=before)
 
 
@@ -149,7 +155,7 @@ def infinities(looked: Looked) -> Finding | None:
     current, reference = looked.current, looked.reference
     before = reference.infinities / max(reference.rows, 1)
     rows = current.infinities
-    if not rows or rows / current.rows <= before + _sampling(before, current.rows):
+    if not rows or (before and not _is_more(rows, current.rows, reference.infinities, reference.rows)):
         return None
     share, plus, minus = rows / current.rows, int(current.whole[PLUS]), int(current.whole[MINUS])
     words = (
@@ -164,18 +170,19 @@ def range_left(looked: Looked) -> Finding | None:
     cells, current = looked.feature.cells, looked.current
     if not isinstance(cells, NumberCells) or not current.values or not looked.own.values:
         return None
-    counts, end = current.cells, len(current.cells)
-    outside = int(counts[: cells.below].sum() + counts[end - cells.above :].sum())
-    far = int(counts[0] + counts[-1])
+    found = outside(cells, looked.reference, current)
     by_chance = _DEVIATIONS * (1 + 2 * current.values / looked.own.values)  # further rows leave the range of some, now and then
-    if not (far or outside > by_chance) or _known_outside(looked, cells) > 0:
+    if not (found.far or found.rows > by_chance):
         return None
-    severity: Severity = "warning" if far / current.values >= SHARE else "notice"
+    is_news = chance_outside(found.far, current.values, looked.own.values) < UNLIKELY
+    severity: Severity = "warning" if is_news and found.far / current.values >= SHARE else "notice"
     words = (
-        f"{looked.feature.key} leaves its range in {counted(outside, 'row', 'rows')} ({percent(outside / current.values)}): "
-        f"{figure(current.low)} to {figure(current.high)}, in the reference {figure(cells.minimum)} to {figure(cells.maximum)}."
+        f"{looked.feature.key} leaves its range in {counted(found.rows, 'row', 'rows')} "
+        f"({percent(found.rows / current.values)}): {figure(current.low)} to {figure(current.high)}, "
+        f"in the reference {figure(found.low)} to {figure(found.high)}."
     )
-    return looked.finding("range", severity, words, rows=outside, far=far, low=current.low, high=current.high)
+    facts = {"rows": found.rows, "far": found.far, "low": current.low, "high": current.high}
+    return looked.finding("range", severity, words, **facts)
 
 
 def new_categories(looked: Looked) -> Finding | None:
@@ -233,25 +240,35 @@ def _by_share(share: float) -> Severity:
     return "warning" if share >= SHARE else "notice"
 
 
-def _usual_share(before: float, rows: int, looked: Looked) -> tuple[float, float]:
-    """Between which shares of missing values nothing is said: of independent rows, and of the reference's own parts."""
-    apart = max(_sampling(before, rows), LEAST_MISSING)
-    low, high = before - apart, before + apart
+def _is_usual(share: float, before: float, looked: Looked) -> bool:
+    """Whether the reference's own parts lack values in such shares."""
     parts = looked.thresholds.parts(looked.place, "missing")
-    if parts is not None and (most := float(parts.max())) > 0:
-        low, high = min(low, float(parts.min())), max(high, min(_BEYOND_PARTS, 0.5 + 0.5 / most) * most)
-    return low, high
+    if parts is None or (most := float(parts.max())) <= 0:
+        return False
+    if share < before:
+        return share >= float(parts.min())
+    return share <= min(_BEYOND_PARTS, 0.5 + 0.5 / most) * most
 
 
-def _sampling(share: float, rows: int) -> float:
-    """How far a share of so many independent rows hardly ever lies from its own mean."""
-    return _DEVIATIONS * math.sqrt(share * (1 - share) / rows) + _DEVIATIONS / rows * (share > 0)
+def _is_more(count: int, rows: int, before: int, among: int) -> bool:
+    """Whether a window has a larger share of some rows than its reference, and not by chance."""
+    return count / rows > before / among and _chance_of_count(count, rows, before, among) <= UNLIKELY
 
 
-def _known_outside(looked: Looked, cells: NumberCells) -> int:
-    """Values of the reference outside of the profile's range: then the range of another window is what counts."""
-    counts, end = looked.reference.cells, len(looked.reference.cells)
-    return int(counts[: cells.below].sum() + counts[end - cells.above :].sum())
+def _chance_of_count(count: int, rows: int, before: int, among: int) -> float:
+    """The chance of a share that differs as much into this direction, if a window and its reference were alike.
+
+    Of all rows of a kind on both sides, each is as likely to lie in the window as any other row is (Fisher's exact test). They
+    are taken as drawn with replacement, which errs towards no finding; less so where they are the fewer ones.
+    """
+    from scipy.special import betainc  # as in `formulas`
+
+    if 2 * (count + before) > rows + among:
+        count, before = rows - count, among - before
+    share = rows / (rows + among)
+    if count / rows > before / among:
+        return float(betainc(count, before + 1, share))
+    return float(betainc(before, count + 1, 1 - share)) if before else 1.0
 
 
 def _category(cells: CategoryCells, current: ColumnCounts, place: int) -> str:

@@ -145,7 +145,7 @@ def _scored(looked: Looked) -> Judged:
     if found is None:
         return Judged(key, None)
     known = looked.thresholds
-    return Judged(key, found, known.of(looked.place, looked.current.values), known.chance(looked.place, found))
+    return Judged(key, found, known.of(looked.place, looked.current.values), known.chance(looked.place, found, looked.current))
 
 
 def _decided(looked: Looked, column: Judged, rate: float, most: float) -> Judged:

@@ -64,6 +64,15 @@ def build(source: Source, *, timed: bool = False, sample: int = SAMPLE) -> Profi
     return Profile(layout, counted(source, layout), variation.gathered(parts, blocks))
 
 
+def days_of(source: Source) -> int:
+    """On how many days (UTC) a source's rows were."""
+    found = set[int]()
+    for batch in source.batches((), time=True):
+        times = batch.columns[-1]
+        found.update(np.unique(variation.hours_of(times.drop_null()) // 24).tolist())
+    return len(found)
+
+
 class _Numbers:
     """Numbers of one column while they are gathered."""
 

@@ -135,6 +135,8 @@ def _with_distances(found: Scores, cells: NumberCells, reference: ColumnCounts, 
     left, right = formulas.cumulated(reference.cells), formulas.cumulated(current.cells)
     distance, most = map(float, formulas.kolmogorov_smirnov(left, right))
     area, norm = _areas(cells, Windows.of(reference), Windows.of(current)), norm_of(cells, reference)
+    if cells.steps and len(cells.edges):
+        area = area._replace(guess=_between_steps(cells, reference, current))
     return replace(
         found,
         kolmogorov_smirnov=distance,
@@ -152,6 +154,29 @@ def _areas(cells: NumberCells, reference: Windows, current: Windows) -> formulas
     found = formulas.area(left, right, cells.edges, difference)
     both = np.minimum(*outside).sum(axis=-1) * cells.scale * 2  # where both lie beyond, they may lie apart and yet sum up alike
     return found._replace(most=found.most + both)
+
+
+def _between_steps(cells: NumberCells, reference: ColumnCounts, current: ColumnCounts) -> Floats:
+    """The area where each of the reference's values is an edge, and whatever is new lies somewhere between two of them.
+
+    A straight line over an empty cell would put it into the middle. The smallest and the largest value say better where the
+    curves begin and end: for a value that is the only one, exactly.
+    """
+    first, last = cells.edges[0], cells.edges[-1]
+    nodes = [_nodes(cells, reference), _nodes(cells, current)]
+    points = np.unique(np.concatenate([cells.edges, nodes[0][0], nodes[1][0]]))
+    grid = points[(points >= first) & (points <= last)]
+    left, right = (np.interp(grid, *one) for one in nodes)
+    difference = np.abs(_beyond(Windows.of(reference)) - _beyond(Windows.of(current))).sum() * cells.scale
+    return formulas.area(left, right, grid, difference).guess
+
+
+def _nodes(cells: NumberCells, counts: ColumnCounts) -> tuple[Floats, Floats]:
+    """Where the cumulated share is known, and what it is there."""
+    inside = (cells.edges >= counts.low) & (cells.edges < counts.high)
+    before = max(float(np.nextafter(counts.low, -np.inf)), -formulas.LARGEST)
+    points = np.concatenate([[before], cells.edges[inside], [counts.high]])
+    return points, np.concatenate([[0.0], formulas.cumulated(counts.cells)[inside], [1.0]])
 
 
 def _beyond(windows: Windows) -> Floats:

@@ -4,8 +4,11 @@ Two measures, and a score is news when it lies above both:
 
 - `resampled`: the reference's counts are drawn anew, at its own size and at the window's, as if rows were independent; of the
   scores between such pairs, `LEVEL` lie below. It falls as windows grow.
-- `usual`: how far the reference's own hours, days or weeks lie from the rest of it. Their scores' logarithms are taken as
-  normal, and the chance of a further one as high as the window's is what false discoveries are counted by.
+- `usual`: how far the reference's own hours, days or weeks lie from the rest of it, and what a window of fewer rows than those
+  varies by besides. The scores' logarithms are taken as normal.
+
+False discoveries are counted by the chance of a score: the larger one of a further part of the reference lying as far away, and
+of independent rows doing so. What fifty columns do by chance in a window of a hundred rows is no news, however quiet days are.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from backend.drift.counts import ColumnCounts, Counts
+from backend.drift.counts import ABOVE, BELOW, ColumnCounts, Counts
 from backend.drift.layout import Cells, NumberCells
+from backend.drift.outside import chance_outside, outside
 from backend.drift.profile import Profile
 from backend.drift.scores import SCORES, Score, Scores, Windows, norm_of, several
 from backend.drift.values import Floats
-from backend.drift.variation import Variation
+from backend.drift.variation import MOST_BLOCKS, Variation
 
 LEVEL = 0.99
 RESAMPLES = 200
@@ -89,9 +93,10 @@ class Thresholds:
         resamples: int = RESAMPLES,
         kept: Resampled | None = None,
     ) -> None:
-        self._layout = profile.layout
+        self._layout, self._own = profile.layout, profile.counts
         self._reference = reference or profile.counts
         self._variation = _of_length(profile.variations, hours)
+        self._blocks = _blocks_of(profile.variations, self._variation)
         self._wider = math.sqrt(1 + hours / reference_hours) if reference_hours else 1.0
         self._seed, self._resamples = seed, resamples
         self._made: dict[tuple[int, int], Mapping[Score, Threshold]] = {}
@@ -110,13 +115,46 @@ class Thresholds:
             self._made[place, size] = self._make(place, size)
         return self._made[place, size]
 
-    def chance(self, place: int, scores: Scores) -> float:
-        """How likely a window like the reference's own parts is to lie as far away; without such parts, what the test says."""
+    def chance(self, place: int, scores: Scores, current: ColumnCounts) -> float:
+        """How likely a window is to lie as far away by any of the scores that decide, if it is like the reference."""
         cells = self._layout.features[place].cells
         names = judged(cells) if cells is not None else ()
-        found = [(scores.value(one), self.parts(place, one)) for one in names]
-        chances = [chance_of(value, parts) for value, parts in found if value is not None and parts is not None]
+        chances = [
+            self._chance(place, one, value, scores, current) for one in names if (value := scores.value(one)) is not None
+        ]
         return min(1.0, len(chances) * min(chances)) if chances else scores.p
+
+    def _chance(self, place: int, score: Score, value: float, scores: Scores, current: ColumnCounts) -> float:
+        """Of one score. Both a part of the reference and independent rows must seldom lie as far away."""
+        by_rows = self._of_distance(place, value, current) if score == "wasserstein" else scores.p
+        threshold = self.of(place, current.values).get(score)
+        size = size_class(current.values)
+        parts = self._varied(place, score, size, threshold.resampled) if threshold is not None else None
+        known = self.parts(place, score)
+        if parts is None or known is None:
+            return by_rows
+        return max(by_rows, chance_of(value, parts, len(known)))
+
+    def _of_distance(self, place: int, value: float, current: ColumnCounts) -> float:
+        """The chance of a Wasserstein distance of independent rows.
+
+        Draws from the reference never leave its range, and rows like it sometimes do: a single one may move a mean far. So the
+        distance counts without what lies outside, or else with it as far as so many rows outside are unlikely by themselves.
+        """
+        cells, reference = self._layout.features[place].cells, self._reference.of(self._layout, place)
+        threshold = self.of(place, current.values).get("wasserstein")
+        if not isinstance(cells, NumberCells) or threshold is None:
+            return 1.0
+        norm, found = norm_of(cells, reference), outside(cells, reference, current)
+        with np.errstate(over="ignore"):
+            step = float(np.float64(found.high / norm - found.low / norm) / current.values)
+            within = value - float(np.float64(found.excess) / norm / current.values)
+        whole = chance_of_distance(value, threshold.resampled, step)
+        if not found.rows:
+            return whole
+        rest = chance_of_distance(max(within, 0.0), threshold.resampled, step)
+        known = self._own.of(self._layout, place).values
+        return min(1.0, 2 * min(rest, max(whole, chance_outside(found.rows, current.values, known))))
 
     def parts(self, place: int, what: str) -> Floats | None:
         """What the reference's own parts did, as `variation.KEPT` names it; None where too few say so."""
@@ -137,21 +175,41 @@ class Thresholds:
         if (found := self._kept.get((place, size))) is None:
             drawn = self._drawn(place, cells, reference, size)
             found = {score: float(np.quantile(drawn[score], LEVEL)) for score in SCORES if score in drawn}
-        return {score: self._threshold(place, score, resampled) for score, resampled in found.items()}
+        return {score: self._threshold(place, score, size, resampled) for score, resampled in found.items()}
 
     def _drawn(self, place: int, cells: Cells, reference: ColumnCounts, size: int) -> Mapping[Score, Floats]:
         """Scores between pairs of draws from the reference."""
         random = np.random.default_rng([self._seed, place, size])
         chances = reference.cells / reference.values
         sides = [random.multinomial(rows, chances, self._resamples) for rows in (reference.values, size)]
-        nothing = np.zeros((self._resamples, 2))
-        left, right = (Windows(one, nothing) for one in sides)
-        return several(cells, left, right, norm_of(cells, reference))
+        with np.errstate(over="ignore", invalid="ignore"):
+            each = reference.sums[[BELOW, ABOVE]] / np.maximum(reference.cells[[0, -1]], 1)  # of the values beyond the edges
+            left, right = (Windows(one, np.nan_to_num(one[:, [0, -1]] * each)) for one in sides)
+            return several(cells, left, right, norm_of(cells, reference))
 
-    def _threshold(self, place: int, score: Score, resampled: float) -> Threshold:
-        parts = self.parts(place, score)
-        usual = value_at(USUAL, parts) if parts is not None else None
+    def _threshold(self, place: int, score: Score, size: int, resampled: float) -> Threshold:
+        parts, known = self._varied(place, score, size, resampled), self.parts(place, score)
+        usual = value_at(USUAL, parts, len(known)) if parts is not None and known is not None else None
         return Threshold(score, resampled, usual, *CONVENTIONAL[score])
+
+    def _varied(self, place: int, score: Score, size: int, resampled: float) -> Floats | None:
+        """What the parts would have done with fewer values each: what they did, and what is drawn of so few besides.
+
+        The squares of both add up. Of draws they are taken as exponential, with the hundredth of them above `resampled`.
+        """
+        parts = self.parts(place, score)
+        if parts is None or not (more := self._fewer(place, size)):
+            return parts
+        power = _SQUARE / _POWERS[score]
+        drawn = more * -np.log1p(-_SPREAD) / _EXPONENT * resampled**power
+        return np.asarray((np.add.outer(parts**power, drawn) ** (1 / power)).ravel())
+
+    def _fewer(self, place: int, values: int) -> float:
+        """Of the variance of so many drawn values, the share that the reference's parts do not show since they have more."""
+        own, known = self._own.of(self._layout, place).values, self._reference.of(self._layout, place).values
+        part = max(own / self._blocks, 1.0)
+        shown = self._wider**2 * (1 / part + 1 / max(own - part, 1.0))
+        return max(0.0, 1 - shown / (1 / max(values, 1) + 1 / max(known, 1)))
 
 
 def size_class(values: int) -> int:
@@ -161,20 +219,48 @@ def size_class(values: int) -> int:
     return int(2.0 ** (math.floor(math.log2(values) * _CLASSES_PER_DOUBLING) / _CLASSES_PER_DOUBLING))
 
 
-def chance_of(value: float, parts: Floats) -> float:
-    """The chance of a part as far away as a value: Student's, of logarithms, since the parts are few."""
+def chance_of(value: float, parts: Floats, known: int | None = None) -> float:
+    """The chance of a part as far away as a value: Student's, of logarithms, since the parts are few.
+
+    Args:
+        known: how many they are, where each stands for several.
+    """
     from scipy.special import stdtr
 
-    middle, spread = _logarithms(parts)
-    return float(stdtr(len(parts) - 1, (middle - math.log(max(value, _LEAST))) / spread))
+    count = known or len(parts)
+    middle, spread = _logarithms(parts, count)
+    return float(stdtr(count - 1, (middle - math.log(max(value, _LEAST))) / spread))
 
 
-def value_at(chance: float, parts: Floats) -> float:
+def value_at(chance: float, parts: Floats, known: int | None = None) -> float:
     """The value that has this chance."""
     from scipy.special import stdtrit
 
-    middle, spread = _logarithms(parts)
-    return math.exp(min(middle + spread * float(stdtrit(len(parts) - 1, 1 - chance)), 700.0))
+    count = known or len(parts)
+    middle, spread = _logarithms(parts, count)
+    return math.exp(min(middle + spread * float(stdtrit(count - 1, 1 - chance)), 700.0))
+
+
+def chance_of_distance(value: float, resampled: float, step: float) -> float:
+    """The chance that independent rows lie as far away as a value, from the threshold that one window in a hundred passes.
+
+    Up to it the chance falls with the square of the distance, as the area of a Brownian bridge's does. Beyond, where too few
+    draws lie, it is Bernstein's bound with a variance that is rather too large: with the square at first, and only with the
+    distance where single rows can make a difference.
+
+    Args:
+        step: how far one row of the window can move the distance.
+    """
+    if value <= 0:
+        return 1.0
+    if resampled <= 0:
+        return 0.0
+    ratio = min(value / resampled, 1e150)
+    if ratio <= 1:
+        return float((1 - LEVEL) ** (ratio * ratio))
+    steps = _EXPONENT / 3 * min(step / resampled, 1e300)
+    beyond = _EXPONENT / 2 * (ratio / (1 / ratio + steps) - 1 / (1 + steps))
+    return (1 - LEVEL) * math.exp(-beyond)
 
 
 def judged(cells: Cells) -> tuple[Score, ...]:
@@ -185,14 +271,29 @@ def judged(cells: Cells) -> tuple[Score, ...]:
 _FEWEST_PARTS = 10
 _POWERS = {"psi": 2, "jensen_shannon": 1, "wasserstein": 1, "kolmogorov_smirnov": 1}
 """How scores grow with how far windows vary: PSI is a square, the others are distances."""
+_SQUARE = 2
+_EXPONENT = -math.log(1 - LEVEL)
+"""Above so many times its mean lies the hundredth of an exponential distribution."""
+_SPREAD: Floats = (np.arange(20) + 0.5) / 20
 _OFTEN = 0.02
 
 
-def _logarithms(parts: Floats) -> tuple[float, float]:
+def _logarithms(parts: Floats, count: int) -> tuple[float, float]:
     """Mean of the logarithms, and the spread of a further one around it."""
     found = np.log(np.maximum(parts, _LEAST))
     spread = max(float(found.std(ddof=1)), _LEAST_SPREAD)
-    return float(found.mean()), spread * math.sqrt(1 + 1 / len(found))
+    return float(found.mean()), spread * math.sqrt(1 + 1 / count)
+
+
+def _blocks_of(variations: tuple[Variation, ...], chosen: Variation | None) -> float:
+    """In about how many blocks the reference lies. Of many only some are looked at; then longer ones say how many there are."""
+    if chosen is None:
+        return 1.0
+    if (count := chosen.kept.shape[-1]) < MOST_BLOCKS:
+        return float(count)
+    longer = [one for one in variations if one.hours > chosen.hours and one.kept.shape[-1] < MOST_BLOCKS]
+    found = (one.kept.shape[-1] * one.hours / chosen.hours for one in sorted(longer, key=lambda one: one.hours))
+    return max(next(found, 0.0), float(MOST_BLOCKS))
 
 
 def _of_length(variations: tuple[Variation, ...], hours: float) -> Variation | None:

@@ -8,11 +8,13 @@ window's score is judged by theirs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from backend.core.errors import Refusal
 from backend.drift.counts import ABOVE, BELOW, tally_of
 from backend.drift.formulas import norm
 from backend.drift.layout import Cells, Feature, NumberCells
@@ -73,9 +75,32 @@ class Blocks:
 
 
 def hours_of(array: pa.Array) -> Ints:
-    """The hour (since 1970, UTC) of each time; rows without one share the hour 0."""
-    seconds = array.cast(pa.timestamp("us")).cast(pa.int64()).fill_null(0)
-    return np.asarray(seconds.to_numpy(zero_copy_only=False) // 3_600_000_000, dtype=np.int64)
+    """The hour (since 1970, UTC) of each time; rows without one share the hour 0.
+
+    Texts are read as ISO 8601, without a zone as UTC. Refusal `no-time` for what is no time: a number would be in a unit that
+    nothing names, and guessed wrongly all rows would be of one day.
+    """
+    microseconds = _moments(array).cast(pa.int64()).fill_null(0)
+    return np.asarray(microseconds.to_numpy(zero_copy_only=False) // 3_600_000_000, dtype=np.int64)
+
+
+def _moments(array: pa.Array) -> pa.Array:
+    """As times in microseconds; what is finer is cut off."""
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    kind = array.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return array.cast(pa.timestamp("us"), safe=False)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        for wanted in (pa.timestamp("ns", "UTC"), pa.timestamp("ns")):
+            with suppress(pa.ArrowInvalid):
+                return array.cast(pa.string()).cast(wanted).cast(pa.timestamp("us"), safe=False)
+    raise Refusal(
+        f"The column that should say when rows were holds {kind}, and not times.",
+        "Write timestamps or dates, or texts such as 2026-03-02T12:00:00Z, all with a zone or all without; make times of "
+        "numbers first, in the unit that they are in.",
+        code="no-time",
+    )
 
 
 def parts(feature: Feature, values: Floats, blocks: Blocks) -> Parts | None:

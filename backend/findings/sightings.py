@@ -5,7 +5,7 @@ Telling the same look twice changes nothing, and a look that says nothing new wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -74,10 +74,15 @@ def looked(
     endpoint: str | None = None,
     model: str | None = None,
     at: datetime | None = None,
+    unknown: Collection[tuple[str, str]] = (),
 ) -> tuple[Finding, ...]:
     """One whole look of one monitor at one place: what it saw, and that it saw nothing else of what it had found there.
 
     So a monitor need not remember what it found before.
+
+    Args:
+        unknown: (kind, subject) of what it could neither see nor rule out: findings of that stay, and have to be clean for as
+            long as ever after that.
     """
     place = _places(tx, [Cause("look", endpoint, model)])[(endpoint, model)]
     found = seen(tx, sightings, at=at)
@@ -86,9 +91,13 @@ def looked(
     )
     here = Finding.endpoint_id == place.endpoint_id if place.endpoint_id is not None else Finding.model == place.model
     query = query.where(here, col(Finding.endpoint_id).is_(None) if place.endpoint_id is None else sa.true())
-    ids = {one.id for one in found}
+    ids, kept = {one.id for one in found}, {(kind, rules.line(subject, rules.MAX_SUBJECT)) for kind, subject in unknown}
     for row, sight in tx.session.exec(query).all():
-        if row.id not in ids:
+        if row.id in ids:
+            continue
+        if (row.kind, row.about) in kept:
+            sight.clean_since = None
+        else:
             _did_not_see(tx, row, sight, min(at or tx.now, tx.now))
     return found
 

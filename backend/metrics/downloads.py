@@ -13,7 +13,7 @@ from backend.delivery.routers.envoy_render import PREFIX
 from backend.delivery.rows import Endpoint, RouterRow, Server
 from backend.embedded.envoy import LATENCY_BUCKETS_MS
 from backend.metrics import dashboard as drawing
-from backend.metrics import queries, rules_file
+from backend.metrics import queries, rules_file, slo
 from backend.metrics.promql import Signals, literally, matchers, selector
 from backend.metrics.reading import streams_of
 from backend.metrics.rows import MetricSource, SloRow
@@ -24,26 +24,30 @@ _MILLI, _MICRO = 1e-3, 1e-6
 
 def rules(session: Session, endpoint: str, *, link: str = "") -> tuple[str, tuple[str, ...]]:
     """The text of the file of rules, and what could not be written into it."""
-    row, slo = _asked(session, endpoint)
+    row, promised = _asked(session, endpoint)
     signals, says = _signals(session, row)
-    objectives = queries.objectives(slo)
+    objectives = queries.objectives(promised)
     lacking = rules_file.lacking(objectives, signals)
     notes = tuple(f"No rule for {one.name}: {says} tells no histogram of latency." for one in lacking)
+    notes += tuple(
+        f"{one.name}: {slo.NEVER_FIRES} The rules tell silence alone; promise more, or over fewer days."
+        for one in rules_file.never_alarming(objectives, promised.days)
+    )
     notes += tuple(
         f"{one.name}: {one.seconds:g} s is no bound of the histogram there; the rules take {known:g} s, the next below it."
         for one in objectives
         if one.seconds is not None and one not in lacking and (known := _bound(signals, one.seconds)) != one.seconds
     )
-    head = f"Objectives of {row.name} over {slo.days} days, by Countersign, from what Prometheus scrapes of {says}."
-    content = rules_file.rules(row.name, objectives, slo.days, signals, link=link)
+    head = f"Objectives of {row.name} over {promised.days} days, by Countersign, from what Prometheus scrapes of {says}."
+    content = rules_file.rules(row.name, objectives, promised.days, signals, link=link)
     return rules_file.written(content, (head, *notes)), notes
 
 
 def dashboard(session: Session, endpoint: str, *, link: str = "") -> dict[str, Any]:
     """The dashboard as JSON."""
-    row, slo = _asked(session, endpoint)
+    row, promised = _asked(session, endpoint)
     signals, _ = _signals(session, row)
-    return drawing.dashboard(row.name, queries.objectives(slo), slo.days, signals, link=link)
+    return drawing.dashboard(row.name, queries.objectives(promised), promised.days, signals, link=link)
 
 
 def _bound(signals: Signals, seconds: float) -> float:
@@ -52,10 +56,10 @@ def _bound(signals: Signals, seconds: float) -> float:
 
 def _asked(session: Session, endpoint: str) -> tuple[Endpoint, SloRow]:
     row = named(session, Endpoint, endpoint)
-    slo = queries.slo_row(session, row.id)
-    if slo is None:
+    promised = queries.slo_row(session, row.id)
+    if promised is None:
         raise NotFound("SLO", endpoint[:80], "Say first what is promised of this endpoint.")
-    return row, slo
+    return row, promised
 
 
 def _signals(session: Session, row: Endpoint) -> tuple[Signals, str]:

@@ -403,26 +403,34 @@ def _counted(
     covering: Mapping[Stream, Sequence[Read]],
     window: timedelta,
 ) -> Counts | None:
-    """Without a word about errors nobody knows whether there were none."""
+    """Without a word about errors nobody knows whether there were none; a quick error is no quick answer either."""
     metrics = {one.metric for one in read}
     covered = min(1.0, sum(one.value for each in covering.values() for one in each) / window.total_seconds())
     requests, errors = _total(read, "requests"), _total(read, "errors")
-    if objective.kind == "availability":
+    if objective.seconds is None:
         return Counts(requests - errors, requests, covered) if {"requests", "errors"} <= metrics else None
-    if "latency" not in metrics or objective.seconds is None:
-        return None
-    return _within(objective.seconds, read, requests, errors, covered)
+    return _within(objective.seconds, read, requests, errors, covered) if {"latency", "errors"} <= metrics else None
 
 
-def _within(seconds: float, read: Mapping[Stream, Sequence[Read]], requests: float, errors: float, covered: float) -> Counts:
-    """Errors count as too late, and as if all of them had been quick: a slow one is then counted twice, on the careful side."""
+def _within(
+    seconds: float, read: Mapping[Stream, Sequence[Read]], requests: float, errors: float, covered: float
+) -> Counts | None:
+    """Errors count as too late, and as if all of them had been quick: a slow one is then counted twice, on the careful side.
+
+    Requests that are neither in the histogram nor errors are left out: nobody knows how long they took. The share of the window
+    that is known is smaller by theirs; where that are all of them, nothing is known.
+    """
     told = [one.histogram(stream.bounds) for stream, each in read.items() if stream.metric == "latency" for one in each]
-    histogram = merge([one for one in told if one is not None])
-    if histogram is None:
-        return Counts(0.0, requests, covered)
-    quick, answered = below(histogram, seconds), max(requests, histogram.count)
-    good, least = (min(answered, max(0.0, one - errors)) for one in (quick.value, quick.low))
-    return Counts(good, answered, covered, least, min(answered, quick.high))
+    histogram = merge([one for one in told if one is not None]) or Histogram((), (0.0,))
+    asked = max(requests, histogram.count)
+    judged = histogram.count + min(errors, asked - histogram.count)
+    if asked <= 0:
+        return Counts(0.0, 0.0, covered)
+    if judged <= 0:
+        return None
+    quick = below(histogram, seconds)
+    good, least = (min(judged, max(0.0, one - errors)) for one in (quick.value, quick.low))
+    return Counts(good, judged, covered * judged / asked, least, min(judged, quick.high))
 
 
 def _total(read: Mapping[Stream, Sequence[Read]], metric: str) -> float:

@@ -3,7 +3,7 @@
 It is for teams that alert by Prometheus itself: it watches without Countersign, by the same objectives and windows. What a
 person named (an endpoint, an arm, a label) is escaped wherever it stands.
 
-Sources: prometheus.io/docs/prometheus/latest/configuration/recording_rules; the workbook that `slo` names.
+Sources: prometheus.io/docs/prometheus/latest/configuration/recording_rules and alerting_rules; the workbook that `slo` names.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from backend.metrics.slo import ALERTS, WINDOWS, Alert, Objective
 
 RECORD = "countersign:slo_bad:ratio_rate"
 SILENT_FOR = "15m"
+KEPT_FOR = "20m"
+"""How long an alert fires on after it was last seen to burn: until the one that tells of silence does, so that a budget is not
+well because nobody tells of it any more. It takes Prometheus 2.42."""
 
 
 def rules(endpoint: str, objectives: Sequence[Objective], days: int, signals: Signals, *, link: str = "") -> dict[str, Any]:
@@ -43,6 +46,11 @@ def rules(endpoint: str, objectives: Sequence[Objective], days: int, signals: Si
 def lacking(objectives: Iterable[Objective], signals: Signals) -> tuple[Objective, ...]:
     """Objectives that nothing there can tell: no rule is written for them, and the file says so."""
     return tuple(one for one in objectives if one.kind == "latency" and not signals.buckets)
+
+
+def never_alarming(objectives: Iterable[Objective], days: int) -> tuple[Objective, ...]:
+    """Objectives of which no alert can fire, that were promised before such were refused: the file says so."""
+    return tuple(one for one in objectives if not slo.can_alarm(one, days))
 
 
 def written(content: dict[str, Any], notes: Sequence[str] = ()) -> str:
@@ -81,6 +89,7 @@ def _burning(endpoint: str, objective: Objective, alert: Alert, days: int, link:
     return {
         "alert": "CountersignErrorBudgetBurns",
         "expr": " and ".join(sides),
+        "keep_firing_for": KEPT_FOR,
         "labels": {**_labels(endpoint, objective), "severity": alert.severity, "window": long},
         "annotations": {
             "summary": says,

@@ -24,7 +24,7 @@ from backend.metrics.queries import slo_row
 from backend.metrics.retention import Kept, kept
 from backend.metrics.rows import MetricSource, Retention, SloRow
 from backend.metrics.scraping import KIND
-from backend.metrics.slo import LEAST_DAYS, LEAST_TARGET, MOST_DAYS, MOST_TARGET, Objective
+from backend.metrics.slo import LEAST_DAYS, LEAST_TARGET, MOST_DAYS, MOST_TARGET, Objective, can_alarm
 from backend.metrics.sources.names import checked
 
 MOST_OBJECTIVES = 5
@@ -47,7 +47,7 @@ class Slos:
         Args:
             days: the window over which each objective is meant.
             revision: the one that the caller saw; 0 for none; None where that does not matter.
-        Refusal codes: not-allowed, not-found, bad-slo, stale-write.
+        Refusal codes: not-allowed, not-found, bad-slo, slo-never-alarms, stale-write.
         """
         told = checked_objectives(objectives, days)
         with self._database.unit(actor) as tx:
@@ -175,13 +175,19 @@ class Retentions:
 
 
 def checked_objectives(objectives: Sequence[Objective], days: int) -> list[dict[str, Any]]:
-    """Objectives as their row keeps them. Refusal `bad-slo`."""
+    """Objectives as their row keeps them. Refusals `bad-slo`, `slo-never-alarms`."""
     if not 1 <= len(objectives) <= MOST_OBJECTIVES:
         raise _bad(f"An SLO has 1 to {MOST_OBJECTIVES} objectives.", "Say what is promised, or remove it.")
     if not LEAST_DAYS <= days <= MOST_DAYS:
         raise _bad(f"A window is {LEAST_DAYS} to {MOST_DAYS} days long.", "Most take 28 or 30.")
     for one in objectives:
         _check_objective(one)
+        if not can_alarm(one, days):
+            raise Refusal(
+                f"No alert can fire for {one.name} at {one.target:.5g} over {days} days: even a full outage burns too slowly.",
+                "Promise more, or over fewer days.",
+                code="slo-never-alarms",
+            )
     told = [{"kind": one.kind, "target": one.target, "seconds": one.seconds} for one in objectives]
     if len({(one.kind, one.seconds) for one in objectives}) < len(told):
         raise _bad("Two objectives are about the same.", "Leave one of them out.")

@@ -18,6 +18,7 @@ from typing import Literal
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 Severity = Literal["page", "ticket"]
 Verdict = Literal["burning", "fine", "unknown"]
+NEVER_FIRES = "At this target and window no alert can fire, not even in a full outage."
 ENOUGH_COVERED = 0.5
 """What share of a window has to have been looked at for its figures to speak for it."""
 LEAST_TARGET, MOST_TARGET = 0.5, 0.99999
@@ -76,6 +77,11 @@ ALERTS: tuple[Alert, ...] = (
 WINDOWS: tuple[timedelta, ...] = tuple(sorted({window for alert in ALERTS for window in (alert.long, alert.short)}))
 
 
+def can_alarm(objective: Objective, days: int) -> bool:
+    """Whether any alert can fire: at 50 % over 60 days and more none can, and nobody would ever be told of an outage."""
+    return any(alert.can_fire(objective, days) for alert in ALERTS)
+
+
 @dataclass(frozen=True)
 class Counts:
     """What is known of one window.
@@ -127,7 +133,11 @@ class Burn:
 
 @dataclass(frozen=True)
 class Judged:
-    """One alert as it stands. `unknown` is no pass: whoever watches has to be told of it too."""
+    """One alert as it stands. `unknown` is no pass: whoever watches has to be told of it too.
+
+    Args:
+        can_fire: see `Alert.can_fire`; one that cannot says nothing of how its objective stands.
+    """
 
     alert: Alert
     factor: float
@@ -135,6 +145,7 @@ class Judged:
     long: Burn
     short: Burn
     reason: str
+    can_fire: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,29 +180,39 @@ def judge(objective: Objective, days: int, counts: Mapping[timedelta, Counts | N
     """Every alert of an objective.
 
     Burning takes both windows above the factor. Fine takes one window that is known to be below it, and none that nobody looked
-    at: where requests are rare, a short window without any does not hide that the long one is well.
+    at: where requests are rare, a short window without any does not hide that the long one is well. Where no alert can fire
+    at all, every one of them is unknown, whatever is counted: that none of them burns would say nothing.
     """
-    return tuple(_judged(objective, alert, days, counts) for alert in ALERTS)
+    watched = can_alarm(objective, days)
+    return tuple(_judged(objective, alert, days, counts, watched=watched) for alert in ALERTS)
 
 
-def _judged(objective: Objective, alert: Alert, days: int, counts: Mapping[timedelta, Counts | None]) -> Judged:
-    factor = alert.factor(days)
+def _judged(
+    objective: Objective, alert: Alert, days: int, counts: Mapping[timedelta, Counts | None], *, watched: bool
+) -> Judged:
+    factor, can_fire = alert.factor(days), alert.can_fire(objective, days)
     long, short = (burn(objective, window, counts.get(window)) for window in (alert.long, alert.short))
-    if not alert.can_fire(objective, days):
-        most = 1 / objective.budget
-        says = f"At this target even a full outage burns at {most:.3g} times, below {factor:.3g}: the other alerts watch."
-        return Judged(alert, factor, "fine", long, short, says)
+
+    def told(verdict: Verdict, reason: str) -> Judged:
+        return Judged(alert, factor, verdict, long, short, reason, can_fire)
+
     blind = next((one for one in (long, short) if one.blind), None)
     idle = next((one for one in (long, short) if one.rate is None), None)
-    slow = next((one for one in (long, short) if one.rate is not None and one.rate <= factor), None)
+    slow = next((one for one in (long, short) if one.rate is not None and (one.rate <= factor or not can_fire)), None)
+    if not watched:
+        return told("unknown", NEVER_FIRES)
     if blind is not None:
-        return Judged(alert, factor, "unknown", long, short, _says(blind))
+        return told("unknown", _says(blind))
+    if slow is not None and not can_fire:
+        most = 1 / objective.budget
+        says = f"At this target even a full outage burns at {most:.3g} times, below {factor:.3g}: the other alerts watch."
+        return told("fine", says)
     if slow is not None:
-        return Judged(alert, factor, "fine", long, short, f"{slow.rate:.3g} times over {words(slow.window)}.")
+        return told("fine", f"{slow.rate:.3g} times over {words(slow.window)}.")
     if idle is not None:
-        return Judged(alert, factor, "unknown", long, short, _says(idle))
+        return told("unknown", _says(idle))
     says = f"The budget burns at {long.rate:.3g} times over {words(alert.long)}, {short.rate:.3g} over {words(alert.short)}."
-    return Judged(alert, factor, "burning", long, short, says)
+    return told("burning", says)
 
 
 def _says(burnt: Burn) -> str:
@@ -210,8 +231,8 @@ def budget(objective: Objective, counts: Counts | None) -> Budget:
 
 
 def worst(judged: Sequence[Judged]) -> Verdict:
-    """Of several alerts: burning before unknown before fine."""
-    found = {one.verdict for one in judged}
+    """Of several alerts: burning before unknown before fine. Without one that can fire nothing is known."""
+    found = {one.verdict for one in judged if one.can_fire}
     return next((one for one in ("burning", "unknown", "fine") if one in found), "unknown")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -19,6 +19,7 @@ from backend.monitoring.feature_reads import MOST_SUMMED, span_of
 from backend.monitoring.line_reads import SHELF
 from backend.monitoring.live import place_of
 from backend.monitoring.needs import Watched
+from backend.monitoring.outcomes import mine
 from backend.monitoring.rows import MonitorRun
 from backend.monitoring.views import (
     CurvePoint,
@@ -38,9 +39,8 @@ from backend.quality.counts import Where as Counted
 from backend.quality.estimates import ASSUMPTIONS
 from backend.quality.figures import Figure, Value
 from backend.quality.segments import Segment, segments
-from backend.quality.tasks import Task
 
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 OVER_TIME = ("log_loss", "brier", "auc", "accuracy", "positive_share", "mean_score", "calibration_error", "mae", "rmse", "bias")
 """Figures that are shown day by day."""
 MOST_SEGMENTS, MOST_RUNS = 50, 120
@@ -49,10 +49,15 @@ NO_TASK = "No monitor says what is predicted here: set one of quality."
 
 @dataclass(frozen=True)
 class _Found:
+    """What was counted for a monitor. `alone`: the version whose requests those are of which nothing says who answered;
+    `champion`: the one that estimates are of where none is asked for."""
+
     monitor: Watched
     counts: Counts
     window: Window
     hours: frozenset[datetime]
+    alone: int | None = None
+    champion: int | None = None
 
 
 def reliability(session: Session, where: Where) -> Reliability:
@@ -60,7 +65,7 @@ def reliability(session: Session, where: Where) -> Reliability:
     found = _found(session, where)
     if isinstance(found, str):
         return Reliability((), None, None, found)
-    told = quality.quality(found.counts, _where(where, found.window.start, found.window.end))
+    told = quality.quality(found.counts, _where(found, where, found.window.start, found.window.end))
     error = told.figures.get("calibration_error")
     line = _line("calibration_error", error) if error is not None else None
     why = "" if told.curve else (line.words if line is not None and line.words else "A number has no reliability curve.")
@@ -74,7 +79,7 @@ def view(session: Session, where: Where) -> QualityView:
     if isinstance(found, str):
         return QualityView("", 0, 0, (), (), {}, (), (), (), (), found)
     assert found.monitor.spec.task is not None  # noqa: S101 - it was chosen for its task
-    asked = _where(where, found.window.start, found.window.end)
+    asked = _where(found, where, found.window.start, found.window.end)
     told, tally = quality.quality(found.counts, asked), found.counts.tally(asked)
     estimating, runs = _estimates(session, where, found.window)
     return QualityView(
@@ -85,9 +90,10 @@ def view(session: Session, where: Where) -> QualityView:
         figures=tuple(_line(name, value) for name, value in told.figures.items()),
         over_time=_over_time(found, where),
         segments=tuple(_segment(one) for one in _segments(found, asked)),
-        estimates=_newest(runs, where),
+        estimates=_newest(estimating, runs, where) if estimating is not None else (),
         assumptions=ASSUMPTIONS if runs else (),
         record=_record(estimating, runs, where) if estimating is not None else (),
+        estimated=_estimated_of(estimating, where) if estimating is not None else "",
     )
 
 
@@ -105,18 +111,20 @@ def _found(session: Session, where: Where) -> _Found | str:
         return f"Outcomes are not counted by {quoted(where.segmentation)}: no monitor of quality names it."
     what = tasks.counted_as(one.spec, segmentations)
     window = span if span.end - span.start <= 3 * MOST_SUMMED else Window(span.end - 3 * MOST_SUMMED, span.end)
-    parts = hours.parts(session, row.id, what, window)
-    if not parts:
+    # To the days' ends, so that day by day each is a whole one.
+    parts = hours.parts(session, row.id, what, Window(_midnight(window.start), _midnight(window.end - HOUR) + DAY))
+    counted = frozenset(part.hour for part in parts if window.start <= part.hour < window.end)
+    if not counted:
         return "No hour of this span was counted."
-    counted = frozenset(part.hour for part in parts)
-    return _Found(one, hours.outcomes(parts, tasks.task_of(one.spec.task)), window, counted)
+    return _Found(one, hours.outcomes(parts, tasks.task_of(one.spec.task)), window, counted, place.alone, place.champion)
 
 
-def _where(where: Where, start: datetime, end: datetime) -> Counted:
+def _where(found: _Found, where: Where, start: datetime, end: datetime) -> Counted:
+    """What is asked for. Of a version it is what its monitor judges, so that both say the same."""
     return Counted(
         start,
         end,
-        version=where.version if where.version is not None else ANY,
+        version=mine(where.version, where.version == found.alone) if where.version is not None else ANY,
         arm=where.arm if where.arm is not None else ANY,
         segmentation=where.segmentation if where.segment else "",
         segment=where.segment,
@@ -124,17 +132,21 @@ def _where(where: Where, start: datetime, end: datetime) -> Counted:
 
 
 def _over_time(found: _Found, where: Where) -> Mapping[str, tuple[FigurePoint, ...]]:
-    """Day by day (UTC); days without a request are left out."""
+    """Day by day (UTC), whole days but for one that is not over yet; days without a request are left out."""
     told: dict[str, list[FigurePoint]] = {}
-    day = found.window.start.replace(hour=0)
+    day = _midnight(found.window.start)
     while day < found.window.end:
-        rows = found.counts.rows(_where(where, day, day + DAY))
+        rows = found.counts.rows(_where(found, where, day, day + DAY))
         if rows.num_rows:
             for name, value in quality.figures(found.counts.task, tally_of(rows)).items():
                 if name in OVER_TIME:
                     told.setdefault(name, []).append(FigurePoint(day, _line(name, value)))
         day += DAY
     return {name: tuple(points) for name, points in told.items()}
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _segments(found: _Found, asked: Counted) -> Sequence[Segment]:
@@ -151,9 +163,11 @@ def _segment(one: Segment) -> SegmentLine:
 
 
 def _estimates(session: Session, where: Where, window: Window) -> tuple[_Found | None, Sequence[MonitorRun]]:
-    """Runs of the first monitor of estimates in a span, the oldest first, with what was counted by now of their windows."""
+    """Runs of a monitor of estimates in a span, the oldest first, with what was counted by now of their windows. One of the
+    arm that is asked for comes before others."""
     row = named(session, Endpoint, where.endpoint)
-    one = next((each for each in needs.watched(session, [row.id], paused=True) if each.spec.kind == "estimate"), None)
+    known = [each for each in needs.watched(session, [row.id], paused=True) if each.spec.kind == "estimate"]
+    one = min(known, key=lambda each: (each.spec.arm != where.arm, each.spec.arm is not None, each.row.name), default=None)
     if one is None or one.spec.task is None:
         return None, ()
     query = select(MonitorRun).where(
@@ -167,19 +181,32 @@ def _estimates(session: Session, where: Where, window: Window) -> tuple[_Found |
         return None, ()
     span = Window(min(run.window_start for run in runs), max(run.slot for run in runs))
     parts = hours.parts(session, row.id, tasks.counted_as(one.spec, ()), span)
-    counted = frozenset(part.hour for part in parts)
-    return _Found(one, hours.outcomes(parts, tasks.task_of(one.spec.task)), span, counted), runs
+    counted, place = frozenset(part.hour for part in parts), place_of(session, row)
+    counts = hours.outcomes(parts, tasks.task_of(one.spec.task))
+    return _Found(one, counts, span, counted, place.alone, place.champion), runs
 
 
-def _of_run(run: MonitorRun, where: Where) -> Mapping[str, Any]:
-    """What it said of the version that is asked for; of the first one where none is."""
-    wanted = str(where.version) if where.version is not None else next(iter(run.figures), "")
-    found: Mapping[str, Any] = run.figures.get(wanted, {})
-    return found
+def _version(found: _Found, where: Where) -> int | None:
+    """The version that estimates are of: what was said of one is never held against another one's truth."""
+    return where.version if where.version is not None else found.champion
 
 
-def _newest(runs: Sequence[MonitorRun], where: Where) -> tuple[FigureLine, ...]:
-    told = _of_run(runs[-1], where) if runs else {}
+def _estimated_of(found: _Found, where: Where) -> str:
+    """Whose requests estimates are of, in words."""
+    version, arm = _version(found, where), found.monitor.spec.arm
+    told = f"Of {f'the requests of arm {arm}' if arm is not None else 'all requests'} to version {version}"
+    apart = [what for what, is_asked in (("arm", where.arm not in (None, arm)), ("segment", bool(where.segment))) if is_asked]
+    return f"{told}, not told apart by {' and '.join(apart)}." if apart else f"{told}."
+
+
+def _of_run(found: _Found, run: MonitorRun, where: Where) -> Mapping[str, Any]:
+    """What it said of the version."""
+    told: Mapping[str, Any] = run.figures.get(str(_version(found, where)), {})
+    return told
+
+
+def _newest(found: _Found, runs: Sequence[MonitorRun], where: Where) -> tuple[FigureLine, ...]:
+    told = _of_run(found, runs[-1], where) if runs else {}
     return tuple(_line(name, figure) for name, one in told.items() if (figure := _kept(one)) is not None)
 
 
@@ -196,8 +223,8 @@ def _record(found: _Found, runs: Sequence[MonitorRun], where: Where) -> tuple[Es
     for run in runs:
         if not frozenset(Window(run.window_start, run.slot).each()) <= found.hours:
             continue  # some of its hours are not kept any more: what came true is not known whole
-        realised = _realised(found, run, where)
-        told = _of_run(run, where)
+        told = _of_run(found, run, where)
+        realised = _realised(found, run, told, where)
         for name, one in told.items():
             if (estimated := _kept(one)) is None or name not in realised:
                 continue
@@ -209,9 +236,16 @@ def _record(found: _Found, runs: Sequence[MonitorRun], where: Where) -> tuple[Es
     return tuple(_recorded(name, each) for name, each in checks.items())
 
 
-def _realised(found: _Found, run: MonitorRun, where: Where) -> Mapping[str, Value]:
-    task: Task = found.counts.task
-    return quality.figures(task, found.counts.tally(_where(where, run.window_start, run.slot)))
+def _realised(found: _Found, run: MonitorRun, told: Mapping[str, Any], where: Where) -> Mapping[str, Value]:
+    """What became of the very requests that were estimated, whatever else is asked for: of that version, and of the monitor's
+    arm as it was then."""
+    version, of = _version(found, where), told.get("_of", {})
+    if version is None:
+        return {}
+    arm = of.get("arm", found.monitor.spec.arm)
+    whose = mine(version, of.get("alone", found.alone == version))
+    asked = Counted(run.window_start, run.slot, version=whose, arm=arm if arm is not None else ANY)
+    return quality.figures(found.counts.task, found.counts.tally(asked))
 
 
 def _recorded(name: str, checks: Sequence[EstimateCheck]) -> EstimateRecord:

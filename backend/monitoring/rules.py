@@ -35,6 +35,7 @@ MOST_BEHIND = 48
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NAME = Annotated[str, Field(min_length=1, max_length=128)]
 _Share = Annotated[float, Field(gt=0, le=0.5)]
+_MIN_KNOWN = 0.5
 
 
 class Closed(BaseModel):
@@ -132,6 +133,7 @@ class MonitorSpec(Closed):
         report: the part of a window report that is made of a window in which it alarmed, at most one a day.
         first_days: of serving, that skew compares with training.
         task, limits: of quality and estimates: what is predicted, and when a figure is news.
+        min_known: of quality: the share of a version's outcomes that has to be known before limits decide.
         segments: features by whose values errors are told apart; of drift and data one, by which features are counted apart.
     """
 
@@ -158,6 +160,7 @@ class MonitorSpec(Closed):
     first_days: Annotated[int, Field(ge=1, le=30)] = 3
     task: TaskSpec | None = None
     limits: Annotated[dict[_NAME, LimitSpec], Field(max_length=30)] = {}
+    min_known: Annotated[float, Field(ge=0, le=1)] = _MIN_KNOWN
     segments: Annotated[tuple[_NAME, ...], Field(max_length=20)] = ()
 
     @field_validator("joint", mode="before")
@@ -172,6 +175,8 @@ class MonitorSpec(Closed):
             raise ValueError("quality and estimates need a task, and nothing else has one")
         if not about_outcomes and self.limits:
             raise ValueError("limits are of quality and estimates")
+        if self.kind != "quality" and self.min_known != _MIN_KNOWN:
+            raise ValueError("min_known is of quality")
         if self.segments and self.kind in ("skew", "estimate"):
             raise ValueError("segments are of drift, data and quality")
         if not about_outcomes and len(self.segments) > 1:

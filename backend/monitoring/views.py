@@ -367,7 +367,8 @@ class QualityView:
         requests: that were answered; `known`: of these, how many outcomes are known.
         said: what to know before reading a figure, as sentences.
         figures: over the whole span; `over_time`: figure -> day by day.
-        estimates: of the newest window that was estimated, labelled so, with `assumptions`.
+        estimates: of the newest window that was estimated, labelled so, with `assumptions`; `estimated`: whose requests they
+            and `record` are about, in words.
     """
 
     task: str
@@ -381,6 +382,7 @@ class QualityView:
     assumptions: tuple[str, ...]
     record: tuple[EstimateRecord, ...]
     why: str = ""
+    estimated: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ Objectives are watched in the same way: a budget that burns is a finding, and so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.delivery.rows import Endpoint
 from backend.findings import sightings
-from backend.findings.rows import Finding
+from backend.findings.rows import Finding, FindingSight
 from backend.findings.rules import LIVE, Cause, Sighting
 from backend.metrics import queries as metrics
 from backend.metrics import slo
@@ -29,6 +30,7 @@ from backend.monitoring.rows import CountedHour, CountingState, KeptThresholds, 
 from backend.monitoring.rules import FAULTS, Fares, LastRun
 from backend.policy.rules import Severity
 
+BURN, UNKNOWN = "slo.burn", "slo.unknown"
 MONITORS, OBJECTIVES = "the watch over monitors", "the watch over objectives"
 """What findings say of who found them."""
 RUNS_KEPT, HOURS_KEPT, THRESHOLDS_KEPT = timedelta(days=400), timedelta(days=400), timedelta(days=60)
@@ -145,36 +147,89 @@ def _fault(one: Watched, endpoint: str, kind: str, stands: Fares, problem: str |
 def _watch_objectives(database: Database, endpoint: str, now: datetime, *, is_told: bool) -> int:
     with database.read() as session:
         standing = metrics.standing(session, endpoint, now=now)
+        burnt = _burnt(session, endpoint) if is_told else {}
     is_new = standing is None or now - standing.set_at < SLO_NEW
-    promises = standing.promises if standing is not None else ()
-    found = [each for one in promises for each in _of_promise(endpoint, one, is_new=is_new)]
+    looks = [_look(endpoint, one, burnt, is_new=is_new) for one in (standing.promises if standing is not None else ())]
+    found = [each for one in looks for each in one.seen]
     if found or is_told:
+        unknown = [each for one in looks for each in one.unknown]
         with database.unit(SYSTEM) as tx:
-            sightings.looked(tx, OBJECTIVES, found, endpoint=endpoint)
-    return sum(one.cause.kind == "slo.burn" for one in found)
+            sightings.looked(tx, OBJECTIVES, found, endpoint=endpoint, unknown=unknown)
+    return sum(one.cause.kind == BURN for one in found)
 
 
-def _of_promise(endpoint: str, one: metrics.Promise, *, is_new: bool) -> Iterable[Sighting]:
+@dataclass(frozen=True)
+class _Look:
+    """What one look at a promise came to. `unknown`: (kind, subject) of what it could neither see nor rule out."""
+
+    seen: tuple[Sighting, ...]
+    unknown: tuple[tuple[str, str], ...]
+
+
+def _look(endpoint: str, one: metrics.Promise, burnt: Mapping[str, Collection[str] | None], *, is_new: bool) -> _Look:
     """A budget that burns is one finding, as severe as its fastest alert; that nobody looks any more is another one.
 
-    Longer windows than the first are blind for days after a pause: they say what the first one said by then.
+    An alert that burned is over once its short window is known to be below what alarms: while that is unknown, nobody knows
+    whether it burns on. Alerts that did not burn keep no finding, since of long windows little is known for days after a pause.
+
+    Args:
+        burnt: objective -> the long windows of the alerts that burned when last seen; None for all that there are.
     """
-    burning = [each for each in one.alerts if each.verdict == "burning"]
     name = one.objective.name
-    if burning:
-        worst = next((each for each in burning if each.alert.severity == "page"), burning[0])
-        yield Sighting(
-            Cause("slo.burn", endpoint, subject=name),
-            _SEVERITIES[worst.alert.severity],
-            f"{name[:1].upper()}{name[1:]}: {worst.reason}",
-            OBJECTIVES,
-            _evidence(one, worst),
-            clear_after=SLO_CLEAR_AFTER,
-        )
-    blind = one.alerts[0] if one.alerts and one.alerts[0].verdict == "unknown" else None
-    if blind is not None and (blind.long.blind or blind.short.blind) and not is_new:
-        says = f"Nobody knows how {name} stands: {blind.reason[:1].lower()}{blind.reason[1:]}"
-        yield Sighting(Cause("slo.unknown", endpoint, subject=name), "warning", says, OBJECTIVES, _evidence(one, blind))
+    before = burnt.get(name, ())
+    burning = [each for each in one.alerts if each.verdict == "burning"]
+    burnt_before = [each for each in one.alerts if before is None or slo.words(each.alert.long) in before]
+    open_still = [each for each in burnt_before if each.verdict == "unknown" and not _is_slow(each)]
+    seen = [_burns(endpoint, one, burning, open_still)] if burning else []
+    unknown = [(BURN, name)] if open_still else []
+    if (blind := _blind(one)) is not None and is_new:
+        unknown.append((UNKNOWN, name))
+    elif blind is not None:
+        says = f"Nobody knows how {name} stands: {blind[:1].lower()}{blind[1:]}"
+        evidence = _evidence(one, one.alerts[0])
+        seen.append(Sighting(Cause(UNKNOWN, endpoint, subject=name), "warning", says, OBJECTIVES, evidence))
+    return _Look(tuple(seen), tuple(unknown))
+
+
+def _burns(endpoint: str, one: metrics.Promise, burning: Sequence[Judged], open_still: Sequence[Judged]) -> Sighting:
+    worst = next((each for each in burning if each.alert.severity == "page"), burning[0])
+    over = [slo.words(each.alert.long) for each in one.alerts if each in (*burning, *open_still)]
+    name = one.objective.name
+    return Sighting(
+        Cause(BURN, endpoint, subject=name),
+        _SEVERITIES[worst.alert.severity],
+        f"{name[:1].upper()}{name[1:]}: {worst.reason}",
+        OBJECTIVES,
+        {**_evidence(one, worst), "burns_over": over},
+        clear_after=SLO_CLEAR_AFTER,
+    )
+
+
+def _is_slow(one: Judged) -> bool:
+    """Whether it is known not to burn now, also where little is known of the long window."""
+    return one.can_fire and one.short.rate is not None and one.short.rate <= one.factor
+
+
+def _blind(one: metrics.Promise) -> str | None:
+    """Why nobody knows how a promise stands: of the last hour, which the fastest alert is about whether it can fire or not.
+
+    Longer windows are blind for days after a pause: they say what the last hour said by then.
+    """
+    if not any(each.can_fire for each in one.alerts):
+        return slo.NEVER_FIRES
+    hour = one.alerts[0].long
+    return f"In the last {slo.words(hour.window)}: {hour.reason}." if hour.blind else None
+
+
+def _burnt(session: Session, endpoint: str) -> dict[str, Collection[str] | None]:
+    """Objective -> the long windows of the alerts that burned when last seen; None where that was not written down."""
+    query = (
+        select(Finding.about, FindingSight.evidence)
+        .join(FindingSight, col(FindingSight.finding_id) == Finding.id)
+        .where(Finding.endpoint == endpoint, Finding.found_by == OBJECTIVES, Finding.kind == BURN)
+        .where(col(Finding.state).in_(LIVE))
+    )
+    return {about: evidence.get("burns_over") for about, evidence in session.exec(query)}
 
 
 def _evidence(one: metrics.Promise, worst: Judged) -> dict[str, object]:

@@ -43,6 +43,8 @@ def _calls(tally: Tally, level: float) -> dict[str, Value]:
 
 def _share(tally: Tally, some: float, n: float, level: float, none: NotPossible = NO_OUTCOMES) -> Value:
     """A share of outcomes with Wilson's interval; `n` of the figure is what the share is of."""
-    if not tally.count("labelled"):
+    outcomes = tally.count("labelled")
+    if not outcomes:
         return NO_OUTCOMES
-    return Figure(some / n, *wilson(some, n, level), int(n), tally.missing, method=WILSON) if n else none
+    span = wilson(some, n, level)
+    return Figure(some / n, *span, int(n), tally.missing, method=WILSON, outcomes=outcomes) if n else none

@@ -65,14 +65,14 @@ class Where:
 
     Args:
         start, end: of the hours; `end` is outside. None is open.
-        version, arm: ANY sums all; None stands for requests of which nothing says so.
+        version, arm: ANY sums all; None stands for requests of which nothing says so. Several versions are summed.
         segmentation, segment: a feature and one of its segments; "" is all requests, whatever their segment.
         label: of several classes, the one; "" is the class that was predicted most probable.
     """
 
     start: datetime | None = None
     end: datetime | None = None
-    version: int | Every | None = ANY
+    version: int | Every | frozenset[int | None] | None = ANY
     arm: str | Every | None = ANY
     segmentation: str = ""
     segment: str = ""
@@ -108,6 +108,12 @@ class Tally:
     def missing(self) -> int:
         """Requests whose outcome is not known yet."""
         return self.count("pending")
+
+    @property
+    def share_known(self) -> float:
+        """Share of the requests whose outcome is known, of those that have or may get one; 0 where none is."""
+        known = self.count("labelled")
+        return known / (known + self.missing) if known else 0.0
 
     @property
     def is_constant(self) -> bool:
@@ -248,4 +254,7 @@ def _mask(table: pa.Table, where: Where, *, any_segment: bool = False) -> Any:
 
 
 def _same(column: Any, value: object) -> Any:
+    if isinstance(value, frozenset):
+        told = pc.is_in(column, pa.array([one for one in value if one is not None], column.type))
+        return pc.or_(told, pc.is_null(column)) if None in value else told
     return pc.is_null(column) if value is None else pc.fill_null(pc.equal(column, value), False)

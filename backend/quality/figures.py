@@ -17,12 +17,13 @@ class Figure:
     Args:
         value: the number.
         low, high: its interval, at 95 % unless another level was asked for.
-        n: outcomes that it was made of; of an estimate: requests.
+        n: outcomes that it was made of; of an estimate: requests. Of precision and recall those that were called, or came true.
         missing: requests of the same window whose outcome is not known yet.
         estimated: nothing was known of the outcomes; the value rests on assumptions (docs/quality.md).
         method: how the interval was made.
         within: how far the value may lie from the exact one because scores were kept in bins; 0 where it is exact. The interval
             contains it.
+        outcomes: known outcomes of the window, where `n` counts only some of them; None where it counts them all.
     """
 
     value: float
@@ -33,11 +34,13 @@ class Figure:
     estimated: bool = False
     method: str = ""
     within: float = 0.0
+    outcomes: int | None = None
 
     @property
     def known(self) -> float:
-        """Share of the requests whose outcome is known; 0 for an estimate."""
-        return 0.0 if self.estimated or not self.n else self.n / (self.n + self.missing)
+        """Share of the window's requests whose outcome is known; 0 for an estimate."""
+        outcomes = self.n if self.outcomes is None else self.outcomes
+        return 0.0 if self.estimated or not outcomes else outcomes / (outcomes + self.missing)
 
     @property
     def provisional(self) -> bool:

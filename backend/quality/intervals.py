@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Span = tuple[float, float]
 
-NORMAL, WILSON, DELONG, WALD, BOOTSTRAP = (
+NORMAL, WILSON, DELONG, WALD, FOLDED = (
     "normal (moments)",
     "Wilson",
     "DeLong, on the logit",
     "Wald",
-    "basic bootstrap, seeded",
+    "normal, from either side, less what chance adds below",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from sqlmodel import select
 
 from backend.access.service import Identities
@@ -22,6 +23,7 @@ from tests.receivers import web
 NETWORKS = ("127.0.0.0/8",)
 
 
+@pytest.mark.parametrize("real_time_database", [pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"], indirect=True)
 def test_a_worker_that_dies_after_sending_leaves_a_message_that_is_sent_again_under_its_id(
     real_time_database: Database, tmp_path: Path
 ) -> None:

@@ -12,7 +12,13 @@ from backend.core.database import Database
 from backend.delivery.targets.memory_server import Fault
 from tests.faults.workers import LEASE_SECONDS, Worker, at_rest, fault_world, start_when_seen, until
 
+MOST_ON_POSTGRES = pytest.mark.parametrize(
+    "real_time_database", [pytest.param("sqlite", marks=pytest.mark.slow), "postgresql"], indirect=True
+)
+"""On SQLite, which has one writer, among the slow tests."""
 
+
+@MOST_ON_POSTGRES
 @pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_workers_share_the_work_without_doing_it_twice(real_time_database: Database, tmp_path: Path, count: int) -> None:
     world = fault_world(real_time_database, tmp_path)
@@ -34,6 +40,7 @@ def test_workers_share_the_work_without_doing_it_twice(real_time_database: Datab
     world.check_invariants()
 
 
+@MOST_ON_POSTGRES
 def test_a_worker_that_slept_past_its_lease_changes_no_record(real_time_database: Database, tmp_path: Path) -> None:
     world = fault_world(real_time_database, tmp_path)
     world.live()

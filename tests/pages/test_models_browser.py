@@ -69,7 +69,7 @@ BEYOND = """() => [...document.querySelectorAll("[data-testid=stTable], [data-te
     }).map(one => one.innerText))"""
 
 
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
+@pytest.mark.parametrize(("width", "height"), [pytest.param(1440, 900, marks=pytest.mark.slow), (1024, 768)])
 def test_no_value_of_a_version_is_cut(chromium: Browser, server: Server, data: Path, width: int, height: int) -> None:
     """Cut between a value and its name, a metric would be read as another's."""
     with sqlite3.connect(data / "countersign.db", timeout=10) as kept:

@@ -288,4 +288,4 @@ def test_a_limit_counts_where_the_identity_holds_as_much() -> None:
     both = Grant("viewer", "environment:dev", within="model:m")
     assert narrowed([Grant("viewer", "environment:dev")], Limits(None, "model:m")) == (both,)
     assert sight([both], now=NOW) == Sight(environments=frozenset({"dev"}), within=Sight(models=frozenset({"m"})))
-    assert set(rules._ALLOWS) == set(ROLES)
+    assert set(rules._ALLOWS) == set(rules.TOKEN_ROLES)

@@ -14,7 +14,7 @@ from backend.access.session_rows import ExternalLogin, ToldGroups
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from tests.api_world import Api
-from tests.services.changes.world import MODEL, World
+from tests.services.changes.world import ENDPOINT, MODEL, World
 
 SQLITE = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
 SERVER = {"kind": "memory", "settings": {"path": "/tmp/countersign-nowhere.json"}, "upstream": "memory:t"}
@@ -215,6 +215,8 @@ def test_models_and_changes_are_narrowed_and_counted_as_on_their_pages(asked: Ap
     number = asked.world.reviewed()
     mine = asked("GET", "/changes?requester=ana")
     assert ([one["number"] for one in mine["items"]], mine["counts"]) == ([number], {"review": 1})
+    part = ENDPOINT[1:-1]
+    assert [len(asked("GET", f"/changes?endpoint={part}{more}")["items"]) for more in ("", "&within=true")] == [0, 1]
     assert asked("GET", "/changes?requester=ben")["items"] == asked("GET", "/changes?requester=nobody-there")["items"] == []
     (waits,) = asked("GET", "/changes/asked", by="ben")["items"]
     assert (waits["what"], waits["line"]["number"]) == ("vote", number)

@@ -262,6 +262,7 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/endpoints/{endpoint}/drift/feature"): (
         "endpoint.read", f"/endpoints/{ENDPOINT}/drift/feature?name=hour", None,
     ),
+    ("GET", "/v1/endpoints/{endpoint}/drift/joint"): ("endpoint.read", f"/endpoints/{ENDPOINT}/drift/joint", None),
     ("GET", "/v1/endpoints/{endpoint}/missing-values"): ("endpoint.read", f"/endpoints/{ENDPOINT}/missing-values", None),
     ("GET", "/v1/endpoints/{endpoint}/predictions"): ("endpoint.read", f"/endpoints/{ENDPOINT}/predictions", None),
     ("GET", "/v1/endpoints/{endpoint}/quality"): ("endpoint.read", f"/endpoints/{ENDPOINT}/quality", None),

@@ -321,6 +321,7 @@ MAY = {
     "backend/inference_log/files.py": "a store that an administrator's settings name",
     "backend/ingest/als_server.py": "listens on loopback for the router's log, and calls nobody",
     "backend/demo/by_hand.py": "the demo calls what it started itself, on loopback",
+    "backend/demo/stack.py": "asks whether a process that it started listens, on loopback",
     "backend/demo/replayer.py": "the demo calls what it started itself, on loopback",
     "backend/embedded/envoy.py": "what was started here, on loopback",
     "backend/embedded/group.py": "ports of this machine",
@@ -380,10 +381,13 @@ def test_nobody_else_opens_a_client_of_its_own() -> None:
 
 
 def test_the_client_of_persons_calls_nothing_for_a_server() -> None:
-    """It calls what it is told to, past the guard: neither a page nor the API nor a worker may hand an address to it."""
+    """It calls what it is told to, past the guard: neither a page nor the API nor a worker may hand an address to it.
+
+    The demo feeds the web app that it started itself, on loopback.
+    """
     using = {name for name, tree in _sources() if any(one.startswith("backend.client") for one in _named(tree))}
     assert OF_PERSONS in {name for name, _ in _sources()}
-    assert {name for name in using if not name.startswith(("backend/client/", "backend/cli/"))} == set()
+    assert {name for name in using if not name.startswith(("backend/client/", "backend/cli/"))} == {"backend/demo/feeding.py"}
 
 
 def test_the_look_for_calls_finds_them() -> None:

@@ -92,6 +92,39 @@ def test_an_alert_that_a_low_target_never_lets_fire_says_so() -> None:
     assert "full outage burns at 10 times" in judged[0].reason
 
 
+HALF = Objective("availability", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("target", "days", "alarms"), [(0.5, 59, True), (0.5, 60, False), (0.66, 90, False), (0.67, 90, True), (0.9, 90, True)]
+)
+def test_whether_any_alert_can_fire_is_what_a_full_outage_does(target: float, days: int, alarms: bool) -> None:
+    objective = Objective("availability", target)
+    assert slo.can_alarm(objective, days) == alarms
+    assert ("burning" in verdicts(everywhere(1.0), objective, days)) == alarms
+
+
+@pytest.mark.parametrize("counts", [{}, everywhere(0.0), everywhere(1.0), everywhere(0.0, total=0)])
+def test_where_no_alert_can_fire_nothing_is_known_whatever_is_counted(counts: dict[timedelta, Counts | None]) -> None:
+    judged = slo.judge(HALF, 90, counts)
+    assert slo.worst(judged) == "unknown"
+    assert {(one.verdict, one.reason) for one in judged} == {("unknown", slo.NEVER_FIRES)}
+
+
+def test_an_alert_that_cannot_fire_is_no_pass_without_data_and_says_nothing_of_the_objective() -> None:
+    ninety = Objective("availability", 0.9)
+    assert verdicts({}, ninety) == ["unknown"] * 4
+    assert verdicts(everywhere(0.0, total=0), ninety) == ["unknown"] * 4
+    blind_at_first = everywhere(0.0)
+    blind_at_first[timedelta(minutes=5)] = None
+    judged = slo.judge(ninety, 30, blind_at_first)
+    assert [(one.verdict, one.can_fire) for one in judged[:2]] == [("unknown", False), ("fine", True)]
+    assert slo.worst(judged) == "fine"
+    blind_later = everywhere(0.0)
+    blind_later[timedelta(minutes=30)] = None
+    assert slo.worst(slo.judge(ninety, 30, blind_later)) == "unknown"
+
+
 @given(st.floats(0.5, 0.99999), st.integers(1, 10**6), st.floats(0, 1), st.integers(1, 90))
 def test_the_budget_is_what_the_target_leaves(target: float, total: int, bad: float, days: int) -> None:
     objective = Objective("availability", target)

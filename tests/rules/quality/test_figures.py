@@ -221,6 +221,30 @@ def test_miscalibration_is_seen_whole_and_its_interval_holds_it() -> None:
     assert sum(band.observed.n for band in reliability(tally, LEVEL)) == 20_000
 
 
+@pytest.mark.parametrize("n", [30, 200, 2_000])
+@pytest.mark.parametrize("off", [0.0, 0.05])
+def test_the_interval_of_the_calibration_error_holds_the_truth_and_spares_calibrated_scores(n: int, off: float) -> None:
+    random, held, above = np.random.default_rng(8), 0, 0
+    for _ in range(200):
+        scores = random.beta(2, 5, n)
+        outcomes = (random.random(n) < np.minimum(scores + off, 1)).astype(float)
+        error = figure(calibration_error(arrays.probabilities(scores, outcomes), LEVEL))
+        held += error.low <= off <= error.high
+        above += error.low > 0
+    assert held >= 184, held  # 95 % of 200 is 190
+    assert off or above <= 12
+    assert not (off and n == 2_000) or above > 160, "what is off is seen"
+
+
+def test_a_handful_of_outcomes_leaves_the_calibration_error_open() -> None:
+    scores = [0.03, 0.12, 0.22, 0.33, 0.44, 0.57, 0.63, 0.72, 0.81, 0.93]
+    outcomes = [0, 0, 1, 0, 1, 0, 1, 1, 1, 1]
+    for debiased in (False, True):
+        error = figure(calibration_error(arrays.probabilities(scores, outcomes), LEVEL, debiased=debiased))
+        assert error.low == 0
+        assert error.high > error.value + 0.1
+
+
 def test_slope_and_intercept_are_those_of_a_logistic_regression_on_log_odds() -> None:
     scores, _ = calibrated(3_000, low=0.05, high=0.9)
     logit = np.log(scores / (1 - scores))
@@ -279,9 +303,20 @@ def test_what_is_missing_stands_on_every_figure_and_makes_it_provisional() -> No
     for name, one in found.items():
         told = figure(one)
         assert told.missing == 400, name
-        if name not in ("precision", "recall"):
-            assert (told.n, told.provisional, told.label) == (600, True, "provisional: 60 % of outcomes known"), name
+        assert (told.provisional, told.label) == (True, "provisional: 60 % of outcomes known"), name
+        assert told.n == 600 or name in ("precision", "recall"), name
     assert figure(figures(arrays.probabilities(*calibrated(1_000)))["auc"]).label == ""
+
+
+def test_rare_calls_are_settled_once_the_window_is() -> None:
+    scores, outcomes = calibrated(2_000, high=0.2)
+    outcomes[:40] = np.nan
+    scores[-20:] = 0.9
+    found = figures(arrays.probabilities(scores, outcomes))
+    told = {name: figure(found[name]) for name in ("precision", "recall", "accuracy")}
+    assert {one.label for one in told.values()} == {""}
+    assert (told["precision"].n, told["accuracy"].n) == (20, 1_960)
+    assert {one.known for one in told.values()} == {0.98}
 
 
 def test_figures_without_outcomes_are_words() -> None:

@@ -48,6 +48,7 @@ def test_objectives_are_declared_exported_changed_and_taken_away(given: Files) -
         ("not-found", document("SLO", "nothing-there", SPEC)),
         ("bad-slo", document("SLO", ENDPOINT, "objectives:\n  - {kind: latency, target: 95}")),
         ("bad-slo", document("SLO", ENDPOINT, "objectives:\n  - {kind: availability, target: 95, within: 1s}")),
+        ("slo-never-alarms", document("SLO", ENDPOINT, "days: 90\nobjectives:\n  - {kind: availability, target: 66}")),
         ("bad-config", document("SLO", ENDPOINT, "objectives:\n  - {kind: availability, target: 100}")),
         ("bad-config", document("SLO", ENDPOINT, "objectives:\n  - {kind: latency, target: 95, within: soon}")),
     ],

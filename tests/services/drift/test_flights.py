@@ -220,7 +220,8 @@ def test_false_alarms_on_days_held_out_are_as_published(flights: Flights) -> Non
 @pytest.mark.slow
 def test_planted_faults_on_every_day_held_out_are_found_as_published(flights: Flights) -> None:
     part = tables.PARTS["planted-faults"]
-    found = drift_faults.measured(flights)
+    found, grown = drift_faults.measured(flights)
     assert [one.fault.says for one in found if one.found < one.days] == []
-    assert sum(one.others for one in found) == 0
-    assert drift_faults.text(found) in part.path.read_text(), tables.AGAIN
+    assert max(one.others for one in found) <= 4
+    assert all(one.first is not None and one.first < 1.25 and one.gradual for one in grown)
+    assert drift_faults.text(found, grown) in part.path.read_text(), tables.AGAIN

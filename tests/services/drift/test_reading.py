@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backend.core.errors import ExternalFailure
+from backend.cli import monitor
+from backend.core.errors import ExternalFailure, Refusal
 from backend.drift.counts import Counts, counted
 from backend.drift.judging import judged
 from backend.drift.profile import Profile, build
 from backend.drift.sources import ParquetSource, ReadingSource, Roles, TableSource
 from backend.drift.values import PREDICTION, Key
+from backend.drift.variation import hours_of
 from backend.inference_log.service import InferenceLog
 from tests.drift_data import counts_of, kinds, letters, normal, only, profile_of, table
 
@@ -97,3 +99,47 @@ def test_a_file_that_is_no_parquet_says_so(tmp_path: Path, content: bytes) -> No
         ParquetSource([path])
     with pytest.raises(ExternalFailure, match="missing"):
         ParquetSource([tmp_path / "nowhere.parquet"])
+
+
+HOURS = np.arange(0, 40 * 24, dtype=np.int64).repeat(2) + 480_000
+EPOCH = HOURS * 3_600
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pa.array(EPOCH * 10**9 + 123, pa.timestamp("ns")),
+        pa.array(EPOCH, pa.timestamp("s", "Europe/Berlin")),
+        pa.array([f"{np.datetime64(int(one), 's')}Z" for one in EPOCH]),
+        pa.array([f"{np.datetime64(int(one), 's')}.123456" for one in EPOCH]).dictionary_encode(),
+        pa.array([f"{np.datetime64(int(one) + 7_200, 's')}+02:00" for one in EPOCH]),
+    ],
+    ids=["nanoseconds", "zone", "texts", "texts-without-zone", "texts-of-another-zone"],
+)
+def test_times_of_any_precision_and_iso_texts_say_when_rows_were(times: pa.Array) -> None:
+    assert hours_of(times).tolist() == HOURS.tolist()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [pa.array(EPOCH), pa.array(EPOCH.astype(float)), pa.array((EPOCH % 86_400).astype(np.int32), pa.time32("s")),
+     pa.array(["yesterday"]), pa.array(["2026-03-02T12:00:00Z", "2026-03-02T12:00:00"])],
+    ids=["whole", "fractions", "of-a-day", "words", "mixed"],
+)  # fmt: skip
+def test_what_is_no_time_is_refused(times: pa.Array) -> None:
+    """Seconds taken for microseconds would make all rows one day's."""
+    with pytest.raises(Refusal, match="not times") as refused:
+        hours_of(times)
+    assert refused.value.code == "no-time"
+
+
+def test_it_is_said_on_how_many_days_the_rows_were(tmp_path: Path) -> None:
+    def says(days: int, when: str | None) -> str:
+        path = tmp_path / f"{days}.parquet"
+        rows = 48 * days
+        pq.write_table(table({"x": normal(rows), "at": pa.array(EPOCH[:rows] * 10**9 + 1, pa.timestamp("ns"))}), path)
+        return monitor._built((path,), None, when, () if when else ("at",))[1]
+
+    assert says(40, "at") == "Its rows were on 40 days."
+    assert says(3, "at").startswith("Its rows were on 3 days, too few with rows enough: how much days differ is unknown")
+    assert says(3, None).startswith("Nothing says when its rows were (--time): how much days differ is unknown")

@@ -158,12 +158,17 @@ def test_a_child_that_fails_for_another_reason_is_not_tried_again(tmp_path: Path
 
 
 def test_a_claim_holds_against_other_processes() -> None:
-    held = Ports(1)
-    held.release()
-    code = f"import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind('\\0countersign-port-{held.numbers[0]}')"
-    assert b"Address already in use" in subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr
-    held.close()
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    free = []
+    for _ in range(3):  # somebody else may claim one of them as soon as it is free
+        held = Ports(1)
+        held.release()
+        code = f"import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind('\\0countersign-port-{held.numbers[0]}')"
+        assert (
+            b"Address already in use" in subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr
+        )
+        held.close()
+        free.append(subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0)
+    assert any(free)
 
 
 @pytest.mark.parametrize("find", [runtimes.triton, runtimes.envoy])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlmodel import select
+import sqlalchemy as sa
+from sqlmodel import col, select
 
 from backend.core.context import SYSTEM
 from backend.core.errors import NotFound, Refusal, StaleWrite
@@ -13,6 +14,7 @@ from backend.core.ledger import LedgerRow
 from backend.findings.rows import Finding
 from backend.metrics import queries
 from backend.metrics.quantiles import Histogram
+from backend.metrics.rows import SloRow
 from backend.metrics.slo import Objective
 from backend.metrics.storing import Added, Identity, Looked, store
 from backend.monitoring import watch
@@ -98,9 +100,16 @@ def test_whoever_stands_nearest_to_the_callers_is_believed(world: World) -> None
 
 
 def fill(
-    world: World, hours: float, *, bad: float = 0.0, slow: float = 0.0, covered: bool = True, shadow: bool = False
+    world: World,
+    hours: float,
+    *,
+    bad: float = 0.0,
+    slow: float = 0.0,
+    covered: bool = True,
+    shadow: bool = False,
+    timed: bool = True,
 ) -> None:
-    """A hundred requests a minute from a router that tells everything."""
+    """A hundred requests a minute from a router that tells everything; of latency only where they are timed."""
     base = (f"end_{ENDPOINT}", "router:rtr_1", "router")
     about = {"arm": "v1", "version": 1, "shadow": shadow}
     looks, before = [], world.clock.now
@@ -110,11 +119,10 @@ def fill(
         added += [
             Added(Identity(*base, "requests", **about), 100.0),  # type: ignore[arg-type]
             Added(Identity(*base, "errors", **about), 100.0 * bad),  # type: ignore[arg-type]
-            Added(
-                Identity(*base, "latency", **about, bounds=(0.1, 0.5)),  # type: ignore[arg-type]
-                Histogram((0.1, 0.5), (100 * (1 - slow), 100 * slow, 0), 10.0),
-            ),
         ]
+        quick = Histogram((0.1, 0.5), (100 * (1 - slow), 100 * slow, 0), 10.0)
+        about_latency = Identity(*base, "latency", **about, bounds=(0.1, 0.5))  # type: ignore[arg-type]
+        added += [Added(about_latency, quick)] if timed else []
         looks.append(Looked(at, before, added))
         before = at
     with world.database.unit(SYSTEM) as tx:
@@ -186,6 +194,86 @@ def test_that_nobody_knows_how_an_objective_stands_is_a_finding_too(world: World
     assert found(world) == [], "nothing is promised any more"
 
 
+def test_a_budget_that_burns_is_not_over_because_nobody_looks(world: World) -> None:
+    """The source falls silent for forty minutes, then for hours; once it tells that all is well, the finding ends."""
+    world.slos.set(world.olga, ENDPOINT, [HALF_NINES])
+    fill(world, 1.2, bad=0.2)
+    watch.watch_objectives(world.database)
+    for minutes in (20, 20, 20, 240):
+        world.clock.tick(minutes=minutes)
+        watch.watch_objectives(world.database)
+        assert found(world)[0] == ("slo.burn", "availability", "critical")
+    assert {one.verdict for one in standing(world)["availability"].alerts} == {"unknown"}
+    assert ("slo.unknown", "availability", "warning") in found(world)
+    fill(world, 0.6)
+    watch.watch_objectives(world.database)
+    fill(world, 0.3)
+    watch.watch_objectives(world.database)
+    assert found(world) == []
+
+
+def test_a_look_that_was_missed_is_no_clean_one(world: World) -> None:
+    world.slos.set(world.olga, ENDPOINT, [HALF_NINES])
+    fill(world, 1.2, bad=0.2)
+    watch.watch_objectives(world.database)
+    fill(world, 0.2)
+    watch.watch_objectives(world.database)
+    world.clock.tick(minutes=20)
+    watch.watch_objectives(world.database)
+    fill(world, 0.1)
+    watch.watch_objectives(world.database)
+    assert found(world)[0] == ("slo.burn", "availability", "critical"), "it was well for six minutes, as far as anybody knows"
+
+
+def test_of_several_alerts_that_burned_the_one_of_which_nothing_is_known_keeps_the_finding(world: World) -> None:
+    """A slow burn over six hours falls silent; the last hour is soon known to be well, its half hour not yet."""
+    world.slos.set(world.olga, ENDPOINT, [HALF_NINES])
+    fill(world, 3.5, bad=0.1)
+    watch.watch_objectives(world.database)
+    assert [one.verdict for one in standing(world)["availability"].alerts] == ["fine", "burning", "unknown", "unknown"]
+    world.clock.tick(hours=3)
+    fill(world, 0.1)
+    watch.watch_objectives(world.database)
+    world.clock.tick(minutes=18)
+    fill(world, 0.1)
+    watch.watch_objectives(world.database)
+    assert found(world)[0] == ("slo.burn", "availability", "critical")
+    for _ in range(2):
+        fill(world, 0.3)
+        watch.watch_objectives(world.database)
+    assert found(world) == []
+
+
+def test_that_nobody_knows_is_told_at_a_low_target_too_and_not_after_a_look_that_was_missed(world: World) -> None:
+    """At 90 % over 30 days the alert over an hour can never fire."""
+    world.slos.set(world.olga, ENDPOINT, [Objective("availability", 0.9)])
+    fill(world, 1.2)
+    watch.watch_objectives(world.database)
+    assert found(world) == [], "of six hours too little is known yet, of the last one enough"
+    world.clock.tick(minutes=10)
+    watch.watch_objectives(world.database)
+    assert found(world) == []
+    world.clock.tick(hours=5)
+    watch.watch_objectives(world.database)
+    assert found(world) == [("slo.unknown", "availability", "warning")]
+    world.slos.set(world.olga, ENDPOINT, [Objective("availability", 0.91)])
+    world.clock.tick(minutes=1)
+    watch.watch_objectives(world.database)
+    assert len(found(world)) == 1, "saying it again lets nobody know"
+
+
+def test_what_was_promised_before_and_can_never_alarm_is_unknown(world: World) -> None:
+    row = world.slos.set(world.olga, ENDPOINT, [HALF_NINES])
+    with world.database.unit(SYSTEM) as tx:
+        kept = [{"kind": "availability", "target": 0.5, "seconds": None}]
+        values = {"days": 90, "objectives": kept}
+        tx.session.connection().execute(sa.update(SloRow).where(col(SloRow.id) == row.id).values(values))
+    fill(world, 1.2, bad=1.0)
+    assert standing(world)["availability"].verdict == "unknown"
+    watch.watch_objectives(world.database)
+    assert found(world) == [("slo.unknown", "availability", "warning")]
+
+
 def test_copies_that_nobody_waits_for_do_not_count(world: World) -> None:
     world.slos.set(world.olga, ENDPOINT, [HALF_NINES])
     fill(world, 1.1, bad=1.0, shadow=True)
@@ -202,6 +290,36 @@ def test_a_source_that_says_nothing_of_errors_proves_no_availability(world: Worl
     (found,) = standing(world).values()
     assert found.verdict == "unknown"
     assert "no source tells it" in found.alerts[0].reason
+
+
+def test_a_quick_error_is_no_quick_answer_where_nobody_tells_of_errors(world: World) -> None:
+    world.slos.set(world.olga, ENDPOINT, [QUICK])
+    key = world.source(figures=[{"metric": "latency", "name": "took_seconds", "version_label": "version"}])
+    for _ in range(20):
+        world.count(1, failed=100, quick=100)
+        world.look(key)
+    (found,) = standing(world).values()
+    assert found.verdict == "unknown"
+    assert "no source tells it" in found.alerts[0].reason
+
+
+def test_where_nobody_tells_how_long_requests_took_none_was_late(world: World) -> None:
+    world.slos.set(world.olga, ENDPOINT, [QUICK])
+    fill(world, 1.1)
+    fill(world, 0.2, timed=False)
+    alert = standing(world)["latency-100ms"].alerts[0]
+    assert (alert.verdict, alert.reason) == ("unknown", "In the last 5 minutes: no source tells it.")
+    assert alert.long.rate == 0, "what is known of the hour is well"
+    fill(world, 0.6, timed=False)
+    hour = standing(world)["latency-100ms"].alerts[0].long
+    assert (hour.blind, hour.reason) == (True, "only 20% of it was looked at")
+
+
+def test_requests_that_failed_before_anybody_timed_them_are_late(world: World) -> None:
+    world.slos.set(world.olga, ENDPOINT, [QUICK])
+    fill(world, 0.2)
+    fill(world, 1.1, bad=1.0, timed=False)
+    assert standing(world)["latency-100ms"].alerts[0].verdict == "burning"
 
 
 # -- commands
@@ -252,6 +370,14 @@ def test_what_cannot_be_promised_is_refused(world: World, objectives: list[Objec
     with pytest.raises(Refusal) as told:
         world.slos.set(world.olga, ENDPOINT, objectives, days=days)
     assert told.value.code == "bad-slo"
+
+
+@pytest.mark.parametrize(("target", "days"), [(0.5, 60), (0.66, 90)])
+def test_what_no_alert_watches_is_refused(world: World, target: float, days: int) -> None:
+    with pytest.raises(Refusal) as told:
+        world.slos.set(world.olga, ENDPOINT, [HALF_NINES, Objective("latency", target, 0.1)], days=days)
+    assert told.value.code == "slo-never-alarms"
+    world.slos.set(world.olga, ENDPOINT, [Objective("latency", target, 0.1)], days=30)
 
 
 @pytest.mark.parametrize(

@@ -443,6 +443,7 @@ def test_quality_as_outcomes_come_and_estimates_before(given: Watching) -> None:
         where = given.where()
         found = queries.quality(session, where)
         curve = queries.reliability(session, where)
+        afternoon = queries.quality(session, replace(where, start=NINE - DAY + 3 * HOUR))
     assert (found.requests, found.known, found.task) == (72, 72, "the probability of late")
     assert {line.name: line.label for line in found.figures}["auc"] == ""
     assert [one.segmentation for one in found.segments] == ["t"] * 3
@@ -450,6 +451,8 @@ def test_quality_as_outcomes_come_and_estimates_before(given: Watching) -> None:
     assert {one.name: one.checks for one in found.record}["auc"] == 1
     assert curve.curve
     assert len(found.over_time["log_loss"]) == 1
+    assert afternoon.requests < 72
+    assert [one.figure.n for one in afternoon.over_time["log_loss"]] == [72], "the first day of a chart is a whole one"
 
 
 def test_removing_an_endpoint_s_monitor_leaves_what_it_found(given: Watching) -> None:
