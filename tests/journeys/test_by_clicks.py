@@ -259,6 +259,7 @@ def test_a_server_that_hangs_and_dies_while_watched_is_told_and_comes_back_in_sy
     assert stack.answers() == {"1": 12}
 
 
+@pytest.mark.slow
 def test_reload_back_and_a_double_click_at_the_worst_moment_are_one_effect(chromium: Browser, stack: WholeStack) -> None:
     number, before = stack.propose("Once and only once"), stack.generations()
     with windows(chromium, stack, 1) as (ben,):

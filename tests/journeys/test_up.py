@@ -134,6 +134,7 @@ def test_ctrl_c_ends_it_also_while_it_still_starts(tmp_path: Path) -> None:
     assert below(data) == []
 
 
+@pytest.mark.slow
 def test_ui_becomes_the_web_app_and_listens_on_loopback_alone(tmp_path: Path) -> None:
     with running(tmp_path, "ui", "--host", "0.0.0.0", "--port", "0", data_dir=str(tmp_path)) as process:
         assert process.wait(timeout=60) == 2
