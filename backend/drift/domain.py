@@ -12,12 +12,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backend.core import bounded
 from backend.core.bounded import Talk, Unreadable
 from backend.core.errors import ExternalFailure, Refusal
+from backend.core.scratch import folder as folder_of
 from backend.drift.findings import Finding, figure
 from backend.drift.values import Floats, quoted
 
@@ -174,11 +171,9 @@ def _joined(sides: list[pa.Table]) -> pa.Table:
 
 
 def _asked(table: pa.Table, seed: int, seconds: float, tick: Callable[[], bool], scratch: Path | None) -> _Answer:
-    if scratch is not None:
-        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sweep(scratch)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=scratch) as folder:
-        with pa.OSFile(str(Path(folder) / _ROWS), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+    with folder_of(scratch, _PREFIX, left_seconds=_LEFT_SECONDS) as made:
+        folder = str(made)
+        with pa.OSFile(str(made / _ROWS), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
         order = {
             "folder": folder,
@@ -189,20 +184,12 @@ def _asked(table: pa.Table, seed: int, seconds: float, tick: Callable[[], bool],
         }
         talk = Talk(order=json.dumps(order).encode() + b"\n", read=_read, is_last=lambda _: True, tick=lambda _: tick())
         command = (sys.executable, "-P", "-m", _MODULE)
-        ended = bounded.run(command, _environment(folder), talk, seconds=seconds, folder=Path(folder))
+        ended = bounded.run(command, _environment(folder), talk, seconds=seconds, folder=made)
     if ended.last is None:
         words = _TROUBLES.get(ended.trouble, _TROUBLES["crashed"]).format(seconds=seconds, status=ended.status)
         log.warning("domain_classifier.trouble", trouble=ended.trouble, status=ended.status, stderr=ended.tail)
         raise ExternalFailure("The domain classifier", words, retryable=ended.trouble == "too_long")
     return ended.last
-
-
-def sweep(scratch: Path) -> None:
-    """Removes rows that a killed worker left there."""
-    for folder in scratch.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if time.time() - folder.lstat().st_mtime > _LEFT_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(line: bytes) -> _Answer:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ import structlog
 from backend.access.data_sets import holds
 from backend.access.queries import answers_for
 from backend.access.rows import Identity
-from backend.core import bounded, work
+from backend.core import bounded, scratch, work
 from backend.core.bounded import Ended, Talk
 from backend.core.context import SYSTEM
 from backend.core.database import Database
@@ -146,18 +143,16 @@ class ReportRunner:
     def _made(self, claim: Claim, row: WindowReport) -> _Told | None:
         """What came of it; None when it was removed while it was made."""
         asked = read_asked(row.asked)
-        self._scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sweep(self._scratch)
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=self._scratch) as folder:
+        with scratch.folder(self._scratch, _PREFIX, left_seconds=_LEFT_SECONDS) as folder:
             try:
-                drawn = sample.draw(self._log, row.endpoint, asked, Path(folder), seed=row.id)
+                drawn = sample.draw(self._log, row.endpoint, asked, folder, seed=row.id)
             except (Refusal, ExternalFailure) as problem:
                 return _Told("fail", str(problem) if isinstance(problem, Refusal) else f"{problem}. Ask again when it answers.")
-            order = self._order(asked, drawn, folder)
+            order = self._order(asked, drawn, str(folder))
             ended = self._run(order, _Watch(self._database, claim, row.id, self._lease_seconds))
             if ended.trouble == "stopped":
                 return None
-            return self._told(row, asked, drawn, ended, Path(folder))
+            return self._told(row, asked, drawn, ended, folder)
 
     def _order(self, asked: Asked, drawn: Drawn, folder: str) -> Order:
         bounds = self._bounds
@@ -215,14 +210,6 @@ class _Watch:
         self._looked = now
         with self._database.read() as session:
             return session.get(WindowReport, self._report) is not None
-
-
-def sweep(scratch: Path) -> None:
-    """Removes rows that a killed worker left there."""
-    for folder in scratch.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if time.time() - folder.lstat().st_mtime > _LEFT_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment(folder: str) -> dict[str, str]:

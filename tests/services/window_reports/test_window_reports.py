@@ -14,7 +14,7 @@ import pytest
 from sqlmodel import select
 
 from backend.access.data_sets import DataSets
-from backend.core import work
+from backend.core import scratch, work
 from backend.core.canonical import digest_bytes, loads
 from backend.core.context import SYSTEM
 from backend.core.database import Database
@@ -27,7 +27,7 @@ from backend.window_reports import automatic, queries, tending
 from backend.window_reports.queries import ReportLine
 from backend.window_reports.rows import WindowReport
 from backend.window_reports.rules import MOST_KEPT, MOST_UNFINISHED, WEEK, Asked, Side
-from backend.window_reports.runner import Bounds, ReportRunner, sweep
+from backend.window_reports.runner import Bounds, ReportRunner
 from backend.window_reports.service import KIND, WindowReports
 from backend.window_reports.store import ReportStore
 from tests.databases import Clock
@@ -280,7 +280,7 @@ def test_rows_that_a_killed_worker_left_are_removed(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "current.arrow").touch()
     os.utime(old, (0, 0))
-    sweep(tmp_path)
+    scratch.sweep(tmp_path, "countersign-report-", 6 * 3_600.0)
     assert (old.exists(), new.exists()) == (False, True)
 
 
