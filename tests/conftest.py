@@ -12,7 +12,7 @@ settings.load_profile("here")
 plain_logs.configure()
 
 LONGEST = ("journeys/test_by_clicks", "journeys/", "_browser.py", "faults/", "contracts/", "test_reconciler", "pages/")
-"""Files of minutes, the longest first: neither of two processes shall begin such a file when the other one is done."""
+"""Files of minutes, the longest first: no process shall begin such a file when the others are done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
