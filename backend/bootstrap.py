@@ -58,6 +58,7 @@ from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.findings.service import Findings
+from backend.inference_log import probes
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.sources.of_endpoints import Sources
 from backend.inference_log.spool import Spool
@@ -204,7 +205,12 @@ def build(settings: Settings) -> Backend:
     sign_in = read_sign_in(settings)
     messages = outgoing.message_guard(settings, database, sign_in)
     packages = PackageStore(settings.package_store, settings.data_dir / "package-cache")
-    connections = Connections(guard, keys.opener(settings), References(settings.credentials_dir))
+    connections = Connections(
+        guard,
+        keys.opener(settings),
+        References(settings.credentials_dir),
+        mark=lambda: probes.mark(keys.pseudonym_key(settings)),
+    )
     registry = _registry(settings, guard)
     versions = Versions(database, registry, Limits.of(settings), alias_pattern=settings.production_alias)
     packaging = Packaging(database, packages)
@@ -237,7 +243,7 @@ def build(settings: Settings) -> Backend:
         teams=Teams(database, _exists, policy.protected, sign_in),
         data_sets=DataSets(database, _exists),
         recorded=Recorded(database, packages, log),
-        feed=Feed(database, Spool(keys.spool_folder(settings)), lambda: keys.pseudonym_key(settings)),
+        feed=Feed(database, Spool(keys.spool_folder(settings)), lambda: keys.pseudonym_key(settings), log.names),
         log_keeping=LogKeeping(database, lambda: keys.pseudonym_key(settings)),
         log_tending=LogTending(database, log, lambda: keys.pseudonym_key(settings)),
         log_sources=sources,
@@ -314,6 +320,7 @@ def gate_context(settings: Settings) -> GateContext:
         target=backend.connections.target,
         target_abilities=lambda kind: target_type(kind).abilities,
         router_abilities=lambda kind: router_type(kind).abilities,
+        alarm=backend.findings.fire,
     )
 
 

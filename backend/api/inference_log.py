@@ -61,6 +61,9 @@ class BatchTaken(Shown):
     left_out: int = Field(description="Rows that the endpoint's rules leave out: sampling, and units that were erased.")
     rejected: int = Field(description="Malformed rows.")
     rejections: tuple[RejectedRow, ...] = Field(description="The first 100 of them.")
+    values_left_out: int = Field(
+        description="Features, or outcomes, left out of rows that were taken: the endpoint has 2,000 different names already."
+    )
 
 
 class RedactionView(Shown):
@@ -75,7 +78,9 @@ class LogRulesView(Shown):
     """What is kept of an endpoint's requests."""
 
     endpoint: str
-    sample_every: int = Field(description="One unit in that many is kept, whole. Requests that failed always are.")
+    sample_every: int = Field(
+        description="One unit in that many is kept, whole. Failures of others are kept too, and counted by nobody."
+    )
     redactions: tuple[RedactionView, ...]
     kept_days: dict[str, int] = Field(description="By table; what is not named is kept for good.")
     unit_header: str
@@ -126,7 +131,7 @@ class ErasureView(Shown):
 def feed_inference_log(asks: Asks, sent: LogBatch) -> BatchTaken:
     """Takes requests and outcomes of an endpoint. Malformed rows are left out, told with their reasons, and the rest is kept.
 
-    Sending a batch again changes nothing: a request's id counts once in an endpoint.
+    Sending a batch again changes nothing: a request's id counts once in its hour.
     """
     taken = asks.backend.feed.take(asks.actor, sent.endpoint, requests=sent.requests, outcomes=sent.outcomes)
     return BatchTaken.model_validate(taken)
@@ -157,6 +162,8 @@ async def feed_events(
     ] = None,
 ) -> BatchTaken:
     """Takes CloudEvents as KServe's inference logger sends them: one in binary or structured mode, or a batch.
+
+    Events of a batch hold at most 10,000 instances, and 1,000,000 values.
 
     A request's and its answer's event are joined by the request's `x-request-id`, or the event's id. As KServe's logger can
     send no header of one's own, the token may be the password of the URL:

@@ -159,7 +159,9 @@ class Writes:
         if self.sent is None and not self.absent:
             raise ConditionFailed(
                 "This would replace what others may have written meanwhile.",
-                "Send `If-Match` with the `ETag` of what you looked at; `*` for whatever is there.",
+                "Send `If-Match` with the `ETag` of what you looked at; `*` for whatever is there."
+                if tag is not None
+                else "Send `If-None-Match: *`: there is no such thing yet.",
                 code="condition-needed",
             )
         good = self.sent.holds(tag) if self.sent is not None else tag is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -14,13 +15,14 @@ import click
 
 from backend.cli.output import emit, guarded, json_option, table
 from backend.cli.session import Session, acting
-from backend.client.results import LogRules, RejectedRow
+from backend.client.results import LogRules
 from backend.core.errors import Refusal
 
 _TIMES = click.DateTime(["%Y-%m-%dT%H:%M:%S%z"])
 _ENDPOINT = click.argument("endpoint")
 _BATCH = 2_000
 _LONGEST_LINE = 1 << 20
+_SHOWN = 1_000
 
 
 @click.group("inference-log")
@@ -36,19 +38,55 @@ def inference_log() -> None:
 @json_option
 @guarded
 def feed(opened: Session, endpoint: str, file: Path, outcomes: bool, as_json: bool) -> None:
-    """Hand the rows of FILE over, one JSON object a line (`-`: standard input). Sending them again changes nothing."""
-    taken = left_out = first = 0
-    rejected: list[RejectedRow] = []
-    rows = _rows(file)
-    while batch := list(islice(rows, _BATCH)):
-        sent = {"outcomes" if outcomes else "requests": batch}
-        done = opened.client.inference_logs.feed(endpoint, **sent)
-        taken, left_out = taken + done.requests + done.outcomes, left_out + done.left_out
-        rejected += [RejectedRow(one.list, first + one.index, one.reason) for one in done.rejections]
-        first += len(batch)
-    told = {"taken": taken, "left_out": left_out, "rejected": rejected}
-    lines = [f"{taken} row(s) taken, {left_out} left out by the rules, {len(rejected)} malformed."]
-    emit(as_json, told, lines + [f"  row {one.index}: {one.reason}" for one in rejected])
+    """Hand the rows of FILE over, one JSON object a line (`-`: standard input). Sending them again changes nothing.
+
+    A malformed row or line is left out, counted and told by the number of its line, and the rest is sent.
+    """
+    done = _Fed("outcomes" if outcomes else "requests")
+    lines = _lines_of(file)
+    while batch := list(islice(lines, _BATCH)):
+        done.send(opened, endpoint, batch)
+    emit(as_json, done.told(), done.lines())
+
+
+@dataclass
+class _Fed:
+    """What became of a file's lines so far."""
+
+    table: str
+    taken: int = 0
+    left_out: int = 0
+    rejected: int = 0
+    values_left_out: int = 0
+    rejections: list[dict[str, Any]] = field(default_factory=list)
+
+    def send(self, opened: Session, endpoint: str, batch: list[tuple[int, Any]]) -> None:
+        rows = [(number, row) for number, row in batch if row is not None]
+        for number in (number for number, row in batch if row is None):
+            self._reject(number, "the line is not a JSON object of at most 1 MiB")
+        if rows:
+            found = opened.client.inference_logs.feed(endpoint, **{self.table: [row for _, row in rows]})
+            self.taken += found.requests + found.outcomes
+            self.left_out, self.values_left_out = self.left_out + found.left_out, self.values_left_out + found.values_left_out
+            self.rejected += found.rejected - len(found.rejections)
+            for one in found.rejections:
+                self._reject(rows[one.index][0], one.reason)
+
+    def _reject(self, line: int, reason: str) -> None:
+        self.rejected += 1
+        if len(self.rejections) < _SHOWN:
+            self.rejections.append({"line": line, "reason": reason})
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        found = [f"{self.taken} row(s) taken, {self.left_out} left out by the rules, {self.rejected} malformed."]
+        if self.values_left_out:
+            found.append(f"{self.values_left_out} value(s) of those taken left out: the endpoint has too many different names.")
+        found += [f"  line {one['line']}: {one['reason']}" for one in self.rejections]
+        more = self.rejected - len(self.rejections)
+        return [*found, f"  and {more} more."] if more else found
 
 
 @inference_log.command("read")
@@ -144,26 +182,30 @@ def erasures(opened: Session, endpoint: str, as_json: bool) -> None:
     emit(as_json, {"erasures": found}, table(("erasure", "state", "unit", "rows", "later too", "asked", "done"), rows))
 
 
-def _rows(file: Path) -> Iterator[Any]:
+def _lines_of(file: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Each line that holds something, by its number from 1; None for one that is no object."""
     try:
         with sys.stdin.buffer if str(file) == "-" else file.open("rb") as stream:
             number = 0
-            while line := stream.readline(_LONGEST_LINE):
+            while line := stream.readline(_LONGEST_LINE + 1):
                 number += 1
-                if line.strip():
-                    yield _object(line, number)
+                is_whole = len(line) <= _LONGEST_LINE
+                while not line.endswith(b"\n") and (more := stream.readline(_LONGEST_LINE)):
+                    line = more
+                if not is_whole:
+                    yield number, None
+                elif line.strip():
+                    yield number, _object(line)
     except OSError as error:
         raise Refusal(f"{file} cannot be read: {error.strerror}.", "Name a file that is there.", code="no-file") from error
 
 
-def _object(line: bytes, number: int) -> Any:
+def _object(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise Refusal(f"Line {number} is not a JSON object.", "Write one object a line.", code="bad-file")
-    return found
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _redaction(text: str) -> dict[str, Any]:

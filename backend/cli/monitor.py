@@ -158,9 +158,9 @@ def resume(opened: Session, endpoint: str, name: str, as_json: bool) -> None:
 @json_option
 @guarded
 def run(opened: Session, endpoint: str, name: str, as_json: bool) -> None:
-    """Have the window judged now that ends with the latest hour which is over."""
+    """Ask for a look now, at the window up to the latest full hour. It is judged once its hours are counted."""
     slot = opened.client.monitors.run(endpoint, name)
-    says = f"The window up to {slot:%Y-%m-%d %H:%M} UTC is judged; see `countersign monitor show {endpoint} {name}`."
+    says = f"Asked for the window up to {slot:%Y-%m-%d %H:%M} UTC; see `countersign monitor show {endpoint} {name}`."
     emit(as_json, {"slot": slot}, [says])
 
 

@@ -5,6 +5,8 @@ Nothing is called here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from backend.core.credentials import References, is_reference
 from backend.core.errors import Refusal
 from backend.core.outbound import Guard
@@ -25,10 +27,18 @@ class Connections:
         guard: every outgoing call goes through it.
         opener: opens credentials; only the worker's process has the key, the web process passes None.
         references: finds those that an administrator keeps in files or variables; asked by the worker only, too.
+        mark: what says now that a request through a router is ours (`inference_log.probes`).
     """
 
-    def __init__(self, guard: Guard, opener: Opener | None, references: References | None = None) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        opener: Opener | None,
+        references: References | None = None,
+        mark: Callable[[], str] | None = None,
+    ) -> None:
         self._guard = guard
+        self._mark = mark
         self._opener = opener
         self._references = references or References(None)
 
@@ -42,7 +52,7 @@ class Connections:
 
     def door(self, router: RouterRow) -> Door:
         """Where callers reach the endpoints behind a router."""
-        return routers.door(router.kind, router.settings, router.public_url, self._guard, name=router.name)
+        return routers.door(router.kind, router.settings, router.public_url, self._guard, name=router.name, mark=self._mark)
 
     def _open(self, row: Server | RouterRow) -> str | None:
         if row.sealed_credential is None:

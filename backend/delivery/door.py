@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -59,16 +59,23 @@ class Door(Protocol):
 
 
 class HttpDoor:
-    """The door of a router with an http(s) public URL."""
+    """The door of a router with an http(s) public URL.
 
-    def __init__(self, guard: Guard, public_url: str, name: str) -> None:
+    Args:
+        mark: what says now that a request is ours (`inference_log.probes`); without one they are logged as anybody's.
+    """
+
+    def __init__(self, guard: Guard, public_url: str, name: str, mark: Callable[[], str] | None = None) -> None:
         self._guard = guard
+        self._mark = mark
         self._url = public_url.rstrip("/")
         self._system = f"router {name}"
 
     def ask(self, route: EndpointRoute, inputs: Mapping[str, Any], config: Mapping[str, Any], unit: str) -> RoutedAnswer:
         """See `Door`."""
-        headers = {route.unit_header.encode(): unit.encode(), PROBE_HEADER.encode(): b"1"}
+        headers = {route.unit_header.encode(): unit.encode()}
+        if self._mark is not None:
+            headers[PROBE_HEADER.encode()] = self._mark().encode()
         try:
             got = self._guard.client(self._url).post(infer_path(route), json=infer_body(inputs, config), headers=headers)
         except httpx.HTTPError as error:

@@ -21,12 +21,15 @@ from backend.delivery.rows import Endpoint
 from backend.inference_log import cloudevents
 from backend.inference_log.handling import Handling
 from backend.inference_log.layout import Table
+from backend.inference_log.naming import Names, R
 from backend.inference_log.rules import Malformed, Outcome, Request, is_part, owned_outcome_of, part_of, request_of
 from backend.inference_log.spool import Batch, Spool
 from backend.inference_log.writer import SHOWN
 
 List = Literal["requests", "outcomes", "events"]
 MOST_ROWS = 10_000
+MOST_VALUES = 1_000_000
+"""Features of a batch's events together: a tensor of small numbers holds many in few bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Taken:
         requests, outcomes: rows taken, parts of requests among the former.
         left_out: rows that the endpoint's rules leave out: sampling, or a unit that was erased.
         rejected: malformed ones; `rejections` lists the first 100.
+        values_left_out: features, or outcomes, of rows that were taken, because the endpoint has enough names already.
     """
 
     requests: int = 0
@@ -53,6 +57,7 @@ class Taken:
     left_out: int = 0
     rejected: int = 0
     rejections: list[NotTaken] = field(default_factory=list)
+    values_left_out: int = 0
 
     def reject(self, which: List, index: int, reason: str) -> None:
         """Counts a malformed row."""
@@ -67,6 +72,13 @@ class _Here:
     handling: Handling
     unit_header: str
     now: datetime
+    names: Names
+
+    def fitted(self, table: Table, row: R, taken: Taken) -> R:
+        """The row without what its endpoint has no room for, which is counted."""
+        fitting, left_out = self.names.fitted(table, self.endpoint, row)
+        taken.values_left_out += left_out
+        return fitting
 
 
 class Feed:
@@ -76,10 +88,11 @@ class Feed:
         database: where endpoints, grants and rules are.
         spool: takes what was accepted.
         key: of this installation's pseudonyms; asked for when a batch comes.
+        names: which of them have room in the log.
     """
 
-    def __init__(self, database: Database, spool: Spool, key: Callable[[], bytes]) -> None:
-        self._database, self._spool, self._key = database, spool, key
+    def __init__(self, database: Database, spool: Spool, key: Callable[[], bytes], names: Names) -> None:
+        self._database, self._spool, self._key, self._names = database, spool, key, names
 
     def take(self, actor: Actor, endpoint: str, *, requests: Sequence[Any] = (), outcomes: Sequence[Any] = ()) -> Taken:
         """Takes a batch, of which malformed rows are left out. Sending it again changes nothing: a request's id counts once.
@@ -88,7 +101,7 @@ class Feed:
         which is not kept. Refusal codes: too-many-rows. ExternalFailure where nothing can be handed over: nothing was taken.
         """
         if len(requests) + len(outcomes) > MOST_ROWS:
-            raise Refusal(f"A batch has at most {MOST_ROWS} rows.", "Send several.", code="too-many-rows")
+            raise _too_many(f"A batch has at most {MOST_ROWS} rows.")
         here, taken, kept = self._admitted(actor, endpoint), Taken(), _empty()
         for index, row in enumerate(requests):
             _add_request(kept, taken, here, "requests", index, row)
@@ -99,7 +112,9 @@ class Feed:
     def take_events(
         self, actor: Actor, endpoint: str, headers: Mapping[str, str], body: bytes, *, version: int | None = None
     ) -> Taken:
-        """Takes CloudEvents as KServe's logger sends them (`inference_log.cloudevents`). Refusal codes: no-event.
+        """Takes CloudEvents as KServe's logger sends them (`inference_log.cloudevents`), rows as many as `take` does.
+
+        Refusal codes: no-event, too-many-rows; nothing was taken then.
 
         Args:
             version: the registered version that answers where they come from.
@@ -109,6 +124,7 @@ class Feed:
             found = cloudevents.events(headers, body)
         except cloudevents.Unreadable as error:
             raise Refusal(f"This cannot be read: {error}.", "Send what KServe's logger sends.", code="no-event") from None
+        count = values = 0
         for index, event in enumerate(found):
             try:
                 if isinstance(event, Malformed):
@@ -117,6 +133,9 @@ class Feed:
             except Malformed as error:
                 taken.reject("events", index, str(error))
                 continue
+            count, values = count + len(rows), values + sum(len(row.get("features") or ()) for row in rows)
+            if count > MOST_ROWS or values > MOST_VALUES:
+                raise _too_many(f"Events of a batch hold at most {MOST_ROWS:,} instances and {MOST_VALUES:,} values.")
             for row in rows:
                 _add_request(kept, taken, here, "events", index, row)
         return self._handed_over(here, kept, taken)
@@ -130,13 +149,17 @@ class Feed:
             checks.require_now(session, actor, "inference_log.write", now=now, missing=missing, **where)
             rules = row_of(session, row.id)
             handling = handling_of(session, row.id, rules, self._key())
-            return _Here(row.name, handling, rules.unit_header if rules is not None else cloudevents.UNIT, now)
+            return _Here(row.name, handling, rules.unit_header if rules is not None else cloudevents.UNIT, now, self._names)
 
     def _handed_over(self, here: _Here, kept: dict[Table, list[Request | Outcome]], taken: Taken) -> Taken:
         rows = {table: found for table, found in kept.items() if found}
         if rows:
-            self._spool.put(Batch(here.endpoint, rows), here.now)
+            self._spool.put(Batch(here.endpoint, rows, taken.values_left_out), here.now)
         return taken
+
+
+def _too_many(says: str) -> Refusal:
+    return Refusal(says, "Send several.", code="too-many-rows")
 
 
 def _empty() -> dict[Table, list[Request | Outcome]]:
@@ -157,7 +180,7 @@ def _add_request(
     if treated is None:
         taken.left_out += 1
         return
-    kept[table].append(treated)
+    kept[table].append(here.fitted(table, treated, taken))
     taken.requests += 1
 
 
@@ -172,7 +195,7 @@ def _add_outcome(kept: dict[Table, list[Request | Outcome]], taken: Taken, here:
     if treated is None:
         taken.left_out += 1
         return
-    kept["outcomes"].append(treated)
+    kept["outcomes"].append(here.fitted("outcomes", treated, taken))
     taken.outcomes += 1
 
 

@@ -122,6 +122,8 @@ class LogKeeping:
         Refusal codes: bad-unit, no-reason.
         """
         check_reason(reason)
+        if not all(one.isprintable() or one == "\n" for one in reason):
+            raise Refusal("The reason holds characters that cannot be shown.", "Write it as plain text.", code="no-reason")
         if not isinstance(unit, str) or not 0 < len(unit) <= MAX_TEXT:
             raise Refusal("This is not a unit.", f"Give its id, of at most {MAX_TEXT} characters.", code="bad-unit")
         with self._database.unit(actor) as tx:

@@ -69,7 +69,7 @@ class Recorded:
             require(tx, actor, "recorded.read", missing=NotFound("endpoint", endpoint[:80]), **where)
             span = {"start": start.isoformat(), "end": end.isoformat()}
             require_data_set(tx, actor, f"requests/{endpoint}", limit=most, **span)
-        with self._log.read(endpoint, None, start, end) as reading:
+        with self._log.read(endpoint, None, start, end, unsampled=True) as reading:
             rows = reading.query(f"SELECT * FROM joined ORDER BY event_time, request_id LIMIT {most}").to_pylist()  # noqa: S608
         return tuple(plain(row) for row in rows)
 

@@ -91,7 +91,7 @@ class Replayer:
         flights: in event order.
         rate: most requests a second. A slow endpoint slows the replay; missed slots are not made up for.
         concurrency: most requests in flight.
-        marked: headers that every request carries besides its own.
+        marked: headers that a request carries besides its own, as they are when it is sent.
         on_request, on_arrival: called from the replay's threads, several at a time. An exception ends the replay, and is
             raised again by `wait` and `stop`. A flight's request is always handed over before its arrival.
         clock: for `received_at`.
@@ -105,7 +105,7 @@ class Replayer:
         rate: float,
         concurrency: int = 8,
         timeout_seconds: float = 5.0,
-        marked: Mapping[str, str] | None = None,
+        marked: Callable[[], Mapping[str, str]] = dict,
         on_request: Callable[[Replayed], None] = lambda replayed: None,
         on_arrival: Callable[[Arrival], None] = lambda arrival: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -114,7 +114,7 @@ class Replayer:
         self._flights = iter(flights)
         self._path = f"/v2/models/{route.model}/infer"
         self._interval = 1.0 / rate
-        self._marked = dict(marked or {})
+        self._marked = marked
         self._on_request, self._on_arrival, self._clock = on_request, on_arrival, clock
         self._client = httpx.Client(
             base_url=route.url,
@@ -200,7 +200,7 @@ class Replayer:
             return next(self._flights, None)
 
     def _send(self, flight: FlightRequest) -> Replayed:
-        headers = {**self._marked, UNIT: flight.unit_id, REQUEST: flight.request_id, "content-type": "application/json"}
+        headers = {**self._marked(), UNIT: flight.unit_id, REQUEST: flight.request_id, "content-type": "application/json"}
         started = time.perf_counter()
         try:
             answer = self._client.post(self._path, content=infer_body(flight.request_id, flight.features), headers=headers)

@@ -39,6 +39,8 @@ from backend.drift.profile import build
 from backend.drift.sources import Roles, TableSource
 from backend.drift.stored import profile_bytes
 from backend.embedded.envoy import PROBE_HEADER
+from backend.equipment.keys import pseudonym_key
+from backend.inference_log import probes
 from backend.metrics.slo import Objective
 from backend.monitoring import windows
 from backend.monitoring.rules import HOUR, parse_spec
@@ -167,13 +169,14 @@ class Watched:
         """Whether all days were asked; False where the demo was stopped meanwhile. What lands later is told later."""
         now, recorder = self._backend.database.now(), LoggedReplay(self._backend.inference_log, PRODUCTION)
         asked, later = _landed(history(flights.iter_requests(TRAINED_ON), until), now)
+        key = pseudonym_key(self._backend.settings)
         self._replayer = Replayer(
             asked,
             Route(f"{self._router_url}/{PRODUCTION}", MODEL),
             rate=RATE,
             concurrency=2,
             timeout_seconds=TIMEOUT_SECONDS,
-            marked={PROBE_HEADER: "1"},
+            marked=lambda: {PROBE_HEADER: probes.mark(key)},
             on_request=recorder.request,
             on_arrival=recorder.arrival,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backend.drift.counts import MINUS, PLUS, UNREADABLE, ColumnCounts, Counts
+from backend.drift.counts import MINUS, PLUS, UNLISTED, UNREADABLE, ColumnCounts, Counts
 from backend.drift.findings import Finding, FindingKind, Severity, counted, figure, percent, sentence
 from backend.drift.layout import CategoryCells, Feature, NumberCells
 from backend.drift.outside import chance_outside, outside
@@ -22,6 +22,9 @@ FEWEST_ROWS = 100
 FEWEST_FROZEN = 30
 SHARE = 0.01
 """From this share of a window's rows on, what is wrong with single rows is a warning instead of a notice."""
+FEWEST_NAMED = 20
+"""A text is told by its name only where at least so many of a window's rows have it, and then beside the sentence, in the
+facts: what one person sent is nobody's finding, and a sentence goes into mails and the ledger."""
 LEAST_MISSING = 0.005
 """A smaller change of the share of rows without a value is never told."""
 UNLIKELY = 1e-6
@@ -194,9 +197,12 @@ def new_categories(looked: Looked) -> Finding | None:
     if not rows:
         return None
     share, names = rows / current.values, sorted(current.unlisted, key=lambda one: (-current.unlisted[one], one))
-    told = ", ".join(quoted(one) for one in names[:3]) + (" and others" if len(names) > 3 else "")
-    words = f"{looked.feature.key} has values that the reference never had, in {percent(share)} of the rows: {told}."
-    return looked.finding("new-categories", _by_share(share), words, rows=rows, share=share, names=", ".join(names[:3]))
+    different = f"{len(names):,} or more different ones" if len(names) >= UNLISTED else counted(len(names), "text", "texts")
+    words = f"{looked.feature.key} has values that the reference never had, in {percent(share)} of the rows: {different}."
+    often = [one for one in names if current.unlisted[one] >= FEWEST_NAMED][:3]
+    facts: dict[str, float | int | str] = {"rows": rows, "share": share, "different": len(names)}
+    facts |= {"names": ", ".join(quoted(one) for one in often)} if often else {}
+    return looked.finding("new-categories", _by_share(share), words, **facts)
 
 
 def frozen(looked: Looked) -> Finding | None:
@@ -212,10 +218,13 @@ def frozen(looked: Looked) -> Finding | None:
     share = int(reference.cells[place]) / max(reference.values, 1)
     if share > _MOSTLY:
         return None
-    value = figure(current.low) if isinstance(cells, NumberCells) else quoted(_category(cells, current, place))
+    value = figure(current.low) if isinstance(cells, NumberCells) else "the same"
     told = f"all {current.values:,} values are {value}, as are {percent(share)} in the reference."
     words = f"{looked.feature.key} is frozen: {told}"
-    return looked.finding("frozen", "critical", words, values=current.values, share=share)
+    facts: dict[str, float | int | str] = {"values": current.values, "share": share}
+    if isinstance(cells, CategoryCells) and current.values >= FEWEST_NAMED:
+        facts["value"] = quoted(_category(cells, current, place))
+    return looked.finding("frozen", "critical", words, **facts)
 
 
 CHECKS: tuple[Check, ...] = (

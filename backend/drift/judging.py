@@ -22,7 +22,7 @@ from backend.drift.profile import Profile
 from backend.drift.scores import Score, Scores, scored
 from backend.drift.thresholds import CONVENTIONAL, Threshold, Thresholds
 from backend.drift.thresholds import judged as judged_by
-from backend.drift.values import Key, quoted
+from backend.drift.values import Floats, Key, quoted
 
 _NAMES: Mapping[Score, str] = {
     "psi": "PSI",
@@ -170,7 +170,7 @@ def _drift(looked: Looked, column: Judged) -> Finding:
     words = f"{looked.feature.key} drifted: {told}{_moved(looked)}."
     kind: FindingKind = "prediction-drift" if looked.feature.key.role == "prediction" else "drift"
     facts: dict[str, float | int | str] = {"score": name, "value": value, "limit": limit, "rate": column.adjusted}
-    return looked.finding(kind, severity, words, **facts)
+    return looked.finding(kind, severity, words, **facts, **_most_moved(looked))
 
 
 def _severity(name: Score, value: float, *, is_set: bool) -> Severity:
@@ -197,11 +197,25 @@ def _moved(looked: Looked) -> str:
 
 
 def _shares_moved(looked: Looked, cells: CategoryCells) -> str:
+    before, after, place = _moved_most(looked)
+    name = "one value" if place < len(cells.values) else "what is not listed"
+    return f"; {name} went from {percent(float(before[place]))} to {percent(float(after[place]))}"
+
+
+def _most_moved(looked: Looked) -> dict[str, str]:
+    """Which value that is, where enough rows have it."""
+    cells = looked.feature.cells
+    if not isinstance(cells, CategoryCells):
+        return {}
+    place = _moved_most(looked)[2]
+    told = place < len(cells.values) and looked.current.cells[place] >= gate.FEWEST_NAMED
+    return {"moved_most": quoted(cells.values[place])} if told else {}
+
+
+def _moved_most(looked: Looked) -> tuple[Floats, Floats, int]:
     before = looked.reference.cells / looked.reference.values
     after = looked.current.cells / looked.current.values
-    place = int(abs(after - before).argmax())
-    name = quoted(cells.values[place]) if place < len(cells.values) else "what is not listed"
-    return f"; {name} went from {percent(float(before[place]))} to {percent(float(after[place]))}"
+    return before, after, int(abs(after - before).argmax())
 
 
 def _behind(looked: Sequence[Looked], found: Sequence[Finding]) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ ASSIGNED_HEADER = "x-cs-assigned-arm"
 ARM_HEADER = "x-cs-arm"  # the arm that answered
 VERSION_HEADER = "x-cs-version"
 GENERATION_HEADER = "x-cs-generation"
-PROBE_HEADER = "x-cs-probe"  # marks our own requests; callers may set it too, about themselves
+PROBE_HEADER = "x-cs-probe"  # marks our own requests, with a proof (`inference_log.probes`); anybody may send it
 _OURS = (BUCKET_HEADER, ASSIGNED_HEADER, ARM_HEADER, VERSION_HEADER, GENERATION_HEADER)
 
 ACCESS_LOG_FIELDS = {

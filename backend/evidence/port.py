@@ -63,6 +63,7 @@ class GateContext:
         database: for reading only.
         target: the adapter for a server's row.
         target_abilities, router_abilities: what a kind of server or router can do at all.
+        alarm: fires a test of an endpoint's alarm; the one thing that a gate does beside reading.
     """
 
     database: Database
@@ -71,10 +72,11 @@ class GateContext:
     target: Callable[[Server], Target]
     target_abilities: Callable[[str], Abilities]
     router_abilities: Callable[[str], RouterAbilities]
+    alarm: Callable[[str], None]
 
 
 class Gate(Protocol):
-    """An automatic check. It reads what it needs itself; it never writes."""
+    """An automatic check. It reads what it needs itself; it writes nothing, but for the test of an alarm that it fires."""
 
     name: ClassVar[str]
     title: ClassVar[str]

@@ -189,12 +189,20 @@ Seen = Literal["open", "open_again", "rise", "count", "nothing"]
 Clean = Literal["clear", "note", "nothing"]
 
 
-def on_seen(known: Known | None, severity: str, at: datetime) -> Seen:
-    """What it means that a cause was seen at `at`: a look that was told already, or that comes too late, means nothing."""
+def on_seen(known: Known | None, severity: str, at: datetime, looked_at: datetime | None = None) -> Seen:
+    """What it means that a cause was seen: a look that was told already, or that comes too late, means nothing.
+
+    Args:
+        at: the look's place among looks, such as the end of the window that was looked at.
+        looked_at: when it was looked, by which it is after what people said; `at` by default. A monitor that waits for late
+            rows looks long after its window ended.
+    """
     if known is None:
         return "open"
     if known.state == "resolved":
-        return "open_again" if at > (known.resolved_at or known.last_seen_at) and at > known.last_seen_at else "nothing"
+        is_after = (looked_at or at) > (known.resolved_at or known.last_seen_at)
+        was_clean = known.clean_since is not None and at < known.clean_since
+        return "open_again" if is_after and at > known.last_seen_at and not was_clean else "nothing"
     if at <= known.last_seen_at:
         return "nothing"
     return "rise" if not is_as_severe(known.severity, severity) else "count"
@@ -217,12 +225,17 @@ LONGEST_SNOOZE: Mapping[str, timedelta] = {
 }  # fmt: skip
 
 
-def check_snooze(severity: str, until: datetime, now: datetime) -> None:
-    """Refusal `bad-snooze` for an end that has passed or lies too far ahead: nothing is silenced for good."""
+def check_snooze(severity: str, until: datetime, now: datetime, *, since: datetime | None = None) -> None:
+    """Refusal `bad-snooze` for an end that has passed or lies too far ahead: nothing is silenced for good.
+
+    Args:
+        since: of one that is snoozed: since when. Snoozing it again does not begin anew.
+    """
     most = LONGEST_SNOOZE[severity]
-    if until <= now or until - now > most:
+    if until <= now or until - (since or now) > most:
+        begins = "now" if since is None else f"{since:%Y-%m-%d %H:%M} UTC, since when it is"
         raise Refusal(
-            f"A finding that is {severity} can be snoozed for up to {most.days} days from now.",
+            f"A finding that is {severity} can be snoozed for up to {most.days} days from {begins}.",
             "Name an end within that; resolve it if it is over.",
             code="bad-snooze",
         )

@@ -11,7 +11,7 @@ from backend.access.checks import require
 from backend.access.rows import Identity
 from backend.access.scopes import named_team
 from backend.access.service import named_identity
-from backend.core.context import Actor
+from backend.core.context import SYSTEM, Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal, StaleWrite
 from backend.core.moments import in_utc
@@ -77,7 +77,7 @@ class Findings:
             row = _permitted(tx, actor, ref, "finding.snooze", revision)
             end = in_utc(until)
             rules.FINDING.next(row.state, "snooze")
-            rules.check_snooze(row.severity, end, tx.now)
+            rules.check_snooze(row.severity, end, tx.now, since=row.state_since if row.state == "snoozed" else None)
             if (row.state, row.snoozed_until) != ("snoozed", end):
                 move(tx, row, "snooze", reason=_words(reason), snoozed_until=end)
             return row
@@ -114,13 +114,22 @@ class Findings:
             )
         with self._database.unit(actor) as tx:
             _require_at(tx, actor, endpoint)
-            place = sightings.place_of(tx, endpoint)
-            says = "This is a test of who is told. Nothing is wrong."
-            look = Sighting(Cause(TEST_KIND, endpoint, subject=tx.new_id("tst")), severity, says, TEST_KIND, {})
-            print_ = rules.fingerprint(TEST_KIND, place.key, look.cause.subject)
-            row = sightings.opened(tx, look, print_, place, None, tx.now, test=True)
-            move(tx, row, "clear", outcome=rules.TESTED)
-            return row
+            return _fired(tx, endpoint, severity)
+
+    def fire(self, endpoint: str) -> None:
+        """The same by Countersign itself: a check of a change asks whether an alarm reaches anybody. NotFound."""
+        with self._database.unit(SYSTEM) as tx:
+            _fired(tx, endpoint, "warning")
+
+
+def _fired(tx: Unit, endpoint: str, severity: Severity) -> Finding:
+    place = sightings.place_of(tx, endpoint)
+    says = "This is a test of who is told. Nothing is wrong."
+    look = Sighting(Cause(TEST_KIND, endpoint, subject=tx.new_id("tst")), severity, says, TEST_KIND, {})
+    print_ = rules.fingerprint(TEST_KIND, place.key, look.cause.subject)
+    row = sightings.opened(tx, look, print_, place, None, tx.now, test=True)
+    move(tx, row, "clear", outcome=rules.TESTED)
+    return row
 
 
 def find(tx: Unit, ref: str | int) -> Finding | None:
@@ -141,6 +150,8 @@ def _permitted(tx: Unit, actor: Actor, ref: str | int, action: str, revision: in
         raise missing(ref)
     where = {"environment": row.environment, "model": row.model, "endpoint": row.endpoint}
     require(tx, actor, action, **where, missing=missing(ref))
+    if row.test:  # what it sends is the proof that an alarm arrives: nothing else may send anything of it
+        raise Refusal("This was a test.", "Test it once more instead.", code="wrong-state")
     if revision is not None and revision != row.revision:
         raise StaleWrite("finding", str(row.number))
     return row
@@ -169,8 +180,6 @@ def _refuse_a_second(tx: Unit, row: Finding) -> None:
     """One cause has one finding that is not over."""
     if row.state != "resolved":
         return
-    if row.test:
-        raise Refusal("This was a test.", "Test it once more instead.", code="wrong-state")
     query = select(Finding.number).where(Finding.fingerprint == row.fingerprint, Finding.state != "resolved")
     if (other := tx.session.exec(query).first()) is not None:
         raise Refusal(f"Its cause was seen again since, as finding {other}.", f"Look after finding {other}.", code="moved-on")

@@ -43,7 +43,8 @@ def seen(tx: Unit, sightings: Sequence[Sighting], *, at: datetime | None = None)
     """One look saw these causes: each opens a finding, opens one again, makes one more severe, or is counted.
 
     Args:
-        at: when it was looked; the unit's time by default. A look before one that was told already means nothing.
+        at: the look's place among looks, such as the end of its window; the unit's time by default. A look before one that
+            was told already means nothing. Whether it is after what people said is told by the unit's time.
 
     Returns the findings of these causes, in their order. NotFound for a place that is not there.
     """
@@ -159,7 +160,7 @@ def _saw(
     before: tuple[Finding, FindingSight] | None,
     at: datetime,
 ) -> tuple[Finding, FindingSight]:
-    means = rules.on_seen(_known(before), one.severity, at)
+    means = rules.on_seen(_known(before), one.severity, at, tx.now)
     if before is None or means in ("open", "open_again"):
         return _open(tx, one, print_, place, before[0] if before is not None else None, at)
     row, sight = before
@@ -167,7 +168,7 @@ def _saw(
         return before
     if means == "rise":
         row = _locked(tx, row)
-        means = rules.on_seen(_of(row, sight), one.severity, at)
+        means = rules.on_seen(_of(row, sight), one.severity, at, tx.now)
     if means == "open_again":  # somebody ended it just now
         return _open(tx, one, print_, place, row, at)
     if means == "rise":

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from backend.core.errors import ExternalFailure
 from backend.core.failpoints import reach
@@ -72,6 +74,17 @@ class Files:
             except FileNotFoundError:
                 return None
         return content
+
+    def columns(self, path: str) -> list[str]:
+        """The columns of a Parquet file, from its footer; none where there is no such file any more."""
+        store, root = self._open()
+        with failures("has files that cannot be read", pa.ArrowException):
+            try:
+                with store.open(f"{root}/{path}", "rb") as stream:
+                    names: list[str] = pq.read_schema(stream).names
+            except FileNotFoundError:
+                return []
+        return names
 
     def remove(self, path: str) -> None:
         """Removes a file, if it is there."""

@@ -10,11 +10,12 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import Literal, get_args
 
 from backend.core.errors import Refusal
-from backend.inference_log.columns import PREFIXES, Kind, column_of
-from backend.inference_log.rules import MAX_NAME, MAX_TEXT, Outcome, Request
+from backend.inference_log.columns import PREFIXES, Kind, column_of, columns_among
+from backend.inference_log.rules import MAX_TEXT, Outcome, Request, is_name
 
 How = Literal["drop", "hash", "truncate"]
 HOWS: tuple[How, ...] = get_args(How)
@@ -24,7 +25,6 @@ WHOLE_COLUMNS: Mapping[str, tuple[How, ...]] = {"unit": ("drop", "hash"), "reque
 MOST_EVERY = 1_000_000
 MOST_REDACTIONS = 500
 _PSEUDONYM = "hmac:"
-_KINDS: tuple[Kind, ...] = ("number", "text", "flag", "json")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Redaction:
     """What becomes of one column's values.
 
     Args:
-        column: `unit`, `request_id`, `prediction`, or `feature:NAME`.
+        column: `unit`, `request_id`, `prediction`, or `feature:NAME`: the feature of that name in small or capital letters, and
+            its columns `NAME.0`, `NAME.1`, ... where it came as a tensor of two dimensions. One that is named exactly wins.
         how: `drop` leaves it out; `hash` puts a keyed pseudonym in its place, the same for the same value; `truncate` keeps the
             first `length` characters of text, and drops what is no text.
     """
@@ -67,12 +68,27 @@ class Handling:
     erased: tuple[Erased, ...] = ()
 
     def request(self, row: Request) -> Request | None:
-        """The row as it is kept; None where it is left out. A failure is kept whatever is sampled."""
-        if self._is_erased(row.unit, row.received_at) or (not row.failure and not self._is_sampled(row.unit or row.request_id)):
+        """The row as it is kept; None where it is left out. A failure is kept whatever is sampled, and says so then."""
+        if self._is_erased(row.unit, row.received_at):
             return None
+        if not self._is_sampled(row.unit or row.request_id):
+            if not row.failure:
+                return None
+            row = row._replace(unsampled=True)
         for one in self.redactions:
-            row = self._redacted(row, one)
-        return row
+            if one.column in WHOLE_COLUMNS:
+                row = self._redacted(row, one)
+        return self._without_features(row) if self._by_name else row
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Redaction]:
+        """Redactions of features: by name as it was told, and in small letters."""
+        names = {one.column.removeprefix(FEATURE): one for one in self.redactions if one.column not in WHOLE_COLUMNS}
+        return {**{name.casefold(): one for name, one in names.items()}, **names}
+
+    def _of_feature(self, name: str) -> Redaction | None:
+        told = (each for one in _names_of(name) for each in (one, one.casefold()))
+        return next((self._by_name[one] for one in told if one in self._by_name), None)
 
     def outcome(self, row: Outcome, unit: str | None = None) -> Outcome | None:
         """The same for an outcome. Whose it is only its sender can say: without a unit it is kept, and joins what there is."""
@@ -93,21 +109,34 @@ class Handling:
             return row._replace(request_id=pseudonym(self.key, row.request_id))
         if one.column == "prediction":
             return row._replace(prediction=None, prediction_json=None)
-        if one.column == "unit":
-            kept = pseudonym(self.key, row.unit) if one.how == "hash" and row.unit is not None else None
-            return row._replace(unit=kept)
-        return self._without_feature(row, one.column.removeprefix(FEATURE), one)
+        kept = pseudonym(self.key, row.unit) if one.how == "hash" and row.unit is not None else None
+        return row._replace(unit=kept)
 
-    def _without_feature(self, row: Request, name: str, one: Redaction) -> Request:
-        features = dict(row.features)
-        held = [(kind, features.pop(column)) for kind in _KINDS if (column := column_of(name, kind)) in features]
-        nulls = tuple(each for each in row.nulls if each != name) if one.how == "drop" else row.nulls
-        for kind, value in held:
-            if one.how == "hash":
+    def _without_features(self, row: Request) -> Request:
+        features = dict[str, float | str | bool]()
+        for column, value in row.features.items():
+            name, kind = _parsed(column)
+            one = self._of_feature(name)
+            if one is None:
+                features[column] = value
+            elif one.how == "hash":
                 features[column_of(name, "text")] = pseudonym(self.key, f"{PREFIXES[kind]} {value}")
             elif one.how == "truncate" and isinstance(value, str) and kind == "text":
-                features[column_of(name, "text")] = value[: one.length]
+                features[column] = value[: one.length]
+        nulls = tuple(each for each in row.nulls if (one := self._of_feature(each)) is None or one.how != "drop")
         return row._replace(features=features, nulls=nulls)
+
+
+def _names_of(name: str) -> tuple[str, ...]:
+    """A feature's name, and that of the tensor whose column it may be."""
+    tensor, _, place = name.rpartition(".")
+    return (name, tensor) if tensor and place.isascii() and place.isdigit() else (name,)
+
+
+@lru_cache(maxsize=65_536)
+def _parsed(column: str) -> tuple[str, Kind]:
+    (found,) = columns_among([column])
+    return found.name, found.kind
 
 
 def pseudonym(key: bytes, text: str) -> str:
@@ -140,7 +169,7 @@ def _redaction(told: Mapping[str, object]) -> Redaction:
 
 def _check(one: Redaction) -> None:
     name = one.column.removeprefix(FEATURE)
-    if one.column not in WHOLE_COLUMNS and (name == one.column or not 0 < len(name) <= MAX_NAME):
+    if one.column not in WHOLE_COLUMNS and (name == one.column or not is_name(name)):
         raise _bad(f"{one.column[:80]!r} is no column that can be redacted.")
     if one.how not in WHOLE_COLUMNS.get(one.column, HOWS):
         raise _bad(f"{one.column} cannot be redacted by {one.how}.")

@@ -50,9 +50,10 @@ _WITHOUT_BEATEN = " ANTI JOIN {table}_beaten USING (_file, _row)"
 # a whole row says before what its parts say.
 _PARTS_ONCE = """
 CREATE VIEW parts_once AS SELECT request_id, min(event_time) AS event_time, max(received_at) AS received_at,
-    arg_max(nulls, received_at) FILTER (len(nulls) > 0) AS nulls, {columns}
+    arg_max(nulls, received_at) FILTER (len(nulls) > 0) AS nulls, {unsampled} AS unsampled, {columns}
 FROM parts_raw GROUP BY request_id
 """
+_ALL_UNSAMPLED = "bool_and(coalesce(unsampled, false))"
 _LATEST = "arg_max({column}, received_at) AS {column}"
 _TOGETHER = """
 CREATE VIEW requests_together AS
@@ -62,11 +63,14 @@ UNION ALL
 SELECT request_id, event_time, received_at, {alone} FROM parts_once ANTI JOIN requests_once USING (request_id)
 """
 _ALONE = {"failure": "coalesce(failure, '')", "nulls": "coalesce(nulls, [])"}
+_OWN = ("nulls", "unsampled")
+"""Columns of which not the latest that was told counts."""
 _KEYS = ("request_id", "event_time", "received_at")
 _REQUESTS = """
 CREATE VIEW requests AS SELECT * FROM {source}
 WHERE event_time >= getvariable('start_time') AND event_time < getvariable('end_time'){chosen}
 """
+_SAMPLED = " AND NOT coalesce(unsampled, false)"
 _CHOSEN = " AND coalesce(version, 0) IN (SELECT unnest(getvariable('versions')))"
 _OUTCOMES = """
 CREATE VIEW outcomes AS SELECT * FROM outcomes_once WHERE known_at <= getvariable('known_by')
@@ -89,12 +93,14 @@ class Window:
     """Requests with an event time from `start` on and before `end`; outcomes known by `known_by`, itself included.
 
     `versions`: which versions' requests; None means all, and a None in it those of which nothing says who answered.
+    `unsampled`: failures too that are kept though sampling leaves their units out.
     """
 
     start: datetime
     end: datetime
     known_by: datetime
     versions: tuple[int | None, ...] | None = None
+    unsampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +162,17 @@ class Reading:
         """Requests with what their parts say. Where there are parts, only they may say which version answered."""
         parts = [files.address(path) for path in self.files.get("parts", ())]
         if not parts:
-            return _REQUESTS.format(source="requests_once", chosen="")
+            return _REQUESTS.format(source="requests_once", chosen=self._sampled("requests_once", window))
         _view_together(self._connection, parts)
+        sampled = self._sampled("requests_together", window)
         if window.versions is None:
-            return _REQUESTS.format(source="requests_together", chosen="")
+            return _REQUESTS.format(source="requests_together", chosen=sampled)
         _set(self._connection, versions=[one or 0 for one in window.versions])
-        return _REQUESTS.format(source="requests_together", chosen=_CHOSEN)
+        return _REQUESTS.format(source="requests_together", chosen=_CHOSEN + sampled)
+
+    def _sampled(self, source: str, window: Window) -> str:
+        """Leaves out what no figure may count. Files from before there was such a thing have no column of it."""
+        return "" if window.unsampled or "unsampled" not in self._connection.table(source).columns else _SAMPLED
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -245,10 +256,11 @@ def _view_raw(connection: duckdb.DuckDBPyConnection, table: Table, sources: Sequ
 def _view_together(connection: duckdb.DuckDBPyConnection, parts: Sequence[str]) -> None:
     """Makes the view `requests_together`, whose columns are those of the requests and of their parts."""
     _view_raw(connection, "parts", parts)
-    told = [one for one in connection.table("parts_raw").columns if one not in (*_KEYS, "nulls", "_file", "_row")]
+    told = [one for one in connection.table("parts_raw").columns if one not in (*_KEYS, *_OWN, "_file", "_row")]
     columns = ", ".join(_LATEST.format(column=f'"{one}"') for one in told)
-    connection.execute(_PARTS_ONCE.format(columns=columns))
-    whole, part = set(connection.table("requests_once").columns), {*told, "nulls"}
+    unsampled = _ALL_UNSAMPLED if "unsampled" in connection.table("parts_raw").columns else "false"
+    connection.execute(_PARTS_ONCE.format(columns=columns, unsampled=unsampled))
+    whole, part = set(connection.table("requests_once").columns), {*told, *_OWN}
     names = sorted((whole | part) - set(_KEYS))
     both = ", ".join(f'{_either(one, one in whole, one in part)} AS "{one}"' for one in names)
     alone = ", ".join(f'{_ALONE.get(one, _quoted(one)) if one in part else "NULL"} AS "{one}"' for one in names)

@@ -54,6 +54,7 @@ class Request(NamedTuple):
         latency_seconds: from sending to the whole answer.
         status: of the HTTP answer; None where there was none.
         failure: "" for a valid answer, else its kind (`timeout`, `http-503`); None in a part that says nothing of it.
+        unsampled: a failure that is kept though sampling leaves its unit out: no figure counts it, or there would be too many.
         size: roughly, in bytes of memory.
     """
 
@@ -73,6 +74,7 @@ class Request(NamedTuple):
     latency_seconds: float | None
     status: int | None
     failure: str | None
+    unsampled: bool
     size: int
 
 
@@ -114,6 +116,7 @@ def request_of(row: object, now: datetime) -> Request:
         latency_seconds=_optional("latency_seconds", fields.get("latency_seconds"), _seconds),
         status=_optional("status", fields.get("status"), _status),
         failure=_failure(fields.get("failure")),
+        unsampled=False,
         size=_ROW_BYTES + size + len(document or ""),
     )
 
@@ -152,9 +155,14 @@ def owned_outcome_of(row: object, now: datetime) -> tuple[Outcome, str | None]:
     return outcome, _optional("unit", row.get("unit"), _identifier)
 
 
+def is_name(name: str) -> bool:
+    """Whether a feature or an outcome may be called that."""
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
+
+
 _OF_ROUTING = ("bucket", "assigned_arm", "served_arm", "generation", "latency_seconds", "status", "failure")
 _OUTCOME_FIELDS = frozenset({"request_id", "known_at", "received_at", "values"})
-_REQUEST_FIELDS = frozenset(Request._fields) - {"nulls", "prediction_json", "size"}
+_REQUEST_FIELDS = frozenset(Request._fields) - {"nulls", "prediction_json", "unsampled", "size"}
 
 
 def _fields(row: object, known: frozenset[str]) -> Mapping[str, Any]:
@@ -314,8 +322,11 @@ def _column(name: object, kind: Kind) -> str:
 
 
 def _name(name: object) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not _is_unicode(name):
+    """Names are shown, written into the database and mailed, so that they hold nothing that those cannot take (NUL) or obey."""
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise Malformed(f"a name of a feature or an outcome is not text of 1 to {MAX_NAME} characters")
+    if not name.isprintable():  # surrogates among them
+        raise Malformed("a name of a feature or an outcome holds characters that cannot be shown")
     return name
 
 

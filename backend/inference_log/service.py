@@ -7,6 +7,7 @@ A reading shows rows of single people: whoever shows those to an identity checks
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,7 @@ from backend.inference_log.compaction import Compacted, Compaction, Rules
 from backend.inference_log.erasing import Erased, Erasing, Going, expire
 from backend.inference_log.files import Engine, Files
 from backend.inference_log.layout import Partition, Table
+from backend.inference_log.naming import Names
 from backend.inference_log.reading import Reading, Window
 from backend.inference_log.rules import Outcome, Request
 from backend.inference_log.touched import OVERLAP, Touched, touched
@@ -86,6 +88,11 @@ class InferenceLog:
         """Takes rows that `rules` has checked already, from the spool."""
         return self._writer.checked(table, endpoint, rows)
 
+    @property
+    def names(self) -> Names:
+        """Which names of features and outcomes have room, for whoever answers for rows before they come here."""
+        return self._writer.names
+
     def flush(self) -> int:
         """Writes all that is held; returns the number of files. ExternalFailure when it cannot, with the rows still held."""
         return self._writer.flush()
@@ -102,6 +109,7 @@ class InferenceLog:
         end: datetime,
         *,
         known_by: datetime | None = None,
+        unsampled: bool = False,
     ) -> Reading:
         """What is in the log of these requests and their outcomes; rows that a writer still holds are not.
 
@@ -110,11 +118,13 @@ class InferenceLog:
                 None instead of a collection means all.
             start, end: of the event time, aware; `end` is outside.
             known_by: leave out outcomes that became known later, as if it were that time now. Default: a week after `end`.
+            unsampled: failures too that are kept though sampling leaves their units out; nobody may count by them.
 
-        Of rows with one request id among the partitions that are read, the one received last counts. Raises Refusal
+        Of rows with one request id among the partitions that are read, the one received last counts: of one id in two hours,
+        each hour that is read by itself has its own. Raises Refusal
         `bad-endpoint` and `bad-window`, ExternalFailure when the log cannot be read.
         """
-        window = _window(start, end, known_by, versions)
+        window = replace(_window(start, end, known_by, versions), unsampled=unsampled)
         parts = self._paths("parts", endpoint, None, start - APART, end + APART)
         requests = self._paths("requests", endpoint, None if parts else versions, start, end)
         outcomes = self._paths("outcomes", endpoint, None, start, window.known_by + timedelta(microseconds=1))

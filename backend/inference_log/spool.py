@@ -36,10 +36,15 @@ Rows = Mapping[Table, Sequence[Request | Outcome]]
 
 @dataclass(frozen=True)
 class Batch:
-    """What was handed over at once."""
+    """What was handed over at once.
+
+    Args:
+        values_left_out: features, or outcomes, that are not in the rows because their endpoint has enough names already.
+    """
 
     endpoint: str
     rows: Rows
+    values_left_out: int = 0
 
 
 class Spool:
@@ -108,11 +113,13 @@ def read(path: Path) -> Batch:
         for line in stream:
             table, row = _row(_object(line))
             rows[table].append(row)
-    return Batch(head["endpoint"], {table: found for table, found in rows.items() if found})
+    left_out = head.get("values_left_out", 0)
+    return Batch(head["endpoint"], {table: found for table, found in rows.items() if found}, int(left_out))
 
 
 def _lines(batch: Batch) -> Iterator[str]:
-    yield json.dumps({"form": _FORM, "endpoint": batch.endpoint})
+    left_out = {"values_left_out": batch.values_left_out} if batch.values_left_out else {}
+    yield json.dumps({"form": _FORM, "endpoint": batch.endpoint, **left_out})
     for table, rows in batch.rows.items():
         for row in rows:
             yield json.dumps({"table": table, "row": row._asdict()}, default=_moment)
@@ -123,6 +130,8 @@ def _row(told: Mapping[str, Any]) -> tuple[Table, Request | Outcome]:
     if table not in TABLES or not isinstance(fields, dict):
         raise ValueError("not a row of ours")
     kind: type[Request] | type[Outcome] = Outcome if table == "outcomes" else Request
+    if kind is Request:
+        fields.setdefault("unsampled", False)  # handed over by a version that did not know it
     if fields.keys() != set(kind._fields):
         raise ValueError("not a row of this form")
     for name in _TIMES:

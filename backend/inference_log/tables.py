@@ -8,6 +8,7 @@
 | `assigned_arm`, `served_arm`, `failure` | text | | |
 | `prediction`, `latency_seconds` | double | | |
 | `prediction_json` | text (JSON) | | |
+| `unsampled` | truth value | | |
 | `nulls` | list of text | | |
 | `n.<name>`, `t.<name>`, `f.<name>`, `j.<name>` | double, text, truth value, text (JSON): one column a feature and kind | | |
 
@@ -41,6 +42,7 @@ REQUESTS = pa.schema(
         ("latency_seconds", pa.float64()),
         ("status", pa.int32()),
         ("failure", pa.string()),
+        ("unsampled", pa.bool_()),
         ("nulls", pa.list_(pa.string())),
     ]
 )

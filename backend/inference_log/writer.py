@@ -18,6 +18,7 @@ from backend.core.errors import ExternalFailure
 from backend.inference_log import layout, tables
 from backend.inference_log.files import Files
 from backend.inference_log.layout import Partition, Table
+from backend.inference_log.naming import Names
 from backend.inference_log.rules import Malformed, Outcome, Request, outcome_of, part_of, request_of
 
 R = TypeVar("R", bound=Request | Outcome)
@@ -35,8 +36,8 @@ class Limits:
     Args:
         rows, bytes: as soon as that many are held (bytes of memory, roughly).
         seconds: no later than that after the first of them came.
-        columns: most features, or outcomes, that one endpoint may have; a row that would bring in more is rejected. It keeps
-            a caller that puts ids into names from making files of a million columns.
+        columns: most features, or outcomes, that one endpoint may have; what is beyond is left out of its row (`naming`). It
+            keeps a caller that puts ids into names from making files of a million columns.
     """
 
     rows: int = 10_000
@@ -61,11 +62,13 @@ class Appended:
         kept: how many were taken.
         rejected: how many were not.
         rejections: the first 100 of those, with their reasons.
+        values_left_out: features, or outcomes, of rows that were kept, because the endpoint has enough names already.
     """
 
     kept: int
     rejected: int
     rejections: tuple[Rejection, ...]
+    values_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Writer:
         self._held = _Held()
         self._lock = threading.Condition()
         self._writing = threading.Lock()
-        self._known: dict[tuple[Table, str], set[str]] = defaultdict(set)
+        self.names = Names(files, limits.columns, clock)
         self._kept = self._written = self._failed = self._on_the_way = 0
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._timer: threading.Thread | None = None
@@ -171,42 +174,31 @@ class Writer:
 
     def _append(self, table: Table, endpoint: str, rows: Iterable[object], check: Callable[[object, datetime], R]) -> Appended:
         layout.endpoint_slug(endpoint)
-        kept, rejections, rejected = 0, list[Rejection](), 0
+        kept, rejections, rejected, left_out = 0, list[Rejection](), 0, 0
         for start, chunk in _chunks(rows, min(_CHUNK, self._limits.rows)):
             self._make_room()
-            good, bad = self._checked(table, endpoint, start, chunk, check)
+            good, bad, over = self._checked(table, endpoint, start, chunk, check)
             self._hold(good)
-            kept, rejected = kept + len(good), rejected + len(bad)
+            kept, rejected, left_out = kept + len(good), rejected + len(bad), left_out + over
             rejections += bad[: SHOWN - len(rejections)]
-        return Appended(kept, rejected, tuple(rejections))
+        return Appended(kept, rejected, tuple(rejections), left_out)
 
     def _checked(
         self, table: Table, endpoint: str, start: int, rows: Sequence[object], check: Callable[[object, datetime], R]
-    ) -> tuple[list[tuple[Partition, Request | Outcome]], list[Rejection]]:
+    ) -> tuple[list[tuple[Partition, Request | Outcome]], list[Rejection], int]:
         now = self._clock()
-        with self._lock:
-            known = self._known[table, endpoint]
-        good, bad = list[tuple[Partition, Request | Outcome]](), list[Rejection]()
+        good, bad, left_out = list[tuple[Partition, Request | Outcome]](), list[Rejection](), 0
         for index, row in enumerate(rows, start):
             try:
-                checked = check(row, now)
-                self._learn(known, checked)
+                checked, over = self.names.fitted(table, endpoint, check(row, now))
             except Malformed as error:
                 bad.append(Rejection(index, str(error)))
             else:
+                left_out += over
                 good.append((_partition(table, endpoint, checked), checked))
         with self._lock:
             self._rejected.update((endpoint, one.reason) for one in bad)
-        return good, bad
-
-    def _learn(self, known: set[str], row: Request | Outcome) -> None:
-        names = (row.features if isinstance(row, Request) else row.values).keys()
-        if names <= known:
-            return
-        with self._lock:
-            if len(known | names) > self._limits.columns:
-                raise Malformed(f"the endpoint would have more than {self._limits.columns} different columns")
-            known.update(names)
+        return good, bad, left_out
 
     def _hold(self, rows: Sequence[tuple[Partition, Request | Outcome]]) -> None:
         with self._lock:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any
 
 import grpc
@@ -52,9 +51,8 @@ def serving(entrance: Entrance, port: int) -> Iterator[int]:
 def take(entrance: Entrance, message: StreamAccessLogsMessage) -> None:
     """What one message tells, of each endpoint at once."""
     headers = entrance.known.rules().unit_headers
-    found = [one for entry in message.http_logs.log_entry if (one := exposures.of_entry(entry, headers)) is not None]
-    for endpoint, those in groupby(sorted(found, key=lambda one: one.endpoint), key=lambda one: one.endpoint):
-        entrance.requests(endpoint, enumerate(one.row for one in those), parts=True)
+    found = [exposures.of_entry(entry, headers) for entry in message.http_logs.log_entry]
+    entrance.exposures(one for one in found if one is not None)
 
 
 def _handler(entrance: Entrance) -> Any:

@@ -3,32 +3,34 @@
 A file is taken once it has been left alone for a few seconds; write it under a name that begins with a dot and rename it. Its
 rows go into the spool, malformed ones into `rejected/NAME.reasons.ndjson`, and then the file moves to `done/`, where it stays
 for a week. What ends in between is begun anew: a request's id counts once. A file that cannot be read moves to `rejected/`.
+
+Whoever drops files may put anything there, so that no name is followed anywhere: all is asked of folders that are open.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
-import shutil
+import secrets
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import structlog
 
-from backend.core import keyfiles
 from backend.core.errors import ExternalFailure
 from backend.core.failpoints import reach
 from backend.inference_log.layout import endpoint_named
-from backend.ingest.drop_files import Unreadable, rows_of
+from backend.ingest.drop_files import rows_of
 from backend.ingest.entrance import Entrance
+from backend.ingest.parquet_rows import Unreadable
 
 Kind = Literal["requests", "outcomes"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,7 +38,7 @@ EVERY_SECONDS = 2.0
 SETTLED_SECONDS = 5.0
 DONE_SECONDS = 7 * 86_400.0
 MOST_BYTES = 1 << 30
-CHUNK = 5_000
+CHUNK, CHUNK_BYTES = 5_000, 16 << 20
 REASONS = 1_000
 BEFORE_MOVE = "inference-log.drop"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,180}\.(parquet|csv|ndjson)")
@@ -49,6 +51,59 @@ class _Outcome:
     rejected: int = 0
     reasons: list[tuple[int, str]] = field(default_factory=list)
 
+    def lines(self) -> list[dict[str, Any]]:
+        return [{"row": place, "reason": reason} for place, reason in self.reasons]
+
+
+class _Elsewhere(Exception):
+    """A folder of ours that is a link, or none: nothing is written where it may lead."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One open folder that files are dropped into. Names are asked of the open folder: its own may lead elsewhere by now."""
+
+    endpoint: str
+    kind: Kind
+    handle: int
+
+    def look(self, name: str) -> os.stat_result | None:
+        with suppress(FileNotFoundError):
+            return os.stat(name, dir_fd=self.handle, follow_symlinks=False)
+        return None
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[int]:
+        """`done` or `rejected`, made where it is not there."""
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self.handle)
+        with ExitStack() as stack:
+            try:
+                found = stack.enter_context(_opened(name, self.handle))
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise _Elsewhere(name) from error
+            yield found
+
+    def move(self, name: str, folder: str) -> None:
+        target, number = _safe(name), 1
+        with self.folder(folder) as into:
+            while target in os.listdir(into):
+                number += 1
+                target = f"{number}-{_safe(name)}"
+            os.rename(name, target, src_dir_fd=self.handle, dst_dir_fd=into)
+
+    def tell(self, name: str, reasons: list[dict[str, Any]]) -> None:
+        """Reasons beside the rejected file, whole or not at all."""
+        target = f"{_safe(name)}.reasons.ndjson"
+        part = f".{target}.{secrets.token_hex(8)}"
+        with self.folder("rejected") as into:
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=into)
+            with os.fdopen(handle, "w") as stream:
+                stream.writelines(f"{json.dumps(one)}\n" for one in reasons)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.rename(part, target, src_dir_fd=into, dst_dir_fd=into)
+
 
 class Drops:
     """One folder, looked through by one thread.
@@ -60,6 +115,8 @@ class Drops:
 
     def __init__(self, folder: Path, entrance: Entrance, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._entrance, self._clock = folder, entrance, clock
+        self._ahead: dict[tuple[str, str, str], tuple[tuple[int, ...], float]] = {}
+        """Files whose time lies in the future: what they looked like, and since when they have."""
 
     def run(self, stop: threading.Event) -> None:
         """Until it is told to stop."""
@@ -74,90 +131,156 @@ class Drops:
 
     def once(self, stop: threading.Event | None = None) -> int:
         """Takes every file that is ready; how many."""
-        count = 0
-        for endpoint, kind, place in list(self._places()):
-            for name in sorted(os.listdir(place)):
-                if stop is not None and stop.is_set():
-                    return count
-                if self._is_ready(place / name):
-                    self._take(endpoint, kind, place / name)
-                    count += 1
-            self._tidy(place / "done")
+        count, self._ahead, before = 0, {}, self._ahead
+        for endpoint, kind in self._names():
+            with _place(self._folder, endpoint, kind) as place:
+                if place is None:
+                    continue
+                for name in sorted(os.listdir(place.handle)):
+                    if stop is not None and stop.is_set():
+                        return count
+                    if self._is_ready(place, name, before):
+                        count += self._took(place, name)
+                self._tidy(place)
         return count
 
-    def _places(self) -> Iterator[tuple[str, Kind, Path]]:
-        for entry in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
-            if endpoint_named(f"endpoint={entry.name}") is None or entry.is_symlink():
-                continue
-            for kind in KINDS:
-                place = entry / kind
-                if place.is_dir() and not place.is_symlink():
-                    yield entry.name, kind, place
+    def _names(self) -> list[tuple[str, Kind]]:
+        names = sorted(os.listdir(self._folder)) if self._folder.is_dir() else []
+        return [(name, kind) for name in names if endpoint_named(f"endpoint={name}") is not None for kind in KINDS]
 
-    def _is_ready(self, path: Path) -> bool:
+    def _is_ready(self, place: _Place, name: str, before: Mapping[tuple[str, str, str], tuple[tuple[int, ...], float]]) -> bool:
         """A file that nobody writes any more. A link could lead anywhere, and is none."""
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
+        found = place.look(name)
+        if found is None or not stat.S_ISREG(found.st_mode) or name.startswith(".") or name.endswith((".part", ".tmp")):
             return False
-        if path.name.startswith(".") or path.suffix in (".part", ".tmp") or not stat.S_ISREG(found.st_mode):
-            return False
-        return self._clock() - found.st_mtime >= SETTLED_SECONDS
+        now = self._clock()
+        if found.st_mtime <= now:
+            return now - found.st_mtime >= SETTLED_SECONDS
+        key, looks = (place.endpoint, place.kind, name), _looks(found)
+        since = before[key][1] if key in before and before[key][0] == looks else now
+        self._ahead[key] = looks, since
+        return now - since >= SETTLED_SECONDS
 
-    def _take(self, endpoint: str, kind: Kind, path: Path) -> None:
+    def _took(self, place: _Place, name: str) -> bool:
+        """One file that is in the way of no other: whether it is dealt with."""
+        try:
+            for folder in ("done", "rejected"):
+                with place.folder(folder):
+                    pass
+            return self._take(place, name)
+        except _Elsewhere as error:
+            log.warning(
+                "ingest.drop_waits", problem=f"`{error}` beside the files is no folder of its own, but a link or a file"
+            )
+        except OSError as error:
+            log.warning("ingest.drop_unreadable", problem=error.strerror)
+        return False
+
+    def _take(self, place: _Place, name: str) -> bool:
         done = _Outcome()
-        try:
-            self._checked(path)
-            rows = enumerate(rows_of(path, kind))
-            while chunk := list(islice(rows, CHUNK)):
-                take = self._entrance.requests if kind == "requests" else self._entrance.outcomes
-                found = take(endpoint, chunk)
-                done.taken += found.taken
-                done.rejected += len(found.rejected)
-                done.reasons += found.rejected[: REASONS - len(done.reasons)]
-        except Unreadable as error:
-            self._put_aside(path, str(error))
-            return
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place.handle)
+        with os.fdopen(handle, "rb") as stream:
+            before = os.fstat(stream.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                return False
+            try:
+                suffix = _checked(name, before)
+                for chunk in _chunks(rows_of(stream, suffix, place.kind)):
+                    self._enter(place, chunk, done)
+            except Unreadable as error:
+                _put_aside(place, name, str(error), done)
+                return True
+            after = place.look(name)
+            if after is None or _looks(after) != _looks(before):  # written to after all: what came is not lost, but begun anew
+                log.warning("ingest.drop_changed", endpoint=place.endpoint, kind=place.kind)
+                return False
         if done.reasons:
-            self._tell(path, [{"row": place, "reason": reason} for place, reason in done.reasons])
+            place.tell(name, done.lines())
         reach(BEFORE_MOVE)
-        _move(path, path.parent / "done")
-        log.info("ingest.dropped", endpoint=endpoint, kind=kind, file=path.name[:80], taken=done.taken, rejected=done.rejected)
+        place.move(name, "done")
+        told = {"taken": done.taken, "rejected": done.rejected}
+        log.info("ingest.dropped", endpoint=place.endpoint, kind=place.kind, file=name[:80], **told)
+        return True
 
-    def _checked(self, path: Path) -> None:
-        if not _NAME.fullmatch(path.name):
-            raise Unreadable("its name is none of letters, digits, `.`, `_` and `-` that ends in .parquet, .csv or .ndjson")
-        if path.stat().st_size > MOST_BYTES:
-            raise Unreadable(f"it is larger than {MOST_BYTES >> 20} MiB")
+    def _enter(self, place: _Place, chunk: list[tuple[int, Any]], done: _Outcome) -> None:
+        take = self._entrance.requests if place.kind == "requests" else self._entrance.outcomes
+        found = take(place.endpoint, chunk)
+        done.taken += found.taken
+        done.rejected += len(found.rejected)
+        done.reasons += found.rejected[: REASONS - len(done.reasons)]
 
-    def _put_aside(self, path: Path, reason: str) -> None:
-        log.warning("ingest.drop_rejected", reason=reason)
-        self._tell(path, [{"row": None, "reason": reason}])
-        _move(path, path.parent / "rejected")
-
-    def _tell(self, path: Path, reasons: list[dict[str, Any]]) -> None:
-        folder = path.parent / "rejected"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        content = "".join(f"{json.dumps(one)}\n" for one in reasons).encode()
-        keyfiles.replace(folder / f"{_safe(path.name)}.reasons.ndjson", content, 0o600)
-
-    def _tidy(self, done: Path) -> None:
+    def _tidy(self, place: _Place) -> None:
         """What was taken long ago goes: it holds what the rules may have left out, or what was erased since."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError), _opened("done", place.handle) as done:
             for name in os.listdir(done):
-                with suppress(FileNotFoundError):
-                    if self._clock() - (done / name).lstat().st_ctime >= DONE_SECONDS:
-                        (done / name).unlink()
+                with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                    if self._clock() - os.stat(name, dir_fd=done, follow_symlinks=False).st_ctime >= DONE_SECONDS:
+                        os.unlink(name, dir_fd=done)
 
 
-def _move(path: Path, folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    target = folder / _safe(path.name)
-    number = 1
-    while target.exists():
-        number += 1
-        target = folder / f"{number}-{_safe(path.name)}"
-    shutil.move(path, target)
+@contextmanager
+def _place(folder: Path, endpoint: str, kind: Kind) -> Iterator[_Place | None]:
+    """None where there is no such folder, or one of the names is a link: it could lead anywhere."""
+    with ExitStack() as stack:
+        try:
+            above = stack.enter_context(_opened(str(folder), None))
+            for name in (endpoint, kind):
+                above = stack.enter_context(_opened(name, above))
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+            return
+        yield _Place(endpoint, kind, above)
+
+
+@contextmanager
+def _opened(name: str, above: int | None) -> Iterator[int]:
+    """A folder that stays the one it is, whatever its name is given to. NotADirectoryError for a link, but for the outermost.
+
+    Linux says ENOTDIR of a link that O_DIRECTORY and O_NOFOLLOW are asked of; other systems ELOOP (open(2)).
+    """
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if above is not None else 0), dir_fd=above)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotADirectoryError(errno.ENOTDIR, "a link") from error
+        raise
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _chunks(rows: Iterable[tuple[Any, int]]) -> Iterator[list[tuple[int, Any]]]:
+    """Rows with their places, a few thousand at a time and less where they are long."""
+    chunk, held = list[tuple[int, Any]](), 0
+    for place, (row, size) in enumerate(rows):
+        chunk.append((place, row))
+        held += size
+        if len(chunk) >= CHUNK or held >= CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def _checked(name: str, found: os.stat_result) -> str:
+    """The ending of a file that may be read."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise Unreadable("its name is none of letters, digits, `.`, `_` and `-` that ends in .parquet, .csv or .ndjson")
+    if found.st_size > MOST_BYTES:
+        raise Unreadable(f"it is larger than {MOST_BYTES >> 20} MiB")
+    return f".{match[1]}"
+
+
+def _put_aside(place: _Place, name: str, reason: str, done: _Outcome) -> None:
+    log.warning("ingest.drop_rejected", reason=reason, taken=done.taken)
+    place.tell(name, [*done.lines(), {"row": None, "reason": reason, "taken": done.taken}])
+    place.move(name, "rejected")
+
+
+def _looks(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _safe(name: str) -> str:

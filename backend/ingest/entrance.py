@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
+from backend.inference_log import probes
 from backend.inference_log.handling import Handling
 from backend.inference_log.layout import Table
+from backend.inference_log.naming import Names
 from backend.inference_log.rules import Malformed, Outcome, Request, is_part, owned_outcome_of, part_of, request_of
 from backend.inference_log.spool import Batch, Spool
+from backend.ingest.exposures import Exposure
 from backend.ingest.known import Known
 
 
@@ -31,11 +35,14 @@ class Entrance:
     Args:
         known: the rules.
         spool: takes what is kept.
+        names: of features and outcomes, that have room in the log.
         clock: for the time of receipt.
     """
 
-    def __init__(self, known: Known, spool: Spool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._known, self._spool, self._clock = known, spool, clock
+    def __init__(
+        self, known: Known, spool: Spool, names: Names, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._known, self._spool, self._names, self._clock = known, spool, names, clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
@@ -45,7 +52,7 @@ class Entrance:
         return self._known
 
     def counts(self) -> Mapping[str, int]:
-        """Rows since the start: `taken`, `left-out`, `rejected`, and of `unknown` endpoints."""
+        """Rows since the start: `taken`, `left-out`, `rejected`, of `unknown` endpoints; and `values-left-out`."""
         with self._lock:
             return dict(self._counts)
 
@@ -62,6 +69,15 @@ class Entrance:
             return "requests", handling.request(request_of(row, now))
 
         return self._enter(endpoint, rows, check)
+
+    def exposures(self, found: Iterable[Exposure]) -> None:
+        """Hands over what the router's log tells, but for requests of our own: those that prove it."""
+        by_endpoint = sorted(found, key=lambda one: one.endpoint)
+        for endpoint, those in groupby(by_endpoint, key=lambda one: one.endpoint):
+            handling = self._known.rules().handling.get(endpoint)
+            told = [one.row for one in those if handling is None or not _is_probe(handling.key, one)]
+            if told:
+                self.requests(endpoint, enumerate(told), parts=True)
 
     def outcomes(self, endpoint: str, rows: Iterable[tuple[int, Any]]) -> Entered:
         """The same for outcomes."""
@@ -83,9 +99,11 @@ class Entrance:
             self._count({"unknown": len(places)})
             return Entered(0, 0, tuple((place, "there is no endpoint of this name") for place in places))
         kept: dict[Table, list[Request | Outcome]] = {}
-        left_out, rejected = 0, list[tuple[int, str]]()
+        left_out, over, rejected = 0, 0, list[tuple[int, str]]()
         for place, row in rows:
             try:
+                if isinstance(row, Malformed):  # its source could not even read it
+                    raise row
                 table, treated = check(row, now, handling)
             except Malformed as error:
                 rejected.append((place, str(error)))
@@ -93,13 +111,25 @@ class Entrance:
             if treated is None:
                 left_out += 1
             else:
+                treated, more = self._names.fitted(table, endpoint, treated)
                 kept.setdefault(table, []).append(treated)
+                over += more
         taken = sum(map(len, kept.values()))
         if taken:
-            self._spool.put(Batch(endpoint, kept), now)
-        self._count({"taken": taken, "left-out": left_out, "rejected": len(rejected)})
+            self._spool.put(Batch(endpoint, kept, over), now)
+        self._count({"taken": taken, "left-out": left_out, "rejected": len(rejected), "values-left-out": over})
         return Entered(taken, left_out, tuple(rejected))
 
     def _count(self, more: Mapping[str, int]) -> None:
         with self._lock:
             self._counts.update(more)
+
+
+def _is_probe(key: bytes, one: Exposure) -> bool:
+    """A time that is none proves nothing; what is wrong with the row is said where it is checked."""
+    told = one.row["event_time"]
+    try:
+        at = datetime.fromisoformat(told) if isinstance(told, str) else told
+    except ValueError:
+        return False
+    return bool(one.probe) and isinstance(at, datetime) and at.tzinfo is not None and probes.is_ours(key, one.probe, at)

@@ -38,23 +38,35 @@ _FLAG_FIELDS = {
 
 
 class Exposure(NamedTuple):
-    """A part of a request, and of which endpoint it is."""
+    """A part of a request, and of which endpoint it is.
+
+    Args:
+        probe: what it carries as the mark of a request of ours; "" for nothing. `Entrance.exposures` says whether it is one.
+    """
 
     endpoint: str
     row: dict[str, Any]
+    probe: str = ""
 
 
 def of_entry(entry: HTTPAccessLogEntry, unit_headers: Mapping[str, str]) -> Exposure | None:
-    """What an entry of the gRPC access log tells; None for what is no inference of ours, and for our own probes.
+    """What an entry of the gRPC access log tells; None for what is no inference of ours.
 
     Args:
         unit_headers: endpoint -> the request's header that names the unit there.
     """
+    try:
+        return _of_entry(entry, unit_headers)
+    except (ValueError, OverflowError):  # a time that is none; what else it says would have no place in the log
+        return None
+
+
+def _of_entry(entry: HTTPAccessLogEntry, unit_headers: Mapping[str, str]) -> Exposure | None:
     common, request, response = entry.common_properties, entry.request, entry.response
     if common.intermediate_log_entry or request.request_method != POST:
         return None
     endpoint = endpoint_of(request.original_path or request.path)
-    if endpoint is None or request.request_headers.get(PROBE_HEADER):
+    if endpoint is None:
         return None
     took = common.duration if common.HasField("duration") else common.time_to_last_downstream_tx_byte
     flags = [short for name, short in _FLAG_FIELDS.items() if getattr(common.response_flags, name)]
@@ -70,13 +82,14 @@ def of_entry(entry: HTTPAccessLogEntry, unit_headers: Mapping[str, str]) -> Expo
             seconds=took.ToTimedelta().total_seconds(),
             flags=flags,
         ),
+        request.request_headers.get(PROBE_HEADER, ""),
     )
 
 
 def of_line(line: Mapping[str, Any]) -> Exposure | None:
     """The same from a line of the file, which tells no unit: whoever reads it could name people by it."""
     endpoint = endpoint_of(_text(line.get("path")) or "")
-    if line.get("method") != "POST" or endpoint is None or line.get("probe"):
+    if line.get("method") != "POST" or endpoint is None:
         return None
     told = {ASSIGNED_HEADER: line.get("assigned_arm"), BUCKET_HEADER: line.get("bucket")}
     answered = {
@@ -84,7 +97,6 @@ def of_line(line: Mapping[str, Any]) -> Exposure | None:
         VERSION_HEADER: line.get("served_version"),
         GENERATION_HEADER: line.get("generation"),
     }
-    took = line.get("duration_ms")
     return Exposure(
         endpoint,
         _row(
@@ -94,9 +106,10 @@ def of_line(line: Mapping[str, Any]) -> Exposure | None:
             request_id=_text(line.get("request_id")),
             unit=None,
             status=_whole(line.get("status")),
-            seconds=float(took) / 1000 if isinstance(took, int | float) else None,
+            seconds=_seconds(line.get("duration_ms")),
             flags=(_text(line.get("flags")) or "").split(","),
         ),
+        _text(line.get("probe")) or "",
     )
 
 
@@ -139,6 +152,13 @@ def _failure(status: int | None, flags: list[str]) -> str:
         return ""
     named = next((_FLAGS[one] for one in flags if one in _FLAGS), None)
     return named or (f"http-{status}" if status else "no-answer")
+
+
+def _seconds(milliseconds: object) -> float | None:
+    try:
+        return float(milliseconds) / 1000 if isinstance(milliseconds, int | float) else None
+    except OverflowError:  # JSON has whole numbers of any length
+        return None
 
 
 def _text(value: object) -> str | None:

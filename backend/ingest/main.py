@@ -14,9 +14,11 @@ from pathlib import Path
 import structlog
 
 from backend.bootstrap import Backend
+from backend.core.database import Database
 from backend.core.errors import Refusal
 from backend.equipment import keys
 from backend.inference_log.spool import Spool
+from backend.ingest import crowding
 from backend.ingest.drops import Drops
 from backend.ingest.entrance import Entrance
 from backend.ingest.known import Known
@@ -46,7 +48,7 @@ def until_told(backend: Backend, stop: threading.Event) -> None:
     settings = backend.settings
     key = keys.pseudonym_key(settings)
     spool, known = Spool(keys.spool_folder(settings)), Known(backend.database, lambda: key)
-    entrance = Entrance(known, spool)
+    entrance = Entrance(known, spool, backend.inference_log.names)
     folder = settings.data_dir.absolute() / "ingest"
     taking = Taking(spool, backend.inference_log, known, key)
     sources: list[Callable[[threading.Event], None]] = [Drops(folder / "drop", entrance).run]
@@ -60,7 +62,7 @@ def until_told(backend: Backend, stop: threading.Event) -> None:
             port = stack.enter_context(als_server.serving(entrance, settings.access_log_port))
             log.info("ingest.access_log", address=f"{als_server.LOOPBACK}:{port}")
         threads = [threading.Thread(target=_noted, args=(source, stop), daemon=True) for source in sources]
-        threads += [threading.Thread(target=_tell, args=(entrance, stop), daemon=True)]
+        threads += [threading.Thread(target=_tell, args=(backend.database, entrance, taking, stop), daemon=True)]
         for thread in threads:
             thread.start()
         log.info("ingest.started", sources=len(sources))
@@ -78,13 +80,21 @@ def _noted(source: Callable[[threading.Event], None], stop: threading.Event) -> 
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _tell(entrance: Entrance, stop: threading.Event) -> None:
+def _tell(database: Database, entrance: Entrance, taking: Taking, stop: threading.Event) -> None:
     before: dict[str, int] = {}
     while not stop.wait(TOLD_SECONDS):
+        _tell_crowded(database, taking)
         counts = dict(entrance.counts())
         if counts != before:
             log.info("ingest.rows", **{name.replace("-", "_"): count for name, count in counts.items()})
         before = counts
+
+
+def _tell_crowded(database: Database, taking: Taking) -> None:
+    try:
+        crowding.tell(database, taking.crowded())
+    except Exception as error:  # rows are taken in all the same
+        log.error("ingest.finding_not_told", exc_info=error)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +100,7 @@ class Tail:
         return end
 
     def _take(self, lines: Iterable[bytes]) -> None:
-        found = sorted(_exposures(lines), key=lambda one: one.endpoint)
-        for endpoint, those in groupby(found, key=lambda one: one.endpoint):
-            self._entrance.requests(endpoint, enumerate(one.row for one in those), parts=True)
+        self._entrance.exposures(_exposures(lines))
 
     def _place(self) -> Place | None:
         with suppress(OSError, ValueError, TypeError, KeyError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Taking:
         self._spool, self._log, self._known, self._key = spool, inference_log, known, key
         self._unwritten: list[Path] = []
         """Files whose rows the writer holds, because the log could not be written."""
+        self._crowded: dict[str, int] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Until it is told to stop; then what waits still goes in, where the log can be written."""
@@ -64,7 +66,7 @@ class Taking:
         return count
 
     def _append(self, batch: Batch) -> int:
-        count = 0
+        count, left_out = 0, batch.values_left_out
         for table, rows in batch.rows.items():
             kept = [row for row in rows if isinstance(row, Outcome) or not self._is_erased(batch.endpoint, row)]
             try:
@@ -72,10 +74,16 @@ class Taking:
             except Refusal:
                 log.error("ingest.not_taken", endpoint=batch.endpoint[:63], rows=len(kept))
                 continue
-            count += found.kept
-            if found.rejected:
-                log.warning("ingest.rejected", endpoint=batch.endpoint, rows=found.rejected, why=found.rejections[0].reason)
+            count, left_out = count + found.kept, left_out + found.values_left_out
+        if left_out:
+            log.warning("ingest.too_many_names", endpoint=batch.endpoint, values_left_out=left_out)
+            self._crowded[batch.endpoint] = self._crowded.get(batch.endpoint, 0) + left_out
         return count
+
+    def crowded(self) -> Mapping[str, int]:
+        """Endpoint -> values left out since this was asked last, because the endpoint has enough names already."""
+        found, self._crowded = self._crowded, {}
+        return found
 
     def _is_erased(self, endpoint: str, row: Request) -> bool:
         """A unit that was erased while its rows lay in the spool."""

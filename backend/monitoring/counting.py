@@ -32,6 +32,7 @@ from backend.inference_log.touched import OVERLAP
 from backend.monitoring import hours as stored
 from backend.monitoring import references, segmenting, table_counting
 from backend.monitoring.hours import Part
+from backend.monitoring.late import came as came_late
 from backend.monitoring.needs import Lacking, Needs, Want, needs_of
 from backend.monitoring.references import COUNT, Shelf
 from backend.monitoring.rows import NO_VERSION, CountingState
@@ -170,8 +171,14 @@ class Counting:
         with self._database.unit(SYSTEM) as tx:
             if tx.session.get(Endpoint, needs.place.id) is None:
                 return
+            changed = dict[datetime, int]()
+            whole = {one.what for one in needs.wants if one.profile is not None and one.within is None}
             for what, each in found.found.items():
+                for hour, rows in stored.rows_of(tx.session, needs.place.id, what, each).items() if what in whole else ():
+                    more = abs(sum(part.rows for part in each[hour]) - rows)
+                    changed |= {hour: max(more, changed.get(hour, 0))} if more else {}
                 stored.write(tx, needs.place.id, what, each)
+            came_late(tx, needs.place.id, changed)
 
     def _read(self, endpoint: str, run: Sequence[Todo], now: datetime, found: _Counted) -> None:
         """Hours that follow each other, with one look at the log: opening one costs more than what it reads."""

@@ -6,7 +6,7 @@ One column's failure never fails the rest (`drift.judging`), and one version's n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from backend.core.errors import Refusal
 from backend.drift import gate
 from backend.drift.counts import Counts
 from backend.drift.discovery import pace
-from backend.drift.findings import Finding, counted
+from backend.drift.findings import Finding, counted, percent
 from backend.drift.judging import Judged, Judgement, judged
 from backend.drift.layout import Layout
 from backend.drift.profile import Profile
@@ -24,7 +24,7 @@ from backend.drift.scores import SCORES, Score
 from backend.drift.stored import counts_bytes
 from backend.drift.thresholds import Resampled, Thresholds
 from backend.drift.thresholds import judged as judged_by
-from backend.drift.values import Key
+from backend.drift.values import PREDICTION, Key, quoted
 from backend.monitoring import hours
 from backend.monitoring.hours import Part
 from backend.monitoring.live import Live
@@ -37,6 +37,8 @@ OF_DRIFT = frozenset({"drift", "prediction-drift", "rescaled", "swapped"})
 _NAMES = {"drift": "feature", "prediction-drift": "prediction"}
 _SCORES: Mapping[str, Score] = {name: name for name in SCORES}
 _PACES = {"sudden": " It came suddenly.", "gradual": " It came gradually, over several windows."}
+MUCH_UNNAMED = 0.1
+"""From this share of a window's requests on, it is a warning that nothing says which of several versions answered."""
 LOOKED_BACK = 12
 """Windows by which it is told whether a shift came suddenly."""
 
@@ -66,6 +68,7 @@ class Given:
         against: what it is compared with, and `reference`: what was counted in those hours; () for the profile's own.
         alone: whether requests of which nothing says who answered are this version's.
         why: why there is no verdict, where that is known already.
+        strays: version -> requests of the window that no look is about (`NO_VERSION`: nothing says who answered).
     """
 
     live: Live
@@ -78,10 +81,20 @@ class Given:
     alone: bool = False
     before: Before = field(default_factory=dict)
     why: str = ""
+    strays: Mapping[int, int] = field(default_factory=dict)
 
 
 def look(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
-    """The verdict on one version."""
+    """The verdict on one version; and what is beside it: requests that nobody judges, and columns that nobody has."""
+    verdict = _looked(spec, given, kept)
+    beside = tuple(_of_nobody(spec, given))
+    why = (
+        " ".join(filter(None, (verdict.why, *(one.says for one in beside if one.severity != "notice")))) if verdict.why else ""
+    )
+    return replace(verdict, found=(*verdict.found, *beside), why=why)
+
+
+def _looked(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
     version = given.live.version
     if given.why:
         return Verdict(version, why=given.why)
@@ -195,12 +208,51 @@ def _empty(spec: MonitorSpec, given: Given, current: Counts) -> Verdict:
 
 
 def _told(spec: MonitorSpec, given: Given, judgement: Judgement, current: Counts) -> Verdict:
+    unknown = tuple(_unknown_columns(spec, given, current))
+    if not judgement.columns:
+        says = "".join(f" {one.says}" for one in unknown)
+        return Verdict(given.live.version, judgement.rows, unknown, why=f"No column is left to look at.{says}")
     wanted = [one for one in judgement.findings if _is_wanted(spec, one)]
     limits = {one.key: one for one in judgement.columns}
     found = tuple(_found(spec, given, one, limits.get(one.column) if one.column else None) for one in wanted)
     scores = tuple(_scored(spec, given, one, found, current) for one in judgement.columns)
     figures = {"columns": len(judgement.columns), "news": sum(one.is_news for one in judgement.columns)}
-    return Verdict(given.live.version, judgement.rows, found, scores, figures)
+    return Verdict(given.live.version, judgement.rows, (*found, *unknown), scores, figures)
+
+
+def _unknown_columns(spec: MonitorSpec, given: Given, current: Counts) -> Iterator[Found]:
+    """Names that a monitor is told and that neither the reference nor the window has: it does less than somebody meant."""
+    assert given.profile is not None  # noqa: S101 - asked before
+    there = {one.key.name for one in given.profile.layout.features} | {key.name for key, _ in current.extra}
+    names = sorted({*spec.features, *spec.without, *spec.thresholds, *spec.segments} - there - {PREDICTION.name})
+    if names:
+        told = ", ".join(quoted(one) for one in names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+        says = f"The monitor names {told}, which neither the reference of version {given.live.version} nor this window has."
+        yield Found(f"{spec.kind}.unknown-column", severity_of("warning", spec), "", "", given.live.version, says)
+
+
+def _of_nobody(spec: MonitorSpec, given: Given) -> Iterator[Found]:
+    """Requests of the window that no look is about: whoever can have them pass as another version's hides what is in them."""
+    rows, version = sum(one.rows for one in given.parts), given.live.version
+    for kind, says, least, stray in _strays(given):
+        share = sum(stray.values()) / max(rows, 1)
+        if not stray:
+            continue
+        told = (
+            f"{counted(sum(stray.values()), 'request', 'requests')} of {rows:,} ({percent(share)}) {says}: nobody judges them."
+        )
+        called = severity_of("warning" if share >= least else "notice", spec) if share >= least or spec.notices else "notice"
+        facts = {"requests": sum(stray.values()), "of": rows, "versions": ", ".join(map(str, sorted(stray)[:3]))}
+        yield Found(f"{spec.kind}.{kind}", called, "", "", version, told, facts)
+
+
+def _strays(given: Given) -> Iterator[tuple[str, str, float, Mapping[int, int]]]:
+    """Kind, words, from which share on it is a warning, and requests by version."""
+    named = {version: rows for version, rows in given.strays.items() if version != NO_VERSION}
+    told = ", ".join(map(str, sorted(named)[:3])) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+    yield "unknown-version", f"name version {told}, which did not answer here", gate.SHARE, named
+    unnamed = {version: rows for version, rows in given.strays.items() if version == NO_VERSION}
+    yield "no-version", "do not say which of several versions answered", MUCH_UNNAMED, unnamed
 
 
 def _is_wanted(spec: MonitorSpec, one: Finding) -> bool:

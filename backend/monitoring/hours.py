@@ -53,6 +53,14 @@ def counted_hours(session: Session, endpoint_id: str, what: str) -> set[datetime
     return set(session.exec(query.distinct()))
 
 
+def rows_of(session: Session, endpoint_id: str, what: str, hours: Iterable[datetime]) -> dict[datetime, int]:
+    """How many rows were counted in hours; those that were never counted are not among them."""
+    query = select(CountedHour.hour, sa.func.sum(CountedHour.rows)).where(
+        CountedHour.endpoint_id == endpoint_id, CountedHour.what == what, col(CountedHour.hour).in_(list(hours))
+    )
+    return {hour: int(rows) for hour, rows in session.exec(query.group_by(col(CountedHour.hour)))}
+
+
 def parts(session: Session, endpoint_id: str, what: str, window: Window) -> tuple[Part, ...]:
     """All that was counted in a window, those that are empty too."""
     query = select(CountedHour).where(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -14,6 +14,7 @@ from backend.delivery.rows import Endpoint, Generation
 
 _LOOKED_BACK = 200
 """Generations that are asked since when a version answers."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,22 @@ class Live:
 
 @dataclass(frozen=True)
 class Place:
-    """One endpoint with what answers there; `live` has the champion first."""
+    """One endpoint with what answers there; `live` has the champion first.
+
+    `until`: when each version that ever had an arm here last had one; None for those that have one now.
+    """
 
     id: str
     name: str
     environment: str
     model: str
     live: tuple[Live, ...]
+    until: Mapping[int, datetime | None] = field(default_factory=dict)
+
+    def had(self, version: int, after: datetime) -> bool:
+        """Whether a version had an arm here at any time after this one."""
+        until = self.until.get(version, _NEVER)
+        return until is None or until > after
 
     @property
     def champion(self) -> int | None:
@@ -53,7 +63,9 @@ def place_of(session: Session, row: Endpoint) -> Place:
     found = session.exec(query.order_by(col(Generation.number).desc()).limit(_LOOKED_BACK)).all()
     told = [(at, DesiredEndpoint.model_validate(desired)) for at, desired in found]
     live = _as_desired(told) if told else _as_seen(row)
-    return Place(row.id, row.name, row.environment, row.model, tuple(sorted(live, key=lambda one: not one.is_champion)))
+    first = tuple(sorted(live, key=lambda one: not one.is_champion))
+    until = _until(told) if told else {one.version: None for one in first}
+    return Place(row.id, row.name, row.environment, row.model, first, until)
 
 
 def _as_desired(told: list[tuple[datetime, DesiredEndpoint]]) -> Iterable[Live]:
@@ -72,6 +84,15 @@ def _since(told: list[tuple[datetime, DesiredEndpoint]], version: int) -> dateti
             break
         since = at
     return since
+
+
+def _until(told: list[tuple[datetime, DesiredEndpoint]]) -> dict[int, datetime | None]:
+    ends: list[datetime | None] = [None, *(at for at, _ in told)]
+    found = dict[int, datetime | None]()
+    for end, (_, desired) in zip(ends, told, strict=False):
+        for one in _arms(desired):
+            found.setdefault(one.version, end)
+    return found
 
 
 def _arms(desired: DesiredEndpoint) -> tuple[DesiredArm, ...]:

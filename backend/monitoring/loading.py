@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
@@ -16,8 +17,8 @@ from backend.monitoring import features, hours, outcomes, references, tasks, win
 from backend.monitoring.live import Live, Place, place_of
 from backend.monitoring.needs import Watched, segmentations_of
 from backend.monitoring.references import Shelf
-from backend.monitoring.rows import KeptThresholds, MonitorScore, ReferenceProfile
-from backend.monitoring.rules import OF_FEATURES, MonitorSpec
+from backend.monitoring.rows import NO_VERSION, KeptThresholds, MonitorScore, ReferenceProfile
+from backend.monitoring.rules import HOUR, OF_FEATURES, MonitorSpec
 
 _NAMES: Mapping[str, Score] = {name: name for name in SCORES}
 
@@ -58,7 +59,9 @@ def written_thresholds(made: Resampled) -> dict[str, dict[str, float]]:
 def of_features(session: Session, one: Watched, place: Place, shelf: Shelf, slot: datetime) -> tuple[features.Given, ...]:
     """What a look at features needs, version by version."""
     known = references.of_model(session, place.model)
-    return tuple(_of_version(session, one, place, live, known.get(live.version), shelf, slot) for live in place.live)
+    found = [_of_version(session, one, place, live, known.get(live.version), shelf, slot) for live in place.live]
+    teller = next((each for each in found if each.parts), None)  # one version's look tells it, lest each does
+    return tuple(replace(each, strays=_strays(place, each)) if each is teller else each for each in found)
 
 
 def of_outcomes(session: Session, one: Watched, place: Place, shelf: Shelf, slot: datetime) -> tuple[outcomes.Given, ...]:
@@ -131,6 +134,18 @@ def _of_version(
         alone=place.alone == live.version,
         before=_before(session, one.row.id, live.version, slot),
     )
+
+
+def _strays(place: Place, given: features.Given) -> Mapping[int, int]:
+    """Version -> requests of a window that no look is about: of versions that had no arm here at that time, and those of which
+    nothing says who answered where several did."""
+    found = Counter[int]()
+    for part in given.parts:
+        is_nobodys = (
+            place.alone is None if part.version == NO_VERSION else not place.had(part.version, given.window.start - HOUR)
+        )
+        found[part.version] += part.rows if is_nobodys else 0
+    return +found
 
 
 def _training() -> Choice:

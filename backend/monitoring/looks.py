@@ -9,6 +9,22 @@ from typing import Any
 from backend.monitoring.rules import RunState, worst
 
 
+def plain(text: str) -> str:
+    """Somebody's text without what cannot be printed."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
+
+
+def storable(value: Any) -> Any:
+    """The same as a database takes it: PostgreSQL has no text with a NUL in it, and UTF-8 none with half a character."""
+    if isinstance(value, str):
+        return value.replace("\0", "?").encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {storable(str(key)): storable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(one) for one in value]
+    return value
+
+
 @dataclass(frozen=True)
 class Found:
     """One thing that a look found.
@@ -29,9 +45,9 @@ class Found:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As a run keeps it."""
-        told = {"kind": self.kind, "severity": self.severity, "feature": self.feature, "version": self.version}
-        return {**told, "says": self.says}
+        """As a run keeps it. Names of features come from outside."""
+        told = {"kind": self.kind, "severity": self.severity, "feature": plain(self.feature), "version": self.version}
+        return {**told, "says": plain(self.says)}
 
 
 @dataclass(frozen=True)

@@ -93,14 +93,29 @@ def watched(session: Session, endpoint_ids: Iterable[str] | None = None, *, paus
 
 
 def newest_slots(session: Session, monitor_ids: Sequence[str]) -> Mapping[str, datetime]:
-    """Of each monitor the newest slot whose run ended."""
+    """Of each monitor the newest of its slots that was judged; one that is judged once more included. What somebody asked
+    for is none of its slots."""
     if not monitor_ids:
         return {}
     newest = sa.func.max(col(MonitorRun.slot))
     query = select(MonitorRun.monitor_id, newest).where(
-        col(MonitorRun.monitor_id).in_(monitor_ids), col(MonitorRun.ended_at).is_not(None)
+        col(MonitorRun.monitor_id).in_(monitor_ids), MonitorRun.state != "running", col(MonitorRun.asked).is_(False)
     )
     return dict(session.exec(query.group_by(MonitorRun.monitor_id)).all())
+
+
+def open_slots(session: Session, monitor_id: str) -> tuple[set[datetime], set[datetime]]:
+    """Slots that are begun or were asked for and did not end; and those that ended, but whose rows came late."""
+    query = select(MonitorRun.slot, MonitorRun.ended_at, MonitorRun.late, MonitorRun.rows).where(
+        MonitorRun.monitor_id == monitor_id, sa.or_(col(MonitorRun.ended_at).is_(None), col(MonitorRun.late) > 0)
+    )
+    left, late = set[datetime](), set[datetime]()
+    for slot, ended_at, came, rows in session.exec(query):
+        if ended_at is None:
+            left.add(slot)
+        elif rules.is_much(came, rows):
+            late.add(slot)
+    return left, late
 
 
 def needs_of(session: Session, row: Endpoint, shelf: Shelf, now: datetime) -> Needs:
@@ -108,7 +123,7 @@ def needs_of(session: Session, row: Endpoint, shelf: Shelf, now: datetime) -> Ne
     place, known = place_of(session, row), references.of_model(session, row.model)
     gathered, lacking = dict[str, _Gathered](), dict[int, Lacking]()
     for one in watched(session, [row.id]):
-        hours = _hours(one, place, now)
+        hours = _hours(one, place, now, set[datetime]().union(*open_slots(session, one.row.id)))
         if one.spec.kind in OF_FEATURES:
             for live in place.live:
                 if (profile := known.get(live.version)) is not None:
@@ -141,10 +156,10 @@ def segmentations_of(
     return tasks.segments_of(spec, shelf.read(session, row) if row is not None else None)
 
 
-def _hours(one: Watched, place: Place, now: datetime) -> set[datetime]:
-    """Of all slots that are due, and of the one that comes next as far as it is over."""
+def _hours(one: Watched, place: Place, now: datetime, left: set[datetime]) -> set[datetime]:
+    """Of all slots that are due, that were asked for or left, and of the one that comes next as far as it is over."""
     until = windows.closed_until(now)
-    slots = (*one.slots(now), rules.latest_slot(now, one.spec) + one.spec.every)
+    slots = {*one.slots(now), *left, rules.latest_slot(now, one.spec) + one.spec.every}
     return {hour for slot in slots for hour in windows.hours_of(one.spec, slot, place.live) if hour < until}
 
 

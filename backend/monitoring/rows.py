@@ -144,6 +144,10 @@ class MonitorRun(Row, table=True):
     """The monitor's, by which it ran."""
     begins: int = 1
     """How often it was begun; more than once where a worker died over it."""
+    asked: bool = False
+    """That somebody had it look beside its slots: no slot counts as run by it."""
+    late: int = Field(default=0, sa_type=sa.BigInteger)
+    """Requests that came to its hours, or were erased from them, since it was begun."""
     state: str = "running"
     why: str = ""
     window_start: datetime = Field(sa_column=utc())

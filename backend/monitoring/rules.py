@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, get_args
@@ -249,17 +249,38 @@ def parse_spec(content: object) -> MonitorSpec:
     if isinstance(content, Mapping) and content.get("kind") == "estimate" and "reference" not in content:
         content = {**content, "reference": {"kind": "recent"}}
     try:
-        return MonitorSpec.model_validate(content)
+        found = MonitorSpec.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         says = str(first["msg"]).removeprefix("Value error, ")
-        raise Refusal(
-            f"This cannot be a monitor: {f'{where}: ' if where else ''}{says}.",
-            "Correct it and set it again (docs/monitoring.md).",
-            code="bad-monitor",
-            field=where,
-        ) from error
+        raise _no_monitor(where, says) from error
+    for where, told in found.model_dump(mode="json", exclude_defaults=True).items():
+        if (odd := next((one for one in _texts(told) if not one.isprintable()), None)) is not None:
+            raise _no_monitor(where, f"{odd[:40]!a} holds characters that cannot be printed")
+    return found
+
+
+def _no_monitor(where: str, says: str) -> Refusal:
+    where = ascii(where)[1:-1][:200]
+    return Refusal(
+        f"This cannot be a monitor: {f'{where}: ' if where else ''}{says}.",
+        "Correct it and set it again (docs/monitoring.md).",
+        code="bad-monitor",
+        field=where,
+    )
+
+
+def _texts(told: object) -> Iterator[str]:
+    """All texts in what is told, keys too: no database or terminal shall meet what cannot be printed."""
+    if isinstance(told, str):
+        yield told
+    elif isinstance(told, Mapping):
+        for key, value in told.items():
+            yield from (str(key), *_texts(value))
+    elif isinstance(told, list):
+        for one in told:
+            yield from _texts(one)
 
 
 def check_name(name: str) -> str:
@@ -282,6 +303,11 @@ def latest_slot(now: datetime, spec: MonitorSpec) -> datetime:
     return EPOCH + passed * spec.every
 
 
+def is_due(spec: MonitorSpec, slot: datetime, now: datetime) -> bool:
+    """Whether this is one of the slots of a monitor, whose window may be judged by now."""
+    return slot <= latest_slot(now, spec) and not (slot - EPOCH) % spec.every
+
+
 def due_slots(spec: MonitorSpec, *, after: datetime | None, begins: datetime, now: datetime) -> tuple[datetime, ...]:
     """Slots that are to be run, the oldest first, at most `MOST_BEHIND` of them.
 
@@ -301,6 +327,11 @@ def next_due(now: datetime, spec: MonitorSpec) -> datetime:
     return latest_slot(now, spec) + spec.every + spec.wait
 
 
+def is_much(late: int, rows: int) -> bool:
+    """Whether so many requests that came after a look make it look again: more than one in a hundred of those it saw."""
+    return late * 100 > rows
+
+
 def first_slot(now: datetime, spec: MonitorSpec) -> datetime:
     """The slot that a new monitor begins with: the window that is over by now, so that nobody waits a day for a first look."""
     return latest_slot(now, spec)
@@ -311,11 +342,22 @@ def first_slot(now: datetime, spec: MonitorSpec) -> datetime:
 
 @dataclass(frozen=True)
 class LastRun:
-    """The newest run of a monitor."""
+    """The newest run of a monitor.
+
+    Args:
+        asked: that somebody had it look, beside its slots; `planned` is then the newest slot that it ran by itself.
+    """
 
     slot: datetime
     state: RunState
     why: str
+    asked: bool = False
+    planned: datetime | None = None
+
+    @property
+    def ran(self) -> datetime | None:
+        """The newest slot that it ran by itself; None for none."""
+        return self.planned if self.asked else self.slot
 
 
 @dataclass(frozen=True)
@@ -339,8 +381,9 @@ def fares(
     if paused:
         return Fares("paused", "It is paused: nobody looks.")
     expected, is_new = latest_slot(now - GRACE, spec), set_at is not None and now - set_at < GRACE
-    if not is_new and expected >= begins and (last is None or last.slot < expected):
-        slot = last.slot + spec.every if last is not None and last.slot >= begins else max(begins, expected)
+    ran = last.ran if last is not None else None
+    if not is_new and expected >= begins and (ran is None or ran < expected):
+        slot = ran + spec.every if ran is not None and ran >= begins else max(begins, expected)
         told = f"{slot:%Y-%m-%d %H:%M}"
         return Fares("late", f"It did not run for the window that ended at {told} UTC; see whether a worker runs.", slot)
     if last is None and is_new and latest_slot(now, spec) >= begins:

@@ -29,17 +29,17 @@ from backend.findings.rows import Finding
 from backend.findings.rules import LIVE, Cause, Sighting
 from backend.inference_log.service import InferenceLog
 from backend.monitoring import features, joint, loading, outcomes, reporting, rules, windows
+from backend.monitoring.late import LOOK
 from backend.monitoring.live import Place
-from backend.monitoring.looks import Came, Found, Scored, Verdict, came
-from backend.monitoring.needs import Watched
+from backend.monitoring.looks import Came, Found, Scored, Verdict, came, storable
+from backend.monitoring.needs import Watched, newest_slots, open_slots
 from backend.monitoring.references import COUNT, Shelf
 from backend.monitoring.reporting import Asking, nobody
 from backend.monitoring.rows import CountingState, KeptThresholds, Monitor, MonitorRun, MonitorScore
 from backend.monitoring.rules import OF_FEATURES, MonitorSpec
 from backend.policy.rules import Severity
 
-KIND = "monitor"
-"""Of the work items, whose keys are monitors' ids."""
+KIND = LOOK
 MOST_BEGINS = 5
 PATIENCE = timedelta(minutes=20)
 """How long counting may fail before a look goes on without the hours that it lacks, and says so."""
@@ -109,15 +109,24 @@ class Monitoring:
             work.finish(tx, claim, next_due=tx.now + WAIT if waits else rules.next_due(tx.now, one.spec))
 
     def _begin(self, claim: Claim, one: Watched, slot: datetime) -> bool:
-        """Takes the slot. False where it is run already, or was begun so often that it counts as failed."""
+        """Takes the slot. False where it is run already, or was begun so often that it counts as failed.
+
+        One that is judged once more, because rows came late or its time has come after somebody had it looked at, keeps what
+        it said until then.
+        """
         with self._database.unit(SYSTEM) as tx:
             work.fence(tx, claim)
             row = tx.session.get(MonitorRun, (one.row.id, slot))
             if row is None:
                 tx.add(_new_run(one, slot, tx.now))
                 return True
+            its_time = row.asked and rules.is_due(one.spec, slot, tx.now)
+            if row.ended_at is not None and (its_time or rules.is_much(row.late, row.rows)):
+                row.ended_at, row.begins = None, 0
             if row.ended_at is None:
-                row.begins, row.started_at = row.begins + 1, tx.now
+                row.begins, row.started_at, row.late = row.begins + 1, tx.now, 0
+                row.asked = row.asked and not its_time
+                row.revision, row.window_start = one.row.revision, windows.window_at(one.spec, slot).start
                 if row.begins <= MOST_BEGINS:
                     return True
                 row.state, row.ended_at = "failed", tx.now
@@ -166,6 +175,20 @@ class Monitoring:
     def _end(
         self, claim: Claim, one: Watched, place: Place, slot: datetime, result: Came, made: loading.Thresholds | None
     ) -> None:
+        """Stores what it came to. What cannot be stored or told is a run that failed, as what cannot be judged is."""
+        try:
+            self._stored(claim, one, place, slot, result, made)
+        except (LeaseLost, sa.exc.OperationalError, sa.exc.InterfaceError):  # another worker's, or no database to tell it to
+            raise
+        except Exception as error:
+            number = secrets.token_hex(4)
+            log.error("monitor.not_stored", monitor=one.row.id, slot=slot.isoformat(), error=number, exc_info=error)
+            why = f"What was seen could not be stored ({type(error).__name__}); the worker's log has it under error {number}."
+            self._stored(claim, one, place, slot, Came("failed", why), None)
+
+    def _stored(
+        self, claim: Claim, one: Watched, place: Place, slot: datetime, result: Came, made: loading.Thresholds | None
+    ) -> None:
         with self._database.unit(SYSTEM) as tx:
             work.fence(tx, claim)
             row = tx.session.get(MonitorRun, (one.row.id, slot))
@@ -173,9 +196,11 @@ class Monitoring:
                 _store(tx, row, result)
                 _store_scores(tx, one, slot, [each for verdict in result.verdicts for each in verdict.scores])
                 _keep(tx, made)
-                tell(tx, one, place, slot, result, reporting.of_alarm(tx, self._reports, one, place, slot, result))
+                if result.verdicts:
+                    tell(tx, one, place, slot, result, reporting.of_alarm(tx, self._reports, one, place, slot, result))
             tx.session.flush()
-            now_due = _due(tx.session, replace(one, ran=max(slot, one.ran or slot)), tx.now)
+            ran = newest_slots(tx.session, [one.row.id]).get(one.row.id)
+            now_due = _due(tx.session, replace(one, ran=ran), tx.now)
             work.finish(tx, claim, next_due=tx.now if now_due else rules.next_due(tx.now, one.spec))
 
 
@@ -211,11 +236,14 @@ def subject(name: str, one: Found) -> str:
 
 def tell(tx: Unit, one: Watched, place: Place, slot: datetime, result: Came, report: str | None = None) -> None:
     """What a look saw, with the report that is made of it, and that it saw nothing else of what it had found. A look without a
-    verdict says nothing at all; where there is none on one version, or on one kind, those findings stay as they are."""
+    verdict says nothing at all; where there is none on one version, or on one kind, those findings stay as they are.
+
+    What is seen of an older window, once its rows have come, is as new as the newest look: it was not known before.
+    """
     if result.state not in ("ok", "alarm"):
         return
     seen = [_sighting(one, place, slot, each, report) for each in result.found if each.severity != "notice"]
-    told = sightings.seen(tx, seen, at=slot)
+    told = sightings.seen(tx, seen, at=max(slot, one.ran or slot))
     blind = {verdict.version for verdict in result.verdicts if verdict.why}
     unjudged = {(kind, verdict.version) for verdict in result.verdicts for kind in verdict.unjudged}
     query = select(Finding).where(
@@ -240,19 +268,15 @@ def _watched(session: Session, monitor_id: str) -> Watched | None:
     row = session.get(Monitor, monitor_id)
     if row is None or row.paused:
         return None
-    newest = select(sa.func.max(col(MonitorRun.slot))).where(
-        MonitorRun.monitor_id == row.id, col(MonitorRun.ended_at).is_not(None)
-    )
-    return Watched(row, MonitorSpec.model_validate(row.spec), session.exec(newest).one())
+    return Watched(row, MonitorSpec.model_validate(row.spec), newest_slots(session, [row.id]).get(row.id))
 
 
 def _due(session: Session, one: Watched, now: datetime) -> tuple[datetime, ...]:
-    """Slots whose time has come, and those that somebody asked for or that a worker left, the oldest first."""
+    """Slots whose time has come, and those that somebody asked for or that a worker left, the oldest first; then those whose
+    rows came late."""
     due = rules.due_slots(one.spec, after=one.ran, begins=one.row.begins_at, now=now)
-    left = session.exec(
-        select(MonitorRun.slot).where(MonitorRun.monitor_id == one.row.id, col(MonitorRun.ended_at).is_(None))
-    ).all()
-    return tuple(sorted({*due, *left}))
+    left, late = open_slots(session, one.row.id)
+    return (*sorted({*due, *left}), *sorted(late - left - {*due}))
 
 
 def _new_run(one: Watched, slot: datetime, now: datetime) -> MonitorRun:
@@ -267,8 +291,8 @@ def _new_run(one: Watched, slot: datetime, now: datetime) -> MonitorRun:
 
 
 def _store(tx: Unit, row: MonitorRun, result: Came) -> None:
-    row.state, row.why, row.rows = result.state, result.why[:1_000], result.rows
-    row.figures, row.found = result.figures, [each.to_json() for each in result.found[:MOST_FOUND]]
+    row.state, row.why, row.rows = result.state, storable(result.why[:1_000]), result.rows
+    row.figures, row.found = storable(result.figures), [each.to_json() for each in result.found[:MOST_FOUND]]
     row.ended_at = tx.now
 
 
@@ -276,7 +300,9 @@ def _store_scores(tx: Unit, one: Watched, slot: datetime, scores: list[Scored]) 
     connection = tx.session.connection()
     connection.execute(sa.delete(_scores).where(_scores.c.monitor_id == one.row.id, _scores.c.slot == slot))
     fixed = {"monitor_id": one.row.id, "slot": slot, "endpoint_id": one.row.endpoint_id, "arm": one.spec.arm or ""}
-    rows = [{**fixed, **_columns(each)} for each in scores]
+    columns = map(_columns, scores)
+    told = {(each["version"], each["role"], each["feature"]): each for each in columns}  # names that differ may be stored alike
+    rows = [{**fixed, **each} for each in told.values()]
     for start in range(0, len(rows), 500):
         connection.execute(sa.insert(_scores), rows[start : start + 500])
 
@@ -285,7 +311,7 @@ def _columns(one: Scored) -> dict[str, object]:
     return {
         "version": one.version,
         "role": one.role,
-        "feature": one.feature,
+        "feature": storable(one.feature),
         "rows": one.rows,
         "missing": one.missing,
         "score": one.score,
@@ -294,7 +320,7 @@ def _columns(one: Scored) -> dict[str, object]:
         "scores": dict(one.scores),
         "adjusted": one.adjusted,
         "severity": one.severity,
-        "why": one.why[:300],
+        "why": storable(one.why[:300]),
     }
 
 

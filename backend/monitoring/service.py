@@ -119,7 +119,8 @@ class Monitors:
             return row
 
     def run(self, actor: Actor, endpoint: str, name: str) -> datetime:
-        """Looks now, at the window that ends with the latest hour that is over; again, where that was looked at already.
+        """Has it look now, at the window that ends with the latest hour that is over; again, where that was looked at already.
+        Its slots are run as they would be anyway.
 
         Returns the end of that window. Refusal `paused`.
         """
@@ -133,9 +134,10 @@ class Monitors:
             if run is None:
                 start = windows.window_at(spec, slot).start
                 told: dict[str, Any] = {"monitor_id": row.id, "slot": slot, "endpoint_id": place.id, "begins": 0}
+                told["asked"] = not rules.is_due(spec, slot, tx.now)
                 tx.add(MonitorRun(**told, revision=row.revision, window_start=start, started_at=tx.now))
             else:
-                run.ended_at, run.begins, run.state = None, 0, "running"
+                run.ended_at, run.begins = None, 0  # what it said stands until then: it is not late meanwhile
             tx.record("monitor.run", row, after={"endpoint": place.name, "name": name, "slot": slot.isoformat()})
             _wake(tx, row)
             return slot

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, select
 
 from backend.core.context import SYSTEM
@@ -25,9 +26,9 @@ from backend.metrics import slo
 from backend.metrics.rows import SloRow
 from backend.metrics.slo import Judged
 from backend.monitoring import rules
-from backend.monitoring.needs import Watched, watched
+from backend.monitoring.needs import Watched, newest_slots, watched
 from backend.monitoring.rows import CountedHour, CountingState, KeptThresholds, MonitorRun, MonitorScore
-from backend.monitoring.rules import FAULTS, Fares, LastRun
+from backend.monitoring.rules import FAULTS, Fares, LastRun, RunState
 from backend.policy.rules import Severity
 
 BURN, UNKNOWN = "slo.burn", "slo.unknown"
@@ -100,21 +101,23 @@ def standings(session: Session, monitors: Sequence[Watched], now: datetime) -> d
 
 
 def last_runs(session: Session, monitor_ids: Sequence[str]) -> dict[str, LastRun]:
-    """Of each monitor the newest run that ended."""
+    """Of each monitor the newest run that was judged, one that somebody asked for included."""
     found = dict[str, LastRun]()
     if not monitor_ids:
         return found
+    planned = newest_slots(session, monitor_ids)
     newest = (
         select(MonitorRun.monitor_id, sa.func.max(col(MonitorRun.slot)).label("slot"))
-        .where(col(MonitorRun.monitor_id).in_(monitor_ids), col(MonitorRun.ended_at).is_not(None))
+        .where(col(MonitorRun.monitor_id).in_(monitor_ids), MonitorRun.state != "running")
         .group_by(MonitorRun.monitor_id)
         .subquery()
     )
-    query = select(MonitorRun.monitor_id, MonitorRun.slot, MonitorRun.state, MonitorRun.why).join(
+    query = select(MonitorRun).join(
         newest, sa.and_(newest.c.monitor_id == MonitorRun.monitor_id, newest.c.slot == MonitorRun.slot)
     )
-    for monitor_id, slot, state, why in session.exec(query):
-        found[monitor_id] = LastRun(slot, state, why)  # type: ignore[arg-type]  # the table's CHECK says which words there are
+    for row in session.exec(query.options(load_only(MonitorRun.slot, MonitorRun.state, MonitorRun.why, MonitorRun.asked))):  # type: ignore[arg-type]  # columns
+        state: RunState = row.state  # type: ignore[assignment]  # the table's CHECK says which words there are
+        found[row.monitor_id] = LastRun(row.slot, state, row.why, row.asked, planned.get(row.monitor_id))
     return found
 
 
@@ -133,6 +136,7 @@ def _faults(session: Session, names: Mapping[str, str], now: datetime) -> dict[s
 
 
 def _fault(one: Watched, endpoint: str, kind: str, stands: Fares, problem: str | None) -> Sighting:
+    """A warning whatever the monitor calls what it finds: that nobody looks is told unasked."""
     name = one.row.name
     says = {
         "monitor.late": f"Monitor {name} is late. {stands.says}",
@@ -141,7 +145,7 @@ def _fault(one: Watched, endpoint: str, kind: str, stands: Fares, problem: str |
     }[kind]
     evidence = {"monitor": name, "kind": one.row.kind, "since": stands.since, "counting": problem}
     told = {key: value for key, value in evidence.items() if value is not None}
-    return Sighting(Cause(kind, endpoint, subject=name), rules.no_worse("warning", one.spec.at_most), says, MONITORS, told)
+    return Sighting(Cause(kind, endpoint, subject=name), "warning", says, MONITORS, told)
 
 
 def _watch_objectives(database: Database, endpoint: str, now: datetime, *, is_told: bool) -> int:

@@ -14,6 +14,7 @@ from backend.delivery.desired import DesiredRouter
 from backend.embedded import runtimes
 from backend.embedded.envoy import AccessLogTo, start_envoy
 from backend.embedded.supervisor import Supervisor
+from backend.inference_log import probes
 from backend.inference_log.handling import Handling
 from backend.ingest import als_server
 from tests.databases import Clock
@@ -59,14 +60,15 @@ def test_envoy_tells_who_was_assigned_who_answered_and_how(world: EnvoyRouted, d
         client.post(url, content=BODY, headers={"x-unit-id": "u1", "x-request-id": "stood-in"})
         world.server.versions["m", 2].mode = "unloaded"
         client.post(url, content=BODY, headers={"x-unit-id": "u1", "x-request-id": "failed"})
-        client.post(url, content=BODY, headers={"x-request-id": "probe", "x-cs-probe": "1"})
+        client.post(url, content=BODY, headers={"x-request-id": "probe", "x-cs-probe": probes.mark(KEY)})
+        client.post(url, content=BODY, headers={"x-request-id": "says-so", "x-cs-probe": "1"})
         client.get(f"{world.envoy.url}/{route.endpoint}/v2/models/flight%20delay", headers={"x-request-id": "read"})
         client.post(url, content=BODY, headers={"x-request-id": "no-unit"})
     end = time.monotonic() + 20
-    while len(door.ids()) < 4:
+    while len(door.ids()) < 5:
         assert time.monotonic() < end, door.rows()
         time.sleep(0.05)
-    assert door.ids() == ["failed", "first", "no-unit", "stood-in"]
+    assert door.ids() == ["failed", "first", "no-unit", "says-so", "stood-in"]
     rows = {row.request_id: row for _, row in door.rows()}
     one = rows["first"]
     assert (one.unit, one.assigned_arm, one.served_arm, one.status, one.failure) == ("u1", "canary", "canary", 200, "")

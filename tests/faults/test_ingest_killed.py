@@ -47,8 +47,8 @@ class Installation:
         (folder / "data").mkdir()
         self.data = folder / "data"
         self.spool = Spool(self.data / "ingest" / "spool")
-        self.feed = Feed(database, self.spool, lambda: pseudonyms.key(self.data / "ingest"))
         self.log = InferenceLog(self.data / "inference-log")
+        self.feed = Feed(database, self.spool, lambda: pseudonyms.key(self.data / "ingest"), self.log.names)
         self.started: list[subprocess.Popen[bytes]] = []
 
     def accept(self, first: int, last: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from backend.inference_log import rules
+from backend.inference_log import probes, rules
 from backend.ingest import exposures
 from backend.ingest.als.accesslog_pb2 import HTTPAccessLogEntry
 
@@ -67,7 +67,7 @@ def test_what_was_not_answered_validly_names_its_failure_and_nobody_who_served()
 
 @pytest.mark.parametrize(
     "fields",
-    [{"method": 1}, {"path": "/delay/v2/models/m"}, {"path": "/DELAY/v2/models/m/infer"}, {"asked": {"x-cs-probe": "1"}}],
+    [{"method": 1}, {"path": "/delay/v2/models/m"}, {"path": "/DELAY/v2/models/m/infer"}],
 )
 def test_what_is_no_inference_of_a_caller_is_passed_over(fields: dict[str, Any]) -> None:
     assert exposures.of_entry(entry(**fields), {}) is None
@@ -78,6 +78,37 @@ def test_headers_that_are_no_numbers_are_left_out() -> None:
     assert (row["version"], row["generation"], row["bucket"]) == (None, None, None)
 
 
-@pytest.mark.parametrize("line", [{}, {"path": 3}, {**LINE, "method": "GET"}, {**LINE, "probe": "1"}, {**LINE, "path": None}])
+def test_only_whoever_has_the_key_can_mark_a_request_as_ours_and_only_for_a_while() -> None:
+    key, told = b"k" * 32, probes.mark(b"k" * 32, AT)
+    assert probes.is_ours(key, told, AT + probes.HOLDS - timedelta(seconds=2))
+    assert not probes.is_ours(key, told, AT + probes.HOLDS + timedelta(seconds=2))
+    assert not probes.is_ours(b"x" * 32, told, AT)
+    for forged in ("1", "", told[:-1], f"{told}0", f"9{told}", "9" * 400, "٣" + told[1:]):
+        assert not probes.is_ours(key, forged, AT), forged
+    assert of_probe(entry(asked={"x-cs-probe": told})) == told
+    line = exposures.of_line({**LINE, "probe": told})
+    assert line is not None
+    assert line.probe == told
+
+
+def of_probe(made: HTTPAccessLogEntry) -> str:
+    found = exposures.of_entry(made, {})
+    assert found is not None
+    return found.probe
+
+
+def test_numbers_and_times_beyond_all_bounds_end_nothing() -> None:
+    found = exposures.of_line({**LINE, "duration_ms": int("9" * 400)})
+    assert found is not None
+    assert found.row["latency_seconds"] is None
+    broken = entry()
+    broken.common_properties.start_time.seconds = 2**62
+    assert exposures.of_entry(broken, {}) is None
+    broken = entry()
+    broken.common_properties.duration.seconds = 2**62
+    assert exposures.of_entry(broken, {}) is None
+
+
+@pytest.mark.parametrize("line", [{}, {"path": 3}, {**LINE, "method": "GET"}, {**LINE, "path": None}])
 def test_a_line_of_something_else_is_passed_over(line: dict[str, Any]) -> None:
     assert exposures.of_line(line) is None

@@ -85,6 +85,10 @@ def test_one_that_is_over_is_opened_again_by_a_later_look_only() -> None:
     assert on_seen(over, "info", NOW + HOUR) == "nothing"
     assert on_seen(over, "info", NOW + HOUR / 2) == "nothing", "what was seen before a person said so"
     assert on_seen(over, "info", NOW + 2 * HOUR) == "open_again"
+    assert on_seen(over, "info", NOW + HOUR / 2, NOW + 9 * HOUR) == "open_again", "looked later, at a window from before"
+    cleared = known(state="resolved", resolved_at=NOW + 9 * HOUR, clean_since=NOW + 2 * HOUR)
+    assert on_seen(cleared, "info", NOW + HOUR, NOW + 10 * HOUR) == "nothing", "a window after it was clean already"
+    assert on_seen(cleared, "info", NOW + 2 * HOUR, NOW + 10 * HOUR) == "open_again", "the same one, with rows that came late"
 
 
 def test_it_is_over_when_looks_were_clean_for_its_time_and_never_because_nobody_looked() -> None:
@@ -185,6 +189,14 @@ def test_a_snooze_ends_within_its_longest_time(severity: str) -> None:
         with pytest.raises(Refusal) as told:
             rules.check_snooze(severity, until, NOW)
         assert told.value.code == "bad-snooze"
+
+
+def test_snoozing_again_does_not_begin_anew() -> None:
+    since = NOW - timedelta(days=29)
+    rules.check_snooze("warning", NOW + timedelta(days=1), NOW, since=since)
+    with pytest.raises(Refusal) as told:
+        rules.check_snooze("warning", NOW + timedelta(days=2), NOW, since=since)
+    assert told.value.code == "bad-snooze"
 
 
 def test_the_worse_the_shorter() -> None:

@@ -42,7 +42,10 @@ class TestSampling:
         assert never.request(request()) is None
         failed = never.request(request(failure="timeout"))
         assert failed is not None
-        assert failed.failure == "timeout"
+        assert (failed.failure, failed.unsampled) == ("timeout", True)
+        every = Handling(KEY).request(request(failure="timeout"))
+        assert every is not None
+        assert not every.unsampled
 
     def test_an_outcome_goes_with_its_unit_where_that_is_told(self) -> None:
         half = Handling(KEY, every=2)
@@ -68,6 +71,21 @@ class TestRedaction:
         null = request(features={"passport": None})
         assert self.treated(null, Redaction("feature:passport", "drop")).nulls == ()
         assert self.treated(null, Redaction("feature:passport", "hash")).nulls == ("passport",)
+
+    def test_a_feature_goes_however_its_name_is_written_and_with_the_columns_of_its_tensor(self) -> None:
+        told = {"passport": "X1", "Passport": "X1", "passport.0": 1.0, "PASSPORT.12": None, "passport.a": 1, "passports": 2}
+        row = request(features=told)
+        kept = self.treated(row, Redaction("feature:passport", "drop"))
+        assert (kept.features, kept.nulls) == ({"n.passport%2ea": 1.0, "n.passports": 2.0}, ())
+        hashed = self.treated(row, Redaction("feature:Passport", "hash"))
+        assert sorted(hashed.features) == [
+            "n.passport%2ea", "n.passports", "t.%50assport", "t.passport", "t.passport%2e0",
+        ]  # fmt: skip
+        assert not {"X1", 1.0} & {hashed.features[one] for one in ("t.%50assport", "t.passport", "t.passport%2e0")}
+
+    def test_the_exact_name_wins_and_every_value_of_it_goes_whatever_its_kind(self) -> None:
+        both = Redaction("feature:zip", "truncate", 3), Redaction("feature:ZIP", "drop")
+        assert self.treated(request(features={"zip": "10115", "ZIP": "10115", "Zip": 7}), *both).features == {"t.zip": "101"}
 
     @given(value=st.one_of(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.floats(), st.booleans()))
     def test_a_hashed_value_is_the_same_each_time_and_says_nothing(self, value: Any) -> None:
@@ -109,6 +127,7 @@ class TestRedaction:
             {"column": "feature:x", "how": "truncate"},
             {"column": "feature:x", "how": "drop", "length": 3},
             {"column": "feature:x", "how": "encrypt"},
+            {"column": "feature:x\x00", "how": "drop"},
             {"column": 3, "how": "drop"},
         ],
     )

@@ -9,6 +9,7 @@ import pytest
 
 from backend.core.errors import Refusal
 from backend.monitoring import rules
+from backend.monitoring.looks import Found, storable
 from backend.monitoring.rules import MOST_BEHIND, LastRun, MonitorSpec, due_slots, fares, latest_slot, next_due, parse_spec
 
 NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -27,6 +28,38 @@ def test_slots_end_at_full_hours_days_at_midnight_and_weeks_with_monday() -> Non
     assert latest_slot(NINE, daily) == NINE.replace(hour=0)
     assert latest_slot(NINE + 3 * DAY, weekly) == NINE.replace(hour=0), "2 March 2026 is a Monday"
     assert latest_slot(datetime(2013, 6, 4, 1, tzinfo=UTC), daily) == datetime(2013, 6, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"features": ["a\0b"]},
+        {"without": ["\x1b[31m"]},
+        {"thresholds": {"a\nb": {"psi": 0.2}}},
+        {"reference": {"kind": "period", "name": "\u202e", "start": NINE, "end": NINE + HOUR}},
+        {"arm": "v1\0"},
+        {"segments": ["\ud800"]},
+    ],
+)
+def test_no_text_that_cannot_be_printed_is_taken(told: dict[str, Any]) -> None:
+    with pytest.raises(Refusal) as refused:
+        hourly(**told)
+    assert (refused.value.code, str(refused.value).isprintable()) == ("bad-monitor", True)
+    assert hourly(features=["Durée d'attente (s)", "特徴"]).features == ("Durée d'attente (s)", "特徴")
+
+
+def test_what_somebody_named_is_stored_as_databases_and_terminals_take_it() -> None:
+    found = Found("data.extra-column", "notice", "pred\0\x1b[31m", "feature", 1, "\ud800 is sent")
+    assert (found.to_json()["feature"], found.to_json()["says"]) == ("pred??[31m", "? is sent")
+    assert storable({"a\0": ["b\0", 1.5, "\ud800", None]}) == {"a?": ["b?", 1.5, "?", None]}
+
+
+def test_a_slot_is_due_once_its_window_may_be_judged_and_another_time_is_none() -> None:
+    daily = parse_spec({"kind": "drift", "wait_minutes": 720})
+    midnight = NINE.replace(hour=0)
+    assert not rules.is_due(daily, midnight, NINE)
+    assert rules.is_due(daily, midnight, NINE + 3 * HOUR)
+    assert not rules.is_due(daily, NINE, NINE + 9 * DAY)
 
 
 def test_every_slot_is_due_once_from_where_it_begins_and_not_for_ever() -> None:
@@ -49,6 +82,9 @@ def test_every_slot_is_due_once_from_where_it_begins_and_not_for_ever() -> None:
         (LastRun(NINE, "no_data", "Nothing came."), 41, "no_data"),
         (LastRun(NINE, "failed", "ValueError"), 41, "failing"),
         (LastRun(NINE, "failed", "ValueError"), 101, "late"),
+        (LastRun(NINE + HOUR, "alarm", "", asked=True, planned=NINE), 41, "alarm"),
+        (LastRun(NINE, "ok", "", asked=True, planned=NINE - HOUR), 41, "late"),
+        (LastRun(NINE, "ok", "", asked=True), 41, "late"),
     ],
 )
 def test_not_to_have_run_is_worse_than_what_the_last_run_said(last: LastRun | None, minutes: int, word: str) -> None:

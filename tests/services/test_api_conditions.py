@@ -159,9 +159,12 @@ def test_what_did_not_move_is_not_sent_again(asked: Api) -> None:
 @SQLITE
 def test_a_first_card_is_written_only_where_there_is_none(asked: Api) -> None:
     path = f"/models/{MODEL}/card"
-    asked.refused("condition-needed", "PUT", path, {"text": "# One"}, status=428)
+    blind = asked.refused("condition-needed", "PUT", path, {"text": "# One"}, status=428)
+    assert blind["remedy"].startswith("Send `If-None-Match: *`"), "what works where there is none"
     asked.refused("stale", "PUT", path, {"text": "# One"}, if_match="*", status=412)
     assert asked("PUT", path, {"text": "# One"}, if_none_match="*")["revision"] == 1
+    blind = asked.refused("condition-needed", "PUT", path, {"text": "# Two"}, status=428)
+    assert blind["remedy"].startswith("Send `If-Match`")
     asked.refused("stale", "PUT", path, {"text": "# Two"}, if_none_match="*", status=412)
     assert asked("PUT", path, {"text": "# Two"}, if_match=asked.tag(path))["revision"] == 2
     assert [one["text"] for one in asked("GET", f"{path}/history")["items"]] == ["# Two", "# One"]

@@ -128,6 +128,8 @@ def test_an_erasure_is_asked_for_once_under_its_key_and_tells_no_unit(asked: Api
     again = asked("POST", f"{RULES}/erasures", sent, by="otto", status=201, idempotency_key="e-1")
     assert (made["id"], made["state"]) == (again["id"], "asked")
     asked.refused("key-used", "POST", f"{RULES}/erasures", {**sent, "unit": "u2"}, by="otto", status=409, idempotency_key="e-1")
+    obeyed = {**sent, "reason": "Asked \x1b[31m for"}
+    asked.refused("no-reason", "POST", f"{RULES}/erasures", obeyed, by="otto", status=422, idempotency_key="e-2")
     told = asked("GET", f"{RULES}/erasures", by="audra")
     assert [one["id"] for one in told["items"]] == [made["id"]]
     assert asked("GET", f"{RULES}/erasures/{made['id']}", by="audra") == told["items"][0]

@@ -19,11 +19,14 @@ from backend.delivery import feeding, log_rules
 from backend.delivery.feeding import Feed
 from backend.delivery.log_rules import LogKeeping
 from backend.delivery.log_tending import SETTLED, LogTending
+from backend.findings.rows import Finding
 from backend.inference_log import spool
+from backend.inference_log.cloudevents import BATCH, REQUEST
 from backend.inference_log.compaction import Rules
 from backend.inference_log.handling import Redaction, pseudonym
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.spool import Spool
+from backend.ingest import crowding
 from backend.ingest.known import Known
 from backend.ingest.taking import Taking
 from tests.databases import Clock
@@ -38,9 +41,9 @@ class Fed:
     def __init__(self, database: Database, folder: Path, clock: Clock) -> None:
         self.world, self.clock = World(database), clock
         self.spool = Spool(folder / "spool")
-        self.feed = Feed(database, self.spool, lambda: KEY)
         self.keeping = LogKeeping(database, lambda: KEY)
         self.log = InferenceLog(folder / "log", clock=clock)
+        self.feed = Feed(database, self.spool, lambda: KEY, self.log.names)
         self.known = Known(database, lambda: KEY, clock=lambda: clock.now.timestamp())
         self.taking = Taking(self.spool, self.log, self.known, KEY)
         self.tending = LogTending(database, self.log, lambda: KEY)
@@ -118,6 +121,46 @@ def test_kserves_events_are_taken_one_by_one(fed: Fed) -> None:
     assert (row["request_id"], row["n.hour"], row["prediction"], row["version"]) == ("e1", 7.0, 0.5, 2)
 
 
+def test_junk_names_take_no_row_from_anybody_and_their_sender_is_told(fed: Fed) -> None:
+    junk = [fed.row(n, features={f"{n}-{place}": 1.0 for place in range(1_000)}) for n in range(3)]
+    taken = fed.feed.take(fed.world.ana, ENDPOINT, requests=junk)
+    assert (taken.requests, taken.rejected, taken.values_left_out) == (3, 0, 1_000)
+    good = fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(n, status=200) for n in range(10, 15)])
+    assert (good.requests, good.values_left_out) == (5, 0)
+    fed.taking.once()
+    assert len(fed.rows()) == 8
+    assert fed.taking.crowded() == {ENDPOINT: 1_000}
+    assert fed.taking.crowded() == {}
+
+
+def test_an_endpoint_with_too_many_names_is_a_finding_until_it_is_over(fed: Fed) -> None:
+    crowding.tell(fed.world.database, {ENDPOINT: 1_000, "gone": 5})
+    crowding.tell(fed.world.database, {ENDPOINT: 10})
+    with fed.world.database.read() as session:
+        (found,) = session.exec(select(Finding))
+    assert (found.kind, found.endpoint, found.severity, found.state) == ("log.names", ENDPOINT, "warning", "open")
+    for _ in range(2):
+        fed.clock.now += crowding.CLEAR_AFTER
+        crowding.tell(fed.world.database, {})
+    with fed.world.database.read() as session:
+        assert session.exec(select(Finding)).one().state == "resolved"
+
+
+def test_events_hold_no_more_rows_than_any_batch(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "MOST_ROWS", 10)
+    common = {"specversion": "1.0", "id": "e", "source": "x", "type": REQUEST, "data": {"instances": [1, 2, 3, 4]}}
+    told = json.dumps([{**common, "id": f"e{n}"} for n in range(3)]).encode()
+    with pytest.raises(Refusal, match="10 instances") as refused:
+        fed.feed.take_events(fed.world.ana, ENDPOINT, {"content-type": BATCH}, told)
+    assert refused.value.code == "too-many-rows"
+    assert fed.spool.waiting() == []
+    monkeypatch.setattr(feeding, "MOST_ROWS", 12)
+    assert fed.feed.take_events(fed.world.ana, ENDPOINT, {"content-type": BATCH}, told).requests == 12
+    monkeypatch.setattr(feeding, "MOST_VALUES", 11)
+    with pytest.raises(Refusal):
+        fed.feed.take_events(fed.world.ana, ENDPOINT, {"content-type": BATCH}, told)
+
+
 def test_only_whoever_may_write_there_does_and_others_learn_nothing(fed: Fed) -> None:
     for name in ("ben", "audra", "otto"):
         with pytest.raises(Refusal) as refused:
@@ -131,7 +174,7 @@ def test_only_whoever_may_write_there_does_and_others_learn_nothing(fed: Fed) ->
 
 
 def test_a_spool_that_is_full_takes_nothing_and_says_so(fed: Fed, tmp_path: Path) -> None:
-    feed = Feed(fed.world.database, Spool(tmp_path / "spool", most_bytes=2_000), lambda: KEY)
+    feed = Feed(fed.world.database, Spool(tmp_path / "spool", most_bytes=2_000), lambda: KEY, fed.log.names)
     assert feed.take(fed.world.ana, ENDPOINT, requests=[fed.row()]).requests == 1
     with pytest.raises(ExternalFailure, match="caught up") as failure:
         feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(n) for n in range(10)])

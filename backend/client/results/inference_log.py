@@ -18,13 +18,17 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class BatchTaken:
-    """What became of a batch. What was taken will be in the log."""
+    """What became of a batch. What was taken will be in the log.
+
+    `values_left_out`: features, or outcomes, left out of rows that were taken; the endpoint has 2,000 different names already.
+    """
 
     requests: int
     outcomes: int
     left_out: int
     rejected: int
     rejections: tuple[RejectedRow, ...]
+    values_left_out: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -48,12 +48,24 @@ def router_type(kind: str) -> type[Router]:
     return ROUTERS[kind]
 
 
-def door(kind: str, settings: Mapping[str, Any], public_url: str, guard: Guard, *, name: str = "") -> Door:
-    """Where callers reach the endpoints of a router; nothing is called yet. `public_url` is not read for one in memory."""
+def door(
+    kind: str,
+    settings: Mapping[str, Any],
+    public_url: str,
+    guard: Guard,
+    *,
+    name: str = "",
+    mark: Callable[[], str] | None = None,
+) -> Door:
+    """Where callers reach the endpoints of a router; nothing is called yet. `public_url` is not read for one in memory.
+
+    Args:
+        mark: as of `HttpDoor`.
+    """
     checked = _checked(kind, router_type(kind).Settings, settings)
     if isinstance(checked, MemoryRouterSettings):
         return MemoryDoor(MemoryRouterWorld(checked.name, checked.path), name or kind)
-    return HttpDoor(guard, public_url, name or kind)
+    return HttpDoor(guard, public_url, name or kind, mark)
 
 
 def _checked(kind: str, settings_type: type[BaseModel], settings: Mapping[str, Any]) -> BaseModel:

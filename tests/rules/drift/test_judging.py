@@ -90,7 +90,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
         "`t` has values that the reference never had, in ",
     ),
     ({"x": np.full(1_000, 50.0)}, "frozen", "critical", "`x` is frozen: all 1,000 values are 50, as are "),
-    ({"t": ["a"] * 1_000}, "frozen", "critical", "`t` is frozen: all 1,000 values are `a`, as are "),
+    ({"t": ["a"] * 1_000}, "frozen", "critical", "`t` is frozen: all 1,000 values are the same, as are "),
     ({"x": normal(1_000, 2, 60, 10)}, "drift", "critical", "`x` drifted: Wasserstein 0.9"),
     ({"t": letters(1_000, 2, "abcd", [0.7, 0.1, 0.1, 0.1])}, "drift", "critical", "`t` drifted: Jensen-Shannon 0."),
     (
@@ -202,10 +202,21 @@ def test_a_reference_that_is_a_window_varies_too_and_a_concurrent_one_shares_wha
 
 def test_no_text_from_outside_breaks_out_of_its_words(profile: Profile) -> None:
     found = looked_at(profile, window(1_000, 2, t=["`\n<script>" + "x" * 90] * 1_000))
-    words = only(found, "new-categories").words
-    assert "\n" not in words
-    assert "`?" in words
-    assert len(words) < 200
+    told = str(only(found, "new-categories").facts["names"])
+    assert "\n" not in told
+    assert "`?" in told
+    assert len(told) < 60
+
+
+def test_a_text_is_told_beside_the_words_and_only_where_many_rows_have_it(profile: Profile) -> None:
+    few, many = "Jane Doe X123", "late"
+    texts = [few] * (gate.FEWEST_NAMED - 1) + [many] * gate.FEWEST_NAMED + letters(1_000, 2).tolist()
+    one = only(looked_at(profile, window(1_000, 2, t=texts[:1_000])), "new-categories")
+    assert (one.facts["names"], one.facts["different"]) == (f"`{many}`", 2)
+    assert one.words.endswith(" of the rows: 2 texts.")
+    drifted = only(looked_at(profile, window(1_000, 2, t=letters(1_000, 2, "abcd", [0.7, 0.1, 0.1, 0.1]))), "drift")
+    assert "; one value went from " in drifted.words
+    assert drifted.facts["moved_most"] == "`a`"
 
 
 def test_thresholds_are_reached_by_about_one_window_in_a_hundred(profile: Profile) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
+from backend.cli import inference_log
 from backend.core import sealed
 from backend.core.database import Database
 from backend.core.ledger import LedgerRow
@@ -42,6 +43,20 @@ def countersign(world: World, tmp_path: Path) -> CommandLine:
         allowed_networks="127.0.0.0/8",
         observe_seconds="3600",
     )
+
+
+# -- feeding
+
+
+def test_every_malformed_line_of_a_file_is_counted_and_the_rest_is_sent(
+    world: World, countersign: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_log, "_BATCH", 150)
+    good = '{"request_id": "r%s", "event_time": "2026-03-02T09:00:00Z"}'
+    lines = ['{"request_id": "x"}'] * 130 + [good % n for n in range(40)] + ["no json", "", "[1]", "x" * (1 << 20) + "y"]
+    told = countersign("inference-log", "feed", ENDPOINT, "-", by="ana", given="\n".join([*lines, good % "last"])).content
+    assert (told["taken"], told["rejected"]) == (41, 133)
+    assert [one["line"] for one in told["rejections"]] == [*range(1, 101), 171, 173, 174]
 
 
 # -- votes

@@ -103,7 +103,7 @@ def server() -> Iterator[Answering]:
 
 @pytest.fixture
 def ask(server: Answering) -> Callable[[str], Any]:
-    door = HttpDoor(Guard(LOOPBACK), f"http://127.0.0.1:{server.server_address[1]}/", "r")
+    door = HttpDoor(Guard(LOOPBACK), f"http://127.0.0.1:{server.server_address[1]}/", "r", mark=lambda: "marked")
     return lambda unit: door.ask(ROUTE, {"x": 1.0}, {}, unit)
 
 
@@ -111,7 +111,7 @@ def test_a_request_names_its_unit_and_that_it_is_ours(server: Answering, ask: Ca
     ask("ümlaut")
     ((path, headers),) = server.asked
     assert path == f"/{ROUTE.endpoint}/v2/models/m%C3%BCde-%3F/infer"
-    assert headers["x-cs-probe"] == "1"
+    assert headers["x-cs-probe"] == "marked"
     assert headers["x-unit-id"].encode("latin-1").decode() == "ümlaut"
 
 

@@ -130,7 +130,7 @@ def test_a_new_carrier(look: Any, day: pa.Table) -> None:
     carriers[::12] = "ZZ"
     found = only(look(put(day, carrier=carriers)), "new-categories")
     assert found.words.startswith("`carrier` has values that the reference never had, in 8.")
-    assert found.words.endswith(" of the rows: `ZZ`.")
+    assert (found.words.endswith(" of the rows: 1 text."), found.facts["names"]) == (True, "`ZZ`")
 
 
 @pytest.mark.parametrize(("name", "value"), [("temp", 37.04), ("distance", 764.0), ("carrier", "UA"), ("hour", 12.0)])

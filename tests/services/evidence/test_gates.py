@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ from backend.delivery.plan import Plan
 from backend.delivery.rows import Endpoint, Generation, Package
 from backend.delivery.targets.memory import MemoryTarget
 from backend.delivery.targets.memory_server import Fault
+from backend.evidence.gates.monitors_armed import MonitorsArmedGate
 from backend.evidence.gates.names import GATES, gate_type
 from backend.evidence.port import GateContext, GateResult
 from backend.findings import sightings
 from backend.findings.moves import move
 from backend.findings.rows import Finding
 from backend.findings.rules import Cause, Sighting
+from backend.findings.service import Findings
 from backend.monitoring.rows import Monitor, MonitorRun
 from backend.monitoring.rules import latest_slot, parse_spec
-from backend.notify.rows import Message
+from backend.notify.rows import Message, Route
 from backend.registry.rows import Version
 from tests.services.evidence.world import MODEL, World, context
 
@@ -40,7 +42,8 @@ def world(database: Database, tmp_path: Path) -> World:
 
 
 def run(world: World, gate: str, plan: Plan | None = None, **parts: Any) -> GateResult:
-    there: GateContext = replace(context(world.settings), database=world.database, **parts)
+    mine = {"database": world.database, "alarm": Findings(world.database).fire, **parts}
+    there: GateContext = replace(context(world.settings), **mine)
     told: list[float] = []
     result = gate_type(gate)(there).run(plan or world.plan(), lambda fraction, _says: told.append(fraction))
     assert all(0 <= one <= 1 for one in told)
@@ -186,9 +189,14 @@ def test_what_was_found_there_fails_the_gate_until_it_is_over_and_who_said_so_is
     assert "Finding 1 (critical) was ended by Rita as false alarm: Mended" in says(passed)
 
 
-def test_monitors_are_armed_once_each_kind_looks_and_a_test_of_the_alarm_arrived(world: World) -> None:
-    def now() -> datetime:
-        return world.database.now()
+def test_monitors_are_armed_once_each_kind_looks_and_a_test_of_the_alarm_arrived(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MonitorsArmedGate, "patience", 0.0)
+
+    def tests_of_the_alarm() -> list[str]:
+        with world.database.read() as session:
+            return list(session.exec(select(Finding.id).where(Finding.test).order_by(Finding.number)))
 
     plan = world.plan()
     unarmed = run(world, "monitors_armed")
@@ -211,20 +219,35 @@ def test_monitors_are_armed_once_each_kind_looks_and_a_test_of_the_alarm_arrived
     assert "Monitor data (data) does not look as it should: Nothing came." in says(half)
     with world.database.unit(SYSTEM) as tx:
         tx.session.exec(select(MonitorRun).where(MonitorRun.monitor_id == "mon_data")).one().state = "ok"
-        place = sightings.place_of(tx, plan.endpoint)
-        look = Sighting(Cause("test", plan.endpoint, subject="t"), "warning", "A test.", "test", {})
-        found = sightings.opened(tx, look, "print", place, None, tx.now, test=True)
-        told: dict[str, Any] = {"event": "finding.opened", "seq": 1, "subject_kind": "finding", "told": {}, "same": "s"}
-        message = Message(
-            id="msg_1", route_key="rte_1", subject_id=found.id, state="dead", at=tx.now, due_at=tx.now, created_at=tx.now,
-            settled_at=tx.now, **told,
-        )  # fmt: skip
-        tx.add(message)
-    assert run(world, "monitors_armed").summary.startswith("No test of its alarm has reached anybody")
-    with world.database.unit(SYSTEM) as tx:
-        tx.session.get_one(Message, "msg_1").state = "sent"
+    found = tests_of_the_alarm()
+    assert len(found) == 1, "it was fired once, however often it is checked"
+    message_of(world, "msg_1", found[0], state="dead")
+    assert run(world, "monitors_armed").summary.startswith("A test of its alarm has just reached nobody: set up a route")
+    change_message(world, "msg_1", state="waiting")
+    assert "no message of it has left yet" in run(world, "monitors_armed").summary
+    change_message(world, "msg_1", state="sent")
     armed = run(world, "monitors_armed")
     assert (armed.verdict, "valid_until" in armed.findings[-1].facts) == ("passed", True)
+    change(world, Route, "rte_1", state="removed")
+    assert run(world, "monitors_armed").verdict == "failed", "nobody is told by a route that is gone"
+    change(world, Route, "rte_1", state="active")
+    message_of(world, "msg_2", found[0], event="finding.assigned", state="sent")
+    change(world, Finding, found[0], opened_at=world.database.now() - timedelta(days=31))
+    old = run(world, "monitors_armed")
+    assert old.verdict == "failed", "whatever else was sent of an old test"
+    assert len(tests_of_the_alarm()) == 2, "and then another one is fired"
+
+
+def message_of(world: World, key: str, finding_id: str, *, event: str = "finding.opened", state: str) -> None:
     with world.database.unit(SYSTEM) as tx:
-        tx.session.get_one(Message, "msg_1").settled_at = now() - timedelta(days=31)
-    assert run(world, "monitors_armed").verdict == "failed"
+        if tx.session.get(Route, "rte_1") is None:
+            sealed: dict[str, Any] = {"sealed_address": "x", "created_by": SYSTEM.id, "created_at": tx.now}
+            tx.record("route.add", tx.add(Route(id="rte_1", name="r", kind="webhook", shown="x", **sealed)))
+        told: dict[str, Any] = {"event": event, "seq": 1, "subject_kind": "finding", "told": {}, "same": key}
+        moments = {"at": tx.now, "due_at": tx.now, "created_at": tx.now, "settled_at": tx.now}
+        tx.add(Message(id=key, route_key="rte_1", subject_id=finding_id, state=state, **moments, **told))
+
+
+def change_message(world: World, key: str, *, state: str) -> None:
+    with world.database.unit(SYSTEM) as tx:
+        tx.session.get_one(Message, key).state = state

@@ -30,6 +30,7 @@ from backend.delivery.targets.memory_server import MemoryServer
 from backend.evidence.port import GateContext
 from backend.evidence.rows import Evidence
 from backend.evidence.service import request
+from backend.findings.service import Findings
 from backend.policy.service import Policies
 from backend.registry.rows import Model, Version
 from backend.settings import Settings
@@ -61,6 +62,7 @@ def context(settings: Settings) -> GateContext:
         target=lambda server: targets.build(server.kind, server.settings, None, Guard(), name=server.name),
         target_abilities=lambda kind: targets.target_type(kind).abilities,
         router_abilities=lambda _kind: EVERYTHING,
+        alarm=Findings(Database(settings.sqlalchemy_url)).fire,
     )
 
 

@@ -276,6 +276,26 @@ def test_one_of_which_the_cause_was_seen_again_is_not_reopened_beside_it(around:
     assert "finding 2" in str(said)
 
 
+def test_a_look_at_an_older_window_opens_again_what_somebody_ended(around: Around) -> None:
+    ends = around.clock.now
+    around.see(at=ends - 10 * HOUR)
+    around.clock.tick(minutes=6)
+    around.findings.resolve(around.world.ben, 1, "Mended")
+    around.clock.tick(hours=1)
+    around.see(at=ends - 9 * HOUR)
+    assert (around.state(1), around.state(2)) == ("resolved", "open")
+
+
+def test_a_snooze_is_not_begun_anew_by_another(around: Around) -> None:
+    around.see()
+    olga, days = around.world.olga, timedelta(days=1)
+    around.findings.snooze(olga, 1, around.clock.now + 30 * days, "Long")
+    around.clock.tick(days=20)
+    refused("bad-snooze", around.findings.snooze, olga, 1, around.clock.now + 11 * days, "Longer")
+    around.findings.snooze(olga, 1, around.clock.now + 9 * days, "Shorter")
+    assert around.state() == "snoozed"
+
+
 # -- the timer
 
 STEPS = (
@@ -461,5 +481,8 @@ def test_a_test_is_shown_where_it_is_asked_for_and_holds_nothing(around: Around)
     assert (row.state, row.outcome, row.test) == ("resolved", "tested", True)
     assert (around.listed(), around.listed(tests=True)) == ([], [1])
     refused("wrong-state", around.findings.reopen, around.world.ana, 1, "x")
+    refused("wrong-state", around.findings.assign, around.world.ana, 1, person="ana")
+    refused("wrong-state", around.findings.acknowledge, around.world.olga, 1)
+    assert around.ledger() == ["finding.open", "finding.clear"]
     refused("not-allowed", around.findings.test, around.world.ana, ENDPOINT)
     refused("not-found", around.findings.test, around.world.olga, "absent")

@@ -79,7 +79,13 @@ def test_what_nobody_said_stays_unknown(log: InferenceLog, late_clock: Clock) ->
     write(log, {"request_id": "r1", "event_time": NOON, "failure": "connect"})
     kept = only(log, "SELECT * FROM requests", versions=[None])
     assert kept.pop("received_at") == late_clock.now
-    assert {name for name, value in kept.items() if value is not None} == {"request_id", "event_time", "failure", "nulls"}
+    assert {name for name, value in kept.items() if value is not None} == {
+        "request_id",
+        "event_time",
+        "failure",
+        "nulls",
+        "unsampled",
+    }
 
 
 def test_features_are_named_with_their_kinds(log: InferenceLog) -> None:

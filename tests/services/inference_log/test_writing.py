@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from backend.core.errors import ExternalFailure
+from backend.inference_log import naming
 from backend.inference_log.files import BEFORE_RENAME
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.writer import Limits, Rejection
@@ -75,14 +76,29 @@ def test_an_answer_lists_a_hundred_rejections_and_counts_them_all(root: Path) ->
     assert [one.index for one in appended.rejections] == list(range(100))
 
 
-def test_names_without_end_are_rejected_before_they_become_columns(root: Path, late_clock: Clock) -> None:
+def test_names_without_end_become_no_columns_and_take_no_row_from_anybody(root: Path, late_clock: Clock) -> None:
     with InferenceLog(root, clock=late_clock, limits=Limits(columns=10)) as log:
         rows = [row(number, features={"always": 1.0, f"user-{number}": 1.0}) for number in range(100)]
         appended = log.append("delay", rows)
-        assert (appended.kept, appended.rejected) == (9, 91)
-        assert appended.rejections[0].reason == "the endpoint would have more than 10 different columns"
-        assert log.append("delay", [row(200, features={"always": 2.0})]).kept == 1
-        assert log.append("other", [row(200, features={"another": 2.0})]).kept == 1
+        assert (appended.kept, appended.rejected, appended.values_left_out) == (100, 0, 91)
+        log.append_parts("delay", [row(200, features={"always": 2.0, "new": 1.0})])
+        assert log.append("other", [row(200, features={"another": 2.0})]).values_left_out == 0
+        assert log.append_outcomes("delay", [outcome(1, 2.0)]).values_left_out == 0
+    with InferenceLog(root, clock=late_clock, limits=Limits(columns=10)) as again:  # another process knows it from the files
+        assert again.append("delay", [row(201, features={"always": 3.0, "newer": 1.0})]).values_left_out == 1
+        again.flush()
+        with read(again) as reading:
+            assert len(reading.features) == 10
+            assert reading.query('SELECT count(*) AS n FROM requests WHERE "n.always" > 0').to_pylist() == [{"n": 102}]
+
+
+def test_names_that_no_file_of_the_week_holds_give_up_their_place(root: Path, late_clock: Clock) -> None:
+    with InferenceLog(root, clock=late_clock, limits=Limits(columns=10)) as log:
+        log.append("delay", [row(1, features={f"junk-{number}": 1.0 for number in range(10)})])
+        log.flush()
+        assert log.append("delay", [row(2, features={"hour": 1.0})]).values_left_out == 1
+        late_clock.now += naming.KEPT_FOR + timedelta(days=1)
+        assert log.append("delay", [row(3, features={"hour": 1.0})]).values_left_out == 0
 
 
 def test_files_appear_when_there_are_enough_rows_or_enough_bytes(root: Path, late_clock: Clock) -> None:

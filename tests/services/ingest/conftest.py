@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from backend.inference_log import spool
+from backend.inference_log.files import Files
 from backend.inference_log.handling import Handling
+from backend.inference_log.naming import Names
 from backend.inference_log.spool import Spool
 from backend.ingest.entrance import Entrance
 from backend.ingest.known import Rules
@@ -32,7 +34,7 @@ class Door:
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.known, self.spool = ByHand(), Spool(folder / "spool")
-        self.entrance = Entrance(self.known, self.spool, clock)  # type: ignore[arg-type]
+        self.entrance = Entrance(self.known, self.spool, Names(Files(folder / "log"), 2_000, clock), clock)  # type: ignore[arg-type]
 
     def rows(self) -> list[tuple[str, Any]]:
         batches = [spool.read(path) for path in self.spool.waiting()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from backend.core.errors import ExternalFailure
-from backend.ingest import drop_files, drops
+from backend.ingest import drops, parquet_child
 from backend.ingest.drops import DONE_SECONDS, SETTLED_SECONDS, Drops
+from backend.ingest.parquet_rows import LONGEST_LINE, Unreadable
 from tests.databases import Clock
 from tests.services.ingest.conftest import Door
 
@@ -80,12 +83,10 @@ def test_malformed_rows_are_told_by_their_places_and_the_rest_is_kept(place: Pat
     ("name", "content"),
     [
         ("a.csv", b"request_id,request_id\n1,2\n"),
-        ("a.csv", b"request_id,event_time\n1\n"),
-        ("a.csv", b"request_id\n\xff\n"),
+        ("a.csv", b"request_id,\xff\n1,2\n"),
         ("a.csv", b""),
         ("a.parquet", b"PAR1 and no more"),
         ("a.parquet", b""),
-        ("a.ndjson", b'"' + b"x" * (drop_files.LONGEST_LINE + 1)),
         ("a.exe", b"MZ"),
         ("a b;rm.csv", b"request_id\n"),
         ("noform", b"{}"),
@@ -101,6 +102,113 @@ def test_a_file_that_cannot_be_read_is_put_aside_with_its_reason(
     assert len(kept) == 2
     assert door.ids() == []
     assert dropped(place, door, clock) == 0
+
+
+def test_one_bad_row_is_told_and_the_rest_of_its_file_is_kept(place: Path, door: Door, clock: Clock) -> None:
+    head = "request_id,event_time,x\n"
+    long = "y" * (LONGEST_LINE + 10)
+    bad = [f"b,{AT}\n".encode(), f'"b"b,{AT},1\n'.encode(), f"b,{AT},".encode() + b"\xff\n", f"b,{AT},{long}\n".encode()]
+    (place / "requests" / "a.csv").write_bytes(
+        head.encode() + f"a,{AT},1\n".encode() + b"".join(bad) + f'c,{AT},3\nq,{AT},"open\n'.encode()
+    )
+    (place / "requests" / "a.ndjson").write_text(lines({"request_id": "d", "event_time": AT}) + f'"{long}"\n{{bad\n' + lines(
+        {"request_id": "e", "event_time": AT}
+    ))  # fmt: skip
+    times = pa.array([1772438400000000, 2**62, 1772438400000000], pa.timestamp("us"))
+    texts = ["x" * (parquet_child.MOST_TEXT + 1), "", "short"]
+    pq.write_table(
+        pa.table({"request_id": ["f", "g", "h"], "event_time": times, "day": [date(2026, 3, 2)] * 3, "text": texts}),
+        place / "requests" / "a.parquet",
+    )
+    assert dropped(place, door, clock) == 3
+    assert door.ids() == ["a", "c", "d", "e", "h"]
+    assert [one.features for _, one in door.rows() if one.request_id == "h"] == [{"t.day": "2026-03-02", "t.text": "short"}]
+    told = {name: reasons(place / "requests", name) for name in ("a.csv", "a.ndjson", "a.parquet")}
+    assert [one["row"] for one in told["a.csv"]] == [1, 2, 3, 4, 6]
+    assert [one["reason"] for one in told["a.ndjson"]] == ["it is longer than 1024 KiB", "it is not JSON"]
+    assert [one["row"] for one in told["a.parquet"]] == [0, 1]
+
+
+def test_a_file_that_ends_in_the_middle_says_what_was_taken_of_it(
+    place: Path, door: Door, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: Any) -> Any:
+        yield {"request_id": "a", "event_time": AT}, 10
+        yield None, 10
+        raise Unreadable("it is damaged")
+
+    monkeypatch.setattr(drops, "rows_of", cut)
+    monkeypatch.setattr(drops, "CHUNK", 2)
+    (place / "requests" / "a.parquet").write_bytes(b"PAR1")
+    assert dropped(place, door, clock) == 1
+    assert [one["row"] for one in reasons(place / "requests", "a.parquet")] == [1, None]
+    assert reasons(place / "requests", "a.parquet")[1] == {"row": None, "reason": "it is damaged", "taken": 1}
+
+
+def test_a_few_bytes_that_unpack_to_gigabytes_take_no_memory_here(place: Path, door: Door, clock: Clock) -> None:
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), pa.array(["x" * 1_000_000]))
+    ids = pa.array([str(number) for number in range(2_000)])
+    target = place / "requests" / "a.parquet"
+    table = pa.table({"request_id": ids, "x": repeated})
+    pq.write_table(table, target, dictionary_pagesize_limit=50_000_000, compression="zstd", store_schema=False)
+    assert target.stat().st_size < 100_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert dropped(place, door, clock) == 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "in KiB"
+    assert door.ids() == []
+    assert len(reasons(place / "requests", "a.parquet")) == drops.REASONS
+
+
+def test_links_in_place_of_our_folders_lead_nowhere(place: Path, door: Door, clock: Clock, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "precious").write_text("x")
+    row = lines({"request_id": "r1", "event_time": AT}, 7)
+    for name in ("done", "rejected"):
+        (place / "requests" / "a.ndjson").write_text(row)
+        (place / "requests" / name).symlink_to(target)
+        assert dropped(place, door, clock) == 0
+        assert dropped(place, door, clock, later=DONE_SECONDS + 60) == 0
+        assert [path.name for path in target.iterdir()] == ["precious"]
+        assert door.ids() == []
+        (place / "requests" / name).unlink()
+    assert dropped(place, door, clock) == 1
+
+
+def test_a_file_of_the_future_is_taken_once_it_stays_as_it_is(place: Path, door: Door, clock: Clock) -> None:
+    path = place / "requests" / "a.ndjson"
+    path.write_text(lines({"request_id": "r1", "event_time": AT}))
+    os.utime(path, (4e9, 4e9))
+    now = [1_000.0]
+    looks = Drops(place.parent, door.entrance, clock=lambda: now[0])
+    assert looks.once() == 0
+    now[0] += SETTLED_SECONDS - 1
+    path.write_text(lines({"request_id": "r1", "event_time": AT}, {"request_id": "r2", "event_time": AT}))
+    os.utime(path, (4e9, 4e9))
+    assert looks.once() == 0
+    now[0] += SETTLED_SECONDS - 1
+    assert looks.once() == 0, "it was written to meanwhile"
+    now[0] += 1
+    assert looks.once() == 1
+    assert door.ids() == ["r1", "r2"]
+
+
+def test_what_is_added_while_a_file_is_read_is_not_lost(
+    place: Path, door: Door, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = place / "requests" / "a.ndjson", drops.rows_of
+    path.write_text(lines({"request_id": "r1", "event_time": AT}))
+
+    def grows(*given: Any) -> Any:
+        yield from real(*given)
+        with path.open("a") as stream:
+            stream.write(lines({"request_id": "late", "event_time": AT}))
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(drops, "rows_of", grows)
+        assert dropped(place, door, clock) == 0
+    assert dropped(place, door, clock) == 1
+    assert set(door.ids()) == {"r1", "late"}
 
 
 def test_a_file_that_is_too_large_is_not_opened(place: Path, door: Door, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

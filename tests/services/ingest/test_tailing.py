@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backend.core.errors import ExternalFailure
+from backend.inference_log import probes
 from backend.ingest import tailing
 from backend.ingest.tailing import Tail
-from tests.services.ingest.conftest import Door
+from tests.services.ingest.conftest import KEY, Door
 
 
-def line(number: int, endpoint: str = "delay") -> str:
+def line(number: int, endpoint: str = "delay", **more: Any) -> str:
     path = f"/{endpoint}/v2/models/m/infer"
     told = {"start": "2026-03-02T08:00:00.000000Z", "request_id": f"r{number}", "method": "POST", "path": path, "status": 200}
-    return json.dumps({**told, "flags": "-", "duration_ms": 3}) + "\n"
+    return json.dumps({**told, "flags": "-", "duration_ms": 3, **more}) + "\n"
 
 
 @pytest.fixture
@@ -41,6 +44,17 @@ def test_lines_are_read_once_over_restarts_and_a_line_that_is_not_whole_waits(pa
     assert follow(path, door) == ["r1", "r2"]
     assert follow(path, door) == ["r1", "r2"]
     assert {table for table, _ in door.rows()} == {"parts"}
+
+
+def test_what_no_line_may_hold_is_passed_over_and_comes_not_again(path: Path, door: Door) -> None:
+    path.write_text(line(1, duration_ms=int("9" * 400)) + line(2, start="never") + line(3, start=7) + line(4))
+    assert follow(path, door) == ["r1", "r4"]
+
+
+def test_only_a_request_that_proves_to_be_ours_is_left_out(path: Path, door: Door) -> None:
+    ours = probes.mark(KEY, datetime(2026, 3, 2, 8, 5, tzinfo=UTC))
+    path.write_text(line(1, probe=ours) + line(2, probe="1") + line(3, probe=probes.mark(b"x" * 32)) + line(4, probe=None))
+    assert follow(path, door) == ["r2", "r3", "r4"]
 
 
 def test_a_file_that_was_turned_over_is_read_to_its_end_first(path: Path, door: Door) -> None:

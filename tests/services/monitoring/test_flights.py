@@ -96,7 +96,7 @@ def test_planted_faults_are_found_within_one_window_in_the_right_words(
     assert told["data.frozen hour"].startswith("`hour` is frozen: all ")
     with database.read() as session:
         rows = {(row.kind, row.about.partition(" ")[0]): row.says for row in session.exec(select(Finding))}
-    assert rows["data.new-categories", "carrier"].endswith(" of the rows: `ZZ`.")
+    assert rows["data.new-categories", "carrier"].endswith(" of the rows: 1 text.")
     assert "`origin`" in rows["data.new-categories", "origin"]
     assert rows["drift.feature", "pressure"].startswith("`pressure` drifted: ")
     assert "; its mean went from 1.02e+03 to 1.0" in rows["drift.feature", "pressure"]

@@ -11,7 +11,8 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
-from sqlmodel import select
+import sqlalchemy as sa
+from sqlmodel import SQLModel, select
 
 from backend.core import work
 from backend.core.context import SYSTEM
@@ -89,7 +90,8 @@ def test_the_first_gate_has_words_for_each_fault_and_one_fault_hides_no_other(gi
     assert told["data.extra-column"] == "more of version 1 (data)"
     assert {"data.frozen", "data.range"} & set(told)
     assert given.says("data.nulls") == "50 % of the rows have no `x`, against 0 % in the reference."
-    assert "`z`" in given.says("data.new-categories")
+    assert "`z`" not in given.says("data.new-categories"), "a sentence is in the ledger and in mails"
+    assert given.evidence("data.new-categories")["names"] == "`z`"
     given.on(hours=1)
     assert ("data.empty-window", "version 1 (data)") in given.findings()
     assert given.says("data.empty-window") == "Nothing was logged in this window: no drift can be seen."
@@ -304,6 +306,154 @@ def test_at_most_and_clean_looks_are_as_told(given: Watching) -> None:
         given.asked(NINE + hour * HOUR, seed=20 + hour)
         given.on(hours=1)
         assert (len(given.findings()), given.last().state) == (1 - hour, "ok")
+
+
+def test_what_cannot_be_stored_is_a_run_that_failed_and_blinds_nothing(
+    given: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given.profile(profile_of({**columns(2_000), "pred\0": normal(2_000, 3)}))
+    given.set("data", kind="data", notices=True)
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    assert [one["feature"] for one in given.last("data").found if one["kind"] == "data.missing-column"] == ["pred?"]
+    monkeypatch.setattr(runs.log, "error", lambda *_, **__: None)
+    with monkeypatch.context() as broken:
+        broken.setattr(runs, "tell", lambda *_: 1 / 0)
+        given.on(hours=1)
+    assert (given.last("data").state, given.last("data").why[:44]) == ("failed", "What was seen could not be stored (ZeroDivis")
+    given.on(hours=1)
+    assert given.last("data").state == "alarm", "the next one is none the worse"
+
+
+@only_sqlite
+def test_at_most_does_not_silence_that_nobody_looks(given: Watching) -> None:
+    given.set(at_most="info")
+    given.on(minutes=6)
+    given.watch()
+    with given.database.read() as session:
+        row = session.exec(select(Finding)).one()
+    assert (row.kind, row.severity) == ("monitor.no-data", "warning")
+
+
+def test_a_look_that_somebody_asked_for_takes_no_slot_s_place(given: Watching) -> None:
+    given.profile()
+    given.set(every_hours=24, wait_minutes=720)
+    given.asked(NINE - HOUR)
+    given.asked(NINE.replace(hour=0) - HOUR, seed=8)
+    given.on(minutes=6)
+    assert [one.slot for one in given.runs()] == [NINE - DAY - 9 * HOUR]
+    given.monitors.run(given.world.olga, ENDPOINT, "drift")
+    given.on(seconds=10)
+    assert (given.last().slot, given.last().state, given.line().word) == (NINE, "ok", "ok")
+    given.on(hours=3)
+    assert [(one.slot, one.state) for one in given.runs()][1:] == [(NINE.replace(hour=0), "ok"), (NINE, "ok")]
+
+
+def test_a_look_before_its_time_is_made_again_once_it_is_due(given: Watching) -> None:
+    given.profile()
+    given.set(wait_minutes=40)
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    given.monitors.run(given.world.olga, ENDPOINT, "drift")
+    given.on(seconds=10)
+    assert (given.last().slot, given.last().asked) == (NINE, True)
+    given.on(minutes=40)
+    assert (given.last().slot, given.last().asked, given.last().state) == (NINE, False, "ok")
+    assert given.on(minutes=1) == 0
+
+
+@only_sqlite
+def test_a_look_that_was_asked_for_has_its_hours_counted_however_long_its_monitor_waits(given: Watching) -> None:
+    given.profile()
+    given.set(every_hours=24, wait_minutes=2_880, window_hours=2)
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    given.monitors.run(given.world.olga, ENDPOINT, "drift")
+    for _ in range(3):
+        given.on(seconds=10)
+    assert (given.last().slot, given.last().state, given.last().rows) == (NINE, "ok", 200)
+
+
+def test_rows_that_come_after_the_look_are_judged(given: Watching) -> None:
+    given.profile()
+    given.set("data", kind="data")
+    given.on(minutes=6)
+    given.asked(NINE - HOUR, x=[None] * 200)
+    given.asked(NINE, seed=9)
+    given.on(hours=1)
+    given.on(seconds=10)
+    assert [(one.slot, one.state, one.rows) for one in given.runs("data")] == [
+        (NINE - HOUR, "alarm", 0),
+        (NINE, "alarm", 200),
+        (NINE + HOUR, "ok", 200),
+    ]
+    assert given.every_finding()[-1].about == "x of version 1 (data)"
+    given.asked(NINE, 2, seed=10)
+    given.on(hours=1)
+    given.on(seconds=10)
+    assert given.runs("data")[2].rows == 200, "a few are no reason to judge it again"
+    given.asked(NINE, 2, seed=11)
+    given.on(hours=1)
+    given.on(seconds=10)
+    assert given.runs("data")[2].rows == 204, "but they add up"
+
+
+@only_sqlite
+def test_a_monitor_that_looks_at_no_column_has_no_verdict_and_unknown_names_are_told(given: Watching) -> None:
+    given.profile()
+    given.set("typo", features=["typo"])
+    given.set("nothing", kind="data", without=["x", "y", "t"])
+    given.set("half", thresholds={"typos": {"psi": 0.2}}, without=["absent"])
+    given.asked(NINE - HOUR, x=normal(200, 9, 100.0))
+    given.on(minutes=6)
+    assert (given.last("typo").state, given.last("nothing").state) == ("no_data", "no_data")
+    assert "The monitor names `typo`, which neither the reference of version 1" in given.last("typo").why
+    assert given.last("half").state == "alarm"
+    assert given.says("drift.unknown-column").startswith("The monitor names `absent`, `typos`, which neither ")
+
+
+def test_requests_that_nobody_judges_are_told(given: Watching) -> None:
+    given.profile()
+    given.set("data", kind="data")
+    given.set("drift")
+    given.asked(NINE - HOUR, version=7, x=[None] * 200)
+    given.asked(NINE - HOUR, 20, seed=9)
+    given.on(minutes=6)
+    assert given.findings() == [("data.unknown-version", "version 1 (data)")]
+    says = "200 requests of 220 (90.9 %) name version 7, which did not answer here: nobody judges them."
+    assert given.says("data.unknown-version") == says
+    assert (given.last().state, says in given.last().why) == ("no_data", True)
+
+
+@only_sqlite
+def test_requests_of_a_version_that_answered_until_then_are_no_strays(given: Watching) -> None:
+    given.profile()
+    given.profile(version=2)
+    given.beside(2)
+    given.asked(NINE - HOUR)
+    given.asked(NINE - HOUR, version=2, seed=8)
+    given.asked(NINE - HOUR, 50, version=None, seed=9)
+    given.clock.tick(minutes=1)
+    given.alone_again()
+    given.set("data", kind="data")
+    given.on(minutes=6)
+    assert (given.last("data").slot, given.findings()) == (NINE, [])
+    assert given.last("data").rows == 250, "of which nothing says who answered are those of the one that answers"
+
+
+@only_sqlite
+def test_no_value_of_one_person_is_in_a_finding_or_the_ledger(given: Watching) -> None:
+    given.profile()
+    given.set("data", kind="data")
+    texts = ["Jane Doe X123"] * 3 + ["new"] * 40 + letters(157, 3).tolist()
+    given.asked(NINE - HOUR, t=texts)
+    given.on(minutes=6)
+    assert given.evidence("data.new-categories")["names"] == "`new`"
+    with given.database.read() as session:
+        tables = set(SQLModel.metadata.tables) - {"counted_hour"}
+        told = {name: str(session.connection().execute(sa.text(f'SELECT * FROM "{name}"')).all()) for name in sorted(tables)}
+    assert [name for name, rows in told.items() if "Jane" in rows] == []
+    assert "`new`" not in told["ledger"]
 
 
 @only_sqlite

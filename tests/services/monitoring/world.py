@@ -74,6 +74,15 @@ class Watching:
                 tx, endpoint, desired.model_copy(update={"arms": (first, *more)}), reason="start", authorization_id=None
             )
 
+    def alone_again(self) -> None:
+        """Only version 1 answers from now on."""
+        with self.database.unit(SYSTEM) as tx:
+            endpoint = tx.get(Endpoint, "end_1", lock=True)
+            newest = tx.get(Generation, f"end_1/{endpoint.generation}")
+            desired = DesiredEndpoint.model_validate(newest.desired)
+            only = desired.model_copy(update={"arms": desired.arms[:1]})
+            admission._write(tx, endpoint, only, reason="start", authorization_id=None)
+
     def set(self, name: str = "drift", **told: Any) -> Monitor:
         """A monitor that looks at each hour, at once when it is over."""
         given = {"kind": "drift", "window_hours": 1, "every_hours": 1, "wait_minutes": 5, "min_rows": 30, **told}
@@ -139,6 +148,15 @@ class Watching:
         with self.database.read() as session:
             rows = session.exec(select(Finding).order_by(col(Finding.number)))
             return [(row.kind, row.about) for row in rows if (row.state == "resolved") == over]
+
+    def every_finding(self) -> list[Finding]:
+        """All findings, the first first."""
+        with self.database.read() as session:
+            return list(session.exec(select(Finding).order_by(col(Finding.number))))
+
+    def evidence(self, kind: str) -> Mapping[str, Any]:
+        """The first evidence of the newest finding of a kind."""
+        return [one for one in self.every_finding() if one.kind == kind][-1].first_evidence
 
     def says(self, kind: str) -> str:
         """What the newest finding of a kind says."""
