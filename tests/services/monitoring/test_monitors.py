@@ -21,6 +21,8 @@ from backend.core.database import Database
 from backend.core.errors import ExternalFailure
 from backend.core.outbound import Guard
 from backend.core.work import LeaseLost
+from backend.delivery.log_rules import LogKeeping
+from backend.delivery.log_tending import LogTending
 from backend.findings.rows import Finding, FindingSight
 from backend.findings.service import Findings
 from backend.inference_log.sources.of_endpoints import Sources
@@ -397,6 +399,27 @@ def test_rows_that_come_after_the_look_are_judged(given: Watching) -> None:
     given.on(hours=1)
     given.on(seconds=10)
     assert given.runs("data")[2].rows == 204, "but they add up"
+
+
+def test_what_was_counted_stays_when_a_row_comes_after_the_others_were_taken_out_for_their_age(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR, x=normal(200, 9, 5.0))
+    given.asked(NINE, seed=8)
+    given.on(hours=1, minutes=6)
+    keeping = LogKeeping(given.database, lambda: b"k" * 32)
+    keeping.set_rules(given.world.olga, ENDPOINT, kept_days={"requests": 1})
+    given.on(hours=23, minutes=10)
+    LogTending(given.database, given.log, lambda: b"k" * 32).tend()
+    keeping.set_rules(given.world.olga, ENDPOINT, kept_days={})
+    assert given.log.hours(ENDPOINT, 1) == [NINE]
+    given.asked(NINE - HOUR, 1, seed=77)
+    given.asked(NINE, 50, seed=78)
+    given.on(hours=1)
+    given.on(minutes=10)
+    assert (given.counted(NINE - HOUR), given.counted(NINE)) == (200, 250), "the hour that is whole is counted again"
+    (run,) = (one for one in given.runs() if one.slot == NINE)
+    assert (run.state, run.rows) == ("alarm", 200)
 
 
 @only_sqlite
