@@ -31,8 +31,8 @@ from backend.inference_log.reading import Reading
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.sources.port import Span, TableSource
 from backend.inference_log.touched import OVERLAP
+from backend.monitoring import differences, references, segmenting, table_counting
 from backend.monitoring import hours as stored
-from backend.monitoring import references, segmenting, table_counting
 from backend.monitoring.hours import Part
 from backend.monitoring.late import came as came_late
 from backend.monitoring.needs import Lacking, Needs, Want, needs_of
@@ -181,12 +181,13 @@ class Counting:
             wants = {one.what: one for one in needs.wants}
             horizon = horizons.of(tx.session, needs.place.id)
             for what, each in found.found.items():
-                before = stored.rows_of(tx.session, needs.place.id, what, each)
-                counts = {hour: told for hour, told in each.items() if hour not in before or _is_whole(horizon, wants[what], hour)}
-                is_of_all = wants[what].profile is not None and wants[what].within is None
-                for hour in before.keys() & counts.keys() if is_of_all else ():
-                    more = abs(sum(part.rows for part in counts[hour]) - before[hour])
-                    changed |= {hour: max(more, changed.get(hour, 0))} if more else {}
+                before = stored.parts_of(tx.session, needs.place.id, what, each)
+                counts = {
+                    hour: told for hour, told in each.items() if hour not in before or _is_whole(horizon, wants[what], hour)
+                }
+                for hour in before.keys() & counts.keys():
+                    differ = _differ(wants[what], before[hour], counts[hour])
+                    changed |= {hour: max(differ, changed.get(hour, 0))} if differ else {}
                 stored.write(tx, needs.place.id, what, counts)
             came_late(tx, needs.place.id, changed)
 
@@ -284,6 +285,13 @@ def _state(session: Session, endpoint_id: str) -> CountingState:
 def _is_whole(horizon: Horizon, want: Want, hour: datetime) -> bool:
     """Whether an hour can be counted again: of one whose rows were taken out for their age, what was counted stays."""
     return horizon.is_whole(hour, with_outcomes=want.task is not None)
+
+
+def _differ(want: Want, before: Sequence[Part], after: Sequence[Part]) -> int:
+    """In how many requests an hour differs from what was counted of it before; of segments the whole tells."""
+    if want.task is not None:
+        return differences.of_outcomes(want.task, before, after)
+    return differences.of_features(want.profile.layout, before, after) if want.profile is not None and not want.within else 0
 
 
 def _missing(wants: Iterable[Want], have: Mapping[str, set[datetime]]) -> list[Todo]:

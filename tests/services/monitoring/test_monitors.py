@@ -422,6 +422,55 @@ def test_what_was_counted_stays_when_a_row_comes_after_the_others_were_taken_out
     assert (run.state, run.rows) == ("alarm", 200)
 
 
+def test_rows_that_are_sent_again_with_other_values_are_judged_again(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    given.log.compact()
+    given.asked(NINE)
+    given.on(hours=1)
+    assert [one.begins for one in given.runs()] == [1, 1, 1], "that an hour is counted anew is no reason by itself"
+    given.asked(NINE - HOUR, x=normal(200, 7, 5.0))
+    given.on(hours=1)
+    given.on(seconds=10)
+    assert given.states()[1:3] == ["alarm", "ok"]
+    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+
+
+@pytest.mark.parametrize("beside", [0, 400], ids=["instead", "more"])
+@only_sqlite
+def test_late_requests_are_judged_where_only_outcomes_are_looked_at(given: Watching, beside: int) -> None:
+    given.set("q", kind="quality", task={"kind": "binary", "outcome": "late"}, limits={"auc": {"below": 0.7}})
+
+    def told(first: int, rows: int, score: Callable[[bool], float]) -> None:
+        late = [place % 3 == 0 for place in range(rows)]
+        keys = [f"{first + place}" for place in range(rows)]
+        at = [NINE - HOUR + timedelta(seconds=place) for place in range(rows)]
+        given.append(
+            {
+                "request_id": key,
+                "event_time": when,
+                "version": 1,
+                "assigned_arm": "v1",
+                "features": {},
+                "prediction": score(one),
+            }
+            for key, when, one in zip(keys, at, late, strict=True)
+        )
+        outcomes = [{"request_id": key, "known_at": NINE, "values": {"late": one}} for key, one in zip(keys, late, strict=True)]
+        given.log.append_outcomes(ENDPOINT, outcomes)
+        given.log.flush()
+
+    told(0, 200, lambda late: 0.8 if late else 0.2)
+    given.on(minutes=6)
+    assert given.last("q").state == "ok"
+    told(beside, beside or 200, lambda late: 0.2 if late else 0.8)
+    given.on(hours=1)
+    given.on(seconds=10)
+    assert given.findings() == [("quality.auc", "auc of version 1 (q)")]
+
+
 @only_sqlite
 def test_a_monitor_that_looks_at_no_column_has_no_verdict_and_unknown_names_are_told(given: Watching) -> None:
     given.profile()
