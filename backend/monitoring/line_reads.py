@@ -28,7 +28,7 @@ from backend.registry import queries as registry
 SHELF = Shelf()
 """Profiles that the reads of this process keep."""
 MOST_RUNS = 100
-_ORDER = {"failing": 0, "late": 1, "no_data": 2, "alarm": 3, "paused": 4, "never": 5, "ok": 6}
+_ORDER = {"failing": 0, "late": 1, "no_data": 2, "alarm": 3, "paused": 4, "never": 5, "idle": 6, "ok": 7}
 _EVERY = {1: "every hour", 24: "every day", 168: "every week"}
 
 

@@ -60,7 +60,7 @@ def test_a_monitor_counts_its_hours_runs_each_slot_once_and_tells_what_drifted(g
     assert (first.slot, first.state, first.rows, given.findings()) == (NINE, "ok", 200, [])
     given.asked(NINE, x=normal(200, 9, 3.0))
     given.on(hours=1)
-    assert given.states() == ["no_data", "ok", "alarm"], "the window before the first hour is judged too, and is empty"
+    assert given.states() == ["early", "ok", "alarm"], "the window before the first hour is judged too, and is empty"
     assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
     assert given.says("drift.feature").startswith("`x` drifted: Wasserstein ")
     assert given.says("drift.feature").endswith("It came suddenly.")
@@ -386,7 +386,7 @@ def test_rows_that_come_after_the_look_are_judged(given: Watching) -> None:
     given.on(hours=1)
     given.on(seconds=10)
     assert [(one.slot, one.state, one.rows) for one in given.runs("data")] == [
-        (NINE - HOUR, "alarm", 0),
+        (NINE - HOUR, "early", 0),
         (NINE, "alarm", 200),
         (NINE + HOUR, "ok", 200),
     ]
@@ -469,6 +469,40 @@ def test_late_requests_are_judged_where_only_outcomes_are_looked_at(given: Watch
     given.on(hours=1)
     given.on(seconds=10)
     assert given.findings() == [("quality.auc", "auc of version 1 (q)")]
+
+
+@only_sqlite
+def test_windows_from_before_a_version_answered_are_no_alarm(given: Watching) -> None:
+    given.profile()
+    given.set("data", kind="data")
+    given.set()
+    given.set("quality", kind="quality", task={"kind": "binary", "outcome": "late"})
+    given.on(minutes=6)
+    assert {one: given.last(one).state for one in ("data", "drift", "quality")} == dict.fromkeys(
+        ("data", "drift", "quality"), "early"
+    )
+    why = "Version 1 answers since 2026-03-02 09:00 UTC, after the window began: too little to judge yet."
+    assert (given.last().why, given.line().word, given.line().says) == (why, "never", why)
+    assert (given.watch(), given.findings()) == (0, [])
+    given.on(hours=1)
+    assert given.watch() == 2, "a window through which it answered, and nobody asked, is one"
+    assert ("data.empty-window", "critical") in [(one.kind, one.severity) for one in given.every_finding()]
+
+
+@only_sqlite
+def test_a_champion_that_answers_alone_is_compared_with_nothing_and_that_is_no_fault(given: Watching) -> None:
+    given.profile()
+    given.set(reference={"kind": "champion"})
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    assert (given.last().state, given.line().word, given.watch(), given.findings()) == ("idle", "idle", 0, [])
+    assert given.line().says.startswith("Version 1 is the champion, and nothing else answers beside it")
+    given.profile(version=2)
+    given.beside(2)
+    given.asked(NINE)
+    given.asked(NINE, version=2, seed=9, x=normal(200, 9, 5.0))
+    given.on(hours=1)
+    assert (given.last().state, given.findings()[0][0]) == ("alarm", "drift.feature")
 
 
 @only_sqlite
