@@ -41,14 +41,6 @@ _RUNS = {
     "failed": "failed",
     "running": "running",
 }
-    "ok": "in order",
-    "alarm": "alarm",
-    "no_data": "no data",
-    "early": "too early",
-    "idle": "nothing to compare",
-    "failed": "failed",
-    "running": "running",
-}
 
 
 def part(place: Place) -> None:

@@ -105,8 +105,12 @@ def _looked(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
     if len(covered) < LEAST_COVERED * given.window.hours:
         return Verdict(version, why=f"Only {len(covered)} of the {given.window.hours} hours of its window were counted.")
     current = hours.summed(_mine(given.parts, given, spec.arm), given.profile.layout)
-    is_little = not (current.rows or given.strays) if spec.kind == "data" else current.rows < spec.min_rows
-    if is_little and (told_early := early(version, given.live.since, given.window.start, current.rows)) is not None:
+    is_little = not current.rows if spec.kind == "data" else current.rows < spec.min_rows
+    if (
+        is_little
+        and not given.strays
+        and (told_early := early(version, given.live.since, given.window.start, current.rows)) is not None
+    ):
         return told_early
     if spec.kind == "data" and not current.rows:
         return _empty(spec, given, current)
