@@ -20,7 +20,7 @@ CONTRACTS = {
     "web": "A room of the web shell stands only on the rooms below it",
     "rules": "Rules are pure",
     "drift": "Drift is computed without a database or network",
-    "statistics": "The statistics of experiments are computed from sums alone",
+    "statistics": "Statistics of experiments know sums alone",
     "heavy": "Only the demo and what runs in a subprocess imports the heavy libraries",
 }
 

@@ -116,9 +116,10 @@ def estimate(
     w = np.where(kept, n1 * n0 / (n1 + n0) if weights == "precise" else n1 + n0, 0.0)
     whole = w.sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
+        whole = np.where(whole > 0, whole, np.nan)
         share = w / whole[..., None]
         arms = [_ratio(share, one, ratio) for one in (control, treatment)]
-        r0, r1 = (one[0] for one in arms)
+        r0, r1 = (one[0] + 0 * whole for one in arms)  # no step at all is NaN too, not a sum of nothing
         e0, e1 = (
             _residuals(one, n, arm if ratio else None) for one, n, arm in zip((control, treatment), (n0, n1), arms, strict=True)
         )
@@ -129,7 +130,7 @@ def estimate(
         apart = treatment.covariate - control.covariate
         towards0, towards1 = (theta * (share * part * apart).sum(-1) for part in (split, 1 - split))
         parts0, parts1 = (squares * (one.own - 2 * t * one.both + t * t * one.covariate) for one in (e0, e1))
-        variance = (parts0 + parts1).sum(-1)
+        variance = (parts0 + parts1).sum(-1) + 0 * whole
         base = squares * (e0.own - 2 * t * split * e0.both + (t * split) ** 2 * (e0.covariate + e1.covariate))
         joint = squares * (
             t * split * (e1.both - t * e1.covariate) - e0.own + t * (1 + split) * e0.both - t * t * split * e0.covariate
@@ -145,7 +146,7 @@ def estimate(
         variance=variance,
         base_variance=base.sum(-1),
         covariance=joint.sum(-1),
-        weight=whole,
+        weight=np.nan_to_num(whole),
         n_control=n_control,
         n_treatment=n_treatment,
         left_out=everyone - n_control - n_treatment,

@@ -71,7 +71,7 @@ def share_upper(total: Floats, n: Floats, alpha: float) -> Floats:
 
 
 def _evidence(total: Floats, n: Floats, p: Floats) -> Floats:
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         each = total[..., None] * _RATES - n[..., None] * np.log1p(p[..., None] * np.expm1(_RATES))
     most = each.max(-1)
     with np.errstate(invalid="ignore"):

@@ -5,7 +5,7 @@ Everything is in weights: a step in which n units split into shares a and b of t
 weight, and an estimate has the standard error sqrt(unit variance / weight), whatever the split was in which step. With the
 bound c at the end of the plan, a test that is looked at once detects a difference d with the power wanted when d = (c + z)
 sqrt(unit variance / weight). Of tests that stop as soon as they may, the drift that reaches the power is found by the recursion
-of `spending`, over a hundred looks.
+of `spending`, over fifty looks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backend.experiments.statistics.spending import Look, Plan, bounds, crossing
 
 Design = Literal["fixed", "sequence", "obrien_fleming", "pocock"]
 POWER = 0.8
-LOOKS = 100
+LOOKS = 50
 DAYS_OF_A_WEEK = 7
 
 
