@@ -81,12 +81,12 @@ def _typed(key: str, label: str) -> str:
 
 
 def columns() -> dict[str, Any]:
-    """The first five are what a window of 1,024 pixels holds (638 of them); the rest is scrolled to there."""
+    """The first five are what a window of 1,024 pixels holds (666 of them); the rest is scrolled to there."""
     return {
         "Finding": st.column_config.NumberColumn(format="%d", width=58),
         "Severity": states.column("severity", "Severity", 84),
         "State": states.column("finding", "State", 112),
-        "Says": st.column_config.TextColumn(width=246),
+        "Says": st.column_config.TextColumn(width=274),
         "At": st.column_config.TextColumn("At", width=138),
         "Owner": st.column_config.TextColumn(width=110),
         "Seen": st.column_config.TextColumn("Last seen", width=104),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 import streamlit as st
 
@@ -57,7 +58,7 @@ def endpoint(names: Sequence[str]) -> str:
     """The endpoint; "" for all of them."""
     if (asked := st.session_state.pop(_ASKED, None)) is not None:
         st.session_state["endpoint"] = asked
-    return _choice("endpoint", "Endpoint", names)
+    return _choice("endpoint", "Endpoint", names, width=200)
 
 
 def place(look: Reading, name: str) -> Place | None:
@@ -130,10 +131,10 @@ def _version(typed: str) -> int | None:
     return number
 
 
-def _choice(key: str, label: str, options: Sequence[str]) -> str:
+def _choice(key: str, label: str, options: Sequence[str], width: int | Literal["stretch"] = "stretch") -> str:
     """One that is offered, or one that somebody types: an address may name what is not offered any more."""
     chosen = st.selectbox(
-        label, ("", *options), key=key, bind="query-params", accept_new_options=True,
+        label, ("", *options), key=key, bind="query-params", accept_new_options=True, width=width,
         format_func=lambda one: one or ANY[key],
     )  # fmt: skip
     return (chosen or "").strip()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -22,38 +23,57 @@ _LEVELS = (np.arange(100) + 0.5) / 100
 
 
 class Unit(NamedTuple):
-    """A change of unit: `times` the value, `plus` a number."""
+    """A change of unit: `times` the value, `plus` a number. `of`: what it measures; "" where that may be anything."""
 
     times: float
     plus: float
     words: str
+    of: str = ""
 
 
 UNITS = (
-    Unit(1.609344, 0.0, "miles told in kilometres"),
-    Unit(1 / 1.609344, 0.0, "kilometres told in miles"),
-    Unit(5 / 9, -160 / 9, "degrees Fahrenheit told in Celsius"),
-    Unit(9 / 5, 32.0, "degrees Celsius told in Fahrenheit"),
-    Unit(1.0, 273.15, "degrees Celsius told in Kelvin"),
-    Unit(1.0, -273.15, "Kelvin told in degrees Celsius"),
+    Unit(1.609344, 0.0, "miles told in kilometres", "length"),
+    Unit(1 / 1.609344, 0.0, "kilometres told in miles", "length"),
+    Unit(5 / 9, -160 / 9, "degrees Fahrenheit told in Celsius", "temperature"),
+    Unit(9 / 5, 32.0, "degrees Celsius told in Fahrenheit", "temperature"),
+    Unit(1.0, 273.15, "degrees Celsius told in Kelvin", "temperature"),
+    Unit(1.0, -273.15, "Kelvin told in degrees Celsius", "temperature"),
     Unit(100.0, 0.0, "shares told in per cent"),
     Unit(0.01, 0.0, "per cent told as shares"),
     Unit(1000.0, 0.0, "a thousandfold"),
     Unit(0.001, 0.0, "a thousandth"),
-    Unit(60.0, 0.0, "minutes told in seconds, or hours in minutes"),
-    Unit(1 / 60, 0.0, "seconds told in minutes, or minutes in hours"),
-    Unit(25.4, 0.0, "inches told in millimetres"),
-    Unit(1 / 25.4, 0.0, "millimetres told in inches"),
-    Unit(2.20462262, 0.0, "kilograms told in pounds"),
-    Unit(0.45359237, 0.0, "pounds told in kilograms"),
-    Unit(0.3048, 0.0, "feet told in metres"),
-    Unit(1 / 0.3048, 0.0, "metres told in feet"),
-    Unit(0.44704, 0.0, "miles an hour told in metres a second"),
-    Unit(1 / 0.44704, 0.0, "metres a second told in miles an hour"),
-    Unit(33.8639, 0.0, "inches of mercury told in hectopascals"),
-    Unit(1 / 33.8639, 0.0, "hectopascals told in inches of mercury"),
+    Unit(60.0, 0.0, "minutes told in seconds, or hours in minutes", "time"),
+    Unit(1 / 60, 0.0, "seconds told in minutes, or minutes in hours", "time"),
+    Unit(25.4, 0.0, "inches told in millimetres", "length"),
+    Unit(1 / 25.4, 0.0, "millimetres told in inches", "length"),
+    Unit(2.20462262, 0.0, "kilograms told in pounds", "mass"),
+    Unit(0.45359237, 0.0, "pounds told in kilograms", "mass"),
+    Unit(0.3048, 0.0, "feet told in metres", "length"),
+    Unit(1 / 0.3048, 0.0, "metres told in feet", "length"),
+    Unit(0.44704, 0.0, "miles an hour told in metres a second", "speed"),
+    Unit(1 / 0.44704, 0.0, "metres a second told in miles an hour", "speed"),
+    Unit(33.8639, 0.0, "inches of mercury told in hectopascals", "pressure"),
+    Unit(1 / 33.8639, 0.0, "hectopascals told in inches of mercury", "pressure"),
     Unit(-1.0, 0.0, "the sign turned"),
 )
+
+MEASURES: Mapping[str, tuple[str, ...]] = {
+    "temperature": ("temp", "dewp", "celsius", "fahrenheit", "kelvin", "degc", "degf"),
+    "length": ("dist", "length", "height", "width", "depth", "altitude", "elev", "mile", "km", "metre", "meter", "feet",
+               "precip", "rain", "snow", "visib"),
+    "mass": ("weight", "mass", "kg", "kilogram", "lbs", "pound", "payload"),
+    "speed": ("speed", "veloc", "wind", "gust", "mph", "kph", "kmh"),
+    "pressure": ("press", "baro", "hpa", "inhg", "mbar"),
+    "time": ("time", "duration", "delay", "second", "minute", "hour", "wait", "latency", "elapsed"),
+}  # fmt: skip
+"""What words in a feature's name say that it measures. A hot week is no column of weights in other units."""
+_WORDS = re.compile(r"[a-z]+|[A-Z][a-z]*")
+
+
+def measured(name: str) -> frozenset[str]:
+    """What a feature measures, as far as its name says so."""
+    words = [one.lower() for one in _WORDS.findall(name)]
+    return frozenset(of for of, begins in MEASURES.items() if any(word.startswith(begins) for word in words))
 
 
 def behind(looked: Sequence[Looked]) -> Iterator[Finding]:
@@ -108,7 +128,9 @@ def _rescaled(looked: Looked) -> Finding | None:
     if before is None or after is None or after[0] == after[-1]:
         return None
     raw = _apart(after, before)
-    best = min(UNITS, key=lambda unit: _apart(after, unit.times * before + unit.plus) / abs(unit.times))
+    may_be = measured(looked.feature.key.name)
+    units = [one for one in UNITS if not one.of or not may_be or one.of in may_be]
+    best = min(units, key=lambda unit: _apart(after, unit.times * before + unit.plus) / abs(unit.times))
     left = _apart(after, best.times * before + best.plus)
     if left >= MUCH_BETTER * raw or left >= _near(looked) * abs(best.times) * _spread(before):
         return None

@@ -112,7 +112,7 @@ class Counts:
     def why_unknown(self) -> str:
         """Why nothing can be said of this window; "" where something can."""
         if self.is_blind:
-            return f"only {self.covered:.0%} of it was looked at"
+            return f"only {100 * self.covered:.2g} % of it was looked at"
         return "" if self.total > 0 else "nobody asked anything"
 
 

@@ -27,7 +27,7 @@ from backend.drift.sources import ReadingSource
 from backend.drift.stored import counts_bytes
 from backend.inference_log.reading import Reading
 from backend.inference_log.service import InferenceLog
-from backend.inference_log.sources.port import CellSource, Span
+from backend.inference_log.sources.port import Span, TableSource
 from backend.inference_log.touched import OVERLAP
 from backend.monitoring import hours as stored
 from backend.monitoring import references, segmenting, table_counting
@@ -38,7 +38,10 @@ from backend.monitoring.references import COUNT, Shelf
 from backend.monitoring.rows import NO_VERSION, CountingState
 from backend.monitoring.rules import HOUR
 from backend.monitoring.windows import SETTLED, closed_until
+from backend.quality import table_counting as outcome_tables
 from backend.quality.counting import count
+from backend.quality.counts import Counts as Outcomes
+from backend.quality.tasks import Binary, Regression
 
 KIND = COUNT
 AT_ONCE = 24
@@ -47,7 +50,6 @@ MOST_AT_ONCE = 240
 """Hours of one claim: whoever waits for another endpoint's gets its turn."""
 SWEPT = timedelta(hours=24)
 """Hours of tables without a time of receipt that are counted again at each look."""
-ONLY_FEATURES = "Of requests in tables of one's own only features and predictions are counted: no outcomes, and no segments."
 _PROBLEM_CHARACTERS = 300
 
 log = structlog.get_logger()
@@ -88,7 +90,7 @@ class Counting:
         inference_log: InferenceLog,
         shelf: Shelf | None = None,
         *,
-        tables: Callable[[str], CellSource | None] = lambda _: None,
+        tables: Callable[[str], TableSource | None] = lambda _: None,
     ) -> None:
         self._database, self._log, self._tables = database, inference_log, tables
         self._shelf = shelf or Shelf()
@@ -140,11 +142,11 @@ class Counting:
         return len(todo) < len(late) + len(missing), len(late)
 
     def _count_tables(
-        self, source: CellSource, needs: Needs, state: CountingState | None, now: datetime
+        self, source: TableSource, needs: Needs, state: CountingState | None, now: datetime
     ) -> tuple[bool, int, str | None]:
         """The same of rows that lie in tables of one's own; and what cannot be counted there."""
-        wants = tuple(one for one in needs.wants if one.profile is not None and one.within is None)
-        problem = ONLY_FEATURES if len(wants) < len(needs.wants) else None
+        wants = tuple(one for one in needs.wants if one.task is None or outcome_tables.is_countable(one.task))
+        problem = next((outcome_tables.refusal(one.task) for one in needs.wants if one not in wants), None)
         with self._database.read() as session:
             have = {one.what: stored.counted_hours(session, needs.place.id, one.what) for one in wants}
         late, missing = _late_in_tables(source, wants, have, state, now), _missing(wants, have)
@@ -153,7 +155,7 @@ class Counting:
             found = _Counted()
             for run in _together_in_time(todo[start : start + AT_ONCE]):
                 for want in run[0].wants:
-                    for hour, parts in _parts_of_tables(source, want, [one.hour for one in run]):
+                    for hour, parts in _parts_of_tables(source, want, [one.hour for one in run], now):
                         found.take(want.what, hour, parts)
             self._put(needs, found)
         return len(todo) < len(late) + len(missing), len(late), problem
@@ -293,7 +295,7 @@ def _together_in_time(todo: Sequence[Todo]) -> Iterator[list[Todo]]:
 
 
 def _late_in_tables(
-    source: CellSource, wants: Sequence[Want], have: Mapping[str, set[datetime]], state: CountingState | None, now: datetime
+    source: TableSource, wants: Sequence[Want], have: Mapping[str, set[datetime]], state: CountingState | None, now: datetime
 ) -> list[Todo]:
     """Hours that were counted before and to which rows came since; where nothing says when a row came, the latest ones."""
     known = set().union(*have.values())
@@ -302,16 +304,35 @@ def _late_in_tables(
     span = Span(min(known), max(known) + HOUR)
     touched = source.touched(state.looked_at - OVERLAP, span)
     late = set(touched) if touched is not None else {hour for hour in known if hour >= closed_until(now) - SWEPT}
-    found = ((hour, tuple(one for one in wants if hour in have[one.what])) for hour in sorted(late & known, reverse=True))
-    return [Todo(hour, mine) for hour, mine in found]
+    judged = any(one.task is not None for one in wants)
+    learned = set(source.touched_by_outcomes(state.looked_at - OVERLAP, span)) if judged else set()
+    found = (
+        (hour, tuple(one for one in wants if hour in have[one.what] and (hour in late or one.task is not None)))
+        for hour in sorted((late | learned) & known, reverse=True)
+    )
+    return [Todo(hour, mine) for hour, mine in found if mine]
 
 
-def _parts_of_tables(source: CellSource, want: Want, hours: Sequence[datetime]) -> Iterator[tuple[datetime, Sequence[Part]]]:
+def _parts_of_tables(
+    source: TableSource, want: Want, hours: Sequence[datetime], now: datetime
+) -> Iterator[tuple[datetime, Sequence[Part]]]:
     """What an engine counts of hours that follow each other."""
-    assert want.profile is not None  # noqa: S101 - only those are asked for
-    found = table_counting.counted(source, want.profile.layout, hours[0], hours[-1] + HOUR)
-    for hour, told in table_counting.by_hour(found, hours).items():
-        yield hour, _together(hour, [((version, arm), one) for (_, arm, version), one in told])
+    start, end = hours[0], hours[-1] + HOUR
+    if want.profile is not None:
+        within = segmenting.within(*want.within) if want.within is not None else None
+        found = table_counting.counted(source, want.profile.layout, Span(start, end, within=within))
+        for hour, told in table_counting.by_hour(found, hours).items():
+            yield hour, _together(hour, [((version, arm), one) for (_, arm, version), one in told])
+    elif isinstance(want.task, Binary | Regression):
+        judged = outcome_tables.count(source, want.task, want.segmentations, Span(start, end, known_by=max(now, end)))
+        for hour in hours:
+            yield hour, _outcomes_of(judged, hour)
+
+
+def _outcomes_of(found: Outcomes, hour: datetime) -> Sequence[Part]:
+    """What was counted of an hour's outcomes; nothing of one without a request."""
+    one = found.only([hour])
+    return (Part(hour, NO_VERSION, "", one.table.num_rows, stored.outcome_bytes(one)),) if one.table.num_rows else ()
 
 
 def _parts(
@@ -321,8 +342,7 @@ def _parts(
     if want.task is not None:
         found = count(reading, want.task, want.segmentations)
         for hour in found.hours:
-            one = found.only([hour])
-            yield hour, (Part(hour, NO_VERSION, "", one.table.num_rows, stored.outcome_bytes(one)),)
+            yield hour, _outcomes_of(found, hour)
     elif want.profile is not None:
         for hour, each in groups.items():
             told = [(group, _of_group(reading, want, want.profile, hour, group, len(each))) for group in each]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from backend.core.canonical import digest
 from backend.inference_log.reading import Reading
+from backend.inference_log.sources.port import Within
 from backend.quality.tasks import MISSING, NOT_A_NUMBER, OTHER, Bands, Categories, Segmentation
 
 MOST_OF_FEATURES = 1
@@ -38,6 +39,24 @@ def condition(reading: Reading, one: Segmentation, name: str) -> Condition:
     return _of_band(reading.column(one.feature, "number"), one, name)
 
 
+def within(one: Segmentation, name: str) -> Within:
+    """The same of rows in tables of one's own."""
+    if name == MISSING:
+        return Within(one.feature, missing=True)
+    if isinstance(one, Categories):
+        values = one.values if name == OTHER else (name.removeprefix("= "),)
+        return Within(one.feature, values=values, others=name == OTHER)
+    if name == NOT_A_NUMBER:
+        return Within(one.feature, not_a_number=True)
+    low, high = _sides(one, name)
+    return Within(one.feature, low=low, high=high)
+
+
+def _sides(one: Bands, name: str) -> tuple[float | None, float | None]:
+    place = one.names.index(name)
+    return (None, *one.edges)[place], (*one.edges, None)[place]
+
+
 def _of_category(text: str, one: Categories, name: str) -> Condition:
     if name == MISSING:
         return f"{text} IS NULL", ()
@@ -51,8 +70,7 @@ def _of_band(number: str, one: Bands, name: str) -> Condition:
         return f"{number} IS NULL", ()
     if name == NOT_A_NUMBER:
         return f"isnan({number})", ()
-    place = one.names.index(name)
-    low, high = (None, *one.edges)[place], (*one.edges, None)[place]
+    low, high = _sides(one, name)
     sides = [(f"{number} >= ?", low), (f"{number} < ?", high)]
     told = [(text, value) for text, value in sides if value is not None]
     return " AND ".join([f"NOT isnan({number})", *(text for text, _ in told)]), tuple(value for _, value in told)

@@ -45,9 +45,8 @@ class _Tally:
         return replace(self.counts, unlisted=self.unlisted, mistyped=self.mistyped, extra=self.extra)
 
 
-def counted(source: CellSource, layout: Layout, start: datetime, end: datetime) -> dict[Group, Counts]:
+def counted(source: CellSource, layout: Layout, span: Span) -> dict[Group, Counts]:
     """The counts of each hour, arm and version in which anything was asked. ExternalFailure where the engine is silent."""
-    span = Span(start, end)
     groups: dict[Group, _Tally] = {}
     for one in source.counts(span):
         tally = _Tally(replace(drift.nothing(layout), rows=one.requests))

@@ -22,7 +22,7 @@ def traffic(session: Session, where: Where, now: datetime, interval: timedelta) 
     row = named(session, Endpoint, where.endpoint)
     chart = metrics.chart(session, where.endpoint, where.start, where.end, by="arm")
     groups = tuple(
-        one
+        replace(one, moments=tuple(each._replace(at=min(each.at, where.end)) for each in one.moments))  # the last is not over
         for one in chart.groups
         if (where.arm is None or one.arm == where.arm) and (where.version is None or one.version == where.version)
     )

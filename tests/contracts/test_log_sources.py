@@ -19,12 +19,16 @@ from backend.drift.counts import counted
 from backend.drift.profile import Profile
 from backend.drift.sources import ReadingSource
 from backend.inference_log.service import InferenceLog
-from backend.inference_log.sources import ibis_tables, tables
+from backend.inference_log.sources import engines, tables
 from backend.inference_log.sources.embedded import EmbeddedSource
 from backend.inference_log.sources.ibis_tables import IbisSource
 from backend.inference_log.sources.port import INFINITE, MISSING, NOT_A_NUMBER, Source, Span
 from backend.inference_log.sources.tables import Mapped
 from backend.monitoring import table_counting
+from backend.quality import counting as outcomes
+from backend.quality import table_counting as outcome_tables
+from backend.quality.counts import KEYS, Counts
+from backend.quality.tasks import Bands, Binary, Categories, Regression
 from tests.databases import Clock
 from tests.drift_data import profile_of
 
@@ -127,7 +131,7 @@ class Told:
     """An engine, and the statements that it was asked."""
 
     def __init__(self, url: str) -> None:
-        self.con = ibis_tables.connect(url, Guard())
+        self.con = engines.connect(url, Guard())
         self.asked: list[str] = []
 
     def connect(self) -> Any:
@@ -219,7 +223,7 @@ def test_hours_that_an_engine_counts_are_those_of_the_rows(
 ) -> None:
     url = in_duckdb(tmp_path) if engine == "duckdb" else in_postgres(request.getfixturevalue("postgres_url"))
     told = Told(url)
-    found = table_counting.counted(IbisSource("warehouse", told.connect, MAPPED), profile.layout, DAY.start, DAY.end)
+    found = table_counting.counted(IbisSource("warehouse", told.connect, MAPPED), profile.layout, DAY)
     told.con.disconnect()
     assert all("GROUP BY" in one.upper() for one in told.asked), "only figures come here"
     next(logged := embedded(tmp_path, clock))
@@ -235,6 +239,45 @@ def test_hours_that_an_engine_counts_are_those_of_the_rows(
                 assert getattr(counts, name).tolist() == getattr(expected, name).tolist(), (name, arm)
             assert counts.sums == pytest.approx(expected.sums, rel=1e-12, abs=1e-15)
     logged.close()
+
+
+TASKS = [
+    (Binary("late"), (Categories("carrier", ("UA",)), Bands("hour", (8.0,)))),
+    (Binary("late", threshold=0.3, horizon=timedelta(minutes=59)), ()),
+    (Regression("late"), (Categories("carrier", ("UA", "AA")), Bands("hour", (7.5, 8.5)))),
+    (Regression("nobody told it", horizon=timedelta(days=2)), ()),
+]
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_outcomes_that_an_engine_counts_are_those_of_the_rows(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, engine: str
+) -> None:
+    url = in_duckdb(tmp_path) if engine == "duckdb" else in_postgres(request.getfixturevalue("postgres_url"))
+    told, by = Told(url), NOON + timedelta(days=40)
+    source = IbisSource("warehouse", told.connect, MAPPED)
+    next(logged := embedded(tmp_path, clock))
+    with InferenceLog(tmp_path / "log", clock=clock).read("delay", None, DAY.start, DAY.end, known_by=by) as reading:
+        for task, segmentations in TASKS:
+            found = outcome_tables.count(source, task, segmentations, Span(DAY.start, DAY.end, known_by=by))
+            expected = outcomes.count(reading, task, segmentations)
+            assert by_key(found).keys() == by_key(expected).keys(), task
+            for key, figures in by_key(expected).items():
+                assert by_key(found)[key] == pytest.approx(figures, rel=1e-12), (task, key)
+            assert found.table.num_rows > 3, task
+    told.con.disconnect()
+    logged.close()
+    assert all("GROUP BY" in one.upper() for one in told.asked), "only figures come here"
+
+
+def by_key(counts: Counts) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Each group's figures."""
+    rows = counts.table.to_pylist()
+    return {tuple(row[name] for name in KEYS): {name: none(row[name]) for name in row if name not in KEYS} for row in rows}
+
+
+def none(value: float | None) -> float:
+    return -1.0 if value is None else value
 
 
 def test_rows_that_came_since_a_moment_touch_their_hours(tmp_path: Path) -> None:
@@ -269,7 +312,7 @@ def test_a_name_of_a_column_breaks_out_of_no_statement(tmp_path: Path) -> None:
 )
 def test_an_engine_where_nobody_allowed_is_not_called(url: str) -> None:
     with pytest.raises(Refusal) as refused:
-        ibis_tables.connect(url, Guard())
+        engines.connect(url, Guard())
     assert "secret" not in str(refused.value)
 
 

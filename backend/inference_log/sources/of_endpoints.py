@@ -37,7 +37,8 @@ class Sources:
         mapped = told.endpoints.get(endpoint)
         if mapped is None:
             return EmbeddedSource(self._log, endpoint)
-        from backend.inference_log.sources.ibis_tables import IbisSource, connect  # it takes a second to load
+        from backend.inference_log.sources.engines import connect
+        from backend.inference_log.sources.ibis_tables import IbisSource  # Ibis takes a second to load
 
         url = told.engines[mapped.engine].url.get_secret_value()
         return IbisSource(mapped.engine, partial(connect, url, self._guard), mapped)

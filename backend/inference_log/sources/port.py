@@ -6,10 +6,10 @@ to the same answers (`tests/contracts/test_log_sources.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from backend.inference_log.reading import ArmHour
 
@@ -18,16 +18,36 @@ MISSING, NOT_A_NUMBER, INFINITE, MINUS_INFINITE = -1, -2, -3, -4
 
 
 @dataclass(frozen=True)
+class Within:
+    """Requests of one segment: by the texts of a feature, or by a number from `low` on and below `high`.
+
+    Args:
+        values: one of these texts, or with `others` any text that is none of them; None for a number.
+        missing: those without a value. not_a_number: those whose number is NaN, which lies between no edges.
+    """
+
+    feature: str
+    values: tuple[str, ...] | None = None
+    others: bool = False
+    low: float | None = None
+    high: float | None = None
+    missing: bool = False
+    not_a_number: bool = False
+
+
+@dataclass(frozen=True)
 class Span:
     """Which requests: by event time from `start` on and before `end`, of these versions (None: of all).
 
-    `known_by`: outcomes that became known later are left out; None for those known within a week after `end`.
+    `known_by`: outcomes that became known later are left out; None for those known within a week after `end`. `within`: only
+    these; adapters over the log's files do not know it, since rows can be read there.
     """
 
     start: datetime
     end: datetime
     versions: tuple[int | None, ...] | None = None
     known_by: datetime | None = None
+    within: Within | None = None
 
 
 class Bin(NamedTuple):
@@ -154,6 +174,31 @@ class CellSource(Protocol):
     def close(self) -> None:
         """Gives back the connection; the next question opens another."""
         ...
+
+
+class OutcomeSource(Protocol):
+    """What outcomes are counted from where rows cannot be read."""
+
+    def judged(
+        self, outcome: str, features: Mapping[str, str], span: Span, grouped: Callable[[Any], Any], fields: Sequence[str]
+    ) -> list[tuple[Any, ...]]:
+        """Aggregates over requests with a valid answer and what became of each.
+
+        Args:
+            features: name of a column as it shall be called -> feature.
+            grouped: makes of an Ibis table (hour, arm that answered, version, event_time, `predicted`: whether there is a
+                prediction, `prediction`: as a number, known_at, given, and `features`) one that is grouped, over there.
+            fields: of the grouped table, beside hour, arm and version; in this order they come back.
+        """
+        ...
+
+    def touched_by_outcomes(self, since: datetime, span: Span) -> list[datetime]:
+        """Hours of requests whose outcomes were received since; where nothing says when, became known since."""
+        ...
+
+
+class TableSource(CellSource, OutcomeSource, Protocol):
+    """All that is counted over there."""
 
 
 class Source(Protocol):

@@ -130,6 +130,18 @@ def test_each_fault_is_found_in_its_own_words(
     assert all(scored[name] is not None for name in untouched), "the others are scored all the same"
 
 
+def test_a_unit_is_guessed_among_those_that_the_feature_s_name_allows() -> None:
+    told = {}
+    for name in ("temp", "dewPoint_celsius", "weight", "x"):
+        profile = profile_of({name: normal(4_000, 1, 37.9, 10.0)})
+        found = judged(profile, counts_of(profile, {name: normal(1_000, 2, 37.9, 10.0) * 0.45359237}))
+        told[name] = [one.words.split(": ")[0] for one in found.findings if one.kind == "rescaled"]
+    assert told == {
+        "temp": [], "dewPoint_celsius": [],
+        "weight": ["`weight` looks like pounds told in kilograms"], "x": ["`x` looks like pounds told in kilograms"],
+    }, "a cold winter is none of kilograms"  # fmt: skip
+
+
 def test_an_empty_window_says_so_and_nothing_else(profile: Profile) -> None:
     found = judged(profile, counts_of(profile, {"x": pa.array([], pa.float64())}))
     assert kinds(found) == ["empty-window"]

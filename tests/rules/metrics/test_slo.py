@@ -142,7 +142,7 @@ def test_a_budget_of_which_little_or_nothing_is_known_says_so() -> None:
     assert slo.budget(THREE_NINES, Counts(0, 0, 1.0)).reason == "Nobody asked anything."
     part = slo.budget(THREE_NINES, Counts(999, 1000, 0.1))
     assert part.left == pytest.approx(0)
-    assert part.reason == "Only 10% of it was looked at: this is of that part alone."
+    assert part.reason == "Only 10 % of it was looked at: this is of that part alone."
 
 
 def test_words() -> None:

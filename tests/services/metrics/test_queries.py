@@ -147,9 +147,9 @@ def test_a_burning_budget_is_told_by_its_windows(world: World) -> None:
     assert [one.verdict for one in available.alerts] == ["burning", "fine", "unknown", "unknown"]
     assert available.verdict == "burning"
     assert available.alerts[0].long.rate == pytest.approx(20, rel=0.01)
-    assert available.alerts[2].reason == "In the last 1 day: only 34% of it was looked at."
+    assert available.alerts[2].reason == "In the last 1 day: only 34 % of it was looked at."
     assert available.budget.used == pytest.approx(0.2 * 6600, rel=0.01)
-    assert available.budget.reason.startswith("Only 1% of it was looked at")
+    assert available.budget.reason.startswith("Only 1.1 % of it was looked at")
     quick = found["latency-100ms"].alerts[0].long.rate
     assert quick == pytest.approx((0.02 + 0.2) / 0.05, rel=0.02), "an error is no quick answer"
 
@@ -312,7 +312,7 @@ def test_where_nobody_tells_how_long_requests_took_none_was_late(world: World) -
     assert alert.long.rate == 0, "what is known of the hour is well"
     fill(world, 0.6, timed=False)
     hour = standing(world)["latency-100ms"].alerts[0].long
-    assert (hour.blind, hour.reason) == (True, "only 20% of it was looked at")
+    assert (hour.blind, hour.reason) == (True, "only 20 % of it was looked at")
 
 
 def test_requests_that_failed_before_anybody_timed_them_are_late(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -698,45 +699,92 @@ def test_features_are_counted_apart_by_one_feature_s_segments_and_they_add_up(gi
     assert rows("t", "= a")[0] == letter.count("a") + 50, "late rows are counted again"
 
 
-@only_sqlite
-def test_requests_in_tables_of_one_s_own_are_counted_over_there(given: Watching, tmp_path: Path) -> None:
-    path = tmp_path / "warehouse.duckdb"
+class Warehouse:
+    """Two tables of the team's own in a file of DuckDB, and an endpoint whose rows they are said to hold."""
 
-    def stored(at: datetime, rows: int, seed: int, received: datetime, **instead: Any) -> None:
-        told = {**columns(rows, seed), **instead}
+    def __init__(self, given: Watching, folder: Path) -> None:
+        self._path = folder / "warehouse.duckdb"
+        with duckdb.connect(str(self._path)) as connection:
+            for one in (
+                "CREATE TABLE scored (id TEXT, happened TIMESTAMPTZ, stored TIMESTAMPTZ, x DOUBLE, y DOUBLE, t TEXT, "
+                "score DOUBLE)",
+                "CREATE TABLE landed (id TEXT, known TIMESTAMPTZ, stored TIMESTAMPTZ, late BOOLEAN)",
+            ):
+                connection.execute(one)
+        (folder / "tables.toml").write_text(
+            f'[engines.w]\nurl = "duckdb://{self._path}"\n[endpoints.{ENDPOINT}]\nengine = "w"\n'
+            f'[endpoints.{ENDPOINT}.requests]\ntable = "scored"\nfeatures = {{x = "x", y = "y", t = "t"}}\n'
+            'columns = {request_id = "id", event_time = "happened", received_at = "stored", prediction = "score"}\n'
+            f'[endpoints.{ENDPOINT}.outcomes]\ntable = "landed"\nvalues = {{late = "late"}}\n'
+            'columns = {request_id = "id", known_at = "known", received_at = "stored"}\n'
+        )
+        sources = Sources(given.log, folder / "tables.toml", Guard())
+        given.counting = Counting(given.database, given.log, tables=sources.cells_of)
+
+    def asked(self, at: datetime, rows: int, seed: int, received: datetime, **instead: Any) -> list[str]:
+        told = {**columns(rows, seed), "score": np.linspace(0.05, 0.95, rows), **instead}
         lines = [
-            (f"{seed}-{place}", at + timedelta(seconds=place), received, *(told[name][place] for name in ("x", "y", "t")))
+            (
+                f"{seed}-{place}",
+                at + timedelta(seconds=place),
+                received,
+                *(told[name][place] for name in ("x", "y", "t", "score")),
+            )
             for place in range(rows)
         ]
-        with duckdb.connect(str(path)) as connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS scored "
-                "(id TEXT, happened TIMESTAMPTZ, stored TIMESTAMPTZ, x DOUBLE, y DOUBLE, t TEXT)"
-            )
-            connection.executemany("INSERT INTO scored VALUES (?, ?, ?, ?, ?, ?)", lines)
+        with duckdb.connect(str(self._path)) as connection:
+            connection.executemany("INSERT INTO scored VALUES (?, ?, ?, ?, ?, ?, ?)", lines)
+        return [line[0] for line in lines]
 
-    (tmp_path / "tables.toml").write_text(
-        f'[engines.w]\nurl = "duckdb://{path}"\n[endpoints.{ENDPOINT}]\nengine = "w"\n'
-        f'[endpoints.{ENDPOINT}.requests]\ntable = "scored"\nfeatures = {{x = "x", y = "y", t = "t"}}\n'
-        'columns = {request_id = "id", event_time = "happened", received_at = "stored"}\n'
-    )
-    sources = Sources(given.log, tmp_path / "tables.toml", Guard())
-    given.counting = Counting(given.database, given.log, tables=sources.cells_of)
+    def learned(self, keys: Sequence[str], at: datetime, late: Callable[[int], bool]) -> None:
+        lines = [(key, at, at, late(place)) for place, key in enumerate(keys)]
+        with duckdb.connect(str(self._path)) as connection:
+            connection.executemany("INSERT INTO landed VALUES (?, ?, ?, ?)", lines)
+
+
+@only_sqlite
+def test_requests_in_tables_of_one_s_own_are_counted_over_there(given: Watching, tmp_path: Path) -> None:
+    warehouse = Warehouse(given, tmp_path)
     given.profile()
     given.set()
-    given.set("quality", kind="quality", task={"outcome": "late"})
-    stored(NINE - HOUR, 200, 7, NINE)
+    given.set("classes", kind="quality", task={"kind": "classes", "outcome": "late", "classes": ["a", "b"]})
+    warehouse.asked(NINE - HOUR, 200, 7, NINE)
     given.on(minutes=6)
     assert (given.last().state, given.counted(NINE - HOUR)) == ("ok", 200)
-    stored(NINE - HOUR, 50, 30, NINE + timedelta(minutes=30))
-    stored(NINE, 200, 9, NINE + HOUR, x=normal(200, 9, 3.0))
+    warehouse.asked(NINE - HOUR, 50, 30, NINE + timedelta(minutes=30))
+    warehouse.asked(NINE, 200, 9, NINE + HOUR, x=normal(200, 9, 3.0))
     given.on(hours=1)
     assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
     assert (given.counted(NINE), given.counted(NINE - HOUR)) == (200, 250), "rows that came late are counted"
     for _ in range(5):
         given.on(minutes=5)
-    assert given.last("quality").state == "no_data"
-    assert given.line("quality").says.startswith("Only 0 of the 1 hours of its window were counted.")
+    assert given.last("classes").state == "no_data"
+    assert given.line("classes").says.startswith("Only 0 of the 1 hours of its window were counted.")
+
+
+@only_sqlite
+def test_outcomes_and_segments_of_tables_of_one_s_own_are_counted_over_there(given: Watching, tmp_path: Path) -> None:
+    warehouse = Warehouse(given, tmp_path)
+    given.profile()
+    given.set(segments=["t"])
+    task = {"kind": "binary", "outcome": "late"}
+    given.set("quality", kind="quality", task=task, limits={"auc": {"below": 0.99}}, segments=["t"], min_known=0.5)
+    keys = warehouse.asked(NINE - HOUR, 300, 7, NINE)
+    warehouse.learned(keys[:100], NINE, lambda place: place % 3 == 0)
+    given.on(minutes=6)
+    ran = given.last("quality")
+    assert (ran.state, ran.figures["1"]["auc"]["n"], ran.figures["1"]["auc"]["missing"]) == ("no_data", 100, 200)
+    assert "100 outcomes are known, 33 %" in ran.why
+    letter = list(columns(300, 7)["t"])
+    with given.database.read() as session:
+        where = replace(given.where(segmentation="t", segment="= a"), start=NINE - HOUR, end=NINE)
+        assert queries.feature(session, where, "x").rows == letter.count("a")
+        assert queries.quality(session, where).requests == letter.count("a")
+    warehouse.learned(keys[100:], NINE + timedelta(minutes=30), lambda place: place % 3 == 0)
+    given.on(hours=1)
+    with given.database.read() as session:
+        found = queries.quality(session, replace(given.where(), start=NINE - HOUR, end=NINE))
+    assert (found.requests, found.known) == (300, 300), "outcomes that came late are counted"
 
 
 @only_sqlite
