@@ -50,12 +50,14 @@ def test_an_exact_test_is_seldom_wrong_at_its_edge(p: float, margin: float, rela
     assert missed <= 0.05 + 3 * 0.009
 
 
-def test_the_exact_denominator_is_the_largest_likelihood_that_is_allowed() -> None:
+@pytest.mark.parametrize(("margin", "relative"), [(0.02, 0.0), (0.0, 0.3), (0.01, 0.5)])
+def test_the_exact_denominator_is_the_largest_likelihood_that_is_allowed(margin: float, relative: float) -> None:
     k0, o0, k1, o1 = 7.0, 193.0, 9.0, 41.0
-    p = np.linspace(1e-6, 1 - 0.02 - 1e-6, 400_001)
-    likelihood = k0 * np.log(p) + o0 * np.log1p(-p) + k1 * np.log(p + 0.02) + o1 * np.log1p(-p - 0.02)
+    p = np.linspace(1e-6, 0.5, 400_001)
+    q = margin + (1 + relative) * p
+    likelihood = k0 * np.log(p) + o0 * np.log1p(-p) + k1 * np.log(q) + o1 * np.log1p(-q)
     mixed = sum(stats.betabinom.logpmf(k, k + o, 0.5, 0.5) - _choose(k, o) for k, o in ((k0, o0), (k1, o1)))
-    found = float(exact.worse(shares([k0], [k0 + o0]), shares([k1], [k1 + o1]), margin=0.02))
+    found = float(exact.worse(shares([k0], [k0 + o0]), shares([k1], [k1 + o1]), margin=margin, relative=relative))
     assert found == pytest.approx(mixed - likelihood.max(), abs=1e-6)
 
 
