@@ -6,7 +6,9 @@ import json
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
+import tea_tasting as tea
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -186,16 +188,15 @@ def test_the_variance_of_a_relative_effect_is_what_it_varies_by(adjusted: bool) 
 
 
 def test_tea_tasting_agrees() -> None:
-    """Where it is installed: means and ratios with Welch's interval, from raw rows."""
-    tea, pandas = pytest.importorskip("tea_tasting"), pytest.importorskip("pandas")
+    """Means and ratios with Welch's interval, from raw rows."""
     random = np.random.default_rng(10)
     arms = []
     for n, harm in ((900, 0.0), (700, 0.2)):
         requests = 1 + random.poisson(2, n).astype(float)
         arms.append((requests + random.normal(harm, 1, n), requests))
-    rows = [pandas.DataFrame({"variant": place, "v": v, "d": d}) for place, (v, d) in enumerate(arms)]
+    rows = [pd.DataFrame({"variant": place, "v": v, "d": d}) for place, (v, d) in enumerate(arms)]
     metrics = {"mean": tea.Mean("v", equal_var=False), "ratio": tea.RatioOfMeans("v", "d", equal_var=False)}
-    peer = tea.Experiment(metrics).analyze(pandas.concat(rows))
+    peer = tea.Experiment(metrics).analyze(pd.concat(rows))
     cells = [moments.of_units(v[None], d[None]) for v, d in arms]
     for name in metrics:
         found = estimate(*cells, ratio=name == "ratio")
