@@ -23,6 +23,9 @@ _ENDPOINT = click.argument("endpoint")
 _BATCH = 2_000
 _LONGEST_LINE = 1 << 20
 _SHOWN = 1_000
+_ERASED_WHEN = (
+    "The worker takes its rows out within minutes; it is done when the files that held them are gone too, an hour after that."
+)
 
 
 @click.group("inference-log")
@@ -167,7 +170,7 @@ def erase(opened: Session, endpoint: str, unit_from: Any, later: bool, reason: s
     """Take every row of a unit out of an endpoint's log. Its id is read, and no argument: other processes can see those."""
     unit = unit_from.readline().rstrip("\r\n")
     made = opened.client.inference_logs.erase(endpoint, unit, reason=reason, later=later)
-    emit(as_json, {"erasure": made}, [f"{made.id} is asked for; the worker does it."])
+    emit(as_json, {"erasure": made}, [f"{made.id} is asked for. {_ERASED_WHEN}"])
 
 
 @inference_log.command()

@@ -263,6 +263,26 @@ class TestErasure:
             assert {one.state for one in log_rules.erasures(session, ENDPOINT)} == {"done"}
         assert fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(3)]).left_out == 1
 
+    def test_it_ends_by_itself_while_rows_go_on_coming(self, fed: Fed) -> None:
+        """As a worker tends every five minutes, with no compaction of the whole log in between."""
+
+        def come(number: int) -> None:
+            fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(number, unit="u2", status=200), fed.row(-number)])
+            fed.taking.once()
+
+        come(1)
+        fed.clock.tick(seconds=10)
+        fed.keeping.erase(fed.world.otto, ENDPOINT, "u1", reason="x", later=True)
+        for minutes in range(0, 75, 5):
+            come(minutes + 2)
+            fed.tending.tend()
+            fed.clock.tick(minutes=5)
+        with fed.world.database.read() as session:
+            (line,) = log_rules.erasures(session, ENDPOINT)
+        assert (line.state, line.removed) == ("done", 1)
+        assert line.done_at is not None
+        assert timedelta(hours=1) < line.done_at - line.asked_at < timedelta(minutes=70)
+
     def test_it_is_not_over_while_a_spool_may_still_hold_rows(self, fed: Fed) -> None:
         fed.keeping.erase(fed.world.otto, ENDPOINT, "u1", reason="x")
         fed.tending.tend()
