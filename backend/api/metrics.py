@@ -63,7 +63,7 @@ class MetricMoment(Shown):
     at: datetime = Field(description="The end of the span.")
     seconds: int = Field(description="How long it is.")
     requests: float | None
-    throughput: float | None = Field(description="Requests a second.")
+    throughput: float | None = Field(description="Requests a second, of the part of the span in which somebody looked.")
     error_rate: float | None = Field(description="Share of requests to which the caller got no good answer.")
     failure_rate: float | None = Field(description="Share that the arm failed, also where the champion answered instead.")
     latency: tuple[MetricQuantile, ...]
