@@ -24,10 +24,12 @@ from backend.inference_log import spool
 from backend.inference_log.cloudevents import BATCH, REQUEST
 from backend.inference_log.compaction import Rules
 from backend.inference_log.handling import Redaction, pseudonym
+from backend.inference_log.rules import part_of
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.spool import Spool
 from backend.ingest import crowding
 from backend.ingest.known import Known
+from backend.ingest.mixed import Mixed
 from backend.ingest.taking import Taking
 from tests.databases import Clock
 from tests.services.changes.world import ENDPOINT, World
@@ -144,6 +146,34 @@ def test_an_endpoint_with_too_many_names_is_a_finding_until_it_is_over(fed: Fed)
         crowding.tell(fed.world.database, {})
     with fed.world.database.read() as session:
         assert session.exec(select(Finding)).one().state == "resolved"
+
+
+def test_sampling_where_only_some_parts_name_the_unit_is_a_finding(fed: Fed) -> None:
+    def taken(*units: str | None, first: int) -> dict[str, int]:
+        told = [fed.row(n, unit=one.format(n) if one else None) for n in range(first, first + 60) for one in units]
+        fed.feed.take(fed.world.ana, ENDPOINT, requests=told)
+        fed.taking.once()
+        return dict(fed.taking.mixed.taken())
+
+    assert taken("u{}", None, first=0) == {}, "nothing is left out"
+    fed.keeping.set_rules(fed.world.olga, ENDPOINT, sample_every=2)
+    fed.clock.tick(seconds=10)
+    assert taken("u{}", "u{}", first=100) == taken(None, None, first=200) == {}, "whole requests are kept, or none of them"
+    mixed = taken("u{}", None, first=300)
+    assert 5 <= mixed[ENDPOINT] <= 25
+    crowding.tell(fed.world.database, {}, mixed)
+    with fed.world.database.read() as session:
+        (found,) = session.exec(select(Finding))
+    assert (found.kind, found.endpoint, found.severity, found.state) == ("log.sampling", ENDPOINT, "warning", "open")
+    assert found.says.endswith("Have everybody name the unit, or keep all rows.")
+
+
+def test_what_is_remembered_of_requests_is_bounded(fed: Fed) -> None:
+    mixed = Mixed(most=3)
+    rows = [part_of(fed.row(n), fed.clock.now) for n in range(5)]
+    mixed.look(ENDPOINT, 2, rows)
+    mixed.look(ENDPOINT, 2, [row._replace(unit=None) for row in rows])
+    assert mixed.taken() == {ENDPOINT: 3}
 
 
 def test_events_hold_no_more_rows_than_any_batch(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
