@@ -228,7 +228,7 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 
 def _per_second(requests: float | None, covered: float | None, step: int) -> float | None:
-    """Over the time that somebody looked: the span that is under way is not over yet, and gaps had requests that nobody counted."""
+    """Over the time that somebody looked: a span that is under way is not over yet, and in gaps nobody counted requests."""
     return requests / min(covered or step, step) if requests is not None else None
 
 

@@ -262,7 +262,9 @@ class IbisSource:
         found = table.select(**columns)
         found = found.filter(found.event_time >= expressions.moment(found.event_time, span.start))
         found = found.filter(found.event_time < expressions.moment(found.event_time, span.end))
-        if "received_at" in told.columns:  # among the hours that are read, as in the log: no engine sorts its whole table for one
+        if (
+            "received_at" in told.columns
+        ):  # among the hours that are read, as in the log: no engine sorts its whole table for one
             found = expressions.once(found, "request_id")
         if span.versions is not None:
             found = found.filter(found.version.fill_null(0).isin([one or 0 for one in span.versions]))
