@@ -59,6 +59,8 @@ class _Fed:
     table: str
     taken: int = 0
     left_out: int = 0
+    sampled_out: int = 0
+    erased: int = 0
     rejected: int = 0
     values_left_out: int = 0
     rejections: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +72,8 @@ class _Fed:
         if rows:
             found = opened.client.inference_logs.feed(endpoint, **{self.table: [row for _, row in rows]})
             self.taken += found.requests + found.outcomes
-            self.left_out, self.values_left_out = self.left_out + found.left_out, self.values_left_out + found.values_left_out
+            for name in ("left_out", "sampled_out", "erased", "values_left_out"):
+                setattr(self, name, getattr(self, name) + getattr(found, name))
             self.rejected += found.rejected - len(found.rejections)
             for one in found.rejections:
                 self._reject(rows[one.index][0], one.reason)
@@ -84,7 +87,8 @@ class _Fed:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        found = [f"{self.taken} row(s) taken, {self.left_out} left out by the rules, {self.rejected} malformed."]
+        why = f" ({self.sampled_out} by sampling, {self.erased} of units that were erased)" if self.left_out else ""
+        found = [f"{self.taken} row(s) taken, {self.left_out} left out by the rules{why}, {self.rejected} malformed."]
         if self.values_left_out:
             found.append(f"{self.values_left_out} value(s) of those taken left out: the endpoint has too many different names.")
         found += [f"  line {one['line']}: {one['reason']}" for one in self.rejections]

@@ -100,7 +100,7 @@ def test_what_is_redacted_or_left_out_never_lies_on_a_disk(fed: Fed, tmp_path: P
     units = [f"passenger-{number}" for number in range(40)]
     rows = [fed.row(n, unit=unit, features={"passport": f"P-{unit}", "hour": 1}) for n, unit in enumerate(units)]
     taken = fed.feed.take(fed.world.ana, ENDPOINT, requests=rows)
-    assert taken.left_out == 40 - taken.requests
+    assert (taken.left_out, taken.sampled_out, taken.erased) == (40 - taken.requests, 40 - taken.requests, 0)
     assert 5 < taken.requests < 35
     fed.taking.once()
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -291,7 +291,8 @@ class TestErasure:
         fed.tending.tend()
         with fed.world.database.read() as session:
             assert {one.state for one in log_rules.erasures(session, ENDPOINT)} == {"done"}
-        assert fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(3)]).left_out == 1
+        taken = fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(3)], outcomes=[fed.outcome(3, unit="u1")])
+        assert (taken.left_out, taken.sampled_out, taken.erased) == (2, 0, 2)
 
     def test_it_ends_by_itself_while_rows_go_on_coming(self, fed: Fed) -> None:
         """As a worker tends every five minutes, with no compaction of the whole log in between."""
