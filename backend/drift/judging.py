@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from backend.drift import causes, gate
 from backend.drift.counts import Counts
 from backend.drift.discovery import RATE, adjusted
-from backend.drift.findings import SEVERITIES, Finding, FindingKind, Severity, figure, percent
+from backend.drift.findings import SEVERITIES, Finding, FindingKind, Severity, figure, percent, two_figures
 from backend.drift.gate import Looked
 from backend.drift.layout import CategoryCells, Cells, NumberCells
 from backend.drift.profile import Profile
@@ -193,7 +193,9 @@ def _moved(looked: Looked) -> str:
     cells = looked.feature.cells
     if isinstance(cells, NumberCells):
         before, after = looked.reference.mean(cells), looked.current.mean(cells)
-        return f"; its mean went from {figure(before)} to {figure(after)}" if before is not None and after is not None else ""
+        if before is None or after is None:
+            return ""
+        return "; its mean went from {} to {}".format(*two_figures(before, after))
     return _shares_moved(looked, cells) if cells is not None else ""
 
 

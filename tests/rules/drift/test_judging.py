@@ -158,6 +158,13 @@ def test_a_guess_alarms_nobody_and_stands_beside_what_does(profile: Profile) -> 
     assert only(found, "drift").facts["guess"] == guess
 
 
+def test_numbers_that_differ_are_told_apart() -> None:
+    profile = profile_of({"x": np.full(4_000, 5.0)})
+    found = judged(profile, counts_of(profile, {"x": np.full(1_000, 5.0 + 1e-9)}))
+    assert "its mean went from 5 to 5.000000001." in only(found, "drift").words
+    assert ": 5.000000001 to 5.000000001, in the reference 5 to 5." in only(found, "range").words
+
+
 def test_an_empty_window_says_so_and_nothing_else(profile: Profile) -> None:
     found = judged(profile, counts_of(profile, {"x": pa.array([], pa.float64())}))
     assert kinds(found) == ["empty-window"]

@@ -147,7 +147,7 @@ def test_a_burning_budget_is_told_by_its_windows(world: World) -> None:
     assert [one.verdict for one in available.alerts] == ["burning", "fine", "unknown", "unknown"]
     assert available.verdict == "burning"
     assert available.alerts[0].long.rate == pytest.approx(20, rel=0.01)
-    assert available.alerts[2].reason == "In the last 1 day: only 34 % of it was looked at."
+    assert available.alerts[2].reason == "In the last day: only 34 % of it was looked at."
     assert available.budget.used == pytest.approx(0.2 * 6600, rel=0.01)
     assert available.budget.reason.startswith("Only 1.1 % of it was looked at")
     quick = found["latency-100ms"].alerts[0].long.rate

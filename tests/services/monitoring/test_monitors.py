@@ -552,7 +552,7 @@ def test_what_the_page_asks(given: Watching) -> None:
         assert queries.budgets(session, ENDPOINT, now=now) is None
         view = queries.monitor(session, ENDPOINT, "drift", now=now)
         assert [run.state for run in view.runs] == ["ok", "alarm", "alarm"]
-        assert view.line.watches.startswith("features and predictions of the last 1 hours against the data that it was trained")
+        assert view.line.watches.startswith("features and predictions of the last hour against the data that it was trained")
         refused("bad-span", queries.heatmap, session, replace(where, end=where.start - DAY))
 
 
