@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,27 @@ def upgrade(database: Database) -> None:
     with database.engine.begin() as connection:
         if not database.is_sqlite:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LEDGER_LOCK + 1})
+        if _current(connection) == newest():
+            return
         command.upgrade(_config(connection), "head")
 
 
 def require_current(database: Database) -> None:
     """Refusal when the database is behind or ahead of this code; every process asks before it serves."""
     with database.reader.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    newest = ScriptDirectory.from_config(_config(None)).get_current_head()
-    if current != newest:
+        current = _current(connection)
+    if current != newest():
         raise Refusal(
-            f"The database is at schema {current or 'none'}, this program needs {newest}.",
+            f"The database is at schema {current or 'none'}, this program needs {newest()}.",
             "Run `countersign migrate`, with the program version that you want to use.",
             code="schema",
         )
+
+
+@cache
+def newest() -> str | None:
+    """The schema of this code; its files do not change while a process runs."""
+    return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
 def differences(database: Database) -> list[Any]:
@@ -48,6 +56,10 @@ def differences(database: Database) -> list[Any]:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, SQLModel.metadata))
+
+
+def _current(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _config(connection: sa.Connection | None) -> Config:

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "drift": "all scores of 100,000 x 50 and more against Evidently's ValueDrift and preset, and if asked NannyML and frouros",
     "scrape": "reading one text of 10,000 Prometheus series, against the official parser",
     "timeseries": "a day's chart out of 10 million points in SQLite",
+    "aa_simulation": "2,000 A/A experiments of each kind looked at on every tick: false alarms; planted regressions",
     "web": "every page over 10,000 models, 1,000 endpoints and 5,000 changes in Chromium, against MLflow's list of models",
 }
 

@@ -113,6 +113,7 @@ class Visit:
     page: Page
     url: str
     wrong: list[str] = field(default_factory=list)
+    scheme: Any = "light"
 
     def open(self, path: str, *, title: str = "") -> Visit:
         """Opens an address and waits until the page with that header is drawn whole."""
@@ -168,18 +169,36 @@ class Visit:
     def axe(self) -> list[Any]:
         """What axe-core finds wrong: in light by every rule set that matters, in dark by the rules that look at colours.
 
-        The policy of the page would not let it in by itself. A page that does not follow the browser's scheme fails.
+        It begins with the scheme that the page is in, since the other one is drawn anew. The policy of the page would not let
+        it in by itself. A page that does not follow the browser's scheme fails.
         """
         session = self.page.context.new_cdp_session(self.page)
         session.send("Runtime.evaluate", {"expression": f"{AXE};0"})
-        found = []
-        for scheme, rules in (("dark", OF_COLOURS), ("light", RULES)):
-            self.page.emulate_media(color_scheme=scheme)
-            self.page.wait_for_function(_IN_SCHEME, arg=scheme)
-            found += [[scheme, *one] for one in self.drawn().page.evaluate(_AXE_RUN, rules)]
-        return found
+        other = "dark" if self.scheme == "light" else "light"
+        return [found for scheme in (self.scheme, other) for found in self._axe_in(scheme)]
+
+    def clean(self, what: str) -> None:
+        """Nothing that axe-core finds at 1440 pixels, and nothing that does not fit into 1024; whichever it stands at first."""
+        size = self.page.viewport_size
+        assert size is not None
+        for width in sorted(SIZES, key=lambda one: one != size["width"]):
+            if width != size["width"]:
+                self.page.set_viewport_size({"width": width, "height": SIZES[width]})
+            if width == min(SIZES):
+                assert self.drawn().fits(), what
+            else:
+                assert self.axe() == [], what
+
+    def _axe_in(self, scheme: str) -> list[Any]:
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.wait_for_function(_IN_SCHEME, arg=scheme)
+        self.scheme = scheme
+        rules = RULES if scheme == "light" else OF_COLOURS
+        return [[scheme, *one] for one in self.drawn().page.evaluate(_AXE_RUN, rules)]
 
 
+SIZES = {1440: 900, 1024: 768}
+"""Widths and heights of windows that pages are made for, in pixels."""
 SETTLED = """() => document.querySelector('[data-testid=stApp]')
     && !document.querySelector('[data-testid=stStatusWidget], [data-testid=stSkeleton]')
     && document.querySelector('[data-testid=stApp]').dataset.testScriptState !== 'running'
@@ -205,7 +224,7 @@ def visit(
     context = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=not policy, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(60_000)
-    seen = Visit(page, url)
+    seen = Visit(page, url, scheme=scheme)
     _watch(seen)
     try:
         yield seen

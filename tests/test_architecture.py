@@ -20,6 +20,7 @@ CONTRACTS = {
     "web": "A room of the web shell stands only on the rooms below it",
     "rules": "Rules are pure",
     "drift": "Drift is computed without a database or network",
+    "statistics": "Statistics of experiments know sums alone",
     "heavy": "Only the demo and what runs in a subprocess imports the heavy libraries",
 }
 
@@ -58,6 +59,7 @@ def test_the_house_keeps_its_order() -> None:
         ("monitoring/drift.py", "import pandas", {"heavy"}),
         ("drift/scores.py", "from sqlmodel import Session", {"drift"}),
         ("drift/scores.py", "import backend.monitoring.service", {"house"}),
+        ("experiments/statistics/moments.py", "import duckdb", {"statistics"}),
         ("registry/mlflow.py", "def f():\n    import mlflow", {"heavy"}),
         ("demo/training.py", "import pandas, sklearn, mlflow", set()),
     ],
@@ -79,7 +81,8 @@ def test_each_contract_catches_what_it_forbids(tmp_path: Path, file: str, line: 
 def build_house(folder: Path) -> None:
     """The smallest house with a room on each floor that the cases above touch."""
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
-    for room in ("core", "embedded", "registry", "features", "delivery", "drift", "monitoring", "changes", "demo"):
+    rooms = ("core", "embedded", "registry", "features", "delivery", "drift", "monitoring", "experiments", "changes", "demo")
+    for room in rooms:
         (folder / "backend" / room).mkdir(parents=True)
         for file in ("__init__.py", "service.py", "queries.py"):
             (folder / "backend" / room / file).touch()
@@ -91,6 +94,9 @@ def build_house(folder: Path) -> None:
     for file in ("wiring", "kit/charts", "model_pages/versions", "change_pages/changes"):
         (folder / "app" / f"{file}.py").touch()
     (folder / "backend" / "worker.py").touch()
+    (folder / "backend" / "experiments" / "statistics").mkdir()
+    for file in ("rules", "statistics/__init__"):
+        (folder / "backend" / "experiments" / f"{file}.py").touch()
     (folder / "backend" / "core" / "errors.py").touch()
     (folder / "backend" / "delivery" / "rows.py").write_text("import sqlmodel\n")
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from backend import bootstrap
 from backend.bootstrap import Backend
 from backend.settings import Settings
-from tests.browsers import Server, Visit, serve, visit
+from tests.browsers import Server, serve, visit
 
 HEAVY = {"mlflow", "evidently", "feast", "sklearn", "onnxruntime"}
 
@@ -47,7 +47,7 @@ def test_every_page_is_clean(chromium: Browser, server: Server) -> None:
         assert seen.axe() == []
         seen.act_as("otto", title="Overview")
         for name in ("Overview", "Audit", "Admin"):
-            clean(seen.go(name), name)
+            seen.go(name).clean(name)
         seen.page.get_by_role("button", name="Freeze starts").click()
         seen.page.get_by_role("dialog").wait_for()
         assert seen.drawn().axe() == [], "the dialog"
@@ -60,18 +60,10 @@ def test_every_page_is_clean(chromium: Browser, server: Server) -> None:
         seen.page.keyboard.press("Escape")
         seen.page.get_by_role("dialog").wait_for(state="hidden")
         seen.drawn().go("Audit").open_row(r"/ledger_row\?.*row=")
-        clean(seen.drawn("Row"), "a row of the ledger")
+        seen.drawn("Row").clean("a row of the ledger")
         assert seen.page.evaluate("document.fonts.check('14px InterVariable')")
         assert seen.page.evaluate("getComputedStyle(document.body).fontFamily").startswith("InterVariable")
         assert seen.wrong == []
-
-
-def clean(seen: Visit, what: str) -> None:
-    """Wide and small."""
-    assert seen.axe() == [], what
-    seen.page.set_viewport_size({"width": 1024, "height": 768})
-    assert seen.drawn().fits(), what
-    seen.page.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_a_deep_link_is_kept_the_choice_outlives_a_reload_and_the_back_button_returns(

@@ -92,11 +92,7 @@ def test_the_pages_are_clean_in_both_themes_and_fit(chromium: Browser, world: tu
             (f"/change?change={walks}", "Version 2"),
             (f"/propose?endpoint={PRODUCTION}&version=3", "Propose"),
         ):
-            seen.open(path, title=title)
-            assert seen.axe() == [], path
-            seen.page.set_viewport_size({"width": 1024, "height": 768})
-            assert seen.fits(), path
-            seen.page.set_viewport_size({"width": 1440, "height": 900})
+            seen.open(path, title=title).clean(path)
         assert seen.wrong == []
 
 

@@ -87,11 +87,7 @@ def test_every_page_of_endpoints_is_clean(chromium: Browser, server: Running) ->
     with visit(chromium, server.url) as seen:
         seen.open("/", title="Whom do you act as?").act_as("olga", title="Overview")
         for address, title in ADDRESSES.items():
-            seen.open(address, title=title)
-            assert seen.axe() == [], address
-            seen.page.set_viewport_size({"width": 1024, "height": 768})
-            assert seen.drawn().fits(), address
-            seen.page.set_viewport_size({"width": 1440, "height": 900})
+            seen.open(address, title=title).clean(address)
         for address, title, button in (
             (f"/endpoint?endpoint={TAXI_PRODUCTION}", TAXI_PRODUCTION, "Roll back to version 1"),
             ("/admin?part=Servers", "Admin", "Register a server"),

@@ -18,7 +18,7 @@ from tests.browsers import Server, serve, visit
 from tests.installations import CHURN, FLIGHTS, copied
 from tests.model_story import BAGS, archive, files, opened, registry
 from tests.pages.hostile_card import CARD
-from tests.pages.test_browser import HEAVY, clean
+from tests.pages.test_browser import HEAVY
 
 PROGRAM = (Path(__file__).parent / "serve_with_registry.py").read_text()
 
@@ -46,7 +46,7 @@ def server(data: Path) -> Iterator[Server]:
 def test_every_page_of_models_is_clean(chromium: Browser, server: Server) -> None:
     with visit(chromium, server.url) as seen:
         seen.open("/models", title="Whom do you act as?").act_as("ana", title="Models")
-        clean(seen, "models")
+        seen.clean("models")
         for path, title in (
             (f"/model?model={FLIGHTS}", FLIGHTS),
             (f"/model?model={quote(CHURN)}&version=1", "churn"),
@@ -55,7 +55,7 @@ def test_every_page_of_models_is_clean(chromium: Browser, server: Server) -> Non
             (f"/register?model={BAGS}&how=upload", "Register"),
             ("/model?model=nothing", "Model"),
         ):
-            clean(seen.open(path, title=title), path)
+            seen.open(path, title=title).clean(path)
         assert seen.wrong == []
 
 

@@ -30,10 +30,7 @@ def test_monitoring_and_findings_are_clean(chromium: Browser, filled: Path, tmp_
         seen.open("/").act_as("olga", title="Overview")
         for address in pages:
             title = "Findings" if address == "/findings" else "Monitoring"
-            assert seen.open(address, title=title).axe() == [], address
-            seen.page.set_viewport_size({"width": 1024, "height": 768})
-            assert seen.drawn().fits(), address
-            seen.page.set_viewport_size({"width": 1440, "height": 900})
+            seen.open(address, title=title).clean(address)
         assert seen.open("/finding?finding=1").axe() == []
         seen.open(f"/monitoring?endpoint={PRODUCTION}&part=Monitors", title="Monitoring")
         seen.page.get_by_role("button", name="Pause").click()

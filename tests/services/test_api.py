@@ -116,6 +116,7 @@ def test_each_error_has_its_status_and_says_what_to_do(
         raise error
 
     monkeypatch.setattr(api, "ROUTERS", (*api.ROUTERS, router))
+    monkeypatch.setattr(api, "_routes", api._routes.__wrapped__)  # made anew, not once a process
     monkeypatch.setattr(guard, "PUBLIC", frozenset({"/v1/broken"}))
     answer = TestClient(api.build(untouchable), raise_server_exceptions=False).get("/v1/broken")
     told = answer.json()
@@ -132,6 +133,7 @@ def test_what_is_done_in_a_request_carries_its_id(monkeypatch: pytest.MonkeyPatc
         return context.request_id.get()
 
     monkeypatch.setattr(api, "ROUTERS", (*api.ROUTERS, router))
+    monkeypatch.setattr(api, "_routes", api._routes.__wrapped__)  # made anew, not once a process
     monkeypatch.setattr(guard, "PUBLIC", frozenset({"/v1/who"}))
     answer = TestClient(api.build(untouchable)).get("/v1/who")
     assert answer.json() == answer.headers["x-request-id"]

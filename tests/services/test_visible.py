@@ -50,7 +50,7 @@ ENVIRONMENT, ONE_MODEL, OF_TEAM = "environment:staging", f"model:{CHURN}", "team
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory, week: Path) -> Iterator[Backend]:
     folder = copied(week, tmp_path_factory.mktemp("visible") / "data")
-    backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True))
+    backend = bootstrap.build(Settings(data_dir=folder, demo_identities=True, api_requests_per_minute=0))
     otto = backend.identities.act_as("otto")
     backend.teams.create(otto, "europe")
     owning = backend.teams.set_owner(otto, "endpoint", EU, "europe")
