@@ -237,7 +237,7 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
                 "rejected": 0,
                 "rejections": [],
                 "values_left_out": 0,
-            },  # fmt: skip
+            },
         },
         "take_hook": {"request": {**event, "data": {"name": MODEL, "version": "2"}}, "response": {}},
         "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},
