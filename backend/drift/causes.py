@@ -131,7 +131,7 @@ def _rescaled(looked: Looked) -> Finding | None:
     if before is None or after is None or after[0] == after[-1]:
         return None
     raw = _apart(after, before)
-    may_be, wider = measured(looked.feature.key.name), _wider(before, after)
+    may_be, wider = measured(looked.feature.key.name), _wider(looked, cells)
     units = [one for one in UNITS if (not one.of or not may_be or one.of in may_be) and _is_as_wide(one, wider)]
     if not units:
         return None
@@ -145,10 +145,13 @@ def _rescaled(looked: Looked) -> Finding | None:
     )
 
 
-def _wider(before: Floats, after: Floats) -> float | None:
-    """How many times as wide values lie as they did, as a logarithm; None where they did not differ before."""
-    spreads = _spread(before), _spread(after)
-    return math.log(spreads[1] / spreads[0]) if all(0 < one < np.finfo(np.float64).max for one in spreads) else None
+def _wider(looked: Looked, cells: NumberCells) -> float | None:
+    """How many times as wide values lie as they did, as a logarithm; None where they do not differ, or nobody knows.
+
+    By the sums, which know how wide values lie beyond the edges too.
+    """
+    before, after = looked.reference.deviation(cells), looked.current.deviation(cells)
+    return math.log(after / before) if before and after and math.isfinite(before) and math.isfinite(after) else None
 
 
 def _is_as_wide(unit: Unit, wider: float | None) -> bool:

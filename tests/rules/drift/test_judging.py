@@ -142,7 +142,11 @@ def test_a_unit_is_guessed_among_those_that_the_feature_s_name_allows() -> None:
     }, "a cold winter is none of kilograms"  # fmt: skip
 
 
-@pytest.mark.parametrize(("mean", "spread"), [(59.9, 10.0), (61.0, 9.0), (83.5, 10.0), (78.8, 5.0), (27.9, 10.0)], ids=str)
+@pytest.mark.parametrize(
+    ("mean", "spread"),
+    [(59.9, 10.0), (61.0, 9.0), (83.5, 10.0), (78.8, 5.0), (27.9, 10.0), (100.2, 10.0), (120.0, 9.0)],
+    ids=str,
+)
 def test_values_that_lie_elsewhere_and_as_wide_as_before_are_in_no_other_unit(mean: float, spread: float) -> None:
     profile = profile_of({"x": normal(4_000, 1, 37.9, 10.0)})
     found = judged(profile, counts_of(profile, {"x": normal(1_000, 2, mean, spread)}))
