@@ -216,11 +216,10 @@ def shown_at(view: FindingView) -> dict[str, str] | None:
         return None
     if family == "monitor":
         return {"part": _PARTS[family], "monitor": line.subject}
-    version, by = told.get("version"), told.get("monitor")
+    version, column = told.get("version"), told.get("column")
     found = {"part": "Predictions" if line.kind == "drift.prediction" else _PARTS[family]}
     found |= {"version": str(version)} if isinstance(version, int) else {}
-    about = line.subject.removesuffix(f" of version {version} ({by})")
-    return found | ({"feature": about} if found["part"] == "Drift" and about != line.subject else {})
+    return found | ({"feature": column} if found["part"] == "Drift" and isinstance(column, str) else {})
 
 
 _PARTS: Mapping[str, str] = {

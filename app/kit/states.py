@@ -94,7 +94,8 @@ LOOKS: dict[str, dict[str, Look]] = {
     "monitor": {
         "ok": Look("In order", "check_circle", "green"),
         "alarm": Look("Alarm", "notification_important", "red"),
-        "never": Look("Not run yet", "hourglass_empty", "gray"),
+        "never": Look("Not yet", "hourglass_empty", "gray"),
+        "idle": Look("Nothing to compare", "pending", "gray"),
         "late": Look("Late", "history", "orange"),
         "no_data": Look("No data", "help", "orange"),
         "failing": Look("Failing", "error", "red"),

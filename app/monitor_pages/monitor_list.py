@@ -32,7 +32,15 @@ WHAT_NEXT = {
     "no_data": "See whether requests reach the inference log of this endpoint.",
 }
 """How a monitor fares that gives no verdict -> what to do next."""
-_RUNS = {"ok": "in order", "alarm": "alarm", "no_data": "no data", "failed": "failed", "running": "running"}
+_RUNS = {
+    "ok": "in order",
+    "alarm": "alarm",
+    "no_data": "no data",
+    "early": "too early",
+    "idle": "nothing to compare",
+    "failed": "failed",
+    "running": "running",
+}
 
 
 def part(place: Place) -> None:

@@ -75,7 +75,7 @@ class MonitorRunView(Shown):
 
     slot: datetime
     window_start: datetime
-    state: str = Field(description="`running`, `ok`, `alarm`, `no_data` or `failed`.")
+    state: str = Field(description="`running`, `ok`, `alarm`, `no_data`, `early`, `idle` or `failed`.")
     why: str
     rows: int
     started_at: datetime

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.delivery.rows import Endpoint
-from backend.inference_log import handling
+from backend.inference_log import handling, horizons
 from backend.inference_log.erasing import Going
 from backend.inference_log.layout import TABLES, Table
 from backend.inference_log.rows import LogErasure, LogRules
@@ -57,7 +57,13 @@ class LogTending:
             tx.record("inference_log.erased", row, after=row.facts("state", "removed"))
 
     def _expire(self, endpoint_id: str, name: str, days: Mapping[str, int], now: datetime) -> None:
-        gone = {table: self._log.expire(table, name, now - timedelta(days=days[table])) for table in _named(days)}
+        ends = {table: now - timedelta(days=days[table]) for table in _named(days)}
+        ends = {table: end for table, end in ends.items() if self._log.holds(table, name, end)}
+        if not ends:
+            return
+        with self._database.unit(SYSTEM) as tx:  # first: whoever counts an hour meanwhile has to know that it is not whole
+            horizons.move(tx, endpoint_id, ends)
+        gone = {table: self._log.expire(table, name, end) for table, end in ends.items()}
         if not any(gone.values()):
             return
         with self._database.unit(SYSTEM) as tx:

@@ -16,7 +16,7 @@ from backend.core.context import SYSTEM
 from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Endpoint
 from backend.findings import rules
-from backend.findings.rows import Finding, FindingSight
+from backend.findings.rows import Finding, FindingFinder, FindingSight
 from backend.findings.service import missing
 from backend.notify.audience import MAIL
 from backend.notify.rows import Cursor, Message, Route
@@ -219,7 +219,7 @@ def view(session: Session, ref: str | int) -> FindingView:
         beside=_beside(session, row),
         blocks=blocks,
         holds=holds,
-        needs_person=row.needs_person,
+        needs_person=row.needs_person or _needs_person(session, row),
         clear_after_seconds=row.clear_after_seconds,
         escalated=row.escalated,
         opened_at=row.opened_at,
@@ -338,10 +338,22 @@ def _behind(rank: int, since: datetime, identifier: str) -> sa.ColumnElement[boo
 def _lines(session: Session, rows: Sequence[tuple[Finding, FindingSight]]) -> tuple[FindingLine, ...]:
     people = _people(session, {row.owner_id for row, _ in rows if row.owner_id})
     teams = _teams(session, {row.owner_team_id for row, _ in rows if row.owner_team_id})
-    return tuple(_line(row, sight, people, teams) for row, sight in rows)
+    finders = _finders(session, [row.id for row, _ in rows])
+    return tuple(_line(row, sight, people, teams, finders.get(row.id, ())) for row, sight in rows)
 
 
-def _line(row: Finding, sight: FindingSight, people: Mapping[str, str], teams: Mapping[str, str]) -> FindingLine:
+def _finders(session: Session, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Finding's id -> those who found it and do not say that it is over."""
+    query = select(FindingFinder.finding_id, FindingFinder.found_by).where(col(FindingFinder.finding_id).in_(ids))
+    found = dict[str, list[str]]()
+    for finding_id, name in session.exec(query.order_by(col(FindingFinder.found_by))) if ids else ():
+        found.setdefault(finding_id, []).append(name)
+    return found
+
+
+def _line(
+    row: Finding, sight: FindingSight, people: Mapping[str, str], teams: Mapping[str, str], finders: Sequence[str]
+) -> FindingLine:
     owner = people.get(row.owner_id or "") or teams.get(row.owner_team_id or "") or ""
     return FindingLine(
         id=row.id,
@@ -356,7 +368,7 @@ def _line(row: Finding, sight: FindingSight, people: Mapping[str, str], teams: M
         environment=row.environment,
         model=row.model,
         subject=row.about,
-        found_by=row.found_by,
+        found_by=", ".join(finders) or row.found_by,
         owner=owner,
         owner_kind="person" if row.owner_id else "team" if row.owner_team_id else "",
         first_seen_at=sight.first_seen_at,
@@ -375,6 +387,11 @@ def _people(session: Session, ids: set[str]) -> dict[str, str]:
 
 def _teams(session: Session, ids: set[str]) -> dict[str, str]:
     return dict(session.exec(select(Team.id, Team.name).where(col(Team.id).in_(ids))).all()) if ids else {}
+
+
+def _needs_person(session: Session, row: Finding) -> bool:
+    query = select(FindingFinder.found_by).where(FindingFinder.finding_id == row.id, col(FindingFinder.needs_person))
+    return session.exec(query.limit(1)).first() is not None
 
 
 def _number(session: Session, where: Any) -> int | None:

@@ -96,3 +96,23 @@ class FindingSight(Row, table=True):
     evidence: dict[str, Any] = Field(sa_column=json())
     clean_since: datetime | None = Field(default=None, sa_column=utc(nullable=True))
     """Of the first look since then that did not see it."""
+
+
+class FindingFinder(Row, table=True):
+    """One of those who found it and do not say yet that it is over: it is over by itself once all of them do. Not governed, as
+    its sight is not."""
+
+    __tablename__ = "finding_finder"
+    __seen_through__: ClassVar[str] = "finding_id"
+    __governed__: ClassVar[bool] = False
+
+    finding_id: str = Field(primary_key=True, foreign_key="finding.id")
+    found_by: str = Field(primary_key=True, index=True)
+    last_seen_at: datetime = Field(sa_column=utc())
+    """Of its newest look that saw it."""
+    clean_since: datetime | None = Field(default=None, sa_column=utc(nullable=True))
+    """Of its first look since then that did not."""
+    clear_after_seconds: int = 0
+    needs_person: bool = False
+    evidence: dict[str, Any] = Field(sa_column=json())
+    """Of its newest look that saw it."""

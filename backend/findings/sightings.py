@@ -6,8 +6,8 @@ Telling the same look twice changes nothing, and a look that says nothing new wr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -19,11 +19,14 @@ from backend.core.unit import Unit
 from backend.delivery.rows import Endpoint
 from backend.findings import rules
 from backend.findings.moves import move, record
-from backend.findings.rows import Finding, FindingSight
+from backend.findings.rows import Finding, FindingFinder, FindingSight
 from backend.findings.rules import Cause, Known, Sighting
 from backend.registry.rows import Model
 
 _NUMBERS = 0x66696E64  # "find": the advisory lock on PostgreSQL under which numbers are given
+_Finders = dict[tuple[str, str], FindingFinder]
+"""By finding and by who found it: those of the causes that a look saw."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _MOST_AT_ONCE = 500
 """Causes of one query; SQLite takes 32,766 parameters and PostgreSQL 65,535."""
 
@@ -52,9 +55,10 @@ def seen(tx: Unit, sightings: Sequence[Sighting], *, at: datetime | None = None)
     places = _places(tx, [one.cause for one in sightings])
     prints = [_print(one.cause, places) for one in sightings]
     known = _newest(tx, prints)
+    finders = {(one.finding_id, one.found_by): one for one in _finders(tx, [row.id for row, _ in known.values()])}
     found: list[Finding] = []
     for print_, one in zip(prints, sightings, strict=True):
-        known[print_] = _saw(tx, one, print_, places[_key(one.cause)], known.get(print_), when)
+        known[print_] = _saw(tx, one, print_, places[_key(one.cause)], known.get(print_), finders, when)
         found.append(known[print_][0])
     return tuple(found)
 
@@ -65,6 +69,52 @@ def unseen(tx: Unit, causes: Iterable[Cause], *, at: datetime | None = None) -> 
     places = _places(tx, asked)
     for row, sight in _live(tx, [_print(one, places) for one in asked]).values():
         _did_not_see(tx, row, sight, min(at or tx.now, tx.now))
+
+
+def found_there(tx: Unit, found_by: str, endpoint_id: str) -> tuple[tuple[Finding, FindingFinder], ...]:
+    """What somebody found at an endpoint that is not over, each with what it saw of it."""
+    query = (
+        select(Finding, FindingFinder)
+        .join(FindingFinder)
+        .where(
+            FindingFinder.found_by == rules.line(found_by, rules.MAX_FOUND_BY),
+            Finding.endpoint_id == endpoint_id,
+            col(Finding.state).in_(rules.LIVE),
+        )
+    )
+    return tuple(tx.session.exec(query.order_by(col(Finding.number))).all())
+
+
+def clean(tx: Unit, row: Finding, mine: FindingFinder, *, at: datetime) -> None:
+    """One look of one of those who found it did not see its cause. It is over once that holds of all of them."""
+    means = rules.on_clean(_by_finder(row, mine), min(at, tx.now))
+    if means == "nothing":
+        return
+    row = _locked(tx, row)
+    sight, others = tx.session.get_one(FindingSight, row.id), [one for one in _finders(tx, [row.id]) if one is not mine]
+    if row.state == "resolved":
+        return
+    mine.clean_since = mine.clean_since or min(at, tx.now)
+    if means == "clear" and others:
+        tx.session.delete(mine)
+    if all(one.clean_since is not None for one in others):
+        sight.clean_since = sight.clean_since or mine.clean_since
+    if means == "clear" and not others:
+        move(tx, row, "clear", outcome=rules.CLEARED)
+
+
+def left(tx: Unit, row: Finding, mine: FindingFinder) -> None:
+    """One of those who found it does not look for its cause any more: the others say when it is over; if there is no other, a
+    person does."""
+    if len(_finders(tx, [_locked(tx, row).id])) > 1:
+        tx.session.delete(mine)
+
+
+def gone(tx: Unit, row: Finding, reason: str) -> None:
+    """What it was about is not there any more."""
+    row = _locked(tx, row)
+    if row.state != "resolved":
+        move(tx, row, "clear", reason=reason, outcome=rules.GONE)
 
 
 def looked(
@@ -143,6 +193,7 @@ def opened(
         finding_id=row.id, first_seen_at=at, last_seen_at=at, says=says, severity=one.severity, evidence=evidence
     )
     tx.add(sight)
+    tx.add(_finder(row, one, at))
     tx.session.flush()
     return row
 
@@ -158,36 +209,64 @@ def _saw(
     print_: str,
     place: Place,
     before: tuple[Finding, FindingSight] | None,
+    finders: _Finders,
     at: datetime,
 ) -> tuple[Finding, FindingSight]:
-    means = rules.on_seen(_known(before), one.severity, at, tx.now)
+    mine = finders.get((before[0].id, _by(one))) if before is not None else None
+    means = rules.on_seen(_known(before, mine), one.severity, at, tx.now)
     if before is None or means in ("open", "open_again"):
-        return _open(tx, one, print_, place, before[0] if before is not None else None, at)
+        return _open(tx, one, print_, place, before[0] if before is not None else None, finders, at)
     row, sight = before
     if means == "nothing":
         return before
-    if means == "rise":
+    if means == "rise" or mine is None:
         row = _locked(tx, row)
-        means = rules.on_seen(_of(row, sight), one.severity, at, tx.now)
+        means = rules.on_seen(_known((row, sight), mine), one.severity, at, tx.now)
     if means == "open_again":  # somebody ended it just now
-        return _open(tx, one, print_, place, row, at)
+        return _open(tx, one, print_, place, row, finders, at)
+    if means == "nothing":
+        return row, sight
     if means == "rise":
         move(tx, row, "rise", severity=one.severity, says=rules.line(one.says, rules.MAX_SAYS))
-    sight.last_seen_at, sight.times, sight.clean_since = at, sight.times + 1, None
-    sight.says, sight.severity = rules.line(one.says, rules.MAX_SAYS), one.severity
-    sight.evidence = rules.bounded(one.evidence)
+    sight.times, sight.clean_since = sight.times + 1, None
+    if at >= sight.last_seen_at:
+        sight.says, sight.severity = rules.line(one.says, rules.MAX_SAYS), one.severity
+        sight.last_seen_at, sight.evidence = at, rules.bounded(one.evidence)
+    if mine is None:
+        finders[row.id, _by(one)] = tx.add(_finder(row, one, at))
+    else:
+        mine.last_seen_at, mine.clean_since, mine.evidence = at, None, rules.bounded(one.evidence)
+        mine.clear_after_seconds, mine.needs_person = int(one.clear_after.total_seconds()), one.needs_person
     return row, sight
 
 
+def _by(one: Sighting) -> str:
+    return rules.line(one.found_by, rules.MAX_FOUND_BY)
+
+
+def _finder(row: Finding, one: Sighting, at: datetime) -> FindingFinder:
+    return FindingFinder(
+        finding_id=row.id,
+        found_by=_by(one),
+        last_seen_at=at,
+        clear_after_seconds=int(one.clear_after.total_seconds()),
+        needs_person=one.needs_person,
+        evidence=rules.bounded(one.evidence),
+    )
+
+
 def _open(
-    tx: Unit, one: Sighting, print_: str, place: Place, former: Finding | None, at: datetime
+    tx: Unit, one: Sighting, print_: str, place: Place, former: Finding | None, finders: _Finders, at: datetime
 ) -> tuple[Finding, FindingSight]:
     """Opens it, unless another worker has done so at the same moment: then this look is one more of that one."""
     try:
         with tx.attempt():
             row = opened(tx, one, print_, place, former, at)
     except IntegrityError:
-        return _saw(tx, one, print_, place, _live(tx, [print_])[print_], at)
+        other = _live(tx, [print_])[print_]
+        finders |= {(found.finding_id, found.found_by): found for found in _finders(tx, [other[0].id])}
+        return _saw(tx, one, print_, place, other, finders, at)
+    finders[row.id, _by(one)] = tx.session.get_one(FindingFinder, (row.id, _by(one)))
     return row, tx.session.get_one(FindingSight, row.id)
 
 
@@ -202,8 +281,32 @@ def _did_not_see(tx: Unit, row: Finding, sight: FindingSight, at: datetime) -> N
             move(tx, row, "clear", outcome=rules.CLEARED)
 
 
-def _known(found: tuple[Finding, FindingSight] | None) -> Known | None:
-    return _of(*found) if found is not None else None
+def _known(found: tuple[Finding, FindingSight] | None, mine: FindingFinder | None) -> Known | None:
+    """A finding as whoever sees its cause has to know it: of one that is not over, others may have seen it later."""
+    if found is None or found[0].state == "resolved":
+        return _of(*found) if found is not None else None
+    return replace(_of(*found), last_seen_at=mine.last_seen_at if mine is not None else _NEVER)
+
+
+def _by_finder(row: Finding, mine: FindingFinder) -> Known:
+    return Known(
+        state=row.state,
+        severity=row.severity,
+        last_seen_at=mine.last_seen_at,
+        clean_since=mine.clean_since,
+        resolved_at=row.resolved_at,
+        clear_after=timedelta(seconds=mine.clear_after_seconds),
+        needs_person=mine.needs_person,
+    )
+
+
+def _finders(tx: Unit, ids: Sequence[str]) -> Sequence[FindingFinder]:
+    """Those who found them, as they are now."""
+    found = list[FindingFinder]()
+    for start in range(0, len(ids), _MOST_AT_ONCE):
+        query = select(FindingFinder).where(col(FindingFinder.finding_id).in_(ids[start : start + _MOST_AT_ONCE]))
+        found += tx.session.exec(query).all()
+    return found
 
 
 def _of(row: Finding, sight: FindingSight) -> Known:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -121,12 +121,21 @@ class Erasing:
 
 def expire(files: Files, table: Table, endpoint: str, before: datetime) -> int:
     """Removes the hours of one table that were over before a time; their number."""
-    count = 0
-    for partition in list(catalog.partitions(files, table, endpoint, None, None, before)):
+    gone = list(_over(files, table, endpoint, before))
+    for partition in gone:
+        files.remove_folder(partition.folder)
+    return len(gone)
+
+
+def holds(files: Files, table: Table, endpoint: str, before: datetime) -> bool:
+    """Whether there is an hour of one table that was over before a time."""
+    return any(True for _ in _over(files, table, endpoint, before))
+
+
+def _over(files: Files, table: Table, endpoint: str, before: datetime) -> Iterator[Partition]:
+    for partition in catalog.partitions(files, table, endpoint, None, None, before):
         if partition.hour + layout.HOUR <= before:
-            files.remove_folder(partition.folder)
-            count += 1
-    return count
+            yield partition
 
 
 def _tell(connection: duckdb.DuckDBPyConnection, found: _Found) -> None:

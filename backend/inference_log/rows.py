@@ -34,6 +34,19 @@ class LogRules(Row, table=True):
     set_at: datetime = Field(sa_column=utc())
 
 
+class LogHorizon(Row, table=True):
+    """How far back an endpoint's rows of one table are whole. It never goes back, even where more is kept by now."""
+
+    __tablename__ = "inference_log_horizon"
+    __seen_through__: ClassVar[str] = "endpoint_id"
+    __governed__: ClassVar[bool] = False
+
+    endpoint_id: str = Field(sa_column=sa.Column(sa.String, sa.ForeignKey("endpoint.id", ondelete="CASCADE"), primary_key=True))
+    table: str = Field(sa_column=sa.Column("log_table", sa.String, primary_key=True))
+    before: datetime = Field(sa_column=utc())
+    """Hours that were over before it were taken out, or are being taken out right now."""
+
+
 class LogErasure(Row, table=True):
     """One unit whose rows go from an endpoint's log. The unit stands here, and in the ledger, by its pseudonym alone."""
 

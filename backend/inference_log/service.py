@@ -15,7 +15,7 @@ from typing import Self
 from backend.core.errors import Refusal
 from backend.inference_log import catalog
 from backend.inference_log.compaction import Compacted, Compaction, Rules
-from backend.inference_log.erasing import Erased, Erasing, Going, expire
+from backend.inference_log.erasing import Erased, Erasing, Going, expire, holds
 from backend.inference_log.files import Engine, Files
 from backend.inference_log.layout import Partition, Table
 from backend.inference_log.naming import Names
@@ -167,6 +167,10 @@ class InferenceLog:
         """
         Compaction(self._files, Rules(), self._clock, self._engine).tidy(endpoint)
         return Erasing(self._files, self._clock, self._engine).run(endpoint, going)
+
+    def holds(self, table: Table, endpoint: str, before: datetime) -> bool:
+        """Whether there is an hour of a table that was over before a time."""
+        return holds(self._files, table, endpoint, before)
 
     def expire(self, table: Table, endpoint: str, before: datetime) -> int:
         """Removes the hours of a table that were over before a time; their number."""

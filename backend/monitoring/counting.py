@@ -25,12 +25,14 @@ from backend.drift.counts import Counts, counted
 from backend.drift.profile import Profile, build
 from backend.drift.sources import ReadingSource
 from backend.drift.stored import counts_bytes
+from backend.inference_log import horizons
+from backend.inference_log.horizons import Horizon
 from backend.inference_log.reading import Reading
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.sources.port import Span, TableSource
 from backend.inference_log.touched import OVERLAP
+from backend.monitoring import differences, references, segmenting, table_counting
 from backend.monitoring import hours as stored
-from backend.monitoring import references, segmenting, table_counting
 from backend.monitoring.hours import Part
 from backend.monitoring.late import came as came_late
 from backend.monitoring.needs import Lacking, Needs, Want, needs_of
@@ -133,7 +135,9 @@ class Counting:
             return True, 0
         with self._database.read() as session:
             have = {one.what: stored.counted_hours(session, needs.place.id, one.what) for one in needs.wants}
-        late = self._late(needs, have, state, now)
+            horizon = horizons.of(session, needs.place.id)
+        again = {one.what: {hour for hour in have[one.what] if _is_whole(horizon, one, hour)} for one in needs.wants}
+        late = self._late(needs, again, state, now)
         missing = _missing(needs.wants, have)
         todo = [*late, *missing[: max(MOST_AT_ONCE - len(late), 0)]]
         filled = self._filled(needs.place.name, todo)
@@ -174,12 +178,17 @@ class Counting:
             if tx.session.get(Endpoint, needs.place.id) is None:
                 return
             changed = dict[datetime, int]()
-            whole = {one.what for one in needs.wants if one.profile is not None and one.within is None}
+            wants = {one.what: one for one in needs.wants}
+            horizon = horizons.of(tx.session, needs.place.id)
             for what, each in found.found.items():
-                for hour, rows in stored.rows_of(tx.session, needs.place.id, what, each).items() if what in whole else ():
-                    more = abs(sum(part.rows for part in each[hour]) - rows)
-                    changed |= {hour: max(more, changed.get(hour, 0))} if more else {}
-                stored.write(tx, needs.place.id, what, each)
+                before = stored.parts_of(tx.session, needs.place.id, what, each)
+                counts = {
+                    hour: told for hour, told in each.items() if hour not in before or _is_whole(horizon, wants[what], hour)
+                }
+                for hour in before.keys() & counts.keys():
+                    differ = _differ(wants[what], before[hour], counts[hour])
+                    changed |= {hour: max(differ, changed.get(hour, 0))} if differ else {}
+                stored.write(tx, needs.place.id, what, counts)
             came_late(tx, needs.place.id, changed)
 
     def _read(self, endpoint: str, run: Sequence[Todo], now: datetime, found: _Counted) -> None:
@@ -271,6 +280,18 @@ def keys(session: Session) -> list[str]:
 
 def _state(session: Session, endpoint_id: str) -> CountingState:
     return session.get(CountingState, endpoint_id) or CountingState(endpoint_id=endpoint_id)
+
+
+def _is_whole(horizon: Horizon, want: Want, hour: datetime) -> bool:
+    """Whether an hour can be counted again: of one whose rows were taken out for their age, what was counted stays."""
+    return horizon.is_whole(hour, with_outcomes=want.task is not None)
+
+
+def _differ(want: Want, before: Sequence[Part], after: Sequence[Part]) -> int:
+    """In how many requests an hour differs from what was counted of it before; of segments the whole tells."""
+    if want.task is not None:
+        return differences.of_outcomes(want.task, before, after)
+    return differences.of_features(want.profile.layout, before, after) if want.profile is not None and not want.within else 0
 
 
 def _missing(wants: Iterable[Want], have: Mapping[str, set[datetime]]) -> list[Todo]:

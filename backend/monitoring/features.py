@@ -28,7 +28,7 @@ from backend.drift.values import PREDICTION, Key, quoted
 from backend.monitoring import hours
 from backend.monitoring.hours import Part
 from backend.monitoring.live import Live
-from backend.monitoring.looks import Found, Scored, Verdict
+from backend.monitoring.looks import Calm, Found, Scored, Verdict, early
 from backend.monitoring.rows import NO_VERSION
 from backend.monitoring.rules import MonitorSpec, is_among, severity_of, worst
 
@@ -67,7 +67,7 @@ class Given:
         window: the hours that are judged, and `parts`: what was counted in them of all versions, in the profile's cells.
         against: what it is compared with, and `reference`: what was counted in those hours; () for the profile's own.
         alone: whether requests of which nothing says who answered are this version's.
-        why: why there is no verdict, where that is known already.
+        why: why there is no verdict, where that is known already; `calm`: that nothing is wrong by that.
         strays: version -> requests of the window that no look is about (`NO_VERSION`: nothing says who answered).
     """
 
@@ -81,6 +81,7 @@ class Given:
     alone: bool = False
     before: Before = field(default_factory=dict)
     why: str = ""
+    calm: Calm | None = None
     strays: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -97,13 +98,20 @@ def look(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
 def _looked(spec: MonitorSpec, given: Given, kept: Kept) -> Verdict:
     version = given.live.version
     if given.why:
-        return Verdict(version, why=given.why)
+        return Verdict(version, why=given.why, calm=given.calm)
     if given.profile is None:
         return _unknown(spec, version)
     covered = {one.hour for one in given.parts}
     if len(covered) < LEAST_COVERED * given.window.hours:
         return Verdict(version, why=f"Only {len(covered)} of the {given.window.hours} hours of its window were counted.")
     current = hours.summed(_mine(given.parts, given, spec.arm), given.profile.layout)
+    is_little = not current.rows if spec.kind == "data" else current.rows < spec.min_rows
+    if (
+        is_little
+        and not given.strays
+        and (told_early := early(version, given.live.since, given.window.start, current.rows)) is not None
+    ):
+        return told_early
     if spec.kind == "data" and not current.rows:
         return _empty(spec, given, current)
     if current.rows < spec.min_rows and spec.kind != "data":

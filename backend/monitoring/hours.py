@@ -53,12 +53,15 @@ def counted_hours(session: Session, endpoint_id: str, what: str) -> set[datetime
     return set(session.exec(query.distinct()))
 
 
-def rows_of(session: Session, endpoint_id: str, what: str, hours: Iterable[datetime]) -> dict[datetime, int]:
-    """How many rows were counted in hours; those that were never counted are not among them."""
-    query = select(CountedHour.hour, sa.func.sum(CountedHour.rows)).where(
+def parts_of(session: Session, endpoint_id: str, what: str, hours: Iterable[datetime]) -> dict[datetime, list[Part]]:
+    """What was counted in hours; those that were never counted are not among them."""
+    query = select(CountedHour).where(
         CountedHour.endpoint_id == endpoint_id, CountedHour.what == what, col(CountedHour.hour).in_(list(hours))
     )
-    return {hour: int(rows) for hour, rows in session.exec(query.group_by(col(CountedHour.hour)))}
+    found = dict[datetime, list[Part]]()
+    for one in session.exec(query):
+        found.setdefault(one.hour, []).append(_part(one))
+    return found
 
 
 def parts(session: Session, endpoint_id: str, what: str, window: Window) -> tuple[Part, ...]:
@@ -70,7 +73,7 @@ def parts(session: Session, endpoint_id: str, what: str, window: Window) -> tupl
         col(CountedHour.hour) < window.end,
     )
     rows = session.exec(query.order_by(col(CountedHour.hour)))
-    return tuple(Part(one.hour, one.version, one.arm, one.rows, one.content) for one in rows)
+    return tuple(map(_part, rows))
 
 
 def chosen(found: Iterable[Part], versions: Collection[int] | None, arm: str | None) -> tuple[Part, ...]:
@@ -107,6 +110,10 @@ def outcome_bytes(counts: quality.Counts) -> bytes:
     with pa.ipc.new_stream(sink, counts.table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(counts.table.combine_chunks())
     return bytes(sink.getvalue().to_pybytes())
+
+
+def _part(row: CountedHour) -> Part:
+    return Part(row.hour, row.version, row.arm, row.rows, row.content)
 
 
 def _nothing(hour: datetime) -> Part:

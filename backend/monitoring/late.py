@@ -24,7 +24,7 @@ _monitors: sa.Table = Monitor.__table__  # type: ignore[attr-defined]
 
 
 def came(tx: Unit, endpoint_id: str, changed: Mapping[datetime, int]) -> None:
-    """Joins: so many requests came to hours that were counted before, or were erased from them.
+    """Joins: so many requests came to hours that were counted before, were sent again with other values, or were erased.
 
     They add up, so that many that come one by one are seen too. The first days of serving are judged again at each slot anyway.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from backend.access.rows import Identity, Ownership, Team
 from backend.core.context import SYSTEM
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint
-from backend.findings.rows import Finding
+from backend.findings.rows import Finding, FindingFinder
 from backend.findings.rules import LIVE
 from backend.monitoring import needs, references, rules, segmenting, service, tasks, watch, windows
 from backend.monitoring.live import place_of
@@ -28,7 +28,7 @@ from backend.registry import queries as registry
 SHELF = Shelf()
 """Profiles that the reads of this process keep."""
 MOST_RUNS = 100
-_ORDER = {"failing": 0, "late": 1, "no_data": 2, "alarm": 3, "paused": 4, "never": 5, "ok": 6}
+_ORDER = {"failing": 0, "late": 1, "no_data": 2, "alarm": 3, "paused": 4, "never": 5, "idle": 6, "ok": 7}
 _EVERY = {1: "every hour", 24: "every day", 168: "every week"}
 
 
@@ -126,7 +126,7 @@ def _lines(session: Session, found: Sequence[Watched], now: datetime) -> list[Mo
         at = endpoints.get(one.row.endpoint_id)
         if at is None:
             continue
-        mine = [each.severity for each in live if _is_of(each, one)]
+        mine = [each.severity for each, by in live if _is_of(each, by, one)]
         ran = last[one.row.id].slot if one.row.id in last else None
         lines.append(_line(one, at, stands[one.row.id], ran, mine, owners.get(at.id, ""), now))
     return lines
@@ -157,19 +157,25 @@ def _line(
     )
 
 
-def _live(session: Session, endpoint_ids: set[str]) -> Sequence[Finding]:
+def _live(session: Session, endpoint_ids: set[str]) -> Sequence[tuple[Finding, set[str]]]:
+    """Findings that are not over, each with those who found it."""
     if not endpoint_ids:
         return ()
-    query = select(Finding).where(col(Finding.endpoint_id).in_(endpoint_ids), col(Finding.state).in_(LIVE))
-    return session.exec(query).all()
+    query = select(Finding, FindingFinder.found_by).outerjoin(FindingFinder)
+    query = query.where(col(Finding.endpoint_id).in_(endpoint_ids), col(Finding.state).in_(LIVE))
+    rows, by = dict[str, Finding](), dict[str, set[str]]()
+    for row, name in session.exec(query):
+        rows[row.id] = row
+        by.setdefault(row.id, set()).add(name or row.found_by)
+    return [(row, by[row.id]) for row in rows.values()]
 
 
-def _is_of(finding: Finding, one: Watched) -> bool:
+def _is_of(finding: Finding, by: Collection[str], one: Watched) -> bool:
     """What it found, and that it does not look as it should."""
     if finding.endpoint_id != one.row.endpoint_id:
         return False
     is_fault = finding.kind in rules.FAULTS.values() and finding.about == one.row.name
-    return is_fault or finding.found_by == found_by(one.row.name)
+    return is_fault or found_by(one.row.name) in by
 
 
 def _owners(session: Session, endpoints: Sequence[Endpoint]) -> Mapping[str, str]:

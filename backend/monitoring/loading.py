@@ -115,12 +115,14 @@ def _of_version(
     window = windows.first_serving(one.spec, live, slot) if one.spec.kind == "skew" else windows.window_at(one.spec, slot)
     if window is None:
         soon = f"Version {live.version} has not served for an hour yet."
-        return features.Given(live, windows.window_at(one.spec, slot), _training(), why=soon)
+        return features.Given(live, windows.window_at(one.spec, slot), _training(), why=soon, calm="early")
     against = windows.compared(one.spec, window, place.champion)
     if row is None:
         return features.Given(live, window, against)
     if against.concurrent and live.is_champion:
-        return features.Given(live, window, against, why=f"Version {live.version} is the champion itself.")
+        nobody = f"Version {live.version} is the champion, and nothing else answers beside it: there is nothing to compare."
+        itself = f"Version {live.version} is the champion itself."
+        return features.Given(live, window, against, why=nobody if len(place.live) == 1 else itself, calm="idle")
     what, profile = f"drift:{row.digest}", shelf.read(session, row)
     reference = hours.parts(session, place.id, what, against.window) if against.window is not None else ()
     return features.Given(

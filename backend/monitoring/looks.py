@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from backend.monitoring.rules import RunState, worst
 
@@ -68,10 +69,13 @@ class Scored:
     why: str = ""
 
 
+Calm = Literal["early", "idle"]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a look came to for one version; `why` says why there is none, "" where there is one. `unjudged`: kinds of findings
-    that it could say nothing of."""
+    that it could say nothing of. `calm`: that there could be none, and that nothing is wrong by that."""
 
     version: int
     rows: int = 0
@@ -80,6 +84,7 @@ class Verdict:
     figures: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
     unjudged: frozenset[str] = frozenset()
+    calm: Calm | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,14 @@ class Came:
         return {str(one.version): dict(one.figures) for one in self.verdicts if one.figures}
 
 
+def early(version: int, since: datetime, start: datetime, rows: int) -> Verdict | None:
+    """No verdict on a version that did not answer yet when its window began, and was asked too little since; else None."""
+    if start >= since:
+        return None
+    why = f"Version {version} answers since {since:%Y-%m-%d %H:%M} UTC, after the window began: too little to judge yet."
+    return Verdict(version, rows, why=why, calm="early")
+
+
 NOBODY = "Nothing answers at this endpoint, so that there is nothing to look at."
 
 
@@ -116,6 +129,7 @@ def came(verdicts: Sequence[Verdict]) -> Came:
     if not told:
         return Came("no_data", NOBODY)
     if all(one.why for one in told):
-        return Came("no_data", reasons, told)
+        calm = {one.calm for one in told}
+        return Came("no_data" if None in calm else "early" if "early" in calm else "idle", reasons, told)
     severity = worst([each.severity for one in told for each in one.found])
     return Came("alarm" if severity in ("info", "warning", "critical") else "ok", reasons, told)

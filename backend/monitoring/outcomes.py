@@ -11,7 +11,7 @@ from typing import Any
 from backend.drift.findings import figure
 from backend.drift.references import LEAST_COVERED, Window
 from backend.monitoring.live import Live
-from backend.monitoring.looks import Found, Verdict
+from backend.monitoring.looks import Found, Verdict, early
 from backend.monitoring.rules import LimitSpec, MonitorSpec, no_worse
 from backend.quality.counts import ANY, Counts, Tally, Where
 from backend.quality.estimates import Calibrator, Estimate, estimate
@@ -56,6 +56,8 @@ def look(spec: MonitorSpec, given: Given) -> Verdict:
     where = where_of(spec, given, given.window.start, given.window.end)
     requests = _requests(given.counts, where)
     if requests < spec.min_rows:
+        if (told_early := early(version, given.live.since, given.window.start, requests)) is not None:
+            return told_early
         told = f"Version {version} answered {requests:,} requests, fewer than {spec.min_rows:,}: too few for a verdict."
         return Verdict(version, requests, why=told)
     return _realised(spec, given, where, requests) if spec.kind == "quality" else _estimated(spec, given, where, requests)

@@ -147,7 +147,7 @@ class MonitorRun(Row, table=True):
     asked: bool = False
     """That somebody had it look beside its slots: no slot counts as run by it."""
     late: int = Field(default=0, sa_type=sa.BigInteger)
-    """Requests that came to its hours, or were erased from them, since it was begun."""
+    """Requests that came to its hours, were sent again with other values, or were erased, since it was begun."""
     state: str = "running"
     why: str = ""
     window_start: datetime = Field(sa_column=utc())

@@ -18,10 +18,12 @@ Kind = Literal["drift", "data", "skew", "quality", "estimate"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 OF_FEATURES: tuple[Kind, ...] = ("drift", "data", "skew")
 """Kinds that compare features and predictions with a reference; the others are about outcomes."""
-RunState = Literal["running", "ok", "alarm", "no_data", "failed"]
+RunState = Literal["running", "ok", "alarm", "no_data", "early", "idle", "failed"]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
-Word = Literal["ok", "alarm", "never", "late", "no_data", "failing", "paused"]
-"""How a monitor fares: `never`: its first slot has not come; `late`: a slot came and nobody ran it."""
+"""`no_data`: no verdict, though there should be one; `early`: none, since who answers did not answer through its window yet;
+`idle`: none, since there was nothing to compare."""
+Word = Literal["ok", "alarm", "never", "idle", "late", "no_data", "failing", "paused"]
+"""How a monitor fares: `never`: its first whole window has not come; `late`: a slot came and nobody ran it."""
 FAULTS: Mapping[str, str] = {"late": "monitor.late", "failing": "monitor.failing", "no_data": "monitor.no-data"}
 """How a monitor fares -> the kind of the finding about it."""
 
@@ -394,6 +396,8 @@ def fares(
         return Fares("failing", last.why, last.slot)
     if last.state == "no_data":
         return Fares("no_data", last.why, last.slot)
+    if last.state in ("early", "idle"):
+        return Fares("never" if last.state == "early" else "idle", last.why, last.slot)
     return Fares("alarm" if last.state == "alarm" else "ok", last.why, last.slot)
 
 

@@ -25,10 +25,9 @@ from backend.core.errors import CountersignError
 from backend.core.unit import Unit, assert_outside_unit
 from backend.core.work import Claim, LeaseLost
 from backend.findings import sightings
-from backend.findings.rows import Finding
-from backend.findings.rules import LIVE, Cause, Sighting
+from backend.findings.rules import Cause, Sighting
 from backend.inference_log.service import InferenceLog
-from backend.monitoring import features, joint, loading, outcomes, reporting, rules, windows
+from backend.monitoring import causes, features, joint, loading, outcomes, reporting, rules, windows
 from backend.monitoring.late import LOOK
 from backend.monitoring.live import Place
 from backend.monitoring.looks import Came, Found, Scored, Verdict, came, storable
@@ -228,10 +227,10 @@ def found_by(name: str) -> str:
     return f"monitor {name}"
 
 
-def subject(name: str, one: Found) -> str:
-    """Of what a finding is: two monitors that compare with different references have different causes."""
-    version = f"version {one.version} ({name})"
-    return f"{one.feature} of {version}" if one.feature else version
+def subject(spec: MonitorSpec, one: Found) -> str:
+    """Of what a finding is: monitors that compare the same with the same have one cause, whichever of them sees it."""
+    tail = causes.of_version(spec, one.version)
+    return f"{causes.short(one.feature)} of {tail}" if one.feature else tail
 
 
 def tell(tx: Unit, one: Watched, place: Place, slot: datetime, result: Came, report: str | None = None) -> None:
@@ -244,24 +243,20 @@ def tell(tx: Unit, one: Watched, place: Place, slot: datetime, result: Came, rep
         return
     seen = [_sighting(one, place, slot, each, report) for each in result.found if each.severity != "notice"]
     told = sightings.seen(tx, seen, at=max(slot, one.ran or slot))
-    blind = {verdict.version for verdict in result.verdicts if verdict.why}
-    unjudged = {(kind, verdict.version) for verdict in result.verdicts for kind in verdict.unjudged}
-    query = select(Finding).where(
-        Finding.found_by == found_by(one.row.name), Finding.endpoint_id == place.id, col(Finding.state).in_(LIVE)
-    )
     ids = {each.id for each in told}
-    gone = [
-        Cause(row.kind, place.name, subject=row.about)
-        for row in tx.session.exec(query)
-        if row.id not in ids
-        and not any(_is_of(row, version) for version in blind)
-        and not any(row.kind == kind and _is_of(row, version) for kind, version in unjudged)
-    ]
-    sightings.unseen(tx, gone, at=slot)
-
-
-def _is_of(row: Finding, version: int) -> bool:
-    return f"version {version} (" in row.about
+    there = frozenset(each.version for each in place.live)
+    for row, mine in sightings.found_there(tx, found_by(one.row.name), place.id):
+        if row.id in ids:
+            continue
+        match causes.after(one.spec, one.row.name, there, result.verdicts, row.kind, row.about, mine.evidence):
+            case "clean":
+                sightings.clean(tx, row, mine, at=slot)
+            case "left":
+                sightings.left(tx, row, mine)
+            case "gone":
+                sightings.gone(tx, row, "What it was about does not answer here any more, or is told as another finding.")
+            case "unknown":
+                pass
 
 
 def _watched(session: Session, monitor_id: str) -> Watched | None:
@@ -348,11 +343,12 @@ def _sighting(one: Watched, place: Place, slot: datetime, found: Found, report: 
         "window": _window_words(one.spec, slot),
         "compared_with": windows.reference_words(one.spec) if one.spec.kind in OF_FEATURES else None,
         "report": report,
+        **causes.told(one.spec, found),
         **found.facts,
     }
     severity: Severity = "info" if found.severity == "info" else "critical" if found.severity == "critical" else "warning"
     return Sighting(
-        Cause(found.kind, place.name, subject=subject(one.row.name, found)),
+        Cause(found.kind, place.name, subject=subject(one.spec, found)),
         severity,
         says=found.says,
         found_by=found_by(one.row.name),

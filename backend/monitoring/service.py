@@ -22,7 +22,7 @@ from backend.monitoring import rules, windows
 from backend.monitoring.references import COUNT
 from backend.monitoring.rows import Monitor, MonitorRun
 from backend.monitoring.rules import FAULTS, MonitorSpec
-from backend.monitoring.runs import KIND
+from backend.monitoring.runs import KIND, found_by
 
 MOST_MONITORS = 30
 """Of one endpoint."""
@@ -80,12 +80,14 @@ class Monitors:
             return row
 
     def remove(self, actor: Actor, endpoint: str, name: str) -> None:
-        """Watches that no more, and forgets what it saw. What it found stays until a person ends it."""
+        """Watches that no more, and forgets what it saw. What it alone found stays until a person ends it."""
         with self._database.unit(actor) as tx:
             place = _permitted(tx, actor, endpoint, "monitor.set")
             row = _there(tx.session, place, name)
             tx.record("monitor.remove", row, before=_facts(row))
             _no_fault(tx, place, name)
+            for finding, mine in sightings.found_there(tx, found_by(name), place.id):
+                sightings.left(tx, finding, mine)
             tx.session.delete(row)
 
     def pause(self, actor: Actor, endpoint: str, name: str, reason: str, *, revision: int | None = None) -> Monitor:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from backend.core.errors import Refusal
-from backend.monitoring import rules
+from backend.drift.stored import counts_bytes
+from backend.monitoring import differences, rules
+from backend.monitoring.hours import Part
 from backend.monitoring.looks import Found, storable
 from backend.monitoring.rules import MOST_BEHIND, LastRun, MonitorSpec, due_slots, fares, latest_slot, next_due, parse_spec
+from tests.drift_data import counts_of, letters, normal, profile_of
 
 NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -80,6 +83,9 @@ def test_every_slot_is_due_once_from_where_it_begins_and_not_for_ever() -> None:
         (LastRun(NINE - HOUR, "ok", ""), 39, "ok"),
         (LastRun(NINE, "alarm", ""), 41, "alarm"),
         (LastRun(NINE, "no_data", "Nothing came."), 41, "no_data"),
+        (LastRun(NINE, "early", "It is new."), 41, "never"),
+        (LastRun(NINE, "idle", "It is alone."), 41, "idle"),
+        (LastRun(NINE, "idle", "It is alone."), 101, "late"),
         (LastRun(NINE, "failed", "ValueError"), 41, "failing"),
         (LastRun(NINE, "failed", "ValueError"), 101, "late"),
         (LastRun(NINE + HOUR, "alarm", "", asked=True, planned=NINE), 41, "alarm"),
@@ -154,3 +160,27 @@ def test_findings_are_called_no_worse_than_the_monitor_says() -> None:
     assert rules.severity_of("warning", hourly()) == "warning"
     assert rules.severity_of("notice", hourly()) == "info"
     assert (rules.worst(["notice", "critical", "info"]), rules.worst([])) == ("critical", "")
+
+
+def test_hours_differ_by_the_cells_that_their_rows_lie_in_and_by_who_answered() -> None:
+    profile = profile_of({"x": normal(500, 1), "t": letters(500, 1)})
+
+    def parts(version: int = 1, **told: Any) -> list[Part]:
+        found = counts_of(profile, {"x": normal(100, 3), "t": letters(100, 3), **told})
+        return [Part(NINE, version, "", found.rows, counts_bytes(found))]
+
+    def differ(once: list[Part], now: list[Part]) -> int:
+        return differences.of_features(profile.layout, once, now)
+
+    far = normal(100, 3)
+    far[:5] = 50.0
+    farther = far.copy()
+    farther[:2] = 9e9
+    assert differ(parts(), parts()) == 0
+    assert differ(parts(), []) == differ([], parts()) == 100
+    assert differ(parts(), parts(2)) == 100
+    assert differ(parts(), parts(x=far)) == 5
+    assert differ(parts(x=far), parts(x=farther)) == 5, "beyond the edges a number may be anything"
+    assert differ(parts(), parts(x=[None, *normal(100, 3)[1:]])) == 1
+    assert differ(parts(t=["new"] * 100), parts(t=["newer"] * 3 + ["new"] * 97)) == 3
+    assert differ(parts(), parts(more=[1.0] * 100)) == 100

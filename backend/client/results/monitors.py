@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class MonitorLine:
-    """One monitor, as it fares: ok, alarm, never, late, no_data, failing or paused."""
+    """One monitor, as it fares: ok, alarm, never, idle, late, no_data, failing or paused."""
 
     endpoint: str
     environment: str
@@ -44,7 +44,7 @@ class MonitorFound:
 
 @dataclass(frozen=True)
 class MonitorRun:
-    """One run: running, ok, alarm, no_data or failed; `why` says what the last two are about."""
+    """One run: running, ok, alarm, no_data, early, idle or failed; `why` says what the last four are about."""
 
     slot: datetime
     window_start: datetime

@@ -111,6 +111,9 @@ def _looking(session: Session, endpoint: Endpoint, kinds: Sequence[str], now: da
         awake = next((one for one in mine if not one.row.paused), None)
         if well is not None:
             yield Point(True, f"Monitor {well.row.name} ({kind}) looked at its latest window.", {"kind": kind})
+        elif (idle := next((one for one in mine if stands[one.row.id].word == "idle"), None)) is not None:
+            says = f"Monitor {idle.row.name} ({kind}) looks once a version answers beside the champion."
+            yield Point(True, says, {"kind": kind})
         elif is_empty and awake is not None:
             yield Point(True, f"Monitor {awake.row.name} ({kind}) looks once something answers here.", {"kind": kind})
         else:

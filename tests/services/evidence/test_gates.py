@@ -218,7 +218,7 @@ def test_monitors_are_armed_once_each_kind_looks_and_a_test_of_the_alarm_arrived
     assert [one.ok for one in half.findings] == [True, False, False]
     assert "Monitor data (data) does not look as it should: Nothing came." in says(half)
     with world.database.unit(SYSTEM) as tx:
-        tx.session.exec(select(MonitorRun).where(MonitorRun.monitor_id == "mon_data")).one().state = "ok"
+        tx.session.exec(select(MonitorRun).where(MonitorRun.monitor_id == "mon_data")).one().state = "idle"
     found = tests_of_the_alarm()
     assert len(found) == 1, "it was fired once, however often it is checked"
     message_of(world, "msg_1", found[0], state="dead")

@@ -23,6 +23,7 @@ from tests.services.monitoring.world import HOUR, Watching
 
 NINE = datetime(2026, 3, 2, 9, tzinfo=UTC)
 PERIOD = {"kind": "period", "name": "the night", "start": (NINE - 13 * HOUR).isoformat(), "end": (NINE - HOUR).isoformat()}
+NIGHT = "version 1, against 2026-03-01 20:00 to 2026-03-02 08:00"
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -81,7 +82,7 @@ def test_columns_that_no_longer_go_together_are_found_by_rows_as_a_whole_alone(g
     apart = alike(200, 21)
     given.asked(NINE, 200, seed=21, **{**apart, "y": np.random.default_rng(3).permutation(apart["y"])})
     given.on(hours=1)
-    assert given.findings() == [("drift.joint", "version 1 (drift)")], "no single column is news"
+    assert given.findings() == [("drift.joint", NIGHT)], "no single column is news"
     told = given.last().figures["1"]["joint"]
     assert told["low"] > 0.75
     assert told["usual"] < 0.6
@@ -113,10 +114,10 @@ def test_what_cannot_be_judged_is_said_and_ends_nothing(
     given.asked(NINE - HOUR, 200, seed=21, **{**apart, "y": np.random.default_rng(3).permutation(apart["y"])})
     given.set(reference=PERIOD, joint=True, min_rows=30)
     given.on(minutes=6)
-    assert given.findings() == [("drift.joint", "version 1 (drift)")]
+    assert given.findings() == [("drift.joint", NIGHT)]
     given.asked(NINE, 60, seed=22, **alike(60, 22))
     given.on(hours=1)
-    assert given.findings() == [("drift.joint", "version 1 (drift)")], "60 rows say nothing of rows as a whole"
+    assert given.findings() == [("drift.joint", NIGHT)], "60 rows say nothing of rows as a whole"
     assert (
         given.last().figures["1"]["joint"]["why"].startswith("Rows as a whole were not judged. A domain classifier needs 100")
     )
@@ -127,8 +128,8 @@ def test_what_cannot_be_judged_is_said_and_ends_nothing(
     monkeypatch.setattr(joint, "told_apart", fails)
     given.asked(NINE + HOUR, 200, seed=23, **alike(200, 23))
     given.on(hours=1)
-    assert ("drift.joint-unjudged", "version 1 (drift)") in given.findings()
-    assert ("drift.joint", "version 1 (drift)") in given.findings()
+    assert ("drift.joint-unjudged", NIGHT) in given.findings()
+    assert ("drift.joint", NIGHT) in given.findings()
     monkeypatch.undo()
 
 

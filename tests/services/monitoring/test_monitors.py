@@ -21,7 +21,10 @@ from backend.core.database import Database
 from backend.core.errors import ExternalFailure
 from backend.core.outbound import Guard
 from backend.core.work import LeaseLost
-from backend.findings.rows import Finding, FindingSight
+from backend.delivery.log_rules import LogKeeping
+from backend.delivery.log_tending import LogTending
+from backend.findings import queries as findings
+from backend.findings.rows import Finding, FindingFinder
 from backend.findings.service import Findings
 from backend.inference_log.sources.of_endpoints import Sources
 from backend.monitoring import features, queries, runs, watch
@@ -58,8 +61,8 @@ def test_a_monitor_counts_its_hours_runs_each_slot_once_and_tells_what_drifted(g
     assert (first.slot, first.state, first.rows, given.findings()) == (NINE, "ok", 200, [])
     given.asked(NINE, x=normal(200, 9, 3.0))
     given.on(hours=1)
-    assert given.states() == ["no_data", "ok", "alarm"], "the window before the first hour is judged too, and is empty"
-    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    assert given.states() == ["early", "ok", "alarm"], "the window before the first hour is judged too, and is empty"
+    assert given.findings() == [("drift.feature", "x of version 1, against training data")]
     assert given.says("drift.feature").startswith("`x` drifted: Wasserstein ")
     assert given.says("drift.feature").endswith("It came suddenly.")
     before = given.work()
@@ -67,7 +70,7 @@ def test_a_monitor_counts_its_hours_runs_each_slot_once_and_tells_what_drifted(g
     assert (before, given.work(), len(given.runs())) == (0, 0, 3), "a slot is run once"
     given.asked(NINE + HOUR, seed=11)
     given.on(minutes=40)
-    assert (given.findings(), given.findings(over=True)) == ([], [("drift.feature", "x of version 1 (drift)")])
+    assert (given.findings(), given.findings(over=True)) == ([], [("drift.feature", "x of version 1, against training data")])
     assert given.world.ledger("monitor") == ["monitor.set"]
     assert given.world.ledger("finding") == ["finding.open", "finding.clear"]
 
@@ -85,16 +88,16 @@ def test_the_first_gate_has_words_for_each_fault_and_one_fault_hides_no_other(gi
     )
     given.on(minutes=6)
     told = dict(given.findings())
-    assert told["data.nulls"] == "x of version 1 (data)"
-    assert told["data.infinities"] == "y of version 1 (data)"
-    assert told["data.new-categories"] == "t of version 1 (data)"
-    assert told["data.extra-column"] == "more of version 1 (data)"
+    assert told["data.nulls"] == "x of version 1, against training data"
+    assert told["data.infinities"] == "y of version 1, against training data"
+    assert told["data.new-categories"] == "t of version 1, against training data"
+    assert told["data.extra-column"] == "more of version 1, against training data"
     assert {"data.frozen", "data.range"} & set(told)
     assert given.says("data.nulls") == "50 % of the rows have no `x`, against 0 % in the reference."
     assert "`z`" not in given.says("data.new-categories"), "a sentence is in the ledger and in mails"
     assert given.evidence("data.new-categories")["names"] == "`z`"
     given.on(hours=1)
-    assert ("data.empty-window", "version 1 (data)") in given.findings()
+    assert ("data.empty-window", "version 1, against training data") in given.findings()
     assert given.says("data.empty-window") == "Nothing was logged in this window: no drift can be seen."
 
 
@@ -114,7 +117,10 @@ def test_a_column_that_fails_fails_no_other(given: Watching, monkeypatch: pytest
     given.set()
     given.asked(NINE - HOUR, y=normal(200, 3, 30))
     given.on(minutes=6)
-    assert given.findings() == [("drift.feature", "y of version 1 (drift)"), ("drift.failed", "x of version 1 (drift)")]
+    assert given.findings() == [
+        ("drift.feature", "y of version 1, against training data"),
+        ("drift.failed", "x of version 1, against training data"),
+    ]
 
 
 def test_late_rows_have_their_hour_counted_again_and_no_other(given: Watching) -> None:
@@ -275,7 +281,7 @@ def test_a_period_of_the_log_is_the_reference_of_a_version_that_has_none(given: 
     start, end = (NINE - 14 * HOUR).isoformat(), (NINE - 2 * HOUR).isoformat()
     given.set(reference={"kind": "period", "name": "the first night", "start": start, "end": end})
     given.on(minutes=6)
-    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    assert given.findings() == [("drift.feature", "x of version 1, against 2026-03-01 19:00 to 2026-03-02 07:00")]
     with given.database.read() as session:
         (line,) = queries.profiles(session, MODEL)
         kept = session.exec(select(KeptThresholds)).all()
@@ -290,7 +296,7 @@ def test_thresholds_that_somebody_set_decide_and_what_is_left_out_is_not_looked_
     given.set(thresholds={"x": {"psi": 0.000001}}, without=["y"])
     given.asked(NINE - HOUR, y=normal(200, 9, 90.0))
     given.on(minutes=6)
-    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    assert given.findings() == [("drift.feature", "x of version 1, against training data")]
     assert "above the 1e-06 that was set" in given.says("drift.feature")
 
 
@@ -384,11 +390,11 @@ def test_rows_that_come_after_the_look_are_judged(given: Watching) -> None:
     given.on(hours=1)
     given.on(seconds=10)
     assert [(one.slot, one.state, one.rows) for one in given.runs("data")] == [
-        (NINE - HOUR, "alarm", 0),
+        (NINE - HOUR, "early", 0),
         (NINE, "alarm", 200),
         (NINE + HOUR, "ok", 200),
     ]
-    assert given.every_finding()[-1].about == "x of version 1 (data)"
+    assert given.every_finding()[-1].about == "x of version 1, against training data"
     given.asked(NINE, 2, seed=10)
     given.on(hours=1)
     given.on(seconds=10)
@@ -397,6 +403,162 @@ def test_rows_that_come_after_the_look_are_judged(given: Watching) -> None:
     given.on(hours=1)
     given.on(seconds=10)
     assert given.runs("data")[2].rows == 204, "but they add up"
+
+
+def test_what_was_counted_stays_when_a_row_comes_after_the_others_were_taken_out_for_their_age(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR, x=normal(200, 9, 5.0))
+    given.asked(NINE, seed=8)
+    given.on(hours=1, minutes=6)
+    keeping = LogKeeping(given.database, lambda: b"k" * 32)
+    keeping.set_rules(given.world.olga, ENDPOINT, kept_days={"requests": 1})
+    given.on(hours=23, minutes=10)
+    LogTending(given.database, given.log, lambda: b"k" * 32).tend()
+    keeping.set_rules(given.world.olga, ENDPOINT, kept_days={})
+    assert given.log.hours(ENDPOINT, 1) == [NINE]
+    given.asked(NINE - HOUR, 1, seed=77)
+    given.asked(NINE, 50, seed=78)
+    given.on(hours=1)
+    given.on(minutes=10)
+    assert (given.counted(NINE - HOUR), given.counted(NINE)) == (200, 250), "the hour that is whole is counted again"
+    (run,) = (one for one in given.runs() if one.slot == NINE)
+    assert (run.state, run.rows) == ("alarm", 200)
+
+
+def test_rows_that_are_sent_again_with_other_values_are_judged_again(given: Watching) -> None:
+    given.profile()
+    given.set()
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    given.log.compact()
+    given.asked(NINE)
+    given.on(hours=1)
+    assert [one.begins for one in given.runs()] == [1, 1, 1], "that an hour is counted anew is no reason by itself"
+    given.asked(NINE - HOUR, x=normal(200, 7, 5.0))
+    given.on(hours=1)
+    given.on(seconds=10)
+    assert given.states()[1:3] == ["alarm", "ok"]
+    assert given.findings() == [("drift.feature", "x of version 1, against training data")]
+
+
+@pytest.mark.parametrize("beside", [0, 400], ids=["instead", "more"])
+@only_sqlite
+def test_late_requests_are_judged_where_only_outcomes_are_looked_at(given: Watching, beside: int) -> None:
+    given.set("q", kind="quality", task={"kind": "binary", "outcome": "late"}, limits={"auc": {"below": 0.7}})
+
+    def told(first: int, rows: int, score: Callable[[bool], float]) -> None:
+        late = [place % 3 == 0 for place in range(rows)]
+        keys = [f"{first + place}" for place in range(rows)]
+        at = [NINE - HOUR + timedelta(seconds=place) for place in range(rows)]
+        given.append(
+            {
+                "request_id": key,
+                "event_time": when,
+                "version": 1,
+                "assigned_arm": "v1",
+                "features": {},
+                "prediction": score(one),
+            }
+            for key, when, one in zip(keys, at, late, strict=True)
+        )
+        outcomes = [{"request_id": key, "known_at": NINE, "values": {"late": one}} for key, one in zip(keys, late, strict=True)]
+        given.log.append_outcomes(ENDPOINT, outcomes)
+        given.log.flush()
+
+    told(0, 200, lambda late: 0.8 if late else 0.2)
+    given.on(minutes=6)
+    assert given.last("q").state == "ok"
+    told(beside, beside or 200, lambda late: 0.2 if late else 0.8)
+    given.on(hours=1)
+    given.on(seconds=10)
+    assert given.findings() == [("quality.auc", "auc of version 1, predicting late")]
+
+
+@only_sqlite
+def test_windows_from_before_a_version_answered_are_no_alarm(given: Watching) -> None:
+    given.profile()
+    given.set("data", kind="data")
+    given.set()
+    given.set("quality", kind="quality", task={"kind": "binary", "outcome": "late"})
+    given.on(minutes=6)
+    assert {one: given.last(one).state for one in ("data", "drift", "quality")} == dict.fromkeys(
+        ("data", "drift", "quality"), "early"
+    )
+    why = "Version 1 answers since 2026-03-02 09:00 UTC, after the window began: too little to judge yet."
+    assert (given.last().why, given.line().word, given.line().says) == (why, "never", why)
+    assert (given.watch(), given.findings()) == (0, [])
+    given.on(hours=1)
+    assert given.watch() == 2, "a window through which it answered, and nobody asked, is one"
+    assert ("data.empty-window", "critical") in [(one.kind, one.severity) for one in given.every_finding()]
+
+
+@only_sqlite
+def test_a_champion_that_answers_alone_is_compared_with_nothing_and_that_is_no_fault(given: Watching) -> None:
+    given.profile()
+    given.set(reference={"kind": "champion"})
+    given.asked(NINE - HOUR)
+    given.on(minutes=6)
+    assert (given.last().state, given.line().word, given.watch(), given.findings()) == ("idle", "idle", 0, [])
+    assert given.line().says.startswith("Version 1 is the champion, and nothing else answers beside it")
+    given.profile(version=2)
+    given.beside(2)
+    given.asked(NINE)
+    given.asked(NINE, version=2, seed=9, x=normal(200, 9, 5.0))
+    given.on(hours=1)
+    assert (given.last().state, given.findings()[0][0]) == ("alarm", "drift.feature")
+
+
+def test_one_cause_is_one_finding_that_is_over_once_no_monitor_sees_it(given: Watching) -> None:
+    given.profile()
+    given.set("hourly")
+    given.set("other", at_most="warning")
+    given.set("daily", window_hours=3, every_hours=3)
+    given.set("one", window_hours=1, arm="v1")
+    given.asked(NINE - HOUR, x=normal(200, 9, 5.0))
+    given.on(minutes=6)
+    together = ("drift.feature", "x of version 1, against training data")
+    assert given.findings() == [together, ("drift.feature", "x of version 1, against training data, arm v1")]
+
+    def finders() -> str:
+        with given.database.read() as session:
+            return findings.view(session, 1).line.found_by
+
+    assert (finders(), given.every_finding()[0].severity) == ("monitor daily, monitor hourly, monitor other", "critical")
+    assert {given.line(one).findings for one in ("hourly", "other", "daily", "one")} == {1}
+    given.asked(NINE, seed=12)
+    given.on(hours=1)
+    assert (finders(), together in given.findings()) == ("monitor daily", True), "the longest window still has it"
+    for hour in (1, 2):
+        given.asked(NINE + hour * HOUR, seed=12 + hour)
+        given.on(hours=1)
+    assert (given.findings(), given.findings(over=True)[0]) == ([], together)
+
+
+def test_what_a_monitor_does_not_look_at_any_more_is_not_over_by_that(given: Watching) -> None:
+    given.profile()
+    given.profile(version=2)
+    given.beside(2)
+    given.set()
+    given.set("data", kind="data")
+    given.asked(NINE - HOUR, x=normal(200, 9, 5.0), y=[None] * 200)
+    given.asked(NINE - HOUR, version=2, seed=8, x=normal(200, 10, 5.0))
+    given.on(minutes=6)
+    told = [("drift.feature", f"x of version {one}, against training data") for one in (1, 2)]
+    nulls = ("data.nulls", "y of version 1, against training data")
+    assert {*told, nulls} <= set(given.findings())
+    given.set(features=["y"])
+    given.alone_again()
+    given.on(hours=1)
+    assert given.last("data").state == "alarm"
+    assert nulls in given.findings(), "nothing was asked: nobody knows of one column"
+    given.asked(NINE + HOUR, seed=12)
+    given.on(hours=1)
+    over = {(one.about, one.outcome) for one in given.every_finding() if one.state == "resolved"}
+    assert (told[0] in given.findings(), given.last().state) == (True, "ok"), "x is not looked at any more"
+    assert {(told[1][1], "gone"), (nulls[1], "no_longer_seen")} <= over
+    given.monitors.remove(given.world.olga, ENDPOINT, "drift")
+    assert told[0] in given.findings()
 
 
 @only_sqlite
@@ -420,7 +582,7 @@ def test_requests_that_nobody_judges_are_told(given: Watching) -> None:
     given.asked(NINE - HOUR, version=7, x=[None] * 200)
     given.asked(NINE - HOUR, 20, seed=9)
     given.on(minutes=6)
-    assert given.findings() == [("data.unknown-version", "version 1 (data)")]
+    assert given.findings() == [("data.unknown-version", "version 1, against training data")]
     says = "200 requests of 220 (90.9 %) name version 7, which did not answer here: nobody judges them."
     assert given.says("data.unknown-version") == says
     assert (given.last().state, says in given.last().why) == ("no_data", True)
@@ -463,7 +625,7 @@ def test_looking_now_and_again(given: Watching) -> None:
     given.set(every_hours=24, window_hours=24)
     given.asked(NINE - HOUR)
     given.on(minutes=6)
-    assert given.last().state == "ok" or given.last().state == "no_data"
+    assert given.last().state == "early"
     assert given.monitors.run(given.world.ana, ENDPOINT, "drift") == NINE
     given.work()
     assert (given.last().slot, given.last().state, given.last().rows) == (NINE, "ok", 200)
@@ -582,7 +744,7 @@ def test_quality_as_outcomes_come_and_estimates_before(given: Watching) -> None:
     given.on(minutes=20)
     ran = given.last("quality")
     assert ran.state == "alarm"
-    assert given.findings() == [("quality.auc", "auc of version 1 (quality)")]
+    assert given.findings() == [("quality.auc", "auc of version 1, predicting late")]
     assert "below 0.99" in given.says("quality.auc")
     assert ran.figures["1"]["auc"]["label"] == "provisional: 54 % of outcomes known"
     estimated = given.last("estimate")
@@ -628,7 +790,7 @@ def test_the_first_days_of_serving_and_the_same_hours_a_week_earlier(given: Watc
     given.set("week", reference={"kind": "season", "season": "week"}, window_hours=3)
     given.on(hours=3, minutes=6)
     assert given.last("skew").state == "alarm"
-    assert ("skew.feature", "x of version 1 (skew)") in given.findings()
+    assert ("skew.feature", "x of version 1, against training data") in given.findings()
     assert given.last("week").state == "ok", "it was as far away a week ago"
     assert given.last("week").rows == 600
     with given.database.read() as session:
@@ -650,13 +812,15 @@ def test_each_version_has_its_own_reference_and_one_that_is_missing_is_told(give
     given.set("year", reference={"kind": "season", "season": "year"})
     given.on(minutes=6)
     found = set(given.findings())
-    no_profile = {("drift.no-reference", f"version 3 ({name})") for name in ("drift", "champion", "week")}
-    assert {one for one in found if "(drift)" in one[1]} == {("drift.no-reference", "version 3 (drift)")}, (
+    no_profile = {
+        ("drift.no-reference", f"version 3, against {one}") for one in ("training data", "the champion", "a week earlier")
+    }
+    assert {one for one in found if "training" in one[1]} == {("drift.no-reference", "version 3, against training data")}, (
         "each is as it was trained"
     )
-    assert ("drift.feature", "x of version 2 (champion)") in found, "and 2 sees what 1 does not"
-    assert ("drift.feature", "x of version 2 (week)") in found, "and did not a week ago"
-    assert not any("version 1 (" in about for _, about in found)
+    assert ("drift.feature", "x of version 2, against the champion") in found, "and 2 sees what 1 does not"
+    assert ("drift.feature", "x of version 2, against a week earlier") in found, "and did not a week ago"
+    assert not any("version 1," in about for _, about in found)
     assert no_profile <= found
     assert given.last("champion").why.startswith("Version 1 is the champion itself. Version 3 has no reference profile")
     assert (given.last("year").state, given.last("year").rows) == ("no_data", 400)
@@ -761,7 +925,7 @@ def test_requests_in_tables_of_one_s_own_are_counted_over_there(given: Watching,
     warehouse.asked(NINE - HOUR, 50, 30, NINE + timedelta(minutes=30))
     warehouse.asked(NINE, 200, 9, NINE + HOUR, x=normal(200, 9, 3.0))
     given.on(hours=1)
-    assert given.findings() == [("drift.feature", "x of version 1 (drift)")]
+    assert given.findings() == [("drift.feature", "x of version 1, against training data")]
     assert (given.counted(NINE), given.counted(NINE - HOUR)) == (200, 250), "rows that came late are counted"
     for _ in range(5):
         given.on(minutes=5)
@@ -808,9 +972,10 @@ def test_a_window_that_alarmed_has_one_report_a_day_that_its_findings_name(given
     assert (report.current.start, report.current.end, report.current.version) == (NINE - HOUR, NINE, 1)
     assert (report.reference.start, report.reference.version) == (NINE - HOUR - 7 * DAY, None)
     with given.database.read() as session:
-        found = session.exec(select(FindingSight)).all()
-    assert {one.evidence.get("report") for one in found if one.evidence["monitor"] == "drift"} == {report.id}
-    assert {one.evidence.get("report") for one in found if one.evidence["monitor"] == "silent"} == {None}
+        found = session.exec(select(FindingFinder)).all()
+    assert {(one.found_by, one.evidence.get("report")) for one in found} == {
+        ("monitor drift", report.id), ("monitor silent", None)
+    }  # fmt: skip
     assert given.world.ledger("window_report") == ["window_report.ask"]
     given.asked(NINE + 25 * HOUR, seed=30, x=normal(200, 30, 3.0))
     given.on(hours=24)
