@@ -144,8 +144,10 @@ def _looking(profile: Profile) -> Look:
 def _found(so_far: Found, days: list[pa.Table], look: Look) -> Found:
     fault, found, named, others = so_far.fault, so_far.found, so_far.named, so_far.others
     for day in days:
-        alarms, before = look(_put(day, fault.plant(day))).alarms, {one.column for one in look(day).alarms}
-        own = {one.kind for one in alarms if one.column is None or one.column.name in fault.columns}
+        looked, before = look(_put(day, fault.plant(day))), {one.column for one in look(day).alarms}
+        alarms = looked.alarms
+        told = [one for one in looked.findings if one in alarms or one.kind == fault.cause]
+        own = {one.kind for one in told if one.column is None or one.column.name in fault.columns}
         found += fault.kind in own
         named += fault.cause is None or fault.cause in own
         news = {one.column for one in alarms if one.column is not None} - before

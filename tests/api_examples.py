@@ -228,7 +228,16 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
     found |= {
         "feed_events": {
             "request": {"inputs": [{"name": "hour", "shape": [1], "datatype": "FP32", "data": [9]}]},
-            "response": {"requests": 1, "outcomes": 0, "left_out": 0, "rejected": 0, "rejections": [], "values_left_out": 0},
+            "response": {
+                "requests": 1,
+                "outcomes": 0,
+                "left_out": 0,
+                "sampled_out": 0,
+                "erased": 0,
+                "rejected": 0,
+                "rejections": [],
+                "values_left_out": 0,
+            },
         },
         "take_hook": {"request": {**event, "data": {"name": MODEL, "version": "2"}}, "response": {}},
         "start_intake": {"request": {"model": MODEL, "version": 2}, **intake},

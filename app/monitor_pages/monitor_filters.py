@@ -127,7 +127,9 @@ def _version(typed: str) -> int | None:
     if not typed:
         return None
     if (number := number_in(typed)) is None:
-        raise Refusal("A version is a number.", "Choose one that is offered, or any.", code="bad-filter")
+        is_number = typed.removeprefix("-").isdecimal()
+        said = "No version has that number." if is_number else "A version is a number."
+        raise Refusal(said, "Choose one that is offered, or any.", code="bad-filter")
     return number
 
 

@@ -76,6 +76,7 @@ class FindingView(Shown):
     needs_person: bool
     clear_after_seconds: int
     escalated: int
+    messages_made: bool = Field(description="Whether a worker made the messages of what became of it so far, if any were due.")
     opened_at: datetime
     resolved_at: datetime | None
     first_evidence: dict[str, Any] = Field(examples=[{"psi": 0.31, "threshold": 0.2}])

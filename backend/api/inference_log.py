@@ -58,7 +58,9 @@ class BatchTaken(Shown):
 
     requests: int = Field(description="Requests, or parts of some, that were taken.")
     outcomes: int = Field(description="Outcomes that were taken.")
-    left_out: int = Field(description="Rows that the endpoint's rules leave out: sampling, and units that were erased.")
+    left_out: int = Field(description="Rows that the endpoint's rules leave out, for either of the next two reasons.")
+    sampled_out: int = Field(description="Of those, rows of units that sampling does not keep.")
+    erased: int = Field(description="Of those, rows of units that were erased.")
     rejected: int = Field(description="Malformed rows.")
     rejections: tuple[RejectedRow, ...] = Field(description="The first 100 of them.")
     values_left_out: int = Field(

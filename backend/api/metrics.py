@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from sqlmodel import select
 
 from backend.api.asking import Asks, EndpointName, Instant, Name, Narrow, Reading, Sent, Shown
@@ -30,13 +30,20 @@ router = APIRouter(tags=["metrics"])
 SourceName = Annotated[str, Path(max_length=256, description="The source's name.", examples=["gateway"])]
 
 
+def _number(told: object) -> object:
+    """A query holds text, and a Literal of numbers takes none."""
+    return int(told) if isinstance(told, str) and told.isascii() and told.isdigit() and len(told) < 6 else told
+
+
 class Span(Narrow):
     """Which stretch of time, and how finely."""
 
     start: Annotated[Instant | None, Field(description="By default a day before `end`.")] = None
     end: Annotated[Instant | None, Field(description="By default now.")] = None
     step: Annotated[
-        Literal[60, 300, 3600] | None, Field(description="Seconds of one span; by default so that there are a few hundred.")
+        Literal[60, 300, 3600] | None,
+        BeforeValidator(_number),
+        Field(description="Seconds of one span; by default so that there are a few hundred."),
     ] = None
     by: Annotated[Literal["arm", "version", "endpoint"], Field(description="What is told apart.")] = "arm"
 
@@ -56,7 +63,7 @@ class MetricMoment(Shown):
     at: datetime = Field(description="The end of the span.")
     seconds: int = Field(description="How long it is.")
     requests: float | None
-    throughput: float | None = Field(description="Requests a second.")
+    throughput: float | None = Field(description="Requests a second, of the part of the span in which somebody looked.")
     error_rate: float | None = Field(description="Share of requests to which the caller got no good answer.")
     failure_rate: float | None = Field(description="Share that the arm failed, also where the champion answered instead.")
     latency: tuple[MetricQuantile, ...]

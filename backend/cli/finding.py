@@ -141,7 +141,8 @@ def test(opened: Session, endpoint: str, severity: str, wait: int, as_json: bool
     while (not messages or any(one.state == "waiting" for one in messages)) and clock.now() < until:
         clock.sleep(clock.shortest)
         messages = client.messages(made.line.number)
-    emit(as_json, {"finding": made.line, "messages": messages}, _reached(messages))
+    was_read = bool(messages) or client.show(made.line.number).messages_made
+    emit(as_json, {"finding": made.line, "messages": messages}, _reached(messages, was_read=was_read))
 
 
 def _told(found: Finding, as_json: bool) -> None:
@@ -176,7 +177,9 @@ def _whole(found: Finding) -> list[str]:
     return [*facts((*told, *evidence)), "", *table(("at", "by", "", "severity", ""), history)]
 
 
-def _reached(messages: Sequence[FindingMessage]) -> list[str]:
+def _reached(messages: Sequence[FindingMessage], *, was_read: bool) -> list[str]:
+    if not messages and was_read:
+        return ["No message was made: nobody is told of findings there. Subscribe somebody, or give it an owner."]
     if not messages:
-        return ["No message was made: nobody is told of findings there, or no worker runs."]
+        return ["No message was made yet: no worker has read that it was opened. See whether one runs."]
     return table(("to", "event", "is"), [(one.whom, one.event, one.state) for one in messages])

@@ -23,6 +23,9 @@ _ENDPOINT = click.argument("endpoint")
 _BATCH = 2_000
 _LONGEST_LINE = 1 << 20
 _SHOWN = 1_000
+_ERASED_WHEN = (
+    "The worker takes its rows out within minutes; it is done when the files that held them are gone too, an hour after that."
+)
 
 
 @click.group("inference-log")
@@ -56,6 +59,8 @@ class _Fed:
     table: str
     taken: int = 0
     left_out: int = 0
+    sampled_out: int = 0
+    erased: int = 0
     rejected: int = 0
     values_left_out: int = 0
     rejections: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +72,8 @@ class _Fed:
         if rows:
             found = opened.client.inference_logs.feed(endpoint, **{self.table: [row for _, row in rows]})
             self.taken += found.requests + found.outcomes
-            self.left_out, self.values_left_out = self.left_out + found.left_out, self.values_left_out + found.values_left_out
+            for name in ("left_out", "sampled_out", "erased", "values_left_out"):
+                setattr(self, name, getattr(self, name) + getattr(found, name))
             self.rejected += found.rejected - len(found.rejections)
             for one in found.rejections:
                 self._reject(rows[one.index][0], one.reason)
@@ -81,7 +87,8 @@ class _Fed:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        found = [f"{self.taken} row(s) taken, {self.left_out} left out by the rules, {self.rejected} malformed."]
+        why = f" ({self.sampled_out} by sampling, {self.erased} of units that were erased)" if self.left_out else ""
+        found = [f"{self.taken} row(s) taken, {self.left_out} left out by the rules{why}, {self.rejected} malformed."]
         if self.values_left_out:
             found.append(f"{self.values_left_out} value(s) of those taken left out: the endpoint has too many different names.")
         found += [f"  line {one['line']}: {one['reason']}" for one in self.rejections]
@@ -167,7 +174,7 @@ def erase(opened: Session, endpoint: str, unit_from: Any, later: bool, reason: s
     """Take every row of a unit out of an endpoint's log. Its id is read, and no argument: other processes can see those."""
     unit = unit_from.readline().rstrip("\r\n")
     made = opened.client.inference_logs.erase(endpoint, unit, reason=reason, later=later)
-    emit(as_json, {"erasure": made}, [f"{made.id} is asked for; the worker does it."])
+    emit(as_json, {"erasure": made}, [f"{made.id} is asked for. {_ERASED_WHEN}"])
 
 
 @inference_log.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backend.core.errors import Refusal
 
@@ -18,6 +18,7 @@ class Machine:
         states: every state, in reading order.
         table: the transitions.
         remedies: what to do next when an event is refused in a state (falls back to listing the allowed events).
+        cannot: event -> what it is that cannot be, where the noun does not do it itself ("be acknowledged").
     """
 
     noun: str
@@ -25,6 +26,7 @@ class Machine:
     states: tuple[str, ...]
     table: Mapping[tuple[str, str], str]
     remedies: Mapping[str, str]
+    cannot: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         named = {self.initial, *(state for state, _ in self.table), *self.table.values()}
@@ -60,7 +62,7 @@ class Machine:
         allowed = ", ".join(self.allowed(state)) or "nothing; this state is final"
         remedy = self.remedies.get(state, f"Possible now: {allowed}.")
         return Refusal(
-            f"A {self.noun} that is {state.replace('_', ' ')} cannot {event.replace('_', ' ')}.",
+            f"A {self.noun} that is {state.replace('_', ' ')} cannot {self.cannot.get(event, event.replace('_', ' '))}.",
             remedy,
             code="wrong-state",
             state=state,

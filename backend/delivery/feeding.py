@@ -47,17 +47,27 @@ class Taken:
 
     Args:
         requests, outcomes: rows taken, parts of requests among the former.
-        left_out: rows that the endpoint's rules leave out: sampling, or a unit that was erased.
+        left_out: rows that the endpoint's rules leave out: `sampled_out` by sampling, `erased` of units that were erased.
         rejected: malformed ones; `rejections` lists the first 100.
         values_left_out: features, or outcomes, of rows that were taken, because the endpoint has enough names already.
     """
 
     requests: int = 0
     outcomes: int = 0
-    left_out: int = 0
+    sampled_out: int = 0
+    erased: int = 0
     rejected: int = 0
     rejections: list[NotTaken] = field(default_factory=list)
     values_left_out: int = 0
+
+    @property
+    def left_out(self) -> int:
+        return self.sampled_out + self.erased
+
+    def leave_out(self, *, erased: bool) -> None:
+        """Counts a row that is not kept."""
+        self.erased += erased
+        self.sampled_out += not erased
 
     def reject(self, which: List, index: int, reason: str) -> None:
         """Counts a malformed row."""
@@ -178,7 +188,7 @@ def _add_request(
         return
     treated = here.handling.request(checked)
     if treated is None:
-        taken.left_out += 1
+        taken.leave_out(erased=here.handling.erases(checked.unit, checked.received_at))
         return
     kept[table].append(here.fitted(table, treated, taken))
     taken.requests += 1
@@ -193,7 +203,7 @@ def _add_outcome(kept: dict[Table, list[Request | Outcome]], taken: Taken, here:
         return
     treated = here.handling.outcome(checked, unit)
     if treated is None:
-        taken.left_out += 1
+        taken.leave_out(erased=here.handling.erases(unit, checked.received_at))
         return
     kept["outcomes"].append(here.fitted("outcomes", treated, taken))
     taken.outcomes += 1

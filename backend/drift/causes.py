@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -16,6 +17,8 @@ from backend.drift.gate import Looked
 from backend.drift.layout import CategoryCells, NumberCells
 from backend.drift.values import Floats
 
+GUESS = "guess"
+"""The fact of a finding that says as a sentence what may lie behind what else was found of its column."""
 MUCH_BETTER = 0.35
 """An explanation is told where with it no more than this share of the distance is left."""
 _LIKE_PARTS = 1.5
@@ -128,14 +131,34 @@ def _rescaled(looked: Looked) -> Finding | None:
     if before is None or after is None or after[0] == after[-1]:
         return None
     raw = _apart(after, before)
-    may_be = measured(looked.feature.key.name)
-    units = [one for one in UNITS if not one.of or not may_be or one.of in may_be]
+    may_be, wider = measured(looked.feature.key.name), _wider(looked, cells)
+    units = [one for one in UNITS if (not one.of or not may_be or one.of in may_be) and _is_as_wide(one, wider)]
+    if not units:
+        return None
     best = min(units, key=lambda unit: _apart(after, unit.times * before + unit.plus) / abs(unit.times))
     left = _apart(after, best.times * before + best.plus)
     if left >= MUCH_BETTER * raw or left >= _near(looked) * abs(best.times) * _spread(before):
         return None
-    words = f"{looked.feature.key} looks like {best.words}: as if every value were {_formula(best)}."
-    return looked.finding("rescaled", "warning", words, times=best.times, plus=best.plus)
+    guess = f"looks like {best.words}: as if every value were {_formula(best)}."
+    return looked.finding(
+        "rescaled", "notice", f"{looked.feature.key} {guess}", times=best.times, plus=best.plus, **{GUESS: f"It {guess}"}
+    )
+
+
+def _wider(looked: Looked, cells: NumberCells) -> float | None:
+    """How many times as wide values lie as they did, as a logarithm; None where they do not differ, or nobody knows.
+
+    By the sums, which know how wide values lie beyond the edges too.
+    """
+    before, after = looked.reference.deviation(cells), looked.current.deviation(cells)
+    return math.log(after / before) if before and after and math.isfinite(before) and math.isfinite(after) else None
+
+
+def _is_as_wide(unit: Unit, wider: float | None) -> bool:
+    """Another unit makes values lie wider or closer by as much as it makes them larger; those that merely lie elsewhere lie as
+    wide as before. Windows differ in that too, so that it is asked which of the two is nearer."""
+    scaled = math.log(abs(unit.times))
+    return not scaled or (wider is not None and abs(wider - scaled) < abs(wider))
 
 
 def _near(looked: Looked) -> float:

@@ -65,6 +65,16 @@ def figure(value: float) -> str:
     return f"{value:.3g}"
 
 
+def two_figures(one: float, other: float) -> tuple[str, str]:
+    """Two numbers for a person, with as many figures as tell them apart."""
+    told = (figure(one), figure(other))
+    for places in range(4, 18):
+        if told[0] != told[1] or one == other:
+            break
+        told = (f"{one:.{places}g}", f"{other:.{places}g}")
+    return told
+
+
 def sentence(words: str) -> str:
     """Words as a sentence of their own."""
     return words[:1].upper() + words[1:]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from backend.drift.counts import MINUS, PLUS, UNLISTED, UNREADABLE, ColumnCounts, Counts
-from backend.drift.findings import Finding, FindingKind, Severity, counted, figure, percent, sentence
+from backend.drift.findings import Finding, FindingKind, Severity, counted, figure, percent, sentence, two_figures
 from backend.drift.layout import CategoryCells, Feature, NumberCells
 from backend.drift.outside import chance_outside, outside
 from backend.drift.profile import Profile
@@ -179,10 +179,10 @@ def range_left(looked: Looked) -> Finding | None:
         return None
     is_news = chance_outside(found.far, current.values, looked.own.values) < UNLIKELY
     severity: Severity = "warning" if is_news and found.far / current.values >= SHARE else "notice"
+    (low, before_low), (high, before_high) = two_figures(current.low, found.low), two_figures(current.high, found.high)
     words = (
         f"{looked.feature.key} leaves its range in {counted(found.rows, 'row', 'rows')} "
-        f"({percent(found.rows / current.values)}): {figure(current.low)} to {figure(current.high)}, "
-        f"in the reference {figure(found.low)} to {figure(found.high)}."
+        f"({percent(found.rows / current.values)}): {low} to {high}, in the reference {before_low} to {before_high}."
     )
     facts = {"rows": found.rows, "far": found.far, "low": current.low, "high": current.high}
     return looked.finding("range", severity, words, **facts)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from backend.drift import causes, gate
 from backend.drift.counts import Counts
 from backend.drift.discovery import RATE, adjusted
-from backend.drift.findings import SEVERITIES, Finding, FindingKind, Severity, figure, percent
+from backend.drift.findings import SEVERITIES, Finding, FindingKind, Severity, figure, percent, two_figures
 from backend.drift.gate import Looked
 from backend.drift.layout import CategoryCells, Cells, NumberCells
 from backend.drift.profile import Profile
@@ -114,7 +114,8 @@ def judged(
     columns, findings = _columns(looked, rate, limits or {})
     news = [one for one, column in zip(looked, columns, strict=True) if column.is_news]
     found = [*whole, *findings, *map(_drift, news, [one for one in columns if one.is_news])]
-    return Judgement(current.rows, columns, _sorted([*found, *_behind(looked, found)]))
+    behind = list(_behind(looked, found))
+    return Judgement(current.rows, columns, _sorted([*(_with_guess(one, behind) for one in found), *behind]))
 
 
 def _looked(profile: Profile, place: int, reference: Counts, current: Counts, thresholds: Thresholds) -> Looked:
@@ -192,7 +193,9 @@ def _moved(looked: Looked) -> str:
     cells = looked.feature.cells
     if isinstance(cells, NumberCells):
         before, after = looked.reference.mean(cells), looked.current.mean(cells)
-        return f"; its mean went from {figure(before)} to {figure(after)}" if before is not None and after is not None else ""
+        if before is None or after is None:
+            return ""
+        return "; its mean went from {} to {}".format(*two_figures(before, after))
     return _shares_moved(looked, cells) if cells is not None else ""
 
 
@@ -227,6 +230,14 @@ def _behind(looked: Sequence[Looked], found: Sequence[Finding]) -> Iterator[Find
         yield from causes.behind([one for one in looked if one.feature.key in keys - frozen])
     except Exception as error:  # an explanation is worth less than what it would explain
         yield Finding("failed", "notice", None, f"What lies behind this could not be looked for: {type(error).__name__}.")
+
+
+def _with_guess(one: Finding, behind: Sequence[Finding]) -> Finding:
+    """A finding that speaks of how far values lie, with what may lie behind it: the guess by itself alarms nobody."""
+    guesses = [str(each.facts[causes.GUESS]) for each in behind if each.column == one.column and causes.GUESS in each.facts]
+    if not guesses or one.severity == "notice" or one.kind not in {"drift", "prediction-drift", "range"}:
+        return one
+    return replace(one, words=f"{one.words} {guesses[0]}", facts={**one.facts, causes.GUESS: guesses[0]})
 
 
 def _sorted(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -19,7 +19,7 @@ from backend.findings import rules
 from backend.findings.rows import Finding, FindingFinder, FindingSight
 from backend.findings.service import missing
 from backend.notify.audience import MAIL
-from backend.notify.rows import Message, Route
+from backend.notify.rows import Cursor, Message, Route
 from backend.policy import service as policy
 from backend.policy.rules import FindingRule
 from backend.registry.keys import read_key, write_key
@@ -88,10 +88,13 @@ class FindingView:
         needs_person: that it is not over by itself, whatever looks say.
         clear_after_seconds: how long looks have to be clean before it is.
         escalated: how many steps of the escalation were taken since somebody was to answer.
+        messages_made: whether a worker has read what became of it so far, and made the messages of that where there is anybody
+            to be told.
     """
 
     line: FindingLine
     revision: int
+    messages_made: bool
     assigned: bool
     outcome: str | None
     reason: str
@@ -202,9 +205,11 @@ def view(session: Session, ref: str | int) -> FindingView:
     history = _history(session, row)
     names = _people(session, {row.by_id} if row.by_id else set())
     blocks, holds = _weighs(session, row)
+    read_to = session.exec(select(sa.func.max(Cursor.seq))).one() or 0
     return FindingView(
         line=_lines(session, [(row, sight)])[0],
         revision=row.revision,
+        messages_made=all(one.seq <= read_to for one in history),
         assigned=row.assigned,
         outcome=row.outcome,
         reason=row.reason,

@@ -42,6 +42,15 @@ FINDING = Machine(
         **{(state, "reopen"): "open" for state in ("acknowledged", "snoozed", "resolved")},
     },
     remedies={"resolved": "Reopen it if it is not over."},
+    cannot={
+        "acknowledge": "be acknowledged",
+        "snooze": "be snoozed",
+        "resolve": "be resolved",
+        "reopen": "be reopened",
+        "escalate": "be escalated",
+        "clear": "end by itself",
+        "rise": "become worse",
+    },
 )
 LIVE = ("open", "acknowledged", "snoozed")
 """States of a finding that is not over: each of them holds and blocks as the policy says."""

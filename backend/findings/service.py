@@ -85,13 +85,20 @@ class Findings:
     def resolve(
         self, actor: Actor, ref: str | int, reason: str, outcome: Outcome = "fixed", *, revision: int | None = None
     ) -> Finding:
-        """Says that it is over, and how. Where its cause is seen later, another one is opened that names this one."""
+        """Says that it is over, and how. Where its cause is seen later, another one is opened that names this one.
+
+        Saying the same again changes nothing. Refusal `wrong-state` where it is over already and that was told otherwise: what
+        is said second would be nowhere.
+        """
         if outcome not in OUTCOMES:
             raise Refusal(f"{str(outcome)[:40]!r} is no outcome.", f"Use one of {', '.join(OUTCOMES)}.", code="bad-outcome")
         with self._database.unit(actor) as tx:
             row = _permitted(tx, actor, ref, "finding.resolve", revision)
+            told = _words(reason)
             if row.state != "resolved":
-                move(tx, row, "resolve", reason=_words(reason), outcome=outcome)
+                move(tx, row, "resolve", reason=told, outcome=outcome)
+            elif (row.outcome, row.reason) != (outcome, told):
+                raise _is_over(tx, row)
             return row
 
     def reopen(self, actor: Actor, ref: str | int, reason: str, *, revision: int | None = None) -> Finding:
@@ -174,6 +181,18 @@ def _owner(tx: Unit, row: Finding, person: str | None, team: str | None) -> tupl
     if team is not None:
         return None, named_team(tx.session, team).id
     return None, access.owner(tx.session, endpoint=row.endpoint, model=row.model)
+
+
+def _is_over(tx: Unit, row: Finding) -> Refusal:
+    """Who ended it, when and as what."""
+    whom = tx.session.get(Identity, row.by_id) if row.by_id is not None else None
+    when = f" at {row.resolved_at:%Y-%m-%d %H:%M} UTC" if row.resolved_at is not None else ""
+    who, as_what = whom.name if whom is not None else "Countersign", (row.outcome or "").replace("_", " ")
+    return Refusal(
+        f"Finding {row.number} is over already: {who} ended it{when} as {as_what}.",
+        "Nothing of this was kept. Reopen it first if it ended otherwise.",
+        code="wrong-state",
+    )
 
 
 def _refuse_a_second(tx: Unit, row: Finding) -> None:

@@ -64,6 +64,11 @@ class Compaction:
                 self._compact(partition, done)
         return done
 
+    def tidy(self, endpoint: str) -> int:
+        """Removes what was replaced long enough ago in one endpoint's hours; the number of files. ExternalFailure."""
+        found = (catalog.partitions(self._files, table, endpoint, None, None, None) for table in layout.TABLES)
+        return sum(self._tidy(partition) for each in found for partition in each)
+
     def _partitions(self, since: datetime | None) -> Iterator[Partition]:
         for table in layout.TABLES:
             for endpoint in catalog.endpoints(self._files, table):

@@ -98,6 +98,10 @@ class Handling:
             return row._replace(request_id=pseudonym(self.key, row.request_id))
         return row
 
+    def erases(self, unit: str | None, received_at: datetime) -> bool:
+        """Whether a row is left out because its unit was erased, and not by sampling."""
+        return self._is_erased(unit, received_at)
+
     def _is_sampled(self, unit: str) -> bool:
         return self.every <= 1 or int.from_bytes(_mac(self.key, f"sample {unit}")[:8], "big") % self.every == 0
 

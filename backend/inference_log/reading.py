@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from backend.inference_log import tables
 from backend.inference_log.columns import SQL_TYPES, Column, Kind, column_of, columns_among
@@ -50,11 +50,17 @@ _WITHOUT_BEATEN = " ANTI JOIN {table}_beaten USING (_file, _row)"
 # a whole row says before what its parts say.
 _PARTS_ONCE = """
 CREATE VIEW parts_once AS SELECT request_id, min(event_time) AS event_time, max(received_at) AS received_at,
-    arg_max(nulls, received_at) FILTER (len(nulls) > 0) AS nulls, {unsampled} AS unsampled, {columns}
+    {nulls} AS nulls, {unsampled} AS unsampled, {columns}
 FROM parts_raw GROUP BY request_id
 """
 _ALL_UNSAMPLED = "bool_and(coalesce(unsampled, false))"
-_LATEST = "arg_max({column}, received_at) AS {column}"
+_LATEST = "arg_max({column}, received_at)"
+# A null is told as a value is: the later of the two counts. Names of features are not in the statement but in a variable.
+_NULL_NAMES = "SELECT DISTINCT unnest(nulls) AS name FROM parts_raw ORDER BY name"
+_NULLED = "list_contains(nulls, getvariable('null_names')[{place}])"
+_NULL_AT = f"max(received_at) FILTER ({_NULLED})"
+_IS_NULL = "coalesce({null_at} > greatest({values_at}), {null_at} IS NOT NULL)"
+_VALUE_AT = "max(received_at) FILTER ({column} IS NOT NULL)"
 _TOGETHER = """
 CREATE VIEW requests_together AS
 SELECT requests_once.request_id, requests_once.event_time, requests_once.received_at, {both}
@@ -257,14 +263,48 @@ def _view_together(connection: duckdb.DuckDBPyConnection, parts: Sequence[str]) 
     """Makes the view `requests_together`, whose columns are those of the requests and of their parts."""
     _view_raw(connection, "parts", parts)
     told = [one for one in connection.table("parts_raw").columns if one not in (*_KEYS, *_OWN, "_file", "_row")]
-    columns = ", ".join(_LATEST.format(column=f'"{one}"') for one in told)
+    nulled = _nulled(connection, told)
+    columns = ", ".join(f"{_latest(one, nulled)} AS {_quoted(one)}" for one in told)
     unsampled = _ALL_UNSAMPLED if "unsampled" in connection.table("parts_raw").columns else "false"
-    connection.execute(_PARTS_ONCE.format(columns=columns, unsampled=unsampled))
+    nulls = ", ".join(
+        f"CASE WHEN {one.is_null} THEN getvariable('null_names')[{place}] END" for place, one in enumerate(nulled.values(), 1)
+    )
+    nulls = f"list_filter([{nulls}], lambda one: one IS NOT NULL)" if nulls else "CAST([] AS VARCHAR[])"
+    connection.execute(_PARTS_ONCE.format(columns=columns, unsampled=unsampled, nulls=nulls))
     whole, part = set(connection.table("requests_once").columns), {*told, *_OWN}
     names = sorted((whole | part) - set(_KEYS))
     both = ", ".join(f'{_either(one, one in whole, one in part)} AS "{one}"' for one in names)
     alone = ", ".join(f'{_ALONE.get(one, _quoted(one)) if one in part else "NULL"} AS "{one}"' for one in names)
     connection.execute(_TOGETHER.format(both=both, alone=alone))
+
+
+class _Nulled(NamedTuple):
+    """A feature that some part told to have no value: its columns, and whether that is the latest word on it, as SQL."""
+
+    columns: frozenset[str]
+    is_null: str
+
+
+def _nulled(connection: duckdb.DuckDBPyConnection, told: Sequence[str]) -> dict[str, _Nulled]:
+    names = [str(row[0]) for row in connection.execute(_NULL_NAMES).fetchall()]
+    _set(connection, null_names=names)
+    known: dict[str, list[str]] = {}
+    for one in columns_among(told):
+        known.setdefault(one.name, []).append(one.column)
+    found = {}
+    for place, name in enumerate(names, 1):
+        null_at, mine = _NULL_AT.format(place=place), known.get(name, [])
+        values_at = ", ".join(_VALUE_AT.format(column=_quoted(one)) for one in mine) or "NULL"
+        found[name] = _Nulled(frozenset(mine), _IS_NULL.format(null_at=null_at, values_at=values_at))
+    return found
+
+
+def _latest(column: str, nulled: Mapping[str, _Nulled]) -> str:
+    latest = _LATEST.format(column=_quoted(column))
+    for one in columns_among([column]):
+        if one.name in nulled:
+            return f"CASE WHEN {nulled[one.name].is_null} THEN NULL ELSE {latest} END"
+    return latest
 
 
 def _either(column: str, in_whole: bool, in_part: bool) -> str:

@@ -160,7 +160,12 @@ class InferenceLog:
         return [row["hour"] for row in rows]
 
     def erase(self, endpoint: str, going: Going) -> Erased:
-        """Takes the rows of units out of the log, with their outcomes. Again until it says that it is clean."""
+        """Takes the rows of units out of the log, with their outcomes. Again until it says that it is clean.
+
+        Files that were replaced by a run before go first, once readers had their grace: whoever waits for an erasure should not
+        wait for the next compaction of the whole log besides.
+        """
+        Compaction(self._files, Rules(), self._clock, self._engine).tidy(endpoint)
         return Erasing(self._files, self._clock, self._engine).run(endpoint, going)
 
     def holds(self, table: Table, endpoint: str, before: datetime) -> bool:

@@ -92,7 +92,7 @@ def _tell(database: Database, entrance: Entrance, taking: Taking, stop: threadin
 
 def _tell_crowded(database: Database, taking: Taking) -> None:
     try:
-        crowding.tell(database, taking.crowded())
+        crowding.tell(database, taking.crowded(), taking.mixed.taken())
     except Exception as error:  # rows are taken in all the same
         log.error("ingest.finding_not_told", exc_info=error)
 

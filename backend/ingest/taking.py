@@ -17,6 +17,7 @@ from backend.inference_log.rules import Outcome, Request
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.spool import Batch, Spool
 from backend.ingest.known import Known
+from backend.ingest.mixed import Mixed
 
 AT_ONCE = 500
 """Files that are taken before the log is written: many small batches become few files."""
@@ -34,6 +35,7 @@ class Taking:
         self._unwritten: list[Path] = []
         """Files whose rows the writer holds, because the log could not be written."""
         self._crowded: dict[str, int] = {}
+        self.mixed = Mixed()
 
     def run(self, stop: threading.Event) -> None:
         """Until it is told to stop; then what waits still goes in, where the log can be written."""
@@ -69,6 +71,7 @@ class Taking:
         count, left_out = 0, batch.values_left_out
         for table, rows in batch.rows.items():
             kept = [row for row in rows if isinstance(row, Outcome) or not self._is_erased(batch.endpoint, row)]
+            self.mixed.look(batch.endpoint, self._every(batch.endpoint), kept)
             try:
                 found = self._log.append_checked(table, batch.endpoint, kept)
             except Refusal:
@@ -84,6 +87,10 @@ class Taking:
         """Endpoint -> values left out since this was asked last, because the endpoint has enough names already."""
         found, self._crowded = self._crowded, {}
         return found
+
+    def _every(self, endpoint: str) -> int:
+        handling = self._known.rules().handling.get(endpoint)
+        return handling.every if handling is not None else 1
 
     def _is_erased(self, endpoint: str, row: Request) -> bool:
         """A unit that was erased while its rows lay in the spool."""

@@ -39,7 +39,7 @@ class Moment(NamedTuple):
 
     Args:
         at: the end of the span, which is `seconds` long.
-        throughput: requests a second.
+        throughput: requests a second, of the time in which somebody looked.
         error_rate: share of the requests to which the caller got no good answer; `failure_rate`: that the arm failed.
         latency: quantile -> seconds, with the bucket's bounds; from the server's own quantiles where there is no histogram.
         mean_seconds: of a request, where it is told.
@@ -144,11 +144,11 @@ def chart(session: Session, endpoint: str, start: datetime, end: datetime, *, by
     groups: dict[tuple[str, int | None, bool], dict[Stream, Sequence[Read]]] = defaultdict(dict)
     for one, read in chosen.items():
         groups[_group(one, by)][one] = read
+    covered = _sums(covering(found, chosen), width)
     told = tuple(
-        Group(arm, version, shadow, _moments(mine, width))
+        Group(arm, version, shadow, _moments(mine, width, covered))
         for (arm, version, shadow), mine in sorted(groups.items(), key=lambda each: (each[0][2], each[0][0], each[0][1] or 0))
     )
-    covered = _sums(covering(found, chosen), width)
     return Chart(row.name, start, end, width, told, {_at(at): min(1.0, seconds / width) for at, seconds in covered.items()})
 
 
@@ -183,7 +183,7 @@ def _group(one: Stream, by: By) -> tuple[str, int | None, bool]:
     return ("", one.version if by == "version" else None, one.shadow)
 
 
-def _moments(mine: Mapping[Stream, Sequence[Read]], step: int) -> tuple[Moment, ...]:
+def _moments(mine: Mapping[Stream, Sequence[Read]], step: int, covered: Mapping[int, float]) -> tuple[Moment, ...]:
     counters = {
         metric: _sums({one: read for one, read in mine.items() if one.metric == metric}, step)
         for metric in {one.metric for one in mine}
@@ -208,7 +208,7 @@ def _moments(mine: Mapping[Stream, Sequence[Read]], step: int) -> tuple[Moment, 
         map(_at, moments),
         repeat(step),
         requests,
-        (one / step if one is not None else None for one in requests),
+        (_per_second(one, covered.get(at), step) for at, one in zip(moments, requests, strict=True)),
         map(_share, of("errors"), requests),
         map(_share, of("failures"), requests),
         (latency.get(at, NOTHING) for at in moments),
@@ -225,6 +225,11 @@ def _moments(mine: Mapping[Stream, Sequence[Read]], step: int) -> tuple[Moment, 
 
 def _share(part: float | None, whole: float | None) -> float | None:
     return part / whole if part is not None and whole else None
+
+
+def _per_second(requests: float | None, covered: float | None, step: int) -> float | None:
+    """Over the time that somebody looked: a span that is under way is not over yet, and in gaps nobody counted requests."""
+    return requests / min(covered or step, step) if requests is not None else None
 
 
 def _sums(mine: Mapping[Stream, Sequence[Read]], step: int) -> dict[int, float]:

@@ -216,7 +216,7 @@ def _judged(
 
 
 def _says(burnt: Burn) -> str:
-    return f"In the last {words(burnt.window)}: {burnt.reason}."
+    return f"In {lately(burnt.window)}: {burnt.reason}."
 
 
 def budget(objective: Objective, counts: Counts | None) -> Budget:
@@ -249,6 +249,11 @@ def words(window: timedelta) -> str:
             count = minutes // size
             return f"{count} {name}{'' if count == 1 else 's'}"
     raise AssertionError("every number of minutes is divided by 1")
+
+
+def lately(window: timedelta) -> str:
+    """`the last 5 minutes`, `the last hour`."""
+    return f"the last {words(window).removeprefix('1 ')}"
 
 
 def promql(window: timedelta) -> str:

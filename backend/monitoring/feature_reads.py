@@ -248,9 +248,21 @@ def _counted(session: Session, row: Endpoint, where: Where, span: Window) -> _Co
     what, note = _what(session, where, place, known, profile)
     note = note if window == span else f"This is of the last 31 days of that span. {note}".strip()
     parts = hours.parts(session, row.id, what, window)
+    cells = needs.cells_of(profile)
+    if what != cells:
+        note = " ".join(filter(None, (note, _uncounted(parts, hours.parts(session, row.id, cells, window)))))
     if not parts:
-        return f"No hour of this span was counted for version {version}."
+        return note or f"No hour of this span was counted for version {version}."
     return _Counted(place, live, known[version], profile, window, what, parts, note)
+
+
+def _uncounted(mine: Sequence[Part], whole: Sequence[Part]) -> str:
+    """How much of a span is missing from a segment: it is counted by one from when on a monitor names its feature."""
+    asked = {one.hour for one in whole if one.rows}
+    lacking = asked - {one.hour for one in mine}
+    if not lacking:
+        return ""
+    return f"{len(lacking):,} of the {len(asked):,} hours in which something was asked were not counted by this segment."
 
 
 def _what(

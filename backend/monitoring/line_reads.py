@@ -103,7 +103,7 @@ def profiles(session: Session, model: str) -> tuple[ProfileLine, ...]:
 def watches(spec: MonitorSpec) -> str:
     """What a monitor does, in words."""
     often = _EVERY.get(spec.every_hours, f"every {spec.every_hours} hours")
-    window = f"the last {spec.window_hours} hours"
+    window = f"the last {spec.window_hours} hours" if spec.window_hours > 1 else "the last hour"
     of_arm = f" of arm {spec.arm}" if spec.arm is not None else ""
     if spec.kind == "skew":
         return f"the first {spec.first_days} days of serving{of_arm} against the training data, {often}"

@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 
 from backend.core.canonical import digest
+from backend.drift.findings import counted
 from backend.drift.formulas import cumulated
 from backend.drift.layout import CategoryCells, NumberCells
 from backend.drift.profile import Profile
@@ -31,7 +32,7 @@ def task_of(told: TaskSpec) -> Task:
 
 def words_of(told: TaskSpec) -> str:
     """What is predicted, for people."""
-    within = f", known within {told.horizon_hours} hours" if told.horizon_hours is not None else ""
+    within = f", known within {counted(told.horizon_hours, 'hour', 'hours')}" if told.horizon_hours is not None else ""
     what = {"binary": "the probability of", "classes": "the classes of", "regression": "the number"}[told.kind]
     return f"{what} {told.outcome}{within}"
 

@@ -222,7 +222,7 @@ def _blind(one: metrics.Promise) -> str | None:
     if not any(each.can_fire for each in one.alerts):
         return slo.NEVER_FIRES
     hour = one.alerts[0].long
-    return f"In the last {slo.words(hour.window)}: {hour.reason}." if hour.blind else None
+    return f"In {slo.lately(hour.window)}: {hour.reason}." if hour.blind else None
 
 
 def _burnt(session: Session, endpoint: str) -> dict[str, Collection[str] | None]:

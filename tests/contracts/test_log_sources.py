@@ -80,6 +80,7 @@ REQUESTS = [
     request(8, 24 * 60, 9.0, "AA"),  # the next day
     request(9, -1, 9.0, "AA"),  # the hour before
     request(1, 1, 99.0, "ZZ", received_at=NOON),  # an earlier receipt of the first
+    request(9, 24 * 60 + 5, 9.0, "AA"),  # the one of the hour before once more, with the time of another day
 ]
 OUTCOMES = [("r1", 60, 60, 1.0), ("r2", 60, 60, 0.0), ("r2", 60, 90, 3.0), ("r3", 60 * 24 * 30, 60, 1.0), ("r6", 70, 70, None)]
 
@@ -168,6 +169,14 @@ def test_requests_are_counted_once_by_hour_arm_and_version(source: Source) -> No
     ]
     chosen = source.counts(Span(DAY.start, DAY.end, versions=(2, None)))
     assert [(one.version, one.requests) for one in chosen] == [(2, 2), (None, 1)]
+
+
+def test_an_id_that_comes_again_with_another_time_counts_in_each_hour_by_itself(source: Source) -> None:
+    hour = timedelta(hours=1)
+    assert [one.requests for one in source.counts(Span(NOON - hour, NOON))] == [1]
+    assert [one.requests for one in source.counts(Span(DAY.end, DAY.end + hour))] == [2]
+    whole = source.counts(Span(NOON - hour, DAY.end + hour))
+    assert sum(one.requests for one in whole) == 9, "among the hours that are read it counts once"
 
 
 def test_numbers_fall_between_edges_and_what_has_no_place_is_told_apart(source: Source) -> None:

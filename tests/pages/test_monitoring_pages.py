@@ -41,7 +41,7 @@ def test_every_part_of_an_endpoint_that_is_watched(full: Backend, full_page: Ope
         "Drift": ("Feature drift", "1 of 2 in order", "dep_delay", "version 1", "600 values against 2,000", "It came suddenly"),
         "Predictions": ("score", "600 requests, 600 outcomes known", "AUC", "By segment", "carrier <b>$x$</b> = "),
         "Latency": ("SLO 100 ms for 95 %", "SLO 99 %", "generation 1", "Error budget", "of 10 requests"),
-        "Monitors": ("features and predictions of the last 1 hours", "PSI of dep_delay is 0.31", "The schema of requests lost"),
+        "Monitors": ("features and predictions of the last hour", "PSI of dep_delay is 0.31", "The schema of requests lost"),
         "Reports": ("drift, summary", "asked by ana", "Made"),
     }
     for part, expected in told.items():

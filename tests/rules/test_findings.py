@@ -39,6 +39,12 @@ WANTED = {
 }
 
 
+def test_a_refusal_says_what_cannot_be_done_to_it() -> None:
+    with pytest.raises(Refusal, match=r"A finding that is resolved cannot be acknowledged\. Reopen it"):
+        FINDING.next("resolved", "acknowledge")
+    assert set(FINDING.cannot) <= set(FINDING.events)
+
+
 @pytest.mark.parametrize("state", FINDING.states)
 def test_each_state_lets_exactly_these_events_through(state: str) -> None:
     assert set(FINDING.allowed(state)) == WANTED[state]

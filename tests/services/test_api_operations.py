@@ -244,7 +244,7 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/rollout/roll-back"): (
         "change.roll_back", f"/endpoints/{ENDPOINT}/rollout/roll-back", WHY,
     ),
-    ("GET", "/v1/endpoints/{endpoint}/metrics"): ("endpoint.read", f"/endpoints/{ENDPOINT}/metrics", None),
+    ("GET", "/v1/endpoints/{endpoint}/metrics"): ("endpoint.read", f"/endpoints/{ENDPOINT}/metrics?step=300", None),
     ("POST", "/v1/endpoints/{endpoint}/metrics/sources"): (
         "metric_source.set", f"/endpoints/{ENDPOINT}/metrics/sources", SOURCE,
     ),

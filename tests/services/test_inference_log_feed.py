@@ -24,10 +24,12 @@ from backend.inference_log import spool
 from backend.inference_log.cloudevents import BATCH, REQUEST
 from backend.inference_log.compaction import Rules
 from backend.inference_log.handling import Redaction, pseudonym
+from backend.inference_log.rules import part_of
 from backend.inference_log.service import InferenceLog
 from backend.inference_log.spool import Spool
 from backend.ingest import crowding
 from backend.ingest.known import Known
+from backend.ingest.mixed import Mixed
 from backend.ingest.taking import Taking
 from tests.databases import Clock
 from tests.services.changes.world import ENDPOINT, World
@@ -98,7 +100,7 @@ def test_what_is_redacted_or_left_out_never_lies_on_a_disk(fed: Fed, tmp_path: P
     units = [f"passenger-{number}" for number in range(40)]
     rows = [fed.row(n, unit=unit, features={"passport": f"P-{unit}", "hour": 1}) for n, unit in enumerate(units)]
     taken = fed.feed.take(fed.world.ana, ENDPOINT, requests=rows)
-    assert taken.left_out == 40 - taken.requests
+    assert (taken.left_out, taken.sampled_out, taken.erased) == (40 - taken.requests, 40 - taken.requests, 0)
     assert 5 < taken.requests < 35
     fed.taking.once()
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -144,6 +146,34 @@ def test_an_endpoint_with_too_many_names_is_a_finding_until_it_is_over(fed: Fed)
         crowding.tell(fed.world.database, {})
     with fed.world.database.read() as session:
         assert session.exec(select(Finding)).one().state == "resolved"
+
+
+def test_sampling_where_only_some_parts_name_the_unit_is_a_finding(fed: Fed) -> None:
+    def taken(*units: str | None, first: int) -> dict[str, int]:
+        told = [fed.row(n, unit=one.format(n) if one else None) for n in range(first, first + 60) for one in units]
+        fed.feed.take(fed.world.ana, ENDPOINT, requests=told)
+        fed.taking.once()
+        return dict(fed.taking.mixed.taken())
+
+    assert taken("u{}", None, first=0) == {}, "nothing is left out"
+    fed.keeping.set_rules(fed.world.olga, ENDPOINT, sample_every=2)
+    fed.clock.tick(seconds=10)
+    assert taken("u{}", "u{}", first=100) == taken(None, None, first=200) == {}, "whole requests are kept, or none of them"
+    mixed = taken("u{}", None, first=300)
+    assert 5 <= mixed[ENDPOINT] <= 25
+    crowding.tell(fed.world.database, {}, mixed)
+    with fed.world.database.read() as session:
+        (found,) = session.exec(select(Finding))
+    assert (found.kind, found.endpoint, found.severity, found.state) == ("log.sampling", ENDPOINT, "warning", "open")
+    assert found.says.endswith("Have everybody name the unit, or keep all rows.")
+
+
+def test_what_is_remembered_of_requests_is_bounded(fed: Fed) -> None:
+    mixed = Mixed(most=3)
+    rows = [part_of(fed.row(n), fed.clock.now) for n in range(5)]
+    mixed.look(ENDPOINT, 2, rows)
+    mixed.look(ENDPOINT, 2, [row._replace(unit=None) for row in rows])
+    assert mixed.taken() == {ENDPOINT: 3}
 
 
 def test_events_hold_no_more_rows_than_any_batch(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +291,28 @@ class TestErasure:
         fed.tending.tend()
         with fed.world.database.read() as session:
             assert {one.state for one in log_rules.erasures(session, ENDPOINT)} == {"done"}
-        assert fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(3)]).left_out == 1
+        taken = fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(3)], outcomes=[fed.outcome(3, unit="u1")])
+        assert (taken.left_out, taken.sampled_out, taken.erased) == (2, 0, 2)
+
+    def test_it_ends_by_itself_while_rows_go_on_coming(self, fed: Fed) -> None:
+        """As a worker tends every five minutes, with no compaction of the whole log in between."""
+
+        def come(number: int) -> None:
+            fed.feed.take(fed.world.ana, ENDPOINT, requests=[fed.row(number, unit="u2", status=200), fed.row(-number)])
+            fed.taking.once()
+
+        come(1)
+        fed.clock.tick(seconds=10)
+        fed.keeping.erase(fed.world.otto, ENDPOINT, "u1", reason="x", later=True)
+        for minutes in range(0, 75, 5):
+            come(minutes + 2)
+            fed.tending.tend()
+            fed.clock.tick(minutes=5)
+        with fed.world.database.read() as session:
+            (line,) = log_rules.erasures(session, ENDPOINT)
+        assert (line.state, line.removed) == ("done", 1)
+        assert line.done_at is not None
+        assert timedelta(hours=1) < line.done_at - line.asked_at < timedelta(minutes=70)
 
     def test_it_is_not_over_while_a_spool_may_still_hold_rows(self, fed: Fed) -> None:
         fed.keeping.erase(fed.world.otto, ENDPOINT, "u1", reason="x")

@@ -50,7 +50,10 @@ class FindingMoment:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding whole. `blocks` and `holds`: whether a start, and a rollout under way, wait for it."""
+    """One finding whole. `blocks` and `holds`: whether a start, and a rollout under way, wait for it.
+
+    `messages_made`: whether a worker made the messages of what became of it so far, if any were due.
+    """
 
     line: FindingLine
     assigned: bool
@@ -70,6 +73,7 @@ class Finding:
     first_evidence: Mapping[str, Any]
     latest_evidence: Mapping[str, Any]
     history: tuple[FindingMoment, ...]
+    messages_made: bool = True
     etag: str = field(default="", compare=False, metadata={"told": False})
 
 

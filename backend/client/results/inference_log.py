@@ -20,6 +20,7 @@ class RejectedRow:
 class BatchTaken:
     """What became of a batch. What was taken will be in the log.
 
+    `left_out`: rows that are not kept by the endpoint's rules: `sampled_out`, or of units that were `erased`.
     `values_left_out`: features, or outcomes, left out of rows that were taken; the endpoint has 2,000 different names already.
     """
 
@@ -29,6 +30,8 @@ class BatchTaken:
     rejected: int
     rejections: tuple[RejectedRow, ...]
     values_left_out: int = 0
+    sampled_out: int = 0
+    erased: int = 0
 
 
 @dataclass(frozen=True)

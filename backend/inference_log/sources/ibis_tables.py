@@ -175,7 +175,7 @@ class IbisSource:
 
         def asked(con: Any) -> Any:
             found = self._requests(con, span)
-            learned = self._outcomes(con, name, span)
+            learned = self._outcomes(con, name, span, found)
             joined = found.left_join(learned, found.request_id == learned.of_request)
             return expressions.grouped(
                 joined,
@@ -202,7 +202,7 @@ class IbisSource:
                 predicted=found.value.notnull(),
                 arm=found.served_arm.coalesce(found.assigned_arm),
             )
-            learned = self._outcomes(con, outcome, span)
+            learned = self._outcomes(con, outcome, span, found)
             joined = found.drop("value").left_join(learned, found.request_id == learned.of_request)
             return grouped(joined.mutate(given=joined.value))
 
@@ -260,10 +260,12 @@ class IbisSource:
         if span.within is not None:
             columns["_within"] = self._value(table, span.within.feature)
         found = table.select(**columns)
-        if "received_at" in told.columns:
-            found = expressions.once(found, "request_id")
         found = found.filter(found.event_time >= expressions.moment(found.event_time, span.start))
         found = found.filter(found.event_time < expressions.moment(found.event_time, span.end))
+        if (
+            "received_at" in told.columns
+        ):  # among the hours that are read, as in the log: no engine sorts its whole table for one
+            found = expressions.once(found, "request_id")
         if span.versions is not None:
             found = found.filter(found.version.fill_null(0).isin([one or 0 for one in span.versions]))
         if span.within is not None:
@@ -282,7 +284,8 @@ class IbisSource:
         type_ = self._value(table_of(con, self._mapped.requests.table), feature).type()
         return bool(type_.is_numeric() or type_.is_boolean())
 
-    def _outcomes(self, con: Any, name: str, span: Span) -> Any:
+    def _outcomes(self, con: Any, name: str, span: Span, requests: Any) -> Any:
+        """The outcomes of these requests, each once."""
         import ibis
 
         told = self._mapped.outcomes
@@ -299,6 +302,7 @@ class IbisSource:
         columns = {ours: table[column] for ours, column in told.columns.items()}
         found = table.select(**columns, value=value)
         if "received_at" in told.columns:
+            found = found.semi_join(requests, found.request_id == requests.request_id)
             found = expressions.once(found, "request_id")
         by = span.known_by or span.end + OUTCOMES_WITHIN
         found = found.filter(found.known_at <= expressions.moment(found.known_at, by))

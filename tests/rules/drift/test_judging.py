@@ -103,13 +103,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     (
         {"x": normal(1_000, 2, 50, 10) * 1.609344},
         "rescaled",
-        "warning",
+        "notice",
         "`x` looks like miles told in kilometres: as if every value were multiplied by 1.61.",
     ),
     (
         {"x": (normal(1_000, 2, 50, 10) - 32) / 1.8},
         "rescaled",
-        "warning",
+        "notice",
         "`x` looks like degrees Fahrenheit told in Celsius: as if every value were multiplied by 0.556 and 17.8 taken off.",
     ),
 ]
@@ -140,6 +140,33 @@ def test_a_unit_is_guessed_among_those_that_the_feature_s_name_allows() -> None:
         "temp": [], "dewPoint_celsius": [],
         "weight": ["`weight` looks like pounds told in kilograms"], "x": ["`x` looks like pounds told in kilograms"],
     }, "a cold winter is none of kilograms"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread"),
+    [(59.9, 10.0), (61.0, 9.0), (83.5, 10.0), (78.8, 5.0), (27.9, 10.0), (100.2, 10.0), (120.0, 9.0)],
+    ids=str,
+)
+def test_values_that_lie_elsewhere_and_as_wide_as_before_are_in_no_other_unit(mean: float, spread: float) -> None:
+    profile = profile_of({"x": normal(4_000, 1, 37.9, 10.0)})
+    found = judged(profile, counts_of(profile, {"x": normal(1_000, 2, mean, spread)}))
+    assert kinds(found, "x")[0] == "drift"
+    assert "rescaled" not in kinds(found, "x"), "a plain shift says as much"
+
+
+def test_a_guess_alarms_nobody_and_stands_beside_what_does(profile: Profile) -> None:
+    found = looked_at(profile, window(1_000, 2, x=normal(1_000, 2, 50, 10) * 1.609344))
+    assert "rescaled" not in {one.kind for one in found.alarms}
+    guess = "It looks like miles told in kilometres: as if every value were multiplied by 1.61."
+    assert only(found, "drift").words.endswith(guess)
+    assert only(found, "drift").facts["guess"] == guess
+
+
+def test_numbers_that_differ_are_told_apart() -> None:
+    profile = profile_of({"x": np.full(4_000, 5.0)})
+    found = judged(profile, counts_of(profile, {"x": np.full(1_000, 5.0 + 1e-9)}))
+    assert "its mean went from 5 to 5.000000001." in only(found, "drift").words
+    assert ": 5.000000001 to 5.000000001, in the reference 5 to 5." in only(found, "range").words
 
 
 def test_an_empty_window_says_so_and_nothing_else(profile: Profile) -> None:

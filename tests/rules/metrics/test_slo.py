@@ -71,7 +71,7 @@ def test_a_window_that_nobody_looked_at_is_never_a_pass(bad: float, covered: flo
 def test_no_source_and_no_traffic_are_unknown_and_say_so() -> None:
     nothing: dict[timedelta, Counts | None] = {}
     assert verdicts(nothing) == ["unknown"] * 4
-    assert slo.judge(THREE_NINES, 30, nothing)[0].reason == "In the last 1 hour: no source tells it."
+    assert slo.judge(THREE_NINES, 30, nothing)[0].reason == "In the last hour: no source tells it."
     idle = everywhere(0.0, total=0)
     assert verdicts(idle) == ["unknown"] * 4
     assert "nobody asked anything" in slo.judge(THREE_NINES, 30, idle)[0].reason

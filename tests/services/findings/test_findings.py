@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from sqlmodel import col, select
 from backend.access.teams import Teams
 from backend.core.context import SYSTEM
 from backend.core.database import Database
-from backend.core.errors import NotFound
+from backend.core.errors import NotFound, Refusal
 from backend.core.ledger import LedgerRow
 from backend.findings import queries, sightings, tending
 from backend.findings.queries import Filters
@@ -225,6 +226,19 @@ def test_each_act_is_done_once_and_said_by_whom_and_why(around: Around) -> None:
         ("reopen", "Ana (data scientist)", "It was not."),
     ]  # fmt: skip
     assert (told.line.snoozed_until, told.outcome, told.resolved_at) == (None, None, None)
+
+
+def test_what_is_over_is_not_resolved_otherwise_and_says_who_ended_it_and_as_what(around: Around) -> None:
+    around.see()
+    findings, ben = around.findings, around.world.ben
+    ended = findings.resolve(ben, 1, "Mended", "fixed")
+    assert findings.resolve(ben, 1, " Mended ", "fixed").revision == ended.revision
+    told = f"Finding 1 is over already: ben ended it at {around.clock.now:%Y-%m-%d %H:%M} UTC as fixed."
+    for reason, outcome in (("Mended", "false_alarm"), ("Another reason", "fixed")):
+        with pytest.raises(Refusal, match=re.escape(told)) as refused:
+            findings.resolve(ben, 1, reason, outcome)  # type: ignore[arg-type]
+        assert refused.value.code == "wrong-state"
+    assert around.ledger() == ["finding.open", "finding.resolve"]
 
 
 def test_it_is_the_owning_teams_until_somebody_says_otherwise_and_follows_it(around: Around) -> None:

@@ -107,8 +107,11 @@ def test_a_test_reaches_whoever_would_be_told_and_says_that_it_is_one(post: Post
     see(post)
     post.hook("http://127.0.0.1:9/x", "finding.opened", actor=post.world.otto, everybody=True)
     row = Findings(post.database).test(post.world.olga, ENDPOINT)
+    with post.database.read() as session:
+        assert not queries.view(session, row.number).messages_made, "no worker has read it"
     post.fan_out()
     with post.database.read() as session:
+        assert queries.view(session, row.number).messages_made
         told = queries.told(session, row.number)
         about = about_of(session, post.subjects, "finding", row.id)
     assert sorted((one.whom, one.event, one.state) for one in told) == [

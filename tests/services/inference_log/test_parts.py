@@ -81,6 +81,29 @@ def test_the_latest_part_counts_and_one_that_says_nothing_takes_nothing_away(roo
     assert (found["prediction"], found["unit"]) == (0.75, "u1")
 
 
+@pytest.mark.parametrize(
+    ("told", "value", "text", "nulls"),
+    [
+        ([{"hour": 5.0}, {"hour": None}], None, None, ["hour"]),
+        ([{"hour": None}, {"hour": 5.0}], 5.0, None, []),
+        ([{"hour": 5.0}, {"hour": None}, {"hour": 6.0}], 6.0, None, []),
+        ([{"hour": "7"}, {"hour": 5.0}, {"hour": None}], None, None, ["hour"]),
+        ([{"hour": 5.0}, {"Hour": None, "a'b": None}, {"other": None}], 5.0, None, ["Hour", "a'b", "other"]),
+    ],
+)
+def test_of_a_value_and_a_null_the_later_counts(
+    root: Path, late_clock: Clock, told: list[dict[str, Any]], value: float | None, text: str | None, nulls: list[str]
+) -> None:
+    with InferenceLog(root, clock=late_clock) as log:
+        for features in told:
+            assert log.append_parts("delay", [part(1, features=features), part(2, features={"hour": 1.0})]).rejected == 0
+            log.flush()
+            late_clock.tick(seconds=1)
+        corrected, untouched = rows(log)
+    assert (corrected["n.hour"], corrected.get("t.hour"), corrected["nulls"]) == (value, text, nulls)
+    assert (untouched["n.hour"], untouched["nulls"]) == (1.0, [])
+
+
 def test_parts_on_both_sides_of_an_hour_are_one_request_of_the_earlier_one(root: Path, late_clock: Clock) -> None:
     with InferenceLog(root, clock=late_clock) as log:
         log.append_parts("delay", [part(1, minutes=59.99, **ROUTED), part(1, minutes=60.01, **ASKED)])

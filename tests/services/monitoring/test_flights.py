@@ -91,7 +91,8 @@ def test_planted_faults_are_found_within_one_window_in_the_right_words(
     days.play(put(whole, humid=gone, temp=celsius, carrier=carriers, hour=[12.0] * len(whole), pressure=far, **swapped))
     told = days.told()
     assert told["data.nulls humid"].endswith("% of the rows have no `humid`, against 0.125 % in the reference.")
-    assert told["drift.rescaled temp"].startswith("`temp` looks like degrees Fahrenheit told in Celsius")
+    assert "It looks like degrees Fahrenheit told in Celsius: " in told["drift.feature temp"], "one cause is one finding"
+    assert "drift.rescaled temp" not in told
     assert "`dest` look as if they had changed places" in told["drift.swapped origin"] or "drift.swapped dest" in told
     assert told["data.frozen hour"].startswith("`hour` is frozen: all ")
     with database.read() as session:

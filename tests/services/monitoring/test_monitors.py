@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from sqlmodel import SQLModel, select
+from sqlmodel import SQLModel, col, select
 
 from backend.core import work
 from backend.core.context import SYSTEM
@@ -29,7 +29,7 @@ from backend.findings.service import Findings
 from backend.inference_log.sources.of_endpoints import Sources
 from backend.monitoring import features, queries, runs, watch
 from backend.monitoring.counting import Counting
-from backend.monitoring.rows import KeptThresholds, Monitor, MonitorScore
+from backend.monitoring.rows import CountedHour, KeptThresholds, Monitor, MonitorScore
 from tests.databases import Clock
 from tests.drift_data import letters, normal, profile_of
 from tests.services.changes.world import ENDPOINT, MODEL, refused
@@ -714,7 +714,7 @@ def test_what_the_page_asks(given: Watching) -> None:
         assert queries.budgets(session, ENDPOINT, now=now) is None
         view = queries.monitor(session, ENDPOINT, "drift", now=now)
         assert [run.state for run in view.runs] == ["ok", "alarm", "alarm"]
-        assert view.line.watches.startswith("features and predictions of the last 1 hours against the data that it was trained")
+        assert view.line.watches.startswith("features and predictions of the last hour against the data that it was trained")
         refused("bad-span", queries.heatmap, session, replace(where, end=where.start - DAY))
 
 
@@ -861,6 +861,13 @@ def test_features_are_counted_apart_by_one_feature_s_segments_and_they_add_up(gi
     given.asked(NINE - HOUR, 50, seed=30, t=["a"] * 50)
     given.on(hours=1)
     assert rows("t", "= a")[0] == letter.count("a") + 50, "late rows are counted again"
+    assert "hours" not in rows("t", "= a")[2]
+    with given.database.unit(SYSTEM) as tx:
+        found = set(tx.session.exec(select(CountedHour.what)))
+        tx.session.execute(sa.delete(CountedHour).where(col(CountedHour.what).in_(found - {min(found, key=len)})))
+    with given.database.read() as session:
+        view = queries.predictions(session, given.where(segmentation="t", segment="= a"))
+    assert view.why == "1 of the 1 hours in which something was asked were not counted by this segment."
 
 
 class Warehouse:
