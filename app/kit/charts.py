@@ -123,7 +123,7 @@ def lines(
         style = {"color": line.colour, "width": 1.6, "dash": line.dash}
         hover = f"%{{y:.3~g}}{plain(unit)}<extra>{plain(line.name)}</extra>"
         mode = "lines+markers" if len(line.at) == 1 else "lines"
-        drawn.scatter(x=list(line.at), y=list(line.values), mode=mode, line=style, hovertemplate=hover)
+        drawn.scatter(x=list(line.at), y=list(line.values), mode=mode, line=style, hovertemplate=hover, cliponaxis=False)
     ends = [(line, _last(line)) for line in series]
     named = sorted(((line, end) for line, end in ends if end is not None), key=lambda one: one[1][1])
     known = [value for line in series for value in line.values if value is not None]

@@ -16,7 +16,8 @@ from app.kit.states import badge
 from app.monitor_pages import found_here
 from app.monitor_pages.monitor_filters import Place
 from app.wiring import Reading
-from backend.metrics.queries import Group, Promise, SourceLine
+from backend.metrics.faring import SourceLine
+from backend.metrics.queries import Group, Promise
 from backend.metrics.slo import Judged, Objective
 from backend.metrics.slo import words as length
 from backend.monitoring import queries

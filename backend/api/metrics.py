@@ -19,7 +19,7 @@ from backend.api.tags import Held, Tagged
 from backend.core.context import Actor
 from backend.core.errors import NotFound, Refusal
 from backend.delivery.rows import Endpoint
-from backend.metrics import downloads, queries
+from backend.metrics import downloads, faring, queries
 from backend.metrics.quantiles import Estimate
 from backend.metrics.queries import Moment
 from backend.metrics.retention import Kept, kept
@@ -243,7 +243,7 @@ def show_metrics(asks: Asks, endpoint: EndpointName, span: Annotated[Span, Query
         end = span.end or look.now
         start = span.start or end - timedelta(days=1)
         found = queries.chart(look.session, endpoint, start, end, by=span.by, step=span.step)
-        lines = queries.sources(look.session, endpoint, now=look.now, interval=_interval(asks))
+        lines = faring.sources(look.session, endpoint, now=look.now, interval=_interval(asks))
     groups = tuple(
         MetricGroup(arm=one.arm, version=one.version, shadow=one.shadow, moments=tuple(map(_moment, one.moments)))
         for one in found.groups
@@ -265,7 +265,7 @@ def add_metric_source(asks: Asks, once: Making, endpoint: EndpointName, sent: Ne
     told = dict(sent)
     made = once.make(MetricSource, lambda: asks.backend.metric_sources.add(asks.actor, endpoint, **told).id)
     with asks.reading("endpoint.read") as look:
-        lines = queries.sources(look.session, endpoint, now=look.now, interval=_interval(asks))
+        lines = faring.sources(look.session, endpoint, now=look.now, interval=_interval(asks))
     return MetricSourceView.model_validate(next(one for one in lines if one.id == f"source:{made.id}"))
 
 

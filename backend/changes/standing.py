@@ -21,7 +21,7 @@ from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation, Package
 from backend.evidence import queries as evidence
 from backend.evidence.rules import Outlook
-from backend.findings import queries as findings
+from backend.findings import holds
 from backend.policy import rules as policy_rules
 from backend.policy import service as policy
 from backend.policy.rules import Involved, Policy
@@ -255,7 +255,7 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
         newest=rollouts.newest_generation(session, endpoint.id),
         back=_way_back_of(session, change),
         freeze=stop.reason if stop is not None else "",
-        held=findings.blocking(session, endpoint, in_force.policy.findings),
+        held=holds.blocking(session, endpoint, in_force.policy.findings),
         now=now,
     )
 

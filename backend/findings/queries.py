@@ -14,14 +14,11 @@ from backend.access.rows import Identity, Team
 from backend.core.canonical import loads
 from backend.core.context import SYSTEM
 from backend.core.ledger import LedgerRow
-from backend.delivery.rows import Endpoint
-from backend.findings import rules
+from backend.findings import holds, rules
 from backend.findings.rows import Finding, FindingFinder, FindingSight
 from backend.findings.service import missing
 from backend.notify.audience import MAIL
 from backend.notify.rows import Cursor, Message, Route
-from backend.policy import service as policy
-from backend.policy.rules import FindingRule
 from backend.registry.keys import read_key, write_key
 
 MAX_PAGE = 200
@@ -204,7 +201,7 @@ def view(session: Session, ref: str | int) -> FindingView:
     sight = session.exec(select(FindingSight).where(FindingSight.finding_id == row.id)).one()
     history = _history(session, row)
     names = _people(session, {row.by_id} if row.by_id else set())
-    blocks, holds = _weighs(session, row)
+    blocks, holds_up = holds.weighs(session, row)
     read_to = session.exec(select(sa.func.max(Cursor.seq))).one() or 0
     return FindingView(
         line=_lines(session, [(row, sight)])[0],
@@ -218,7 +215,7 @@ def view(session: Session, ref: str | int) -> FindingView:
         later=_number(session, Finding.former_id == row.id),
         beside=_beside(session, row),
         blocks=blocks,
-        holds=holds,
+        holds=holds_up,
         needs_person=row.needs_person or _needs_person(session, row),
         clear_after_seconds=row.clear_after_seconds,
         escalated=row.escalated,
@@ -247,53 +244,6 @@ def told(session: Session, ref: str | int) -> tuple[ToldLine, ...]:
         )
         for one in rows
     )
-
-
-# -- what holds and blocks
-
-
-@dataclass(frozen=True)
-class Holding:
-    """A finding that something waits for."""
-
-    number: int
-    severity: str
-    says: str
-
-    def __str__(self) -> str:
-        return f"finding {self.number} ({self.severity}): {self.says}"
-
-
-def at_least(session: Session, endpoint: Endpoint, least: str | None) -> tuple[Holding, ...]:
-    """Findings at an endpoint, or about its model, that are not over and as severe as this, the worst first."""
-    if least is None:
-        return ()
-    about_model = sa.and_(col(Finding.endpoint_id).is_(None), col(Finding.model) == endpoint.model)
-    severe = [one for one in rules.SEVERITIES if rules.is_as_severe(one, least)]
-    query = select(Finding.number, Finding.severity, Finding.says).where(
-        sa.or_(col(Finding.endpoint_id) == endpoint.id, about_model),
-        col(Finding.state).in_(rules.LIVE),
-        col(Finding.severity).in_(severe),
-    )
-    return tuple(Holding(*row) for row in session.exec(query.order_by(col(Finding.rank), col(Finding.number))))
-
-
-def in_words(found: Sequence[Holding], waits: str) -> str:
-    """What waits, and for which of them: `Held by finding 12 (critical): ..., and 2 more.`; "" for none."""
-    if not found:
-        return ""
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{waits} {str(found[0]).rstrip('.')}{more}."
-
-
-def blocking(session: Session, endpoint: Endpoint, asked: FindingRule) -> str:
-    """Why nothing may start at an endpoint now, as its environment's policy asks; "" where nothing keeps it."""
-    return in_words(at_least(session, endpoint, asked.block_promotion_at), "Kept from starting by")
-
-
-def holding(session: Session, endpoint: Endpoint, asked: FindingRule) -> str:
-    """The same for a rollout under way there."""
-    return in_words(at_least(session, endpoint, asked.hold_rollout_at), "Held by")
 
 
 # -- parts
@@ -410,23 +360,6 @@ def _beside(session: Session, row: Finding) -> tuple[int, ...]:
         sa.or_(col(Finding.kind) == family, col(Finding.kind).startswith(f"{family}.", autoescape=True)),
     )
     return tuple(session.exec(query.order_by(col(Finding.rank), col(Finding.number)).limit(MOST_BESIDE)))
-
-
-def _weighs(session: Session, row: Finding) -> tuple[bool, bool]:
-    """Whether starts and rollouts wait for it; of one about a model, at any of its endpoints."""
-    if row.state not in rules.LIVE:
-        return False, False
-    served = select(Endpoint.environment).where(Endpoint.model == row.model).distinct()
-    places = [row.environment] if row.environment is not None else session.exec(served).all()
-    asked = [policy.in_force(session, one).policy.findings for one in places]
-    return (
-        any(_reaches(row.severity, one.block_promotion_at) for one in asked),
-        any(_reaches(row.severity, one.hold_rollout_at) for one in asked),
-    )
-
-
-def _reaches(severity: str, least: str | None) -> bool:
-    return least is not None and rules.is_as_severe(severity, least)
 
 
 def _history(session: Session, row: Finding) -> tuple[FindingMoment, ...]:

@@ -87,7 +87,7 @@ def found_there(tx: Unit, found_by: str, endpoint_id: str) -> tuple[tuple[Findin
 
 def clean(tx: Unit, row: Finding, mine: FindingFinder, *, at: datetime) -> None:
     """One look of one of those who found it did not see its cause. It is over once that holds of all of them."""
-    means = rules.on_clean(_by_finder(row, mine), min(at, tx.now))
+    means = rules.on_clean(_as_told(row, mine, mine), min(at, tx.now))
     if means == "nothing":
         return
     row = _locked(tx, row)
@@ -288,18 +288,6 @@ def _known(found: tuple[Finding, FindingSight] | None, mine: FindingFinder | Non
     return replace(_of(*found), last_seen_at=mine.last_seen_at if mine is not None else _NEVER)
 
 
-def _by_finder(row: Finding, mine: FindingFinder) -> Known:
-    return Known(
-        state=row.state,
-        severity=row.severity,
-        last_seen_at=mine.last_seen_at,
-        clean_since=mine.clean_since,
-        resolved_at=row.resolved_at,
-        clear_after=timedelta(seconds=mine.clear_after_seconds),
-        needs_person=mine.needs_person,
-    )
-
-
 def _finders(tx: Unit, ids: Sequence[str]) -> Sequence[FindingFinder]:
     """Those who found them, as they are now."""
     found = list[FindingFinder]()
@@ -310,14 +298,19 @@ def _finders(tx: Unit, ids: Sequence[str]) -> Sequence[FindingFinder]:
 
 
 def _of(row: Finding, sight: FindingSight) -> Known:
+    return _as_told(row, sight, row)
+
+
+def _as_told(row: Finding, seen: FindingSight | FindingFinder, asks: Finding | FindingFinder) -> Known:
+    """A finding as it was seen by all or by one, and what all or that one asks for before it is over."""
     return Known(
         state=row.state,
         severity=row.severity,
-        last_seen_at=sight.last_seen_at,
-        clean_since=sight.clean_since,
+        last_seen_at=seen.last_seen_at,
+        clean_since=seen.clean_since,
         resolved_at=row.resolved_at,
-        clear_after=timedelta(seconds=row.clear_after_seconds),
-        needs_person=row.needs_person,
+        clear_after=timedelta(seconds=asks.clear_after_seconds),
+        needs_person=asks.needs_person,
     )
 
 

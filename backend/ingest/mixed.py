@@ -29,8 +29,10 @@ class Mixed:
             return
         known = self._named.setdefault(endpoint, {})
         for row in rows:
-            names = getattr(row, "unit", None) is not None
-            if not isinstance(row, Outcome) and known.setdefault(row.request_id, names) != names:
+            if isinstance(row, Outcome):
+                continue
+            names = row.unit is not None
+            if known.setdefault(row.request_id, names) != names:
                 self._found[endpoint] = self._found.get(endpoint, 0) + 1
                 known[row.request_id] = names
         for one in list(known)[: max(0, len(known) - self._most)]:

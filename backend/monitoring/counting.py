@@ -149,8 +149,9 @@ class Counting:
         self, source: TableSource, needs: Needs, state: CountingState | None, now: datetime
     ) -> tuple[bool, int, str | None]:
         """The same of rows that lie in tables of one's own; and what cannot be counted there."""
-        wants = tuple(one for one in needs.wants if one.task is None or outcome_tables.is_countable(one.task))
-        problem = next((outcome_tables.refusal(one.task) for one in needs.wants if one not in wants), None)
+        refused = [outcome_tables.refusal(one.task) for one in needs.wants]
+        wants = tuple(one for one, why in zip(needs.wants, refused, strict=True) if not why)
+        problem = next(filter(None, refused), None)
         with self._database.read() as session:
             have = {one.what: stored.counted_hours(session, needs.place.id, one.what) for one in wants}
         late, missing = _late_in_tables(source, wants, have, state, now), _missing(wants, have)

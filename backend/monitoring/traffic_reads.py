@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint, Generation
+from backend.metrics import faring
 from backend.metrics import queries as metrics
 from backend.monitoring.views import Deployment, Traffic, Where
 
@@ -31,7 +32,7 @@ def traffic(session: Session, where: Where, now: datetime, interval: timedelta) 
         chart=replace(chart, groups=groups),
         objectives=metrics.objectives(promised) if promised is not None else (),
         deployments=deployments(session, row, where.start, where.end),
-        sources=metrics.sources(session, where.endpoint, now=now, interval=interval),
+        sources=faring.sources(session, where.endpoint, now=now, interval=interval),
         note="Latency is not told by segment: this is of all of them." if where.segment else "",
     )
 

@@ -11,7 +11,8 @@ from datetime import date, datetime
 from typing import Any
 
 from backend.drift.bars import Bar
-from backend.metrics.queries import Chart, SourceLine
+from backend.metrics.faring import SourceLine
+from backend.metrics.queries import Chart
 from backend.metrics.slo import Objective
 from backend.monitoring.rules import Word
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from backend.inference_log.sources import expressions
 from backend.inference_log.sources.port import OutcomeSource, Span
 from backend.quality import counts, grid
 from backend.quality.counting import SMALLEST
@@ -62,11 +63,6 @@ _SUMS: Mapping[str, tuple[str, bool]] = {
     "outcome": ("given", True),
 }
 """Which column each sum sums, and whether only over requests whose outcome is known."""
-
-
-def is_countable(task: object) -> bool:
-    """Whether an engine can count it."""
-    return isinstance(task, Binary | Regression)
 
 
 def count(source: OutcomeSource, task: Binary | Regression, segmentations: Sequence[Segmentation], span: Span) -> Counts:
@@ -132,7 +128,7 @@ def _edges(task: Binary | Regression, is_segment: bool) -> Sequence[float]:
 
 def _stated(task: Binary | Regression, table: Any) -> Any:
     """What is known of each outcome."""
-    late = _false()
+    late = expressions.false()
     if task.horizon is not None:
         late = table.known_at > table.event_time + _microseconds(task.horizon // _MICROSECONDS)
     given = table.given
@@ -246,12 +242,6 @@ def _edge(value: Any, edges: Sequence[float]) -> Any:
 
 def _is_finite(value: Any) -> Any:
     return ~(value.isnan() | value.isin([math.inf, -math.inf]))
-
-
-def _false() -> Any:
-    import ibis
-
-    return ibis.literal(False)
 
 
 def _microseconds(count: int) -> Any:

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation
-from backend.findings import queries as findings
+from backend.findings import holds
 from backend.policy import service as policy
 from backend.rollouts.rows import Rollout
 from backend.rollouts.rules import OPEN, Position
@@ -146,7 +146,7 @@ def _position(session: Session, row: Rollout, authorization: Authorization, plan
         revoked=authorization.revoked_at is not None,
         guarded=bool(plan.guardrails),
         frozen=stop.reason if stop is not None else "",
-        held=findings.holding(session, endpoint, asked),
+        held=holds.holding(session, endpoint, asked),
         held_for_person=asked.resume == "person",
         watched=asked.hold_rollout_at is not None,
         admitted_at=newest.admitted_at if newest is not None else None,

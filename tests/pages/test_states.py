@@ -13,7 +13,7 @@ from backend.changes.rules import CHANGE
 from backend.delivery.rows import ENDPOINT_STATES, Proof, PushRecord
 from backend.evidence.rules import EVIDENCE
 from backend.findings.rules import FINDING, SEVERITIES
-from backend.metrics.queries import SourceWord
+from backend.metrics.faring import SourceWord
 from backend.metrics.slo import Verdict
 from backend.monitoring.rules import Word
 from backend.rollouts.rules import ROLLOUT

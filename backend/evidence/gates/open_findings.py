@@ -14,7 +14,7 @@ from backend.delivery.plan import Plan
 from backend.delivery.rows import Endpoint
 from backend.evidence.gates.live import endpoint_of
 from backend.evidence.port import GateContext, GateResult, Point, Progress
-from backend.findings import queries, rules
+from backend.findings import holds, rules
 from backend.findings.rows import Finding
 from backend.policy import service as policy
 from backend.policy.rules import Severity
@@ -65,7 +65,7 @@ class OpenFindingsGate:
 
 
 def _open(session: Session, endpoint: Endpoint, least: Severity) -> Sequence[Point]:
-    found = queries.at_least(session, endpoint, rules.SEVERITIES[0])[:MOST]
+    found = holds.at_least(session, endpoint, rules.SEVERITIES[0])[:MOST]
     return [
         Point(
             not rules.is_as_severe(one.severity, least),

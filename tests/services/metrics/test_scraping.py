@@ -10,7 +10,7 @@ from sqlmodel import Session, select
 from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.work import LeaseLost
-from backend.metrics import queries, scraping
+from backend.metrics import faring, queries, scraping
 from backend.metrics.reading import Read, Stream, points, segments, streams_of
 from backend.metrics.rows import RAW, Point, Series, SourceState
 from backend.metrics.scraping import KIND
@@ -30,7 +30,7 @@ def _read(session: Session, metric: str, endpoint: str) -> dict[Stream, list[Rea
 
 def word(world: World, endpoint: str = ENDPOINT) -> tuple[str, str]:
     with world.database.read() as session:
-        lines = queries.sources(session, endpoint, now=world.database.now(session), interval=INTERVAL)
+        lines = faring.sources(session, endpoint, now=world.database.now(session), interval=INTERVAL)
         return lines[0].word, lines[0].says
 
 
@@ -134,7 +134,7 @@ def test_a_source_that_answers_and_tells_nothing_of_the_endpoint_is_empty(world:
     world.server.text = "<html>it works</html>\n"
     world.look(key)
     with world.database.read() as session:
-        (line,) = queries.sources(session, ENDPOINT, now=world.clock.now, interval=INTERVAL)
+        (line,) = faring.sources(session, ENDPOINT, now=world.clock.now, interval=INTERVAL)
     assert (line.word, dict(line.bad)) == ("empty", {"is no sample": 1})
 
 
