@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from backend.core.errors import Refusal
-from backend.delivery.plan import BUCKETS, Buckets, Frozen, Slug
+from backend.delivery.closed import Frozen, Slug
+from backend.delivery.plan import BUCKETS, Buckets
 
 Seconds = Annotated[int, Field(ge=0, le=30 * 86_400, strict=True)]
 
