@@ -161,7 +161,10 @@ class Comparison(Frozen):
     Args:
         experiment: name of the experiment that this is part of; None for a rollout's own.
         control: the arm that the others are compared with; None until the plan is drawn.
-        window_seconds: how long after its first request a unit's requests count; with 0 the first one alone.
+        counts: `once`: a unit counts in the step of its first request alone; `each_step`: in each step that it has requests in,
+            as a ramp has to, whose units return; its steps' figures then go together, and the variance says so.
+        window_seconds: how long after its first request (of that step) a unit's requests count, from when on it is complete;
+            with 0 the first one alone. None: all of them, as they come.
         alpha: of one whole decision (`experiments.statistics.budget`).
         before_days: days before the first exposure that covariates are of.
         design: how the primary metric may be looked at; `planned_weight`: where a group-sequential one ends.
@@ -171,7 +174,8 @@ class Comparison(Frozen):
 
     experiment: Slug | None = None
     control: Slug | None = None
-    window_seconds: Annotated[int, Field(ge=0, le=90 * 86_400, strict=True)] = 0
+    counts: Literal["once", "each_step"] = "once"
+    window_seconds: Annotated[int, Field(ge=0, le=90 * 86_400, strict=True)] | None = None
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     before_days: Annotated[int, Field(ge=0, le=90, strict=True)] = 0
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=MOST_METRICS)]
@@ -216,5 +220,5 @@ class Comparison(Frozen):
 
     @property
     def matures_seconds(self) -> int:
-        """How long after its first request a unit's figures are complete, at the longest."""
-        return self.window_seconds + max(one.horizon_seconds for one in self.metrics)
+        """after its first request, when a unit's figures are complete at the longest; with an open window those of one request."""
+        return (self.window_seconds or 0) + max(one.horizon_seconds for one in self.metrics)
