@@ -220,5 +220,5 @@ class Comparison(Frozen):
 
     @property
     def matures_seconds(self) -> int:
-        """after its first request, when a unit's figures are complete at the longest; with an open window those of one request."""
+        """How long after its first request a unit's figures are complete; with an open window those of one request."""
         return (self.window_seconds or 0) + max(one.horizon_seconds for one in self.metrics)
