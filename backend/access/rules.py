@@ -85,6 +85,7 @@ MATRIX: tuple[Line, ...] = (
     Line("rollout.pause", "pause a rollout", _STOPPING, "endpoint"),
     Line("rollout.resume", "resume a rollout", _roles("operator"), "endpoint"),
     Line("rollout.let_on", "let a rollout take its next step", _roles("reviewer", "operator"), "endpoint"),
+    Line("rollout.skip", "skip a rollout's steps up to one that a person looks at", _roles("operator"), "endpoint"),
     Line("rollout.abort", "abort a rollout", _STOPPING, "endpoint"),
     Line("alias.set_champion", "set an environment's champion alias", _roles("reviewer", "operator"), "endpoint"),
     Line("endpoint.create", "adopt an endpoint", _RUNNING, "endpoint"),
