@@ -60,7 +60,7 @@ class _End:
 
 @dataclass(frozen=True)
 class _Course:
-    """What the treatment that gets least comes to, stage by stage, and its shares in the last one; `arms` treatments there are."""
+    """What the treatment that gets least comes to, stage by stage, its shares in the last one, and how many there are."""
 
     arms: int
     arm: str

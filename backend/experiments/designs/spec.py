@@ -166,8 +166,8 @@ class Design(Frozen):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-able; what goes without saying is left out."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        """JSON-able, with what goes without saying: it shall mean the same when defaults are others."""
+        return self.model_dump(mode="json")
 
 
 def parse_design(content: object) -> Design:

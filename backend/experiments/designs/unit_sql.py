@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 from backend.experiments.designs.spec import MetricAsked
 from backend.experiments.statistics import moments
-
-FEWEST_SHARE = 1e-15
-"""Predictions nearer to 0 or 1 than this count as this near, in a log loss."""
+from backend.quality.counting import SMALLEST
 
 SPAN = "SELECT min(event_time) AS first, count(unit) AS requests, count(*) - count(unit) AS without_unit FROM requests"
 BY_DAY = """
@@ -24,6 +22,7 @@ SELECT day, count(*) AS units FROM (
 OWN = """
 unit IS NOT NULL AND event_time >= $1 AND hash(unit) % {every} = 0 AND coalesce(assigned_arm = $2, version = {version})
 """
+_OF_UNIT = "PARTITION BY unit"
 FAILED = "(failure <> '' OR coalesce(served_arm <> assigned_arm, false))"
 ABOUT = """
 SELECT count(*) AS requests, avg(CAST({failed} AS INTEGER)) AS failures,
@@ -77,7 +76,7 @@ def of_units(each: Sequence[Counted], own: str, *, window: int | None, before: f
         before: requests before this (seconds since 1970) are of covariates alone.
         end: of what was read, in seconds since 1970.
     """
-    own_rows = f"SELECT *, epoch(event_time) AS at FROM joined WHERE {own}"
+    own_rows = f"SELECT *, epoch(event_time) AS at FROM joined WHERE {own}"  # noqa: S608
     chosen = _first(window) if window is not None else _by_day(before)
     sums = ", ".join(_sums(place, one, window, end) for place, one in enumerate(each))
     befores = ", ".join(_before(place, one) for place, one in enumerate(each))
@@ -94,21 +93,21 @@ beside AS MATERIALIZED (SELECT units.*, earlier.* EXCLUDE (unit) FROM units LEFT
 def _first(window: int) -> str:
     """The requests within each unit's window; of no window the first request alone."""
     if not window:
-        return "SELECT *, at AS first, 0 AS part FROM now QUALIFY row_number() OVER (PARTITION BY unit ORDER BY at, request_id) = 1"
-    return (
-        f"SELECT * FROM (SELECT *, min(at) OVER (PARTITION BY unit) AS first, 0 AS part FROM now) WHERE at <= first + {window}"
-    )
+        place = f"row_number() OVER ({_OF_UNIT} ORDER BY at, request_id)"
+        return f"SELECT *, at AS first, 0 AS part FROM now QUALIFY {place} = 1"  # noqa: S608
+    return f"SELECT *, min(at) OVER ({_OF_UNIT}) AS first, 0 AS part FROM now QUALIFY at <= first + {window}"  # noqa: S608
 
 
 def _by_day(before: float) -> str:
-    return f"SELECT *, at AS first, CAST(floor((at - {before!r}) / 86400) AS INTEGER) AS part FROM now"
+    return f"SELECT *, at AS first, CAST(floor((at - {before!r}) / 86400) AS INTEGER) AS part FROM now"  # noqa: S608
 
 
 def _sums(place: int, one: Counted, window: int | None, end: float) -> str:
     """A unit's sums of one metric. With a closed window the whole unit is mature or not, else each request is."""
     known = f"{one.counts} AND at + {one.horizon} <= {end!r}" if window is None else one.counts
     ripe = "true" if window is None else f"min(first) + {window + one.horizon} <= {end!r}"
-    return f"sum({one.value}) FILTER ({known}) AS v{place}, CAST(count(*) FILTER ({known}) AS DOUBLE) AS d{place}, {ripe} AS m{place}"
+    n = f"CAST(count(*) FILTER ({known}) AS DOUBLE)"
+    return f"sum({one.value}) FILTER ({known}) AS v{place}, {n} AS d{place}, {ripe} AS m{place}"
 
 
 def _before(place: int, one: Counted) -> str:
@@ -117,7 +116,8 @@ def _before(place: int, one: Counted) -> str:
 
 def _moments(place: int, one: Counted) -> str:
     told = moments.sql(denominator=True, covariate=one.adjusted)
-    rows = f"v{place} AS value, d{place} AS denominator, m{place} AS mature, coalesce(c{place}, avg(c{place}) OVER (), 0) AS covariate"
+    covariate = f"coalesce(c{place}, avg(c{place}) OVER (), 0) AS covariate"
+    rows = f"v{place} AS value, d{place} AS denominator, m{place} AS mature, {covariate}"
     return f"SELECT {place} AS place, {told} FROM (SELECT {rows} FROM beside)"  # noqa: S608 - text of ours
 
 
@@ -131,6 +131,6 @@ def _capped(asked: MetricAsked, value: str) -> str:
 
 def _loss(kind: str, came: str) -> str:
     if kind == "log_loss":
-        sure = f"least(greatest(prediction, {FEWEST_SHARE!r}), 1 - {FEWEST_SHARE!r})"
+        sure = f"least(greatest(prediction, {SMALLEST!r}), 1 - {SMALLEST!r})"
         return f"-({came} * ln({sure}) + (1 - {came}) * ln(1 - {sure}))"
     return f"abs(prediction - {came})" if kind == "absolute_error" else f"(prediction - {came}) * (prediction - {came})"
