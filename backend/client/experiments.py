@@ -18,9 +18,7 @@ class Experiments:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def page(
-        self, *, endpoint: str = "", state: str = "", after: str | None = None, limit: int = 100
-    ) -> Page[ExperimentLine]:
+    def page(self, *, endpoint: str = "", state: str = "", after: str | None = None, limit: int = 100) -> Page[ExperimentLine]:
         """One page of them, the newest first: of one endpoint, or in one state, where that is said."""
         pages = Pages(self._wire, ExperimentLine, "experiments")
         return pages.page(after=after, limit=limit, endpoint=endpoint, state=state)

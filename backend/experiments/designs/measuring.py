@@ -97,14 +97,14 @@ def _measured(
     (counted,) = reading.query(unit_sql.SPAN).to_pylist()
     if not counted["requests"]:
         return Measured(
-            champion.version, *asked, without_unit=counted["without_unit"], why="no request in its log names a unit"
+            champion.version, *asked[:2], without_unit=counted["without_unit"], why="no request in its log names a unit"
         )
     every = max(1, math.ceil(counted["requests"] / most_rows))
     span = _span(max(asked[0], counted["first"].astimezone(UTC)), asked[1:], wanted)
     by_day = reading.query(unit_sql.BY_DAY.format(every=every), [span.start]).to_pylist()
     known = Measured(
         champion.version, span.start, span.end, counted["requests"], counted["without_unit"],
-        sampled_every=every, why=_short(span),
+        sampled_every=every, why=_says(span),
     )  # fmt: skip
     known = _with_traffic(known, by_day, every * max(wanted.kept_every, 1))
     return _with_metrics(reading, known, champion, wanted, span)
@@ -118,9 +118,11 @@ def _span(first: datetime, ends: tuple[datetime, datetime], wanted: Wanted) -> _
     return _Span(start, start + wanted.before_days * DAY if adjusts else start, end, now)
 
 
-def _short(span: _Span) -> str:
+def _says(span: _Span) -> str:
     hours = (span.end - span.start) / timedelta(hours=1)
-    return f"only {hours:.1f} hours are in its log; a whole day brings more units than that" if hours < 24 else ""
+    if hours < 24:
+        return f"only {hours:.1f} hours are in its log; a whole day brings more units than that"
+    return f"its newest requests are of {span.end:%d %B %Y}" if span.now - span.end > 2 * DAY else ""
 
 
 def _with_traffic(known: Measured, by_day: list[dict[str, Any]], times: int) -> Measured:

@@ -1,4 +1,4 @@
-"""What is measured of an endpoint before a plan: against the same worked out by hand from the raw rows, and what stays unknown."""
+"""What is measured of an endpoint before a plan: beside the same by hand from the raw rows, and what stays unknown."""
 
 from __future__ import annotations
 
@@ -55,9 +55,8 @@ def rows(units: int = 300, days: int = 3, seed: int = 1) -> tuple[Rows, Rows]:
                 "prediction": None if failed else score,
             })  # fmt: skip
             if rng.random() < 0.8:
-                outcomes.append(
-                    {"request_id": one, "known_at": at + timedelta(minutes=20), "values": {"late": rng.random() < score}}
-                )
+                known_at = at + timedelta(minutes=20)
+                outcomes.append({"request_id": one, "known_at": known_at, "values": {"late": rng.random() < score}})
     return requests, outcomes
 
 
