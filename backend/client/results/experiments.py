@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -51,7 +51,7 @@ class Experiment(ExperimentLine):
     reason: str
     decided_by: str
     edited_at: datetime
-    etag: str = ""
+    etag: str = field(default="", compare=False, metadata={"told": False})
 
 
 @dataclass(frozen=True)
