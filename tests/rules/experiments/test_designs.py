@@ -136,7 +136,7 @@ def test_a_plan_has_the_units_and_days_of_the_textbook() -> None:
     (primary, slow) = planned(designed()).figures
     fixed = 2 * 2 * (1.959964 + 0.841621) ** 2 * 0.0475 / 0.02**2
     assert primary.units == pytest.approx(1.69 * fixed * (0.0563 / 0.0475), rel=0.01), "shares vary more at 7 % than at 5 %"
-    assert (primary.days, primary.blind, primary.known) == (7.0, "", True)
+    assert (primary.days, primary.blind, primary.known) == (14.0, "", True), "in whole weeks"
     assert primary.detectable < 0.02 and slow.detectable < slow.wanted < slow.harm  # noqa: PT018
 
 
