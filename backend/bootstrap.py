@@ -223,7 +223,15 @@ def build(settings: Settings) -> Backend:
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
-    changes = Changes(database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds)
+    experiments = Experiments(database, log)
+    changes = Changes(
+        database,
+        versions=versions,
+        packaging=packaging,
+        packages=packages,
+        planner=experiments,
+        lease_seconds=settings.lease_seconds,
+    )
     return Backend(
         settings=settings,
         database=database,
@@ -291,7 +299,7 @@ def build(settings: Settings) -> Backend:
             reports=automatic.ask,
             scratch=settings.data_dir / "scratch",
         ),
-        experiments=Experiments(database, log),
+        experiments=experiments,
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),
