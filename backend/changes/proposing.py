@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -59,6 +59,7 @@ class Proposals(Desk):
         same_age: bool = False,
         rest: Sequence[Mapping[str, Any]] = (),
         key: str | None = None,
+        also: Callable[[Unit], object] | None = None,
     ) -> Change:
         """A new change: its plan is drawn on what is live, and its checks are asked for.
 
@@ -70,6 +71,7 @@ class Proposals(Desk):
             shadow, experiment, unit_header, guardrails, same_age, rest: see `wanted.Wanted`.
             key: of the actor's own choice. The same request again under it returns the change that it made, as that is now;
                 another request under it is refused (`key-used`).
+            also: joined by the unit that writes the change, so that both are done or neither.
         """
         asked = {
             "version": version, "share": share, "ramp": ramp if isinstance(ramp, str) else tuple(ramp),
@@ -103,6 +105,8 @@ class Proposals(Desk):
             tx.add(change)
             tx.record("change.propose", change, after=change.facts("number", "endpoint_id", "plan_digest", "base_digest"))
             keys.keep(tx, claim, change)
+            if also is not None:
+                also(tx)
             _submit(tx, change)
             return change
 
