@@ -41,6 +41,7 @@ from backend.rollouts.service import At as Looked
 from backend.settings import Settings
 from backend.window_reports.rules import Asked, Side
 from tests.databases import Clock
+from tests.designs import DESIGN
 from tests.drift_data import profile_of
 from tests.found import drifted
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
@@ -194,6 +195,11 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     ),
     "slos.set": ("slo.set", lambda b, a, at: b.slos.set(a, at.endpoint, [Objective("availability", 0.99)])),
     "slos.remove": ("slo.set", lambda b, a, at: b.slos.remove(a, at.endpoint)),
+    "experiments.create": ("experiment.create", lambda b, a, at: b.experiments.create(a, at.endpoint, "x", "x", DESIGN)),
+    "experiments.edit": ("experiment.edit", lambda b, a, at: b.experiments.edit(a, at.endpoint, "x", title="y")),
+    "experiments.withdraw": ("experiment.edit", lambda b, a, at: b.experiments.withdraw(a, at.endpoint, "x", "x")),
+    "experiments.decide": ("experiment.decide", lambda b, a, at: b.experiments.decide(a, at.endpoint, "x", "ship", "x")),
+    "experiments.plan": ("experiment.create", lambda b, a, at: b.experiments.plan(a, at.endpoint, DESIGN)),
     "monitors.set": ("monitor.set", lambda b, a, at: b.monitors.set(a, at.endpoint, "watch", MonitorSpec(kind="drift"))),
     "monitors.pause": ("monitor.set", lambda b, a, at: b.monitors.pause(a, at.endpoint, "watch", "x")),
     "monitors.resume": ("monitor.set", lambda b, a, at: b.monitors.resume(a, at.endpoint, "watch")),
