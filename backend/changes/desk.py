@@ -92,6 +92,7 @@ class Desk:
             begins = beginning(place, wanted)
             asked = guardrails_of(policy.in_force(session, place.environment).policy, wanted)
             design = design_for(session, place, wanted)
+        refuse_beside_design(design, wanted)
         others = tuple(self._made(actor, endpoint_name, number, action, missing) for number in begins)
         return Material(version, package, others, compared(self._planner, endpoint_name, wanted, asked, design))
 
@@ -142,6 +143,26 @@ def design_for(session: Session, place: Endpoint, wanted: Wanted) -> Design | No
     """The design of the experiment that is named, where one was designed; else the name only assigns units anew."""
     row = designs.designed(session, place.id, wanted.experiment) if wanted.experiment is not None else None
     return Design.model_validate(row.design) if row is not None else None
+
+
+def refuse_beside_design(design: Design | None, wanted: Wanted) -> None:
+    """Refusal for a version that the experiment's design does not try, and for another unit than the one it is about."""
+    if design is None:
+        return
+    tried = {one.version for one in design.arms}
+    if wanted.version not in tried and not tried & {one.version for one in wanted.rest}:
+        names = ", ".join(str(one) for one in sorted(tried))
+        raise Refusal(
+            f"The experiment {wanted.experiment} tries version {names}, and not {wanted.version}.",
+            "Name that one, or design another experiment.",
+            code="not-in-design",
+        )
+    if wanted.unit_header not in (None, design.unit_header):
+        raise Refusal(
+            f"The experiment {wanted.experiment} assigns by {design.unit_header}.",
+            "Leave the header out.",
+            code="not-in-design",
+        )
 
 
 def terms_of(session: Session, rules: InForce) -> Terms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backend.changes.applying import Applying
 from backend.changes.champion import Champions
-from backend.changes.deciding import Deciding
+from backend.changes.experimenting import Experimenting
 from backend.changes.preview import Previews
 from backend.changes.settling import Settling, settled
 from backend.changes.voting import Votes
@@ -12,7 +12,7 @@ from backend.changes.voting import Votes
 __all__ = ["Changes", "settled"]
 
 
-class Changes(Deciding, Previews, Votes, Applying, Champions, Settling):
+class Changes(Experimenting, Previews, Votes, Applying, Champions, Settling):
     """Preview, propose, decide, edit, comment, vote, start, revoke, roll back; and the worker's handler.
 
     A change is named by its number or its id. Every command checks its actor, and doing it twice has one effect.

@@ -1,8 +1,9 @@
-"""What a person makes of an experiment, as one act: its word, and the change or the way back that follows from it."""
+"""The changes that begin an experiment as it was designed, and that follow from what a person makes of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import Session
 
@@ -18,6 +19,7 @@ from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint
 from backend.experiments.designs import service as designs
 from backend.experiments.designs.rules import EXPERIMENT, Outcome, check_outcome, check_reason
+from backend.experiments.designs.spec import ArmAsked, Design
 from backend.rollouts import queries as rollouts
 
 
@@ -29,8 +31,37 @@ class Follows:
     why: str
 
 
-class Deciding(Proposals):
-    """Commands that end an experiment."""
+class Experimenting(Proposals):
+    """Commands that begin an experiment, and that end one."""
+
+    def begin_experiment(self, actor: Actor, endpoint: str, slug: str, reason: str, **options: Any) -> Change:
+        """Proposes the split of a draft as it was designed; once that change starts, the experiment runs.
+
+        Args:
+            options: any argument of `propose` but what the design says itself: ramp, start_mode, start_at, key and so on.
+
+        Refusal codes: those of `propose`, and wrong-state for what is no draft any more.
+        """
+        with self._database.read() as session:
+            place, row = designs.find(session, endpoint, slug)
+            self._permit(session, actor, "change.propose", place)
+            EXPERIMENT.next(row.state, "start")
+            design, title = Design.model_validate(row.design), row.title
+            champion = _champion(session, place)
+        first, *others = design.arms
+        rest = [*others, ArmAsked(version=champion, share=design.control_share)]
+        return self.propose(
+            actor,
+            endpoint=endpoint,
+            version=first.version,
+            share=first.share,
+            rest=[one.model_dump() for one in rest],
+            title=f"Begin: {title}"[:MAX_TITLE],
+            reason=reason,
+            experiment=slug,
+            unit_header=design.unit_header,
+            **options,
+        )
 
     def decide(
         self, actor: Actor, endpoint: str, slug: str, outcome: str, reason: str, *, version: int | None = None
@@ -63,6 +94,19 @@ class Deciding(Proposals):
             reason=words,
             also=lambda tx: _decide(tx, actor, endpoint, slug, told, words),
         )
+
+
+def _champion(session: Session, place: Endpoint) -> int:
+    newest = rollouts.newest_generation(session, place.id)
+    desired = DesiredEndpoint.model_validate(newest.desired) if newest is not None else None
+    for arm in desired.arms if desired is not None else ():
+        if desired is not None and arm.name == desired.champion:
+            return arm.version
+    raise Refusal(
+        f"Nothing runs on {place.name} that a version could be compared with.",
+        "Give it a first version.",
+        code="nothing-else-runs",
+    )
 
 
 def _decide(tx: Unit, actor: Actor, endpoint: str, slug: str, outcome: Outcome, reason: str) -> None:
