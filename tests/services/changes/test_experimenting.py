@@ -15,6 +15,7 @@ from backend.experiments.designs.rows import Experiment
 from backend.experiments.designs.service import Experiments
 from backend.experiments.statistics.planning import Traffic
 from backend.inference_log.service import InferenceLog
+from backend.policy.guardrails import GuardrailAsked
 from tests.services.changes.world import ENDPOINT, World, refused
 
 ERRORS = {"name": "errors", "kind": "errors", "margin": 0.01}
@@ -83,7 +84,7 @@ def test_a_guardrail_is_measured_and_tuned_before_anybody_votes_on_it(world: Wor
 
 
 def test_what_the_policy_asks_for_is_in_every_ramp_and_cannot_be_asked_for_less(world: World, planner: Planner) -> None:
-    world.policy(guardrails=(ERRORS,))
+    world.policy(guardrails=(GuardrailAsked.model_validate(ERRORS),))
     assert [one.margin for one in parse_plan(world.change(world.propose(2, ramp=RAMP)).plan).guardrails] == [0.01]
     stricter = parse_plan(world.change(world.propose(2, ramp=RAMP, guardrails=[{**ERRORS, "margin": 0.005}])).plan)
     assert [one.margin for one in stricter.guardrails] == [0.005]
