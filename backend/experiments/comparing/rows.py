@@ -16,8 +16,8 @@ _RUNS = sa.text("state = 'running'")
 class ComparisonRow(Row, table=True):
     """Arms beside each other under one or several authorizations of one endpoint. One endpoint has one that runs.
 
-    `spec`: {"comparison", "arms": {name: version}, "treatments"}, of the newest plan. `facts_kept`: what was seen once and stays,
-    such as {"mismatch_at": ISO time}. `verdicts`: "guardrail/treatment/segment" -> verdict, of the newest decision.
+    `spec`: {"comparison", "arms": {name: version}, "treatments"}, of the newest plan. `facts_kept`: what was seen once and
+    stays, such as {"mismatch_at": ISO time}. `verdicts`: "guardrail/treatment/segment" -> verdict, of the newest decision.
     """
 
     __tablename__ = "comparison"

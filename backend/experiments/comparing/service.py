@@ -7,8 +7,10 @@ from backend.core.unit import Unit
 from backend.delivery.plan import Plan
 from backend.delivery.rows import Authorization
 from backend.experiments.comparing import queries
+from backend.experiments.comparing.looking import Comparing, keys
 from backend.experiments.comparing.rows import ComparisonRow, ComparisonState
 
+__all__ = ["KIND", "Comparing", "begin", "end", "keys", "spec_of"]
 KIND = "comparison"
 """Of the work items, whose keys are comparisons' ids."""
 
