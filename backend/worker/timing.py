@@ -51,9 +51,8 @@ def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
 
     Messages are sent by four threads of their own: a receiver that hangs holds up neither decisions nor the ledger's reader.
     Metrics are read by four more, so that a source that hangs delays nothing but metrics. Hours of the inference log are
-    counted by one and judged by two: they take processor time, and nobody waits for them. Arms are compared by two of their own, as
-    ramps wait for that. Window reports are made one at
-    a time: each may take gigabytes.
+    counted by one and judged by two: they take processor time, and nobody waits for them. Arms are compared by two of their
+    own, as ramps wait for that. Window reports are made one at a time: each may take gigabytes.
 
     An approval is settled in the lane of decisions: it starts within a fraction of a second even while every server hangs.
     """
