@@ -26,6 +26,7 @@ from backend.access.rules import Grant as RuleGrant
 from backend.bootstrap import Backend
 from backend.changes import desk
 from backend.changes.rows import Change
+from backend.changes.wanted import parse_wanted
 from backend.core.context import SYSTEM, Actor
 from backend.core.errors import Refusal
 from backend.delivery.rows import Endpoint
@@ -50,6 +51,8 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 TEAM, OTHERS = "tem_europe", "tem_others"
 OWN = ("*", "environment:production", f"model:{FLIGHTS}", f"team:{TEAM}")
 FOREIGN = ("environment:dev", f"model:{CHURN}", f"team:{OTHERS}")
+
+SECOND = parse_wanted({"version": 2})
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "findings.snooze": ("finding.snooze", lambda b, a, at: b.findings.snooze(a, at.finding, NOW, "x")),
     "findings.resolve": ("finding.resolve", lambda b, a, at: b.findings.resolve(a, at.finding, "x")),
     "findings.test": ("finding.test", lambda b, a, at: b.findings.test(a, at.endpoint)),
-    "changes.material": ("change.propose", lambda b, a, at: b.changes.material(a, at.endpoint, 2, "change.propose")),
+    "changes.material": ("change.propose", lambda b, a, at: b.changes.material(a, at.endpoint, SECOND, "change.propose")),
     "changes.preview": ("change.propose", lambda b, a, at: b.changes.preview(a, endpoint=at.endpoint, version=2)),
     "changes.propose": (
         "change.propose", lambda b, a, at: b.changes.propose(a, endpoint=at.endpoint, version=2, title="x", reason="x"),

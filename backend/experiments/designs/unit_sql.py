@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from backend.delivery.comparison import Metric
 from backend.experiments.designs.spec import MetricAsked
 from backend.experiments.statistics import moments
 from backend.quality.counting import SMALLEST
@@ -47,7 +48,9 @@ class Counted:
     adjusted: bool = False
 
 
-def counted(asked: MetricAsked, cuts: Sequence[float], threshold: float | None, outcome: Callable[[str], str]) -> list[Counted]:
+def counted(
+    asked: MetricAsked | Metric, cuts: Sequence[float], threshold: float | None, outcome: Callable[[str], str]
+) -> list[Counted]:
     """What has to be counted of a metric: one ratio, or of predictions one for each cut.
 
     Args:
@@ -121,11 +124,11 @@ def _moments(place: int, one: Counted) -> str:
     return f"SELECT {place} AS place, {told} FROM (SELECT {rows} FROM beside)"  # noqa: S608 - text of ours
 
 
-def _of(asked: MetricAsked, value: str, counts: str) -> Counted:
+def _of(asked: MetricAsked | Metric, value: str, counts: str) -> Counted:
     return Counted(asked.name, value, counts, asked.horizon_seconds, asked.adjusted)
 
 
-def _capped(asked: MetricAsked, value: str) -> str:
+def _capped(asked: MetricAsked | Metric, value: str) -> str:
     return value if asked.cap is None else f"least(greatest({value}, {asked.cap[0]!r}), {asked.cap[1]!r})"
 
 
