@@ -94,10 +94,10 @@ class Settings(BaseSettings):
     )
     xds_address: str = Field(
         "127.0.0.1:18000",
-        description="Where `countersign xds` gives Envoys their routes (docs/fleets.md). Other than loopback only with mutual TLS.",
+        description="Where `countersign xds` gives Envoys their routes (docs/fleets.md). Beyond loopback only with mutual TLS.",
     )
     xds_door_address: str = Field(
-        "127.0.0.1:18001", description="Where `countersign xds` is told routes by workers. Other than loopback only with TLS."
+        "127.0.0.1:18001", description="Where `countersign xds` is told routes by workers. Beyond loopback only with TLS."
     )
     xds_token: SecretStr | None = Field(
         None, description="Token (32 characters or more) that workers show at `countersign xds`: the credential of the router."

@@ -1,6 +1,6 @@
 """The door for workers: HTTP, one token. `PUT` a snapshot, ask what lies here and what every Envoy made of it.
 
-Whoever has the token decides what all Envoys of the fleet do, scripts included: it is a router's credential, sealed as those are.
+Whoever has the token decides what all Envoys of the fleet do, scripts included: it is the router's credential.
 """
 
 from __future__ import annotations

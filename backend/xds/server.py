@@ -124,8 +124,6 @@ async def _door(hub: Hub, want: Wanted, listener: socket.socket) -> AsyncIterato
     server = _Quiet(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.005)
         yield
     finally:
         server.should_exit = True
@@ -149,6 +147,7 @@ def _bound(listen: Listen) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((listen.host, listen.port))
+            listener.listen(128)
         except OSError as error:
             raise ExternalFailure("The door's address", f"{listen} cannot be listened at", retryable=True) from error
         yield listener
