@@ -111,7 +111,7 @@ class EnvoyAdsRouter:
     def observe(self) -> SeenRouter:
         """What every Envoy that counts has in force. ExternalFailure where none does: then nothing can be said."""
         standing = self._door.standing()
-        members = counted(standing.members, JOINING_SECONDS)
+        members = counted(standing.members, JOINING_SECONDS if standing.given else 0.0)
         if not members:
             raise ExternalFailure(self._system, f"has no Envoy: {self._why_none(standing)}", retryable=True)
         numbers = sorted({one.routes for one in members})
