@@ -310,7 +310,7 @@ def behind(answers: Iterable[EnvoyAnswer]) -> str:
         return ""
     said = [f"{one.envoy} {_LATE[one.state]}{f': {one.reason}' if one.reason else ''}" for one in late[:5]]
     more = f"; and {len(late) - 5} more" if len(late) > 5 else ""
-    return f"{len(late)} of {len(listed)} Envoys are without the newest routes: {'; '.join(said)}{more}"
+    return f"{len(late)} of {len(listed)} Envoys without the newest routes: {'; '.join(said)}{more}"
 
 
 def _rejected(seen: Seen) -> list[Difference]:
