@@ -69,7 +69,7 @@ class AdsDoor:
 
     def __init__(self, guard: Guard, url: str, token: str | None, system: str, timeout: float) -> None:
         self._guard, self._url, self._timeout = guard, url.rstrip("/"), timeout
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._headers = {"authorization": f"Bearer {token}"} if token and token.isascii() and token.isprintable() else {}
         self._system = system
 
     def standing(self) -> Standing:
