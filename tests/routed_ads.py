@@ -34,18 +34,26 @@ class AdsServer:
     ads: tuple[str, int]
     door_url: str
     hub: Any
-    loop: asyncio.AbstractEventLoop | None = None
+    loop: asyncio.AbstractEventLoop
+
+    def state(self) -> dict[str, Any]:
+        """What its door tells, asked on its own loop."""
+
+        async def ask() -> dict[str, Any]:
+            found: dict[str, Any] = self.hub.state()
+            return found
+
+        return asyncio.run_coroutine_threadsafe(ask(), self.loop).result(20)
 
     def put(self, content: Any) -> int:
         """What somebody with the token would hand over by hand."""
-        assert self.loop is not None
-        base = self.hub.state()["number"]
+        base = self.state()["number"]
         made = asyncio.run_coroutine_threadsafe(self.hub.put(content, base), self.loop).result(20)
         return int(made.number)
 
     def newest(self) -> dict[str, Any]:
         """What lies under the newest number, as it was handed over."""
-        content = json.loads(self.hub.snapshots.body(self.hub.state()["number"]))
+        content = json.loads(self.hub.snapshots.body(self.state()["number"]))
         return {**content, "generations": {}}
 
 
@@ -86,10 +94,10 @@ def serving(settings: Settings) -> Iterator[AdsServer]:
         thread.join(20)
 
 
-def ads_router(door_url: str, *admin_urls: str, name: str = "r", **settings: Any) -> EnvoyAdsRouter:
+def ads_router(door_url: str, *admin_urls: str, guard: Guard | None = None, **settings: Any) -> EnvoyAdsRouter:
     """The adapter, as a worker would build it."""
     given = {"door_url": door_url, "admin_urls": list(admin_urls), **settings}
-    return EnvoyAdsRouter.connect(given, Access(name, TOKEN, Guard(LOOPBACK)))
+    return EnvoyAdsRouter.connect(given, Access("r", TOKEN, guard or Guard(LOOPBACK)))
 
 
 @dataclass
@@ -125,7 +133,7 @@ class AdsRouted:
         content = self.xds.newest()
         content["routes"]["virtual_hosts"][0]["routes"][0]["route"] = {"cluster": "nobody\n\u202eknows"}
         number = self.xds.put(content)
-        wait_until(lambda: any((one["refused"] or {}).get("number") == number for one in self.xds.hub.state()["envoys"]))
+        wait_until(lambda: any((one["refused"] or {}).get("number") == number for one in self.xds.state()["envoys"]))
         return "unknown cluster 'nobody"
 
     def change_by_hand(self, endpoint: str, fields: dict[str, Any]) -> None:
@@ -153,11 +161,11 @@ class AdsRouted:
         self._settle(content)
 
     def writes(self) -> object:
-        return self.xds.hub.state()["number"]
+        return self.xds.state()["number"]
 
     def _settle(self, content: Any) -> None:
         number = self.xds.put(content)
-        wait_until(lambda: all(one["routes"] == number for one in self.xds.hub.state()["envoys"]))
+        wait_until(lambda: all(one["routes"] == number for one in self.xds.state()["envoys"]))
 
 
 def _edit(content: Any, prefix: str, *, infer: str = "", port: int = 0) -> None:

@@ -151,4 +151,4 @@ def lacks_of(node: Node) -> tuple[str, ...]:
 
 
 def _extensions(node: Node) -> Iterable[tuple[str, str]]:
-    return [(one.category, one.name) for one in node.extensions[:5_000]]
+    return [(one.category, one.name) for one in node.extensions[:5_000] if not one.disabled]

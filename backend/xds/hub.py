@@ -11,7 +11,7 @@ from backend.xds.fleet import Envoy, Fleet
 from backend.xds.rules import Version
 from backend.xds.snapshots import Snapshot, Snapshots
 
-SAVED_SECONDS = 1.0
+SAVED_SECONDS = 0.2
 log = structlog.get_logger()
 
 

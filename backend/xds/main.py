@@ -1,4 +1,4 @@
-"""The process of `countersign xds` (see `worker/process`): it needs its data folder, and no database."""
+"""The process of `countersign xds` (see `worker/ending`): it needs its data folder, and no database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import structlog
 
 from backend.settings import Settings
-from backend.worker import logs, process
+from backend.worker import ending, logs
 from backend.xds import server
 
 log = structlog.get_logger()
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 def main() -> int:
     """Runs until SIGTERM or SIGINT; the second of them ends it at once."""
     name = f"xds-{os.getpid()}"
-    return process.ended("xds", name, lambda settings: run(settings, name))
+    return ending.ended("xds", name, lambda settings: run(settings, name))
 
 
 def run(settings: Settings, name: str) -> None:

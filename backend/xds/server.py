@@ -117,7 +117,7 @@ async def _door(hub: Hub, want: Wanted, listener: socket.socket) -> AsyncIterato
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=1,
-        limit_concurrency=64,
+        limit_concurrency=512,
         ssl_certfile=want.tls.certificate if want.tls else None,
         ssl_keyfile=str(want.tls.key) if want.tls else None,
     )

@@ -34,7 +34,7 @@ def lacking(extensions: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _missing(node: Mapping[str, Any]) -> list[str]:
-    listed = [one for one in node.get("extensions", ()) if isinstance(one, Mapping)]
+    listed = [one for one in node.get("extensions", ()) if isinstance(one, Mapping) and not one.get("disabled")]
     return lacking((str(one.get("category")), str(one.get("name"))) for one in listed)
 
 

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61\x63kend/xds/protos/core.proto\x12\x14\x65nvoy.config.core.v3\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"S\n\x07\x41\x64\x64ress\x12=\n\x0esocket_address\x18\x01 \x01(\x0b\x32#.envoy.config.core.v3.SocketAddressH\x00\x42\t\n\x07\x61\x64\x64ress\"F\n\x0c\x42uildVersion\x12\x36\n\x07version\x18\x01 \x01(\x0b\x32%.envoy.config.core.v3.SemanticVersion\"2\n\nDataSource\x12\x17\n\rinline_string\x18\x03 \x01(\tH\x00\x42\x0b\n\tspecifier\"+\n\tExtension\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\")\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x98\x02\n\x11HeaderValueOption\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32!.envoy.config.core.v3.HeaderValue\x12Q\n\rappend_action\x18\x03 \x01(\x0e\x32:.envoy.config.core.v3.HeaderValueOption.HeaderAppendAction\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\"\x16\n\x14Http1ProtocolOptions\"F\n\x13HttpProtocolOptions\x12/\n\x0cidle_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa7\x01\n\x08Metadata\x12K\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32\x32.envoy.config.core.v3.Metadata.FilterMetadataEntry\x1aN\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"\xd4\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fuser_agent_name\x18\x06 \x01(\t\x12\x33\n\nextensions\x18\t \x03(\x0b\x32\x1f.envoy.config.core.v3.Extension\x12\x46\n\x18user_agent_build_version\x18\x08 \x01(\x0b\x32\".envoy.config.core.v3.BuildVersionH\x00\x42\x19\n\x17user_agent_version_type\"L\n\x0fSemanticVersion\x12\x14\n\x0cmajor_number\x18\x01 \x01(\r\x12\x14\n\x0cminor_number\x18\x02 \x01(\r\x12\r\n\x05patch\x18\x03 \x01(\r\"H\n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x14\n\nport_value\x18\x03 \x01(\rH\x00\x42\x10\n\x0eport_specifier\"P\n\x14TypedExtensionConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x0ctyped_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Anyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61\x63kend/xds/protos/core.proto\x12\x14\x65nvoy.config.core.v3\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"S\n\x07\x41\x64\x64ress\x12=\n\x0esocket_address\x18\x01 \x01(\x0b\x32#.envoy.config.core.v3.SocketAddressH\x00\x42\t\n\x07\x61\x64\x64ress\"F\n\x0c\x42uildVersion\x12\x36\n\x07version\x18\x01 \x01(\x0b\x32%.envoy.config.core.v3.SemanticVersion\"2\n\nDataSource\x12\x17\n\rinline_string\x18\x03 \x01(\tH\x00\x42\x0b\n\tspecifier\"=\n\tExtension\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x10\n\x08\x64isabled\x18\x05 \x01(\x08\")\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x98\x02\n\x11HeaderValueOption\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32!.envoy.config.core.v3.HeaderValue\x12Q\n\rappend_action\x18\x03 \x01(\x0e\x32:.envoy.config.core.v3.HeaderValueOption.HeaderAppendAction\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\"\x16\n\x14Http1ProtocolOptions\"F\n\x13HttpProtocolOptions\x12/\n\x0cidle_timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa7\x01\n\x08Metadata\x12K\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32\x32.envoy.config.core.v3.Metadata.FilterMetadataEntry\x1aN\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"\xd4\x01\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x17\n\x0fuser_agent_name\x18\x06 \x01(\t\x12\x33\n\nextensions\x18\t \x03(\x0b\x32\x1f.envoy.config.core.v3.Extension\x12\x46\n\x18user_agent_build_version\x18\x08 \x01(\x0b\x32\".envoy.config.core.v3.BuildVersionH\x00\x42\x19\n\x17user_agent_version_type\"L\n\x0fSemanticVersion\x12\x14\n\x0cmajor_number\x18\x01 \x01(\r\x12\x14\n\x0cminor_number\x18\x02 \x01(\r\x12\r\n\x05patch\x18\x03 \x01(\r\"H\n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x14\n\nport_value\x18\x03 \x01(\rH\x00\x42\x10\n\x0eport_specifier\"P\n\x14TypedExtensionConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x0ctyped_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Anyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,27 +43,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASOURCE']._serialized_start=301
   _globals['_DATASOURCE']._serialized_end=351
   _globals['_EXTENSION']._serialized_start=353
-  _globals['_EXTENSION']._serialized_end=396
-  _globals['_HEADERVALUE']._serialized_start=398
-  _globals['_HEADERVALUE']._serialized_end=439
-  _globals['_HEADERVALUEOPTION']._serialized_start=442
-  _globals['_HEADERVALUEOPTION']._serialized_end=722
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=597
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=722
-  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_start=724
-  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_end=746
-  _globals['_HTTPPROTOCOLOPTIONS']._serialized_start=748
-  _globals['_HTTPPROTOCOLOPTIONS']._serialized_end=818
-  _globals['_METADATA']._serialized_start=821
-  _globals['_METADATA']._serialized_end=988
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=910
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=988
-  _globals['_NODE']._serialized_start=991
-  _globals['_NODE']._serialized_end=1203
-  _globals['_SEMANTICVERSION']._serialized_start=1205
-  _globals['_SEMANTICVERSION']._serialized_end=1281
-  _globals['_SOCKETADDRESS']._serialized_start=1283
-  _globals['_SOCKETADDRESS']._serialized_end=1355
-  _globals['_TYPEDEXTENSIONCONFIG']._serialized_start=1357
-  _globals['_TYPEDEXTENSIONCONFIG']._serialized_end=1437
+  _globals['_EXTENSION']._serialized_end=414
+  _globals['_HEADERVALUE']._serialized_start=416
+  _globals['_HEADERVALUE']._serialized_end=457
+  _globals['_HEADERVALUEOPTION']._serialized_start=460
+  _globals['_HEADERVALUEOPTION']._serialized_end=740
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=615
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=740
+  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_start=742
+  _globals['_HTTP1PROTOCOLOPTIONS']._serialized_end=764
+  _globals['_HTTPPROTOCOLOPTIONS']._serialized_start=766
+  _globals['_HTTPPROTOCOLOPTIONS']._serialized_end=836
+  _globals['_METADATA']._serialized_start=839
+  _globals['_METADATA']._serialized_end=1006
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=928
+  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=1006
+  _globals['_NODE']._serialized_start=1009
+  _globals['_NODE']._serialized_end=1221
+  _globals['_SEMANTICVERSION']._serialized_start=1223
+  _globals['_SEMANTICVERSION']._serialized_end=1299
+  _globals['_SOCKETADDRESS']._serialized_start=1301
+  _globals['_SOCKETADDRESS']._serialized_end=1373
+  _globals['_TYPEDEXTENSIONCONFIG']._serialized_start=1375
+  _globals['_TYPEDEXTENSIONCONFIG']._serialized_end=1455
 # @@protoc_insertion_point(module_scope)

@@ -31,12 +31,14 @@ class DataSource(_message.Message):
     def __init__(self, inline_string: _Optional[str] = ...) -> None: ...
 
 class Extension(_message.Message):
-    __slots__ = ("name", "category")
+    __slots__ = ("name", "category", "disabled")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    DISABLED_FIELD_NUMBER: _ClassVar[int]
     name: str
     category: str
-    def __init__(self, name: _Optional[str] = ..., category: _Optional[str] = ...) -> None: ...
+    disabled: bool
+    def __init__(self, name: _Optional[str] = ..., category: _Optional[str] = ..., disabled: _Optional[bool] = ...) -> None: ...
 
 class HeaderValue(_message.Message):
     __slots__ = ("key", "value")
