@@ -80,7 +80,8 @@ class Exchange:
         self._known, self._get = known, get
         self._kinds = {compiled.CLUSTERS: _Kind(), compiled.ROUTES: _Kind()}
         self._sent = 0
-        self._settled_at = 0.0
+        self.settled_at = 0.0
+        """When it took its routes."""
 
     @property
     def routes(self) -> int:
@@ -127,7 +128,7 @@ class Exchange:
         has = self._kinds[compiled.CLUSTERS].has
         if newest is None or has is None or not has.beside or self.routes != newest.number:
             return None
-        return max(self._settled_at + newest.drain_seconds - now, 0.0)
+        return max(self.settled_at + newest.drain_seconds - now, 0.0)
 
     # -- hearing
 
@@ -151,7 +152,7 @@ class Exchange:
         kind.refused = None
         kind.has = sent
         if kind is self._kinds[compiled.ROUTES]:
-            self._settled_at = now
+            self.settled_at = now
 
     # -- sending
 
@@ -178,7 +179,7 @@ class Exchange:
             return None
         if routes is None:  # it has not asked for routes yet, and may have some of the stream before
             return self._get(clusters.number if clusters.number != newest.number else clusters.beside)
-        if clusters.number == newest.number and clusters.beside and now < self._settled_at + newest.drain_seconds:
+        if clusters.number == newest.number and clusters.beside and now < self.settled_at + newest.drain_seconds:
             return self._get(clusters.beside)
         return None
 

@@ -36,9 +36,10 @@ class Envoy:
     since: float
     exchange: Exchange
 
-    def told(self, now: float) -> dict[str, Any]:
-        """As JSON."""
+    def told(self, now: float, given: tuple[int, float]) -> dict[str, Any]:
+        """As JSON. `given`: the newest number, and when it was first given to anybody by this process."""
         refused = self.exchange.refused
+        took = self.exchange.settled_at - given[1] if self.exchange.routes == given[0] else None
         return {
             "node": self.node,
             "peer": self.peer,
@@ -47,6 +48,7 @@ class Envoy:
             "connected": True,
             "seconds": round(now - self.since, 1),
             "routes": self.exchange.routes,
+            "took_seconds": round(took, 6) if took is not None and took >= 0 else None,
             "refused": {"number": refused[0], "reason": refused[1]} if refused is not None else None,
         }
 
@@ -75,6 +77,7 @@ class Fleet:
     envoys: list[Envoy] = field(default_factory=list)
     gone: dict[str, Gone] = field(default_factory=dict)
     turned_away: Counter[str] = field(default_factory=Counter)
+    given: tuple[int, float] = (0, 0.0)
 
     def join(self, envoy: Envoy) -> None:
         """Counts a stream in."""
@@ -102,7 +105,7 @@ class Fleet:
             {"node": node, "connected": False, "seconds": round(now - one.at, 1), "routes": one.routes, "refused": None}
             for node, one in self.gone.items()
         ]
-        return sorted([*(one.told(now) for one in self.envoys), *left], key=lambda one: str(one["node"]))
+        return sorted([*(one.told(now, self.given) for one in self.envoys), *left], key=lambda one: str(one["node"]))
 
     def warnings(self) -> list[str]:
         """What a person should know."""

@@ -27,6 +27,12 @@ class Hub:
         self._waiting: set[asyncio.Event] = set()
         self._putting = asyncio.Lock()
         self._is_changed = True
+        self.ending = False
+
+    def end(self) -> None:
+        """Ends every stream in good order; their Envoys look for another."""
+        self.ending = True
+        self._wake()
 
     def join(self, envoy: Envoy, woken: asyncio.Event) -> None:
         """A stream began."""
@@ -55,10 +61,14 @@ class Hub:
         async with self._putting:
             made = await asyncio.to_thread(self.snapshots.put, content, base)
             self.snapshots.prune(self.fleet.used())
-        for woken in self._waiting:
-            woken.set()
+        self.fleet.given = (made.number, self.fleet.now())
+        self._wake()
         log.info("xds.snapshot", number=made.number, digest=made.digest[:19])
         return made
+
+    def _wake(self) -> None:
+        for woken in self._waiting:
+            woken.set()
 
     def state(self) -> dict[str, Any]:
         """What the door tells of now."""

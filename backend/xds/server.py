@@ -106,6 +106,7 @@ async def _ads(hub: Hub, want: Wanted) -> AsyncIterator[int]:
     try:
         yield int(port)
     finally:
+        hub.end()
         await server.stop(GRACE_SECONDS)
 
 

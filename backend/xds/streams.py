@@ -101,7 +101,7 @@ class _Stream:
             self._woken.set()
 
     async def _write(self, reader: asyncio.Task[None]) -> None:
-        while not reader.done():
+        while not (reader.done() or self._hub.ending):
             self._woken.clear()
             newest, now = self._hub.snapshots.to_give, self._hub.fleet.now()
             answer = self._exchange.next(newest, now)
@@ -109,7 +109,8 @@ class _Stream:
                 await self._context.write(answer.content)
                 continue
             await self._wait(reader, self._exchange.wake_in(newest, now))
-        await reader
+        if reader.done():
+            await reader
 
     async def _wait(self, reader: asyncio.Task[None], seconds: float | None) -> None:
         woken = asyncio.ensure_future(self._woken.wait())
