@@ -308,6 +308,8 @@ def behind(answers: Iterable[EnvoyAnswer]) -> str:
     late = [one for one in listed if one.state != "taken"]
     if not late:
         return ""
+    if late[0].state == "absent":
+        return "no Envoy is connected" + (f": {late[0].reason}" if late[0].reason else "")
     said = [f"{one.envoy} {_LATE[one.state]}{f': {one.reason}' if one.reason else ''}" for one in late[:5]]
     more = f"; and {len(late) - 5} more" if len(late) > 5 else ""
     return f"{len(late)} of {len(listed)} Envoys without the newest routes: {'; '.join(said)}{more}"

@@ -17,13 +17,6 @@ from backend.delivery.routers.envoy_render import Json, Rendered
 
 T = TypeVar("T")
 MOST_MEMBERS = 100_000
-_SAYS = {
-    "older-generation": (
-        "The ADS server was given a newer generation of one of these routes already, and never goes back: {}",
-        "If the database came back from a backup, follow docs/fleets.md; else look again.",
-    ),
-    "bad-snapshot": ("The ADS server does not take these routes: {}", "Is `countersign xds` as new as the worker?"),
-}
 
 
 @dataclass(frozen=True)
@@ -116,9 +109,18 @@ class AdsDoor:
 
     def _refused(self, answer: httpx.Response) -> Refusal | ExternalFailure:
         code, message = self._parsed(answer, lambda told: (str(told["code"]), one_line(str(told["message"]))))
-        if code in _SAYS:
-            says, remedy = _SAYS[code]
-            return Refusal(says.format(message), remedy, code="routes-refused", why=code)
+        if code == "older-generation":
+            return Refusal(
+                f"The ADS server never goes back, and these routes would: {message}",
+                "Look again. If the database came back from a backup, follow docs/fleets.md.",
+                code="older-generation",
+            )
+        if code == "bad-snapshot":
+            return Refusal(
+                f"The ADS server does not take these routes: {message}",
+                "Is `countersign xds` as new as the worker?",
+                code="routes-refused",
+            )
         return ExternalFailure(self._system, "was told other routes at the same time", retryable=True)
 
     def _parsed(self, answer: httpx.Response, parse: Callable[[Any], T]) -> T:

@@ -13,15 +13,14 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from backend.core.errors import ExternalFailure
 from backend.delivery.desired import DesiredRouter
 from backend.delivery.routers import words
-from backend.delivery.routers.ads_door import AdsDoor, Member, Snapshot, Standing
+from backend.delivery.routers.ads_door import AdsDoor, Member, Snapshot
 from backend.delivery.routers.ads_fleet import counted, merged
 from backend.delivery.routers.envoy_admin import EnvoyAdmin, is_url
 from backend.delivery.routers.envoy_render import Rendered, render
 from backend.delivery.routers.envoy_traffic import COUNTED, summed
-from backend.delivery.routers.port import ArmTraffic, RouterAbilities, RouterFacts, SeenRouter
+from backend.delivery.routers.port import ArmTraffic, EnvoyAnswer, RouterAbilities, RouterFacts, SeenRouter
 from backend.delivery.targets.port import Access
 
 JOINING_SECONDS = 5.0
@@ -88,14 +87,15 @@ class EnvoyAdsRouter:
         return cls(EnvoyAdsSettings.model_validate(settings), access)
 
     def inspect(self) -> RouterFacts:
-        """What its Envoys are. Live: something is given, and an Envoy is there to take it."""
+        """What its Envoys are, by the oldest of them. Live: one is connected."""
         standing = self._door.standing()
         connected = [one for one in standing.members if one.connected]
-        versions = sorted({one.version for one in connected if one.version})
+        versions = sorted({one.version for one in connected if one.version}, key=_rank)
         warnings = [*standing.warnings, *([f"nothing is given to any Envoy: {standing.trouble}"] if standing.trouble else [])]
         warnings += [] if connected else ["no Envoy is connected"]
         warnings += [f"{one.node} left, and may go on with what it has" for one in standing.members if not one.connected][:20]
-        return RouterFacts("Envoy by ADS", ", ".join(versions)[:40] or "none connected", bool(connected), tuple(warnings))
+        warnings += [f"its Envoys have several versions: {', '.join(versions[:10])}"] if len(versions) > 1 else []
+        return RouterFacts("Envoy", versions[0] if versions else "none connected", bool(connected), tuple(warnings))
 
     def push(self, desired: DesiredRouter) -> None:
         """One snapshot, numbered by the ADS server; none where the newest is so already. Then waits, at most a while."""
@@ -109,11 +109,11 @@ class EnvoyAdsRouter:
         self._wait(number)
 
     def observe(self) -> SeenRouter:
-        """What every Envoy that counts has in force. ExternalFailure where none does: then nothing can be said."""
+        """What every Envoy that counts has in force; nothing where none does, which keeps no push from its place."""
         standing = self._door.standing()
         members = counted(standing.members, JOINING_SECONDS if standing.given else 0.0)
         if not members:
-            raise ExternalFailure(self._system, f"has no Envoy: {self._why_none(standing)}", retryable=True)
+            return SeenRouter({}, answers=(EnvoyAnswer("", "absent", standing.trouble),))
         numbers = sorted({one.routes for one in members})
         snapshots = {number: self._door.snapshot(number) for number in numbers if number}
         return merged(members, snapshots, standing.number, self._settings.answer_seconds)
@@ -133,8 +133,9 @@ class EnvoyAdsRouter:
         """As long as a request may take in all: the arm, then the champion."""
         return 2 * self._settings.answer_seconds + 1
 
-    def _why_none(self, standing: Standing) -> str:
-        return standing.trouble or "none is connected to its ADS server"
+
+def _rank(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _is_so(wanted: Rendered, lying: Snapshot | None) -> bool:

@@ -39,11 +39,12 @@ class EnvoyAnswer:
     """What one of several Envoys made of the newest configuration.
 
     Args:
-        state: `taken`; `refused`, with its reason; `waiting` for its answer; `gone`: it left and may go on with an older one.
+        state: `taken`; `refused`, with its reason; `waiting` for its answer; `gone`: it left and may go on with an older one;
+            `absent`: of none at all, alone.
     """
 
     envoy: str
-    state: Literal["taken", "refused", "waiting", "gone"]
+    state: Literal["taken", "refused", "waiting", "gone", "absent"]
     reason: str = ""
 
 
