@@ -12,6 +12,7 @@ from backend.delivery.desired import EndpointRoute
 from backend.delivery.routers.memory import MemoryRouter
 from backend.delivery.routers.port import EnvoyAnswer, SeenRouter
 from backend.delivery.timing import Timing
+from tests.databases import Clock
 from tests.delivery_world import World
 
 BRIEF = Timing(ready_seconds=2.0, in_force_seconds=0.05, poll_seconds=0.01)
@@ -44,7 +45,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
     return found
 
 
-def test_an_endpoint_is_partial_until_every_envoy_has_its_routes(world: World, late: Late) -> None:
+def test_an_endpoint_is_partial_until_every_envoy_has_its_routes(world: World, late: Late, clock: Clock) -> None:
     world.live()
     late.routes, late.answer = dict(world.router.routes), EnvoyAnswer("edge-2", "refused", "unknown cluster")
     world.start("flight-delay", 2, back_to=1)
@@ -61,6 +62,7 @@ def test_an_endpoint_is_partial_until_every_envoy_has_its_routes(world: World, l
     assert len(world.observations()) == before, "what was said before is no news"
 
     late.routes = None
+    clock.tick(minutes=5)
     world.one_pass()
     assert world.state() == "in_sync"
     assert "envoys" not in world.observations()[-1].seen
