@@ -187,7 +187,7 @@ class Exchange:
         kind, clusters = self._kinds[compiled.ROUTES], self._kinds[compiled.CLUSTERS]
         if not kind.wants(ROUTE_CONFIG) or kind.is_told(newest.version()):
             return None
-        warm = clusters.has is not None and clusters.has.number == newest.number and not clusters.pending
+        warm = clusters.has is not None and clusters.has.number == newest.number
         if clusters.names is not None and not warm:
             return None
         return self._sending(kind, compiled.ROUTES, newest.version(), newest.routes_answer)
