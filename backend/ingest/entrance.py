@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from backend.inference_log import probes
+from backend.inference_log.copies import Copy, Row, copy_of
 from backend.inference_log.handling import Handling
 from backend.inference_log.layout import Table
 from backend.inference_log.naming import Names
@@ -87,18 +88,26 @@ class Entrance:
 
         return self._enter(endpoint, rows, check)
 
+    def copies(self, endpoint: str, rows: Iterable[tuple[int, Any]]) -> Entered:
+        """The same for answers to copies, which count as no requests."""
+
+        def check(row: Any, now: datetime, handling: Handling) -> tuple[Table, Copy | None]:
+            return "copies", handling.copy(copy_of(row, now))
+
+        return self._enter(endpoint, rows, check)
+
     def _enter(
         self,
         endpoint: str,
         rows: Iterable[tuple[int, Any]],
-        check: Callable[[Any, datetime, Handling], tuple[Table, Request | Outcome | None]],
+        check: Callable[[Any, datetime, Handling], tuple[Table, Row | None]],
     ) -> Entered:
         now, handling = self._clock(), self._known.rules().handling.get(endpoint)
         if handling is None:
             places = [place for place, _ in rows]
             self._count({"unknown": len(places)})
             return Entered(0, 0, tuple((place, "there is no endpoint of this name") for place in places))
-        kept: dict[Table, list[Request | Outcome]] = {}
+        kept: dict[Table, list[Row]] = {}
         left_out, over, rejected = 0, 0, list[tuple[int, str]]()
         for place, row in rows:
             try:
