@@ -17,6 +17,7 @@ from backend.inference_log.layout import Table
 from backend.inference_log.naming import Names
 from backend.inference_log.rules import Malformed, Outcome, Request, is_part, owned_outcome_of, part_of, request_of
 from backend.inference_log.spool import Batch, Spool
+from backend.ingest.answers import Answer
 from backend.ingest.exposures import Exposure
 from backend.ingest.known import Known
 
@@ -88,6 +89,17 @@ class Entrance:
 
         return self._enter(endpoint, rows, check)
 
+    def answers(self, found: Iterable[Answer | Malformed]) -> None:
+        """Hands over what the router heard of shadow arms and beside them, but for requests of our own: those that prove it."""
+        told = list(found)
+        self._count({"rejected": sum(isinstance(one, Malformed) for one in told)})
+        by_endpoint = sorted((one for one in told if isinstance(one, Answer)), key=lambda one: one.endpoint)
+        for endpoint, those in groupby(by_endpoint, key=lambda one: one.endpoint):
+            handling = self._known.rules().handling.get(endpoint)
+            rows = [one.row for one in those if handling is None or not _is_probe(handling.key, one)]
+            if rows:
+                self.copies(endpoint, enumerate(rows))
+
     def copies(self, endpoint: str, rows: Iterable[tuple[int, Any]]) -> Entered:
         """The same for answers to copies, which count as no requests."""
 
@@ -134,7 +146,7 @@ class Entrance:
             self._counts.update(more)
 
 
-def _is_probe(key: bytes, one: Exposure) -> bool:
+def _is_probe(key: bytes, one: Exposure | Answer) -> bool:
     """A time that is none proves nothing; what is wrong with the row is said where it is checked."""
     told = one.row["event_time"]
     try:
