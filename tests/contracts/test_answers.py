@@ -98,13 +98,17 @@ def test_what_both_answered_is_told_side_by_side(heard: Heard) -> None:
         heard.ask("two", json.dumps({"inputs": [tensor(2)]}).encode())
         heard.ask("large", json.dumps({"inputs": [tensor(20_000)]}).encode())
         heard.ask("mistaken", b"no JSON")
+        heard.rows(9)  # what a version does may only change once it did
         heard.served("shadow").mode = "error"
         heard.ask("failed")
+        heard.rows(11)
+        heard.served("shadow").mode = "ready"
+        heard.served("canary").mode = heard.served("champion").mode = "unloaded"
+        heard.ask("alone")
+        heard.rows(12)
+        heard.served("canary").mode = heard.served("champion").mode = "ready"
         heard.served("shadow").mode = "reset"
         heard.ask("reset")
-        heard.served("canary").mode = heard.served("champion").mode = "unloaded"
-        heard.served("shadow").mode = "ready"
-        heard.ask("alone")
         rows = heard.rows(13)
     assert sorted(rows) == sorted(
         [(name, side) for name in ("first", "says-so", "two", "large", "failed") for side in ("copy", "live")]
