@@ -23,6 +23,7 @@ sides AS (
     SELECT request_id, shadow, coalesce(live.event_time, told.event_time) AS event_time, live.arm AS live_arm,
         coalesce(live.unit, told.unit) AS unit, coalesce(live.generation, told.generation) AS generation,
         live.received_at IS NOT NULL AS live_heard, told.received_at IS NOT NULL AS copy_heard,
+        coalesce(live.failure = '', false) AS live_read,
         {", ".join(f"{side}.{one} AS {name}_{one}" for side, name in (("live", "live"), ("told", "copy")) for one in _SIDE)}
     FROM live FULL JOIN told USING (request_id, shadow)
 )

@@ -205,6 +205,11 @@ class Reading:
         with failures("could not be queried"):
             return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
 
+    def keep(self, name: str, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Keeps the answer to a SELECT as a table of that name, for queries that would each work it out anew."""
+        with failures("could not be queried"):
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_quoted(name)} AS {sql}", list(parameters))
+
     def batches(self, sql: str, parameters: Sequence[object] = (), *, rows: int = 100_000) -> pa.RecordBatchReader:
         """As `query`, a part at a time, for answers that do not fit into memory."""
         with failures("could not be queried"):

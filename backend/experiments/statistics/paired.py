@@ -23,7 +23,7 @@ from backend.experiments.statistics.moments import Floats, Moments
 from backend.experiments.statistics.sequences import FEWEST_UNITS, MOST_SKEWED, Interval, Tuning, bound, tightest, widened
 
 PLANNED = 2_000.0
-"""Units at which an interval is tightest; a hundred times as many cost it a sixth of its width, a twentieth of them more."""
+"""Units at which an interval is tightest. At 100 units it is 59 % wider than one that is planned for those, at 200,000 17 %."""
 _ROUNDING = 1e-12
 """Of the mean: values that differ by less are the same value."""
 
