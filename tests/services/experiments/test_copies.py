@@ -61,7 +61,7 @@ def test_what_became_of_copies_is_told_apart(log: InferenceLog) -> None:
         side("binary", "shadow", failure="unreadable"),
         side("alone", "shadow", 0.5),
         side("mistaken", "shadow", status=400, failure="http-400"),
-        *pair("other", 0.25, 0.25, shadow="before", arm="champion")[:1],
+        side("other", "champion", 0.25, shadow="before"),
     )
     found = look(log)
     assert (found.asked, found.answered, found.failed, found.missing, found.mistaken) == (6, 3, 2, 1, 1)
@@ -136,9 +136,7 @@ def test_by_default_a_hundredth_of_what_live_predictions_span_is_tolerated(log: 
 def test_the_live_prediction_of_a_caller_counts_where_none_was_heard(log: InferenceLog) -> None:
     """What a caller told may be one number of several, so that another form is no disagreement then."""
     request = {"event_time": NOON, "version": 2, "unit": "u"}
-    log.append(
-        "delay", [{"request_id": "told", "prediction": 0.75, **request}, {"request_id": "form", "prediction": 0.75, **request}]
-    )
+    log.append("delay", [{"request_id": name, "prediction": 0.75, **request} for name in ("told", "form")])
     told(log, side("told", "shadow", 0.5), side("form", "shadow", {"y": 1, "p": 0.5}), side("nobody", "shadow", 0.5))
     found = look(log)
     assert (found.asked, found.compared, found.untold) == (3, 1, 2)
