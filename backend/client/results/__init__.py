@@ -123,6 +123,15 @@ from backend.client.results.servers import (
     WaitingMove,
     WayOut,
 )
+from backend.client.results.shadows import (
+    Disagreement,
+    PairDifferences,
+    PairLatencies,
+    PairLoss,
+    PairMean,
+    ShadowCopies,
+    Shadows,
+)
 from backend.client.results.sign_in import (
     Examined,
     GroupMapping,
@@ -163,6 +172,7 @@ __all__ = [
     "DataSetGrant",
     "Difference",
     "DifferenceLine",
+    "Disagreement",
     "Endpoint",
     "EndpointLine",
     "EndpointMoment",
@@ -218,6 +228,10 @@ __all__ = [
     "Objective",
     "Outgoing",
     "Page",
+    "PairDifferences",
+    "PairLatencies",
+    "PairLoss",
+    "PairMean",
     "Policy",
     "Ports",
     "Preferences",
@@ -247,6 +261,8 @@ __all__ = [
     "SessionLine",
     "SessionsEnded",
     "Settled",
+    "ShadowCopies",
+    "Shadows",
     "Share",
     "SignInSettings",
     "Slo",
