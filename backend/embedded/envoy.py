@@ -312,8 +312,16 @@ def answers_cluster(port: int) -> dict[str, Any]:
         "type": "STATIC",
         "connect_timeout": "0.250s",
         "circuit_breakers": {"thresholds": [limits]},
+        "health_checks": [_listens_check()],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},  # else what is away is asked all the same
         "load_assignment": {"cluster_name": ANSWERS_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+
+
+def _listens_check() -> dict[str, Any]:
+    """Whether anybody listens: where nobody does, an answer costs no attempt to connect."""
+    often = {"interval": "1s", "no_traffic_interval": "1s", "unhealthy_interval": "1s"}
+    return {"timeout": "0.250s", **often, "unhealthy_threshold": 1, "healthy_threshold": 1, "tcp_health_check": {}}
 
 
 def _log_clusters(to: AccessLogTo) -> list[dict[str, Any]]:
