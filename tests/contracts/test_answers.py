@@ -146,7 +146,9 @@ def test_no_caller_waits_for_who_hears_answers(heard: Heard) -> None:
     with closing(socket.create_server(("127.0.0.1", heard.port))) as mute, ThreadPoolExecutor(16) as callers:
         heard.listens()
         assert heard.ask("first").status_code == 200
-        taken = message_of(mute, b"x-cs-id: first")  # of an answer that its caller has by now
+        assert [heard.ask(f"next-{n}").status_code for n in range(4)] == [200] * 4
+        assert figure(heard, "upstream_rq_timeout") < 5  # whoever waited would have it once for each
+        taken = message_of(mute, b"x-cs-id: first")
         asked = list(callers.map(lambda n: heard.ask(f"mute-{n}").status_code, range(200)))
         assert asked == [200] * 200
         assert figure(heard, "upstream_rq_pending_overflow") > 0
