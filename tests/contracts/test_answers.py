@@ -18,14 +18,16 @@ import httpx
 import pytest
 
 from backend.core.errors import ExternalFailure
-from backend.delivery.desired import DesiredRouter, EndpointRoute
+from backend.delivery.desired import ArmRoute, DesiredRouter, EndpointRoute
 from backend.embedded import runtimes
 from backend.embedded.envoy import ANSWERS_CLUSTER, AccessLogTo, start_envoy
 from backend.embedded.supervisor import Supervisor
+from backend.embedded.triton import TritonServer
 from backend.inference_log import probes
 from backend.inference_log.copies import Copy
 from backend.inference_log.handling import Handling
 from backend.ingest import answers_server
+from tests.contracts.test_envoy_router import TritonModel
 from tests.databases import Clock
 from tests.inference_server import InferenceServer
 from tests.routed import EnvoyRouted, make_route
@@ -176,6 +178,34 @@ def test_an_answer_passes_on_piece_by_piece_while_it_is_heard(heard: Heard) -> N
         rows = heard.rows(2)
     assert {row.prediction for row in rows.values()} == {7.0}
     assert {row.generation for row in rows.values()} == {2}
+
+
+@pytest.mark.slow
+def test_what_a_real_triton_answers_is_heard(heard: Heard, triton_server: TritonServer) -> None:
+    """In plain JSON, packed, in its binary form, and of a version that was unloaded."""
+    model = TritonModel(triton_server)
+    model.load(2, 3)
+    arms = (ArmRoute("champion", 72, "routed-adds", 2, ((0, 10_000),)), ArmRoute("shadow", 73, "routed-adds", 3, ()))
+    route = replace(heard.route, arms=arms, upstream=triton_server.url.removeprefix("http://"), generation=2)
+    heard.routed.router.push(DesiredRouter({route.endpoint: route}))
+    content = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
+    binary = {**content, "parameters": {"binary_data_output": True}}
+    with answers_server.serving(heard.door.entrance, heard.port):
+        heard.listens()
+        plain = heard.ask("plain", json.dumps(content).encode(), accept_encoding="identity")
+        assert plain.json()["outputs"][0]["data"] == [21.0, 22.0]
+        assert heard.ask("packed", json.dumps(content).encode(), accept_encoding="gzip").headers["content-encoding"] == "gzip"
+        assert heard.ask("binary", json.dumps(binary).encode(), accept_encoding="identity").status_code == 200
+        heard.rows(6)
+        model.load(2)
+        assert heard.ask("unloaded", json.dumps(content).encode()).status_code == 200
+        rows = heard.rows(8)
+    model.unload()
+    for name in ("plain", "packed"):
+        told = {side: rows[name, side].prediction_json for side in ("live", "copy")}
+        assert told == {"live": '{"y.0":21.0,"y.1":22.0}', "copy": '{"y.0":31.0,"y.1":32.0}'}
+    assert {rows["binary", side].failure for side in ("live", "copy")} == {"unreadable"}
+    assert (rows["unloaded", "live"].failure, rows["unloaded", "copy"].failure) == ("", "http-503")
 
 
 def test_a_port_that_somebody_has_is_told(door: Door) -> None:
