@@ -57,6 +57,7 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
 from backend.inference_log import probes
 from backend.inference_log.service import InferenceLog
@@ -144,6 +145,7 @@ class Backend:
     reference_profiles: ReferenceProfiles
     counting: Counting
     monitoring: Monitoring
+    experiments: Experiments
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
@@ -289,6 +291,7 @@ def build(settings: Settings) -> Backend:
             reports=automatic.ask,
             scratch=settings.data_dir / "scratch",
         ),
+        experiments=Experiments(database, log),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),

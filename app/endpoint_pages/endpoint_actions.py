@@ -46,9 +46,9 @@ class Offer:
 def way_back(look: Reading, found: EndpointDetail) -> WayBack | None:
     """The approved way back from what is live; None where nothing ran before, or it was taken already."""
     row = rollouts.live(look.session, found.line.id)
-    if row is None or not rollouts.view(look.session, row).can_go_back or row.state == "rolled_back":
+    if row is None or not rollouts.view(look.session, row, look.now).can_go_back or row.state == "rolled_back":
         return None
-    stand = rollouts.stand(look.session, row)
+    stand = rollouts.stand(look.session, row, look.now)
     change = briefly.named(look.session, [stand.change_id]).get(stand.change_id)
     if stand.position.went_back or stand.plan.rollback is None or change is None:
         return None

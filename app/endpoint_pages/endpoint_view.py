@@ -209,7 +209,7 @@ def _brief(moment: datetime, at: datetime) -> str:
 
 def _rollout(look: Reading, found: EndpointDetail) -> RolloutView | None:
     row = rollouts.open_on(look.session, found.line.id)
-    return rollouts.view(look.session, row) if row is not None else None
+    return rollouts.view(look.session, row, look.now) if row is not None else None
 
 
 def _rollout_word(running: RolloutView) -> str:

@@ -90,7 +90,7 @@ def see(reading: Reading, environments: Sequence[EnvironmentView]) -> Seen:
     mine = reach.anywhere(identity.rights(reading))
     session, at = reading.session, reading.now
     found = queries.fleet(session, Filters(), now=at, interval=wiring.interval(), limit=FLEET)
-    running = rollouts.running(session, limit=ROLLOUTS)
+    running = rollouts.running(session, at, limit=ROLLOUTS)
     newest = _newest(session) if mine.may("audit.read") else None
     standing = fleet.standing(reading)
     return Seen(

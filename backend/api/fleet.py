@@ -117,7 +117,7 @@ def list_fleet(asks: Asks, narrow: Annotated[WorstNarrow, Query()]) -> FleetPage
 def list_running_rollouts(asks: Asks, narrow: Annotated[Paged, Query()]) -> Page[RunningRollout]:
     """Rollouts under way, the newest first: which step, and what it waits for; at most 199."""
     with asks.reading("endpoint.read") as look:
-        found = running.running(look.session, limit=_MOST)
+        found = running.running(look.session, look.now, limit=_MOST)
     items, following = narrow.cut(found, lambda one: (one.rollout.started_at, one.rollout.id), newest_first=True)
     return Page(items=tuple(map(RunningRollout.model_validate, items)), next=following)
 

@@ -51,7 +51,7 @@ def list_rollouts(asks: Asks, endpoint: EndpointName, narrow: Annotated[Paged, Q
         place = named(look.session, Endpoint, endpoint)
         found = queries.of_endpoint(look.session, place.id, limit=_MOST)
         items, following = narrow.cut(found, lambda one: (one.started_at, one.id), newest_first=True)
-        return Page(items=tuple(queries.view(look.session, one) for one in items), next=following)
+        return Page(items=tuple(queries.view(look.session, one, look.now) for one in items), next=following)
 
 
 @router.get("/rollout")
@@ -116,7 +116,7 @@ def _shown(endpoint: str) -> Callable[[Reading, Actor], RolloutView]:
         row = queries.open_on(look.session, place.id) or next(iter(queries.of_endpoint(look.session, place.id, limit=1)), None)
         if row is None:
             raise NotFound("rollout", endpoint[:80], "Nothing went live there yet.")
-        return queries.view(look.session, row)
+        return queries.view(look.session, row, look.now)
 
     return shown
 

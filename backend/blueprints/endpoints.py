@@ -23,8 +23,7 @@ from backend.core.errors import NotFound, Refusal
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.plan import BUCKETS
 from backend.delivery.rows import Endpoint, Generation, RouterRow, Server
-from backend.policy import ramps
-from backend.policy.rules import RampStep
+from backend.policy.rules import RampStep, between
 
 _FIXED = ("environment", "model", "server", "router", "servedName")
 OPEN = ("draft", "checking", "review", "approved", "applying", "blocked", "suspended")
@@ -205,7 +204,7 @@ def _rollout(declared: Declared, around: Around, now: int, share: int) -> dict[s
         named = around.ramp(ramp)
         if named is None:
             raise NotFound("ramp", ramp, "Declare it in these files, or give the steps themselves.")
-        steps = ramps.between(named, now, share)
+        steps = between(named, now, share)
     elif ramp:
         steps = steps_in(ramp)
     asked: dict[str, Any] = {"ramp": [one.model_dump() for one in steps], "start_mode": given.get("start", "at_once")}

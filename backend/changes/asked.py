@@ -55,7 +55,7 @@ def _steps(session: Session, actor: Actor, now: datetime, most: int) -> Iterator
     if actor.kind != "person":
         return
     held = session.exec(select(Rollout).where(Rollout.state == "holding").order_by(col(Rollout.started_at)).limit(200))
-    waiting = [row.authorization_id for row in held if rollouts.view(session, row).waits_for_person]
+    waiting = [row.authorization_id for row in held if rollouts.view(session, row, now).waits_for_person]
     named = select(Authorization.change_id).where(col(Authorization.id).in_(waiting))
     mine = col(Change.id).in_(named)
     yield from ((line, "let_on") for line in _permitted(session, actor, now, mine, "rollout.let_on", most) if waiting)

@@ -12,8 +12,9 @@ from sqlmodel import Session, select
 
 from backend.access.checks import require_now
 from backend.changes import drawing, standing
-from backend.changes.drawing import PackageFacts, Terms, VersionFacts
+from backend.changes.drawing import PackageFacts, VersionFacts
 from backend.changes.port import Packaging, Stored, Versions
+from backend.changes.walk import Terms
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -21,6 +22,7 @@ from backend.core.unit import assert_outside_unit
 from backend.delivery.plan import BUCKETS
 from backend.delivery.rows import Endpoint, Package, Server
 from backend.policy import ramps
+from backend.policy.rules import between
 from backend.policy.service import InForce
 from backend.registry.rows import Model, Version
 
@@ -114,7 +116,7 @@ def with_steps(session: Session, endpoint_name: str, asked: Mapping[str, Any]) -
     place = named_endpoint(session, endpoint_name)
     arms = (place.base or {}).get("arms", ())
     now = sum(int(one["buckets"]) for one in arms if one["version"] == asked.get("version"))
-    steps = ramps.between(ramps.steps_of(session, name), now, int(asked.get("share", BUCKETS)))
+    steps = between(ramps.steps_of(session, name), now, int(asked.get("share", BUCKETS)))
     return {**asked, "ramp": tuple(one.model_dump() for one in steps)}
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
-from backend.changes.shares import apportion
-from backend.changes.wanted import RampStep, Wanted
+from backend.changes import walk
+from backend.changes.walk import Terms
+from backend.changes.wanted import Wanted
 from backend.core.errors import Refusal
+from backend.delivery.comparison import Comparison
 from backend.delivery.generations import DesiredArm, DesiredEndpoint, generation_from, rollback_from
-from backend.delivery.plan import BUCKETS, Plan, parse_plan, percent
+from backend.delivery.plan import BUCKETS, Plan, parse_plan
 from backend.policy.rules import Policy
-from backend.policy.rules import RampStep as Named
 
 NO_ARMS: tuple[DesiredArm, ...] = ()
 
@@ -63,15 +63,6 @@ class PackageFacts:
     probes: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Terms:
-    """The policy in force, its id `<environment>@<version>`, and the steps of the ramps that it asks for by name."""
-
-    policy_id: str
-    policy: Policy
-    ramps: Mapping[str, Sequence[Named]] = field(default_factory=dict)
-
-
 def draw(
     wanted: Wanted,
     base: Mapping[str, Any] | None,
@@ -79,8 +70,11 @@ def draw(
     version: VersionFacts,
     package: PackageFacts,
     terms: Terms,
+    compared: Comparison | None = None,
 ) -> Plan:
     """The plan that makes what is wanted true, from what is live.
+
+    `compared`: what is to be measured of the arms; left out of the plan where no two arms ever share the traffic.
 
     Existing arms keep name, place and digests; the version that answered before stays as an arm without a share, and as the
     way back. Refusal codes: not-seen, not-whole, nothing-else-runs, no-change, bad-ramp, policy, pickled, digest-mismatch.
@@ -89,24 +83,27 @@ def draw(
     live = _live(base, endpoint)
     arm = known_arm(base, endpoint, version) or _new_arm(base, endpoint, version, package)
     shadow = _shadow(wanted, endpoint, arm)
-    states = _states(wanted, live, arm["name"], endpoint.name)
-    _check_ramp(wanted, live, arm["name"], terms)
+    twin = walk.same_age(wanted, base, live, endpoint.served_name)
+    states = walk.with_twin(walk.states(wanted, live, arm["name"], endpoint.name), twin, arm["name"], base)
+    walk.check(wanted, live, arm["name"], terms)
     final = states[-1]
+    beside = _compared(compared, twin, base, states)
     content = {
         "schema": 1,
         "endpoint": endpoint.name,
         "environment": endpoint.environment,
         "model": endpoint.model,
-        "arms": _arms(live, arm, shadow, final),
+        "arms": _arms(live, [one for one in (arm, shadow, twin) if one is not None], final),
         "champion": _champion(final, arm["name"], base),
         "salt": _salt(wanted, endpoint),
         "unit_header": wanted.unit_header or (endpoint.desired.unit_header if endpoint.desired else "x-unit-id"),
         "shadow": shadow["name"] if shadow else None,
-        "ramp": [_step(shares, step) for shares, step in zip(states[:-1], wanted.ramp, strict=True)],
+        "ramp": walk.steps(states[:-1], wanted.ramp, arm["name"], beside),
         "bake_seconds": _bake(wanted, terms.policy),
         "probes": dict(package.probes) if package.probes else None,
         "rollback": _way_back(base, live),
         "policy": terms.policy_id,
+        **({"comparison": beside} if beside is not None else {}),
     }
     plan = parse_plan(content)
     _refuse_no_change(plan, base, endpoint)
@@ -202,68 +199,24 @@ def _shadow(wanted: Wanted, endpoint: EndpointFacts, arm: dict[str, Any]) -> dic
     return kept.model_dump(mode="json", exclude={"ranges"}) if kept is not None else None
 
 
-def _states(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, endpoint: str) -> list[dict[str, int]]:
-    """Shares of every arm at each step of the ramp and at the end."""
-    others = {other: int(one["buckets"]) for other, one in live.items() if other != name}
-    if not others and (wanted.share != BUCKETS or wanted.ramp):
-        raise Refusal(
-            f"Nothing else runs on {endpoint} that could answer the rest.",
-            f"Give the version {percent(BUCKETS)} at once.",
-            code="nothing-else-runs",
-        )
-    return [{**apportion(others, BUCKETS - share), name: share} for share in (*(s.share for s in wanted.ramp), wanted.share)]
-
-
-def _check_ramp(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, terms: Terms) -> None:
-    """A ramp goes one way only, and where the share grows it is at least as gentle as the policy asks."""
-    now = int(live[name]["buckets"]) if name in live else 0
-    way = [now, *(step.share for step in wanted.ramp), wanted.share]
-    grows = wanted.share > now
-    if wanted.ramp and any(before == after or (before < after) != grows for before, after in pairwise(way)):
-        raise _ramp_refusal(
-            f"The ramp does not go one way from {percent(now)} to {percent(wanted.share)}.", "Order its shares.", "bad-ramp"
-        )
-    if not grows or not live:
-        return
-    rule, first = terms.policy.ramp, way[1] - now
-    _demand_named(wanted, now, terms)
-    if len(wanted.ramp) < rule.min_steps:
-        raise _ramp_refusal(
-            f"The policy asks for a ramp of at least {rule.min_steps} step(s); this one has {len(wanted.ramp)}.",
-            "Add steps to the ramp.",
-        )
-    if first > rule.max_first_share:
-        raise _ramp_refusal(
-            f"The policy lets the first step move at most {percent(rule.max_first_share)}; this one moves {percent(first)}.",
-            "Begin the ramp with a smaller share.",
-        )
-    if short := [step for step in wanted.ramp if step.hold_seconds < rule.min_hold_seconds]:
-        raise _ramp_refusal(
-            f"The policy asks to hold each step for {rule.min_hold_seconds} s at least; {percent(short[0].share)} is held for "
-            f"{short[0].hold_seconds} s.",
-            "Hold it longer.",
-        )
-
-
-def _demand_named(wanted: Wanted, now: int, terms: Terms) -> None:
-    """Where the policy asks for ramps by name, one of them is walked: the part of it that lies on the way."""
-    asked = [one.model_dump() for one in wanted.ramp]
-    ways = [[one.model_dump() for one in steps if now < one.share < wanted.share] for steps in terms.ramps.values()]
-    if terms.policy.ramp.named and asked not in ways:
-        names = " or ".join(terms.policy.ramp.named)
-        raise _ramp_refusal(f"The policy asks for the ramp {names}; this is another way.", f"Name the ramp {names}.")
-
-
-def _ramp_refusal(message: str, remedy: str, code: str = "policy") -> Refusal:
-    return Refusal(message, remedy, code=code)
+def _compared(
+    compared: Comparison | None,
+    twin: Mapping[str, Any] | None,
+    base: Mapping[str, Any] | None,
+    states: Sequence[Mapping[str, int]],
+) -> dict[str, Any] | None:
+    """The comparison with its control, where another arm ever has a share beside that one."""
+    control = str(twin["name"] if twin is not None else (base or {}).get("champion") or "")
+    beside = any(shares.get(control) and sum(1 for share in shares.values() if share) > 1 for shares in states)
+    if compared is None or not beside:
+        return None
+    return compared.model_copy(update={"control": control}).model_dump(mode="json")
 
 
 def _arms(
-    live: Mapping[str, Mapping[str, Any]], arm: Mapping[str, Any], shadow: Mapping[str, Any] | None, final: Mapping[str, int]
+    live: Mapping[str, Mapping[str, Any]], others: Sequence[Mapping[str, Any]], final: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    chosen = {**{name: dict(one) for name, one in live.items()}, str(arm["name"]): dict(arm)}
-    if shadow is not None:
-        chosen[str(shadow["name"])] = dict(shadow)
+    chosen = {**{name: dict(one) for name, one in live.items()}, **{str(one["name"]): dict(one) for one in others}}
     whole = [{**one, "buckets": final.get(name, 0)} for name, one in chosen.items()]
     return sorted(whole, key=lambda one: (one["version"], one["name"]))
 
@@ -274,10 +227,6 @@ def _champion(final: Mapping[str, int], name: str, base: Mapping[str, Any] | Non
     if final[name] == BUCKETS:
         return name
     return before if before is not None and final.get(before) else max(sorted(final), key=lambda one: final[one])
-
-
-def _step(shares: Mapping[str, int], step: RampStep) -> dict[str, Any]:
-    return {"shares": dict(shares), "hold_seconds": step.hold_seconds, "person": step.person}
 
 
 def _salt(wanted: Wanted, endpoint: EndpointFacts) -> str:

@@ -16,7 +16,7 @@ from backend.changes.desk import Desk, Material, demand_managed, named_endpoint,
 from backend.changes.drawing import base_after, draw
 from backend.changes.rows import Change, Comment
 from backend.changes.rules import CHANGE
-from backend.changes.wanted import RampStep, Wanted, parse_wanted
+from backend.changes.wanted import Wanted, parse_wanted
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.errors import NotFound, Refusal, StaleWrite
@@ -26,7 +26,8 @@ from backend.delivery.plan import BUCKETS
 from backend.delivery.rows import Endpoint
 from backend.evidence import service as evidence
 from backend.policy import service as policy
-from backend.policy.rules import Policy, check_start
+from backend.policy.guardrails import GuardrailAsked
+from backend.policy.rules import Policy, RampStep, check_start
 
 MAX_TITLE, MAX_TEXT = 200, 10_000
 _TERMS = ("title", "reason", "start_mode", "start_at", "supersede")
@@ -53,6 +54,9 @@ class Proposals(Desk):
         shadow: str = "keep",
         experiment: str | None = None,
         unit_header: str | None = None,
+        guardrails: Sequence[GuardrailAsked | Mapping[str, Any]] = (),
+        same_age: bool = False,
+        rest: Sequence[Mapping[str, Any]] = (),
         key: str | None = None,
     ) -> Change:
         """A new change: its plan is drawn on what is live, and its checks are asked for.
@@ -62,13 +66,14 @@ class Proposals(Desk):
             ramp: steps on the way, each {"share", "hold_seconds", "person"}, or the name of a ramp, whose steps it takes over.
             start_mode: `at_once`, `by_hand`, or `at_time` with `start_at`.
             supersede: whether it may take over a rollout under way, by that one's way back.
-            shadow, experiment, unit_header: see `wanted.Wanted`.
+            shadow, experiment, unit_header, guardrails, same_age, rest: see `wanted.Wanted`.
             key: of the actor's own choice. The same request again under it returns the change that it made, as that is now;
                 another request under it is refused (`key-used`).
         """
         asked = {
             "version": version, "share": share, "ramp": ramp if isinstance(ramp, str) else tuple(ramp),
             "bake_seconds": bake_seconds, "shadow": shadow, "experiment": experiment, "unit_header": unit_header,
+            "guardrails": tuple(guardrails), "same_age": same_age, "rest": tuple(rest),
         }  # fmt: skip
         wanted = self._wanted(actor, endpoint, asked)
         terms = (endpoint, title, reason, start_mode, start_at.isoformat() if start_at else None, supersede)

@@ -138,7 +138,7 @@ def view(session: Session, actor: Actor, ref: str | int, now: datetime) -> Chang
         comments=tuple(CommentView(names.get(one.identity_id, one.identity_id), one.text, one.at) for one in comments),
         missing=tuple(_missing(at, gates)),
         may=offers(session, actor, at),
-        rollout=rollouts.view(session, at.own) if at.own is not None else None,
+        rollout=rollouts.view(session, at.own, now) if at.own is not None else None,
         impact=_impact(session, at),
     )
 

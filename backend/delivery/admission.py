@@ -77,8 +77,18 @@ def authorize(
     return row
 
 
-def admit(tx: Unit, authorization_id: str, *, step: int, reason: Literal["start", "ramp"], checked: Checked) -> Generation:
+def admit(
+    tx: Unit,
+    authorization_id: str,
+    *,
+    step: int,
+    reason: Literal["start", "ramp"],
+    checked: Checked,
+    after: int | None = None,
+) -> Generation:
     """Writes one step of an authorized plan as the endpoint's newest generation and wakes its server.
+
+    A step follows the one before it, or `after`, where those between are skipped.
 
     The same step of the same authorization is admitted once (invariant I3). Refusal codes: revoked, expired, stale-base,
     digest-mismatch, frozen, votes-missing, paused, busy, not-managed, not-seen, out-of-order, place-taken.
@@ -95,7 +105,7 @@ def admit(tx: Unit, authorization_id: str, *, step: int, reason: Literal["start"
     if reason == "start":
         _refuse_late_or_stale(tx, authorization, endpoint, step)
     else:
-        _refuse_out_of_order(authorization, previous, step)
+        _refuse_out_of_order(authorization, previous, step - 1 if after is None else after)
     _refuse_unchecked(plan, checked, reason, previous, tx.now)
     clean = _is_clean(tx.session, endpoint)
     desired = generation_from(plan, step, _desired(previous), clean=clean)
@@ -287,11 +297,11 @@ def _refuse_late_or_stale(tx: Unit, authorization: Authorization, endpoint: Endp
         )
 
 
-def _refuse_out_of_order(authorization: Authorization, previous: Generation | None, step: int) -> None:
-    """A later step follows the step before it of the same authorization, and nothing else."""
+def _refuse_out_of_order(authorization: Authorization, previous: Generation | None, after: int) -> None:
+    """A later step follows that step of the same authorization, and nothing else."""
     if previous is None or previous.reason == "rollback" or previous.authorization_id != authorization.id:
         raise _out_of_order()
-    if previous.step != step - 1:
+    if previous.step != after:
         raise _out_of_order()
 
 

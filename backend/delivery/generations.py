@@ -8,8 +8,9 @@ from typing import Any
 from backend.core.canonical import digest
 from backend.core.errors import Refusal
 from backend.delivery import buckets
+from backend.delivery.closed import Frozen, Slug
 from backend.delivery.desired import ArmRoute, EndpointRoute, Range
-from backend.delivery.plan import Arm, Digest, Frozen, Plan, Probes, ServedAs, Slug
+from backend.delivery.plan import Arm, Digest, Plan, Probes, ServedAs
 
 Place = tuple[str, int]
 """Served name and served version on one server."""
@@ -102,13 +103,13 @@ def generation_from(plan: Plan, step: int, previous: DesiredEndpoint | None, *, 
     are one change of the router. `clean` says that `previous` was seen with nothing left over from before it.
     """
     last = step == len(plan.steps) - 1
-    shares = plan.steps[step].shares
-    arms = _laid_out(plan, shares, previous)
-    warm = [_bare(arm) for arm in plan.arms if not shares.get(arm.name) and arm.name != plan.shadow]
+    shares, shadow = plan.steps[step].shares, plan.steps[step].shadow or plan.shadow
+    arms = _laid_out(plan, shares, previous, shadow)
+    warm = [_bare(arm) for arm in plan.arms if not shares.get(arm.name) and arm.name != shadow]
     return DesiredEndpoint(
         step=step,
         champion=plan.champion if last else _champion_so_far(plan, shares),
-        shadow=plan.shadow,
+        shadow=shadow,
         arms=arms,
         warm=tuple(warm),
         leaving=_leaving(previous, clean, [*arms, *warm]),
@@ -129,8 +130,7 @@ def rollback_from(plan: Plan, previous: DesiredEndpoint | None) -> DesiredEndpoi
         return DesiredEndpoint(
             step=-1, champion=None, leaving=_leaving(previous, False, ()), salt=plan.salt, unit_header=plan.unit_header
         )
-    without_shadow = plan.model_copy(update={"shadow": None})
-    arms = _laid_out(without_shadow, target.shares, previous)
+    arms = _laid_out(plan, target.shares, previous, None)
     return DesiredEndpoint(
         step=-1,
         champion=target.champion,
@@ -166,9 +166,11 @@ def is_own_name(served_name: str, name: str) -> bool:
     return name == served_name or (tail != name and len(tail) == 8 and set(tail) <= set("0123456789abcdef"))
 
 
-def _laid_out(plan: Plan, shares: Mapping[str, int], previous: DesiredEndpoint | None) -> tuple[DesiredArm, ...]:
+def _laid_out(
+    plan: Plan, shares: Mapping[str, int], previous: DesiredEndpoint | None, shadow: str | None
+) -> tuple[DesiredArm, ...]:
     ranges = buckets.allocate(previous.ranges if previous else {}, shares)
-    chosen = [arm for arm in plan.arms if shares.get(arm.name) or arm.name == plan.shadow]
+    chosen = [arm for arm in plan.arms if shares.get(arm.name) or arm.name == shadow]
     return tuple(_bare(arm).model_copy(update={"ranges": ranges.get(arm.name, ())}) for arm in chosen)
 
 

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationError
 
 from backend.core.canonical import canonical, loads
 from backend.core.errors import Refusal
-from backend.delivery.plan import Digest, Frozen, Probes
+from backend.delivery.closed import Frozen
+from backend.delivery.plan import Digest, Probes
 
 MANIFEST = "manifest.json"
 CONFIG = "config.json"

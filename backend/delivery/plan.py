@@ -10,23 +10,26 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from backend.core.canonical import canonical, digest, loads
 from backend.core.errors import Refusal
+from backend.delivery.closed import Frozen, Slug
+from backend.delivery.comparison import Comparison, Guardrail
 
 BUCKETS = 10_000
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 ServedName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 Buckets = Annotated[int, Field(ge=0, le=BUCKETS, strict=True)]
-
-
-class Frozen(BaseModel):
-    """Immutable, strict, and closed: an unknown key is an error, because nobody would have approved its meaning."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ServedAs(Frozen):
@@ -47,13 +50,34 @@ class Arm(Frozen):
     buckets: Buckets
 
 
+Statistics = Literal["not_failed", "passed"]
+
+
 class Step(Frozen):
-    """One absolute state on the way: every arm's share, how long it is held, and what must pass before the next."""
+    """One absolute state on the way: every arm's share, how long it is held, and what must pass before the next.
+
+    The gates in the order in which they are asked: time, minimum sample, statistics, a person.
+
+    Args:
+        shares: by arm, in buckets.
+        min_units: units that the smallest arm has to have, of those that entered at this step and whose figures are complete.
+        statistics: `not_failed`: no guardrail failed and none is missing; `passed`: each is proved to be kept.
+        person: whether somebody must let the rollout go on after this step.
+        shadow: the arm that gets copies at this step and answers nobody; None: the plan's own.
+    """
 
     shares: dict[Slug, Buckets]
     hold_seconds: Annotated[int, Field(ge=0, le=30 * 86_400, strict=True)] = 0
+    min_units: Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)] = 0
+    statistics: Statistics | None = None
     person: bool = False
-    """Whether somebody must let the rollout go on after this step."""
+    shadow: Slug | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans from before there was such a gate keep their digests."""
+        told: dict[str, Any] = dump(self)
+        return {name: one for name, one in told.items() if one or name not in ("min_units", "statistics", "shadow")}
 
     @model_validator(mode="after")
     def _sums(self) -> Self:
@@ -93,7 +117,8 @@ class Plan(Frozen):
         shadow: the arm that gets copies and answers nobody.
         ramp: absolute states before the final one; empty means at once.
         bake_seconds: how long the previous versions stay loaded after the last step.
-        guardrails: bounds on an arm's behaviour while the ramp runs (read by rollouts).
+        comparison: what is measured of the arms beside each other, with its guardrails, which stand under a key of their own in
+            the plan's JSON; None: nothing is.
         feature_service_digest: definition of the feature service that the version was checked with.
         rollback: None only for a first version, before which there was nothing.
     """
@@ -109,7 +134,7 @@ class Plan(Frozen):
     shadow: Slug | None = None
     ramp: tuple[Step, ...] = ()
     bake_seconds: Annotated[int, Field(ge=0, le=30 * 86_400, strict=True)] = 0
-    guardrails: tuple[dict[str, Any], ...] = ()
+    comparison: Comparison | None = None
     feature_service_digest: Digest | None = None
     probes: Probes | None = None
     rollback: RollbackTarget | None
@@ -117,6 +142,26 @@ class Plan(Frozen):
     """`<environment>@<version>` of the policy under which it may be approved."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_guardrails(cls, told: Any) -> Any:
+        if not isinstance(told, Mapping) or "guardrails" not in told:
+            return told
+        content = {name: one for name, one in told.items() if name != "guardrails"}
+        if not told["guardrails"]:
+            return content
+        if not isinstance(content.get("comparison"), Mapping):
+            raise ValueError("guardrails need a comparison that says what is measured")
+        return content | {"comparison": {**content["comparison"], "guardrails": told["guardrails"]}}
+
+    @model_serializer(mode="wrap")
+    def _as_it_is_digested(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plans from before there were comparisons keep their digests."""
+        told: dict[str, Any] = dump(self)
+        compared = told.pop("comparison")
+        guardrails = compared.pop("guardrails") if compared is not None else []
+        return told | {"guardrails": guardrails} | ({"comparison": compared} if compared is not None else {})
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -133,6 +178,7 @@ class Plan(Frozen):
             if name is not None and name not in names:
                 raise ValueError(f"{label} {name} is not an arm of the plan")
         self._check_shares()
+        self._check_comparison()
         return self
 
     def _check_shares(self) -> None:
@@ -143,8 +189,39 @@ class Plan(Frozen):
             raise ValueError("the champion has no share; exactly one serving arm is the champion")
         if self.shadow is not None and any(shares.get(self.shadow) for _, shares in self._states()):
             raise ValueError("a shadow arm answers nobody, so it has no share")
+        for number, step in enumerate(self.ramp, 1):
+            if step.shadow is not None and (step.shadow not in {arm.name for arm in self.arms} or step.shares.get(step.shadow)):
+                raise ValueError(f"the shadow of step {number} has to be an arm without a share there")
         if self.rollback is not None and not self.rollback.shares.get(self.rollback.champion):
             raise ValueError("the rollback target's champion has no share")
+
+    def _check_comparison(self) -> None:
+        compared = self.comparison
+        if compared is None:
+            if any(step.min_units or step.statistics for step in self.ramp):
+                raise ValueError("a step asks for units or statistics, and the plan compares nothing")
+            return
+        if compared.control not in {arm.name for arm in self.arms}:
+            raise ValueError("the arm that others are compared with is not an arm of the plan")
+        if not self.treatments:
+            raise ValueError("no other arm has a share beside the one that it would be compared with")
+
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """The arms that are compared with the control: those that have a share beside it at some step, the champion of before
+        left out where a baseline of the same age is the control. Empty where nothing is compared.
+        """
+        if self.comparison is None or self.comparison.control is None:
+            return ()
+        control = self.comparison.control
+        beside = {name for step in self.steps if step.shares.get(control) for name, share in step.shares.items() if share}
+        version = self.arm(control).version
+        return tuple(arm.name for arm in self.arms if arm.name in beside and arm.name != control and arm.version != version)
+
+    @property
+    def guardrails(self) -> tuple[Guardrail, ...]:
+        """What must not get worse while the arms share the traffic."""
+        return self.comparison.guardrails if self.comparison is not None else ()
 
     def _states(self) -> list[tuple[str, Mapping[str, int]]]:
         states: list[tuple[str, Mapping[str, int]]] = [("the final state", self.shares)]

@@ -6,7 +6,7 @@ A proposal takes over the steps as they are at that moment, so that what was app
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -29,9 +29,23 @@ _NAME: TypeAdapter[str] = TypeAdapter(RampName)
 _STEPS: TypeAdapter[tuple[RampStep, ...]] = TypeAdapter(tuple[RampStep, ...])
 
 
+_MINUTES = 60
+TEMPLATES: Mapping[str, tuple[RampStep, ...]] = {
+    "canary": tuple(RampStep(share=share, hold_seconds=10 * _MINUTES, min_units=100) for share in (100, 500, 2_500, 5_000)),
+    "linear": tuple(RampStep(share=1_000 * step, hold_seconds=10 * _MINUTES) for step in range(1, 10)),
+    "blue-green": (RampStep(share=0, shadow=True, hold_seconds=10 * _MINUTES, person=True),),
+    "shadow-first": (
+        RampStep(share=0, shadow=True, hold_seconds=30 * _MINUTES, person=True),
+        *(RampStep(share=share, hold_seconds=10 * _MINUTES, min_units=100) for share in (100, 500, 2_500, 5_000)),
+    ),
+}
+"""Ramps that every installation has, until somebody names one of its own so: a canary of 1, 5, 25 and 50 %, tenths, copies
+until a person switches over at once, and copies before a canary."""
+
+
 @dataclass(frozen=True)
 class RampLine:
-    """One ramp, with the environments whose policies ask for it."""
+    """One ramp, with the environments whose policies ask for it. Revision 0: a template that nobody changed."""
 
     name: str
     steps: tuple[RampStep, ...]
@@ -108,7 +122,7 @@ def checked(name: str, steps: Sequence[RampStep | Mapping[str, Any]]) -> tuple[R
     if not found or len(found) > MOST_STEPS or any(one.share >= other.share for one, other in pairwise(found)):
         raise Refusal(
             f"A ramp has 1 to {MOST_STEPS} steps, each with a larger share than the one before.",
-            "Order its shares.",
+            "Order its shares; a shadow's step comes first, with a share of 0.",
             code="bad-ramp",
         )
     return found
@@ -117,23 +131,21 @@ def checked(name: str, steps: Sequence[RampStep | Mapping[str, Any]]) -> tuple[R
 def steps_of(session: Session, name: str) -> tuple[RampStep, ...]:
     """A ramp's steps. NotFound."""
     row = session.get(Ramp, name)
+    if row is None and name in TEMPLATES:
+        return TEMPLATES[name]
     if row is None:
         raise NotFound("ramp", name[:80], "Look at `countersign ramp list`, or give the steps themselves.")
     return _STEPS.validate_python(tuple(row.steps))
 
 
-def between(steps: Sequence[RampStep], now: int, final: int) -> tuple[RampStep, ...]:
-    """The steps that lie on the way from a share to another, in buckets."""
-    return tuple(one for one in steps if now < one.share < final)
-
-
 def lines(session: Session) -> tuple[RampLine, ...]:
-    """Every ramp by name."""
+    """Every ramp by name, templates included."""
     asked = _asked_for(session)
-    rows = session.exec(select(Ramp).order_by(Ramp.id))
-    return tuple(
-        RampLine(row.id, _STEPS.validate_python(tuple(row.steps)), row.revision, tuple(asked.get(row.id, ()))) for row in rows
-    )
+    named = {row.id: row for row in session.exec(select(Ramp))}
+    kept = [RampLine(one.id, _STEPS.validate_python(tuple(one.steps)), one.revision, ()) for one in named.values()]
+    templates = [RampLine(name, steps, 0, ()) for name, steps in TEMPLATES.items() if name not in named]
+    found = sorted([*kept, *templates], key=lambda one: one.name)
+    return tuple(replace(one, asked_for_by=tuple(asked.get(one.name, ()))) for one in found)
 
 
 def _asked_for(session: Session) -> dict[str, list[str]]:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, Protocol, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from backend.access.rules import ACTIONS, Role
 from backend.core import durations
 from backend.core.errors import Refusal
+from backend.policy.guardrails import GuardrailAsked, as_strict
 
 StartMode = Literal["at_once", "by_hand", "at_time"]
 Excluded = Literal["requester", "editor", "author"]
@@ -69,11 +78,36 @@ class RampRule(Closed):
 
 
 class RampStep(Closed):
-    """One stop of a named ramp: the version's share in buckets, how long it is held, whether a person lets it go on."""
+    """One stop of a ramp, and what it takes to go on.
 
-    share: Annotated[int, Field(ge=1, lt=WHOLE, strict=True)]
+    Args:
+        share: the version's, in buckets; 0 only of a step at which it gets copies.
+        hold_seconds: how long it is held.
+        min_units: units that the smallest arm needs, of those that entered at this step and are complete.
+        statistics: `not_failed`: no guardrail failed and none is missing; `passed`: each is proved to be kept. Left out where
+            a ramp says nothing: `not_failed`, and `passed` at its last step, if the plan has guardrails.
+        person: whether a person lets it go on.
+        shadow: the version gets copies and answers nobody at this step.
+    """
+
+    share: Annotated[int, Field(ge=0, lt=WHOLE, strict=True)]
     hold_seconds: Annotated[int, Field(ge=0, le=30 * DAY, strict=True)] = 0
+    min_units: Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)] = 0
+    statistics: Literal["not_failed", "passed"] | None = None
     person: Annotated[bool, Field(strict=True)] = False
+    shadow: Annotated[bool, Field(strict=True)] = False
+
+    @model_validator(mode="after")
+    def _answers_or_shadows(self) -> Self:
+        if self.shadow != (self.share == 0):
+            raise ValueError("a step has a share, or is a shadow's with a share of 0")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was stored before there was such a gate says the same now."""
+        told: dict[str, Any] = dump(self)
+        return {name: one for name, one in told.items() if one or name not in ("min_units", "statistics", "shadow")}
 
 
 Severity = Literal["info", "warning", "critical"]
@@ -137,12 +171,14 @@ class Policy(Closed):
         start_within_seconds: an approval may be used for this long.
         start_modes: how a requester may have an approved change start.
         may_supersede: whether a change may take over a rollout under way through its pre-approved rollback.
+        may_skip: whether a person may have a rollout's steps skipped up to the next one after which a person looks.
         repair: whether a hand-made change at an endpoint is repaired or only reported.
         alias_repair: whether the environment's champion alias is put back when somebody moved it, or only reported.
         min_bake_seconds: how long the previous versions stay warm, at least.
         bake_seconds: how long they do when a change does not say (a default, no demand); never less than `min_bake_seconds`.
         findings: what problems that were found hold up, and who is told when nobody answers.
         monitors: which monitors the check `monitors_armed` asks for.
+        guardrails: what every ramp there has to keep; a proposal may ask for more.
     """
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
@@ -155,6 +191,7 @@ class Policy(Closed):
     start_within_seconds: Seconds = DAY
     start_modes: Annotated[tuple[StartMode, ...], Field(min_length=1)] = ("at_once", "by_hand", "at_time")
     may_supersede: bool = False
+    may_skip: bool = False
     repair: Literal["repair", "report"] = "repair"
     alias_repair: Literal["repair", "report"] = "repair"
     min_bake_seconds: Seconds = 0
@@ -163,6 +200,7 @@ class Policy(Closed):
     pickled: Literal["refuse", "flag"] = "flag"
     findings: FindingRule = FindingRule()
     monitors: MonitorRule = MonitorRule()
+    guardrails: Annotated[tuple[GuardrailAsked, ...], Field(max_length=20)] = ()
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
@@ -201,7 +239,11 @@ def refuse_repeats(policy: Policy) -> None:
 
     Not a validator of `Policy`, as versions of old that are kept have to be read.
     """
-    named = (("groups", "name", [one.name for one in policy.groups]), ("gates", "gate", [one.gate for one in policy.gates]))
+    named = (
+        ("groups", "name", [one.name for one in policy.groups]),
+        ("gates", "gate", [one.gate for one in policy.gates]),
+        ("guardrails", "name", [one.name for one in policy.guardrails]),
+    )
     for field, key, names in named:
         for position, name in enumerate(names):
             if name in names[:position]:
@@ -225,6 +267,7 @@ def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
         (new.start_within_seconds > old.start_within_seconds, "An approval may be used for longer."),
         (bool(set(new.start_modes) - set(old.start_modes)), "A change may start in more ways."),
         (new.may_supersede and not old.may_supersede, "A change may take over a rollout."),
+        (new.may_skip and not old.may_skip, "A rollout's steps may be skipped."),
         ((new.repair, old.repair) == ("report", "repair"), "What was changed by hand is only reported."),
         ((new.alias_repair, old.alias_repair) == ("report", "repair"), "An alias that was moved by hand is only reported."),
         (new.min_bake_seconds < old.min_bake_seconds, "The previous version need not stay warm for as long."),
@@ -245,6 +288,10 @@ def weaker(old: Policy, new: Policy) -> tuple[str, ...]:
         ),
         (not set(old.monitors.kinds) <= set(new.monitors.kinds), "Fewer monitors are asked for."),
         (
+            not all(any(as_strict(one, other) for other in new.guardrails) for one in old.guardrails),
+            "A guardrail is left out or tolerates more.",
+        ),
+        (
             new.monitors.tested_within_seconds > old.monitors.tested_within_seconds,
             "A test of the alarm counts for longer.",
         ),
@@ -259,12 +306,24 @@ def differences(old: Policy, new: Policy) -> tuple[str, ...]:
     return tuple(f"{one}: {was.get(one, _LACKS)} → {will.get(one, _LACKS)}" for one in names)
 
 
+def between(steps: Sequence[RampStep], now: int, final: int) -> tuple[RampStep, ...]:
+    """The steps that lie on the way from a share to another, in buckets; copies only before there is any."""
+    return tuple(one for one in steps if now < one.share < final or (one.shadow and not now and final))
+
+
 def steps_say(steps: Sequence[RampStep]) -> str:
     """The steps of a ramp as a person confirms them: `1 % for 10m, then a person; 25 % for 1h`."""
-    return "; ".join(
-        f"{one.share / 100:g} % for {durations.written(one.hold_seconds)}{', then a person' if one.person else ''}"
-        for one in steps
+    return "; ".join(_step_says(one) for one in steps)
+
+
+def _step_says(one: RampStep) -> str:
+    what = "copies" if one.shadow else f"{one.share / 100:g} %"
+    asked = (
+        f", then {one.min_units:,} units" if one.min_units else "",
+        ", then guardrails proved" if one.statistics == "passed" else "",
+        ", then a person" if one.person else "",
     )
+    return f"{what} for {durations.written(one.hold_seconds)}{''.join(asked)}"
 
 
 _LACKS = "none"
@@ -273,7 +332,7 @@ _LACKS = "none"
 def _flat(policy: Policy) -> dict[str, str]:
     """Field -> what it says, a line each."""
     told = policy.to_json()
-    for field, key in (("gates", "gate"), ("groups", "name")):
+    for field, key in (("gates", "gate"), ("groups", "name"), ("guardrails", "name")):
         for position, one in enumerate(told.pop(field), start=1):
             line = f"{field}.{one[key]}"
             line = f"{line} ({position})" if line in told else line  # twice in versions of old

@@ -11,10 +11,11 @@ from sqlmodel import Session, col, select
 
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation
+from backend.experiments.comparing import queries as comparisons
 from backend.findings import holds
 from backend.policy import service as policy
 from backend.rollouts.rows import Rollout
-from backend.rollouts.rules import OPEN, Position
+from backend.rollouts.rules import OPEN, Gates, Position, Skip, skip_to
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,25 @@ class Stand:
 
 @dataclass(frozen=True)
 class StepView:
-    """One step of a ramp: shares in buckets by arm, and `done`, `now` or `ahead`."""
+    """One step of a ramp: shares in buckets by arm, its gates, and `done`, `now` or `ahead`. `shadow` gets copies at it."""
 
     shares: dict[str, int]
     hold_seconds: int
+    min_units: int
+    statistics: str | None
     person: bool
+    shadow: str | None
     standing: str
 
 
 @dataclass(frozen=True)
 class RolloutView:
-    """One rollout as a page shows it. `hold_until` is the earliest moment of the next step, where one is held."""
+    """One rollout as a page shows it.
+
+    Args:
+        hold_until: the earliest moment of the next step, where one is held.
+        may_skip_to: step, from 0, up to which somebody may have the ones before it skipped; None for none.
+    """
 
     id: str
     change_id: str
@@ -49,6 +58,7 @@ class RolloutView:
     steps: tuple[StepView, ...]
     hold_until: datetime | None
     waits_for_person: bool
+    may_skip_to: int | None
     can_go_back: bool
     started_at: datetime
     ended_at: datetime | None
@@ -97,16 +107,16 @@ def newest_generation(session: Session, endpoint_id: str) -> Generation | None:
     return session.get(Generation, f"{endpoint_id}/{endpoint.generation}") if endpoint and endpoint.generation else None
 
 
-def stand(session: Session, row: Rollout) -> Stand:
+def stand(session: Session, row: Rollout, now: datetime) -> Stand:
     """Where a rollout stands now."""
     authorization = session.get_one(Authorization, row.authorization_id)
     plan = parse_plan(authorization.plan)
-    return Stand(row, plan, authorization.change_id, _position(session, row, authorization, plan))
+    return Stand(row, plan, authorization.change_id, _position(session, row, authorization, plan, now))
 
 
-def view(session: Session, row: Rollout) -> RolloutView:
+def view(session: Session, row: Rollout, now: datetime) -> RolloutView:
     """What a page shows of a rollout."""
-    found = stand(session, row)
+    found = stand(session, row, now)
     at = found.position
     hold_until = at.step_since + timedelta(seconds=at.hold_seconds) if row.state == "holding" and at.step_since else None
     return RolloutView(
@@ -117,14 +127,22 @@ def view(session: Session, row: Rollout) -> RolloutView:
         step=row.step,
         steps=tuple(_steps(found)),
         hold_until=hold_until,
-        waits_for_person=row.state == "holding" and at.person and at.let_on < at.step,
+        waits_for_person=row.state == "holding" and at.gates.person and at.let_on < at.step,
+        may_skip_to=skipping(session, found).to,
         can_go_back=at.went_back or (at.live and (found.plan.rollback is not None or not at.proved)),
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
 
 
-def _position(session: Session, row: Rollout, authorization: Authorization, plan: Plan) -> Position:
+def skipping(session: Session, found: Stand) -> Skip:
+    """Up to which step somebody may have the ones before it skipped, as things are and as the policy in force says."""
+    endpoint = session.get_one(Endpoint, found.row.endpoint_id)
+    allowed = policy.in_force(session, endpoint.environment).policy.may_skip
+    return skip_to(found.position, [step.person for step in found.plan.steps], allowed=allowed)
+
+
+def _position(session: Session, row: Rollout, authorization: Authorization, plan: Plan, now: datetime) -> Position:
     endpoint = session.get_one(Endpoint, row.endpoint_id)
     newest = newest_generation(session, row.endpoint_id)
     own = newest is not None and newest.authorization_id == row.authorization_id
@@ -137,14 +155,17 @@ def _position(session: Session, row: Rollout, authorization: Authorization, plan
         last_step=len(plan.steps) - 1,
         step_since=row.step_since,
         hold_seconds=step.hold_seconds,
-        person=step.person,
+        gates=Gates(step.min_units, step.statistics, step.person),
         let_on=row.let_on,
         live=own and newest is not None and newest.reason != "rollback" and newest.step == row.step,
         went_back=own and newest is not None and newest.reason == "rollback",
         proved=endpoint.proved_generation == endpoint.generation,
         endpoint_state=endpoint.state,
         revoked=authorization.revoked_at is not None,
-        guarded=bool(plan.guardrails),
+        compares=plan.comparison is not None,
+        compared=comparisons.standing(session, authorization.id, newest.number, now) if own and newest is not None else None,
+        way_back=plan.rollback is not None,
+        skip_to=row.skip_to,
         frozen=stop.reason if stop is not None else "",
         held=holds.holding(session, endpoint, asked),
         held_for_person=asked.resume == "person",
@@ -160,7 +181,10 @@ def _steps(found: Stand) -> list[StepView]:
         StepView(
             shares=dict(step.shares),
             hold_seconds=step.hold_seconds,
+            min_units=step.min_units,
+            statistics=step.statistics,
             person=step.person,
+            shadow=step.shadow or found.plan.shadow,
             standing="done" if number < now else "now" if number == now else "ahead",
         )
         for number, step in enumerate(found.plan.steps)

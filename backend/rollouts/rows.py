@@ -42,6 +42,8 @@ class Rollout(Row, table=True):
     """When the newest step was proved; holding counts from here."""
     let_on: int = -1
     """Highest step after which a person let it go on."""
+    skip_to: int = -1
+    """Step up to which somebody had the ones before it skipped."""
     revision: int = 1
     started_at: datetime = Field(sa_column=utc())
     ended_at: datetime | None = Field(default=None, sa_column=utc(nullable=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -23,7 +24,7 @@ class Running:
     rollout: RolloutView
 
 
-def running(session: Session, *, limit: int = 5) -> tuple[Running, ...]:
+def running(session: Session, now: datetime, *, limit: int = 5) -> tuple[Running, ...]:
     """Rollouts that are not over, the newest first."""
     query = (
         select(Rollout, Endpoint)
@@ -32,7 +33,7 @@ def running(session: Session, *, limit: int = 5) -> tuple[Running, ...]:
         .order_by(col(Rollout.started_at).desc(), col(Rollout.id).desc())
     )
     found = session.exec(query.limit(limit)).all()
-    return tuple(Running(one.name, one.environment, one.model, queries.view(session, row)) for row, one in found)
+    return tuple(Running(one.name, one.environment, one.model, queries.view(session, row, now)) for row, one in found)
 
 
 def count(session: Session) -> int:

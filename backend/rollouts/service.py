@@ -20,7 +20,9 @@ from backend.core.work import Claim
 from backend.delivery import admission
 from backend.delivery.admission import Checked
 from backend.delivery.courses import backoff
+from backend.delivery.plan import parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation
+from backend.experiments.comparing import service as comparing
 from backend.rollouts import queries
 from backend.rollouts.rows import Rollout
 from backend.rollouts.rules import OPEN, ROLLOUT, Decision, decide
@@ -72,6 +74,8 @@ def start(tx: Unit, authorization_id: str, *, checked: Checked) -> Rollout:
     )
     tx.add(row)
     _move(tx, row, "begin")
+    authorization = tx.get(Authorization, authorization_id)
+    comparing.begin(tx, authorization, parse_plan(authorization.plan))
     tx.session.flush()
     work.wake(tx, "rollout", row.id)
     return row
@@ -106,6 +110,16 @@ def settled(tx: Unit, endpoint_id: str) -> None:
         work.wake(tx, "rollout", row.id)
     if (change_id := queries.live_change(tx.session, endpoint_id)) is not None:
         work.wake(tx, "change", change_id)
+
+
+def judged(tx: Unit, authorization_id: str) -> None:
+    """To be called when what arms did beside each other was looked at: wakes the rollout that waits for it.
+
+    A complete one too: arms that go on sharing the traffic are compared until something newer is live.
+    """
+    row = queries.of_authorization(tx.session, authorization_id)
+    if row is not None and (row.state in OPEN or row.state == "complete"):
+        work.wake(tx, "rollout", row.id)
 
 
 class Rollouts:
@@ -175,6 +189,26 @@ class Rollouts:
                 _wake(tx, row)
             return row
 
+    def skip(self, actor: Actor, endpoint: str, reason: str, *, at: At) -> Rollout:
+        """Has the steps skipped up to the next one after which a person looks: their times and samples are not waited for.
+
+        The worker does it, once the stored bytes were hashed anew. Refusal `not-a-person` for a program, and `not-skipped`
+        where the policy lets none be skipped, a guardrail failed or cannot be judged, or no step ahead asks for a person.
+        """
+        with self._database.unit(actor) as tx:
+            row = _under_way(tx, actor, endpoint, "rollout.skip", reason, at=at)
+            refuse_program(tx.actor)
+            if row.step != at.step:
+                raise _moved_on(f"The rollout of {endpoint} stands at step {row.step + 1}; you looked at step {at.step + 1}.")
+            found = queries.skipping(tx.session, queries.stand(tx.session, row, tx.now))
+            if found.to is None:
+                raise Refusal(found.refusal, found.remedy, code="not-skipped")
+            if row.skip_to != found.to:
+                row.skip_to, row.revision = found.to, row.revision + 1
+                tx.record("rollout.skip_to", row, after={"from": row.step, "to": row.skip_to, "reason": reason})
+                _wake(tx, row)
+            return row
+
     def abort(self, actor: Actor, endpoint: str, reason: str, *, at: At | None = None) -> Rollout:
         """Ends a rollout that is under way, and goes back; from a first version that is to nothing."""
         with self._database.unit(actor) as tx:
@@ -204,8 +238,9 @@ class Rollouts:
             row = session.get(Rollout, claim.key)
             if row is None:
                 return None
-            found = queries.stand(session, row)
-            if _decide(found, self._database.now(session)).event != "advance":
+            now = self._database.now(session)
+            found = queries.stand(session, row, now)
+            if _decide(found, now).event not in ("advance", "skip"):
                 return None
         whole = set()
         for digest in sorted({arm.package_digest for arm in found.plan.arms}):
@@ -227,15 +262,18 @@ def _advance(tx: Unit, rollout_id: str, checked: Checked | None) -> tuple[Decisi
     if tx.session.get(Rollout, rollout_id) is None:
         return Decision(), None
     row = _locked(tx, rollout_id)
-    found = queries.stand(tx.session, row)
+    found = queries.stand(tx.session, row, tx.now)
     decision = _decide(found, tx.now)
     if decision.event is None:
         _say(tx, row, decision.reason or row.reason)
         return decision, decision.look_at
-    if decision.event == "advance":
+    if decision.event in ("advance", "skip"):
         if checked is None:
             return decision, tx.now
-        admission.admit(tx, row.authorization_id, step=row.step + 1, reason="ramp", checked=checked)
+        step = row.step + 1 if decision.event == "advance" else row.skip_to
+        admission.admit(tx, row.authorization_id, step=step, after=row.step, reason="ramp", checked=checked)
+    if decision.event == "roll_back" and not found.position.went_back:
+        admission.admit_rollback(tx, row.authorization_id, decision.reason)
     _move(tx, row, decision.event, decision.reason)
     if row.state not in OPEN or row.state == "paused":
         work.wake(tx, "change", found.change_id)
@@ -252,13 +290,21 @@ def _move(tx: Unit, row: Rollout, event: str, reason: str = "") -> None:
     if event == "pause":
         row.state_before_pause = row.state
     row.state, row.reason, row.revision = ROLLOUT.next(row.state, event), reason, row.revision + 1
-    if event == "advance":
-        row.step, row.step_since = row.step + 1, None
+    if event in ("advance", "skip"):
+        row.step, row.step_since = row.step + 1 if event == "advance" else row.skip_to, None
     if event in ("step_proved", "finished"):
         row.step_since = tx.now
     if row.state not in OPEN and row.ended_at is None:
         row.ended_at = tx.now
+    if row.state in ("aborted", "rolled_back") or (row.state == "complete" and not _shares_on(tx, row)):
+        comparing.end(tx, row.authorization_id, reason or f"The rollout is {row.state.replace('_', ' ')}.")
     tx.record(f"rollout.{event}", row, before=before, after=row.facts("state", "step", "reason", "authorization_id"))
+
+
+def _shares_on(tx: Unit, row: Rollout) -> bool:
+    """Whether arms go on sharing the traffic after the last step, as in an experiment."""
+    final = parse_plan(tx.get(Authorization, row.authorization_id).plan).shares
+    return sum(1 for share in final.values() if share) > 1
 
 
 def _say(tx: Unit, row: Rollout, reason: str) -> None:
@@ -316,7 +362,7 @@ def _moved_on(message: str) -> Refusal:
 
 
 def _refuse_held(tx: Unit, row: Rollout) -> None:
-    at = queries.stand(tx.session, row).position
+    at = queries.stand(tx.session, row, tx.now).position
     if at.held and at.held_for_person and row.state == "paused":
         raise Refusal(at.held, "Look after that finding first; resume it once somebody said that it is over.", code="findings")
 
@@ -324,5 +370,5 @@ def _refuse_held(tx: Unit, row: Rollout) -> None:
 def _refuse_letting_on(tx: Unit, row: Rollout) -> None:
     if row.state != "holding":
         raise Refusal("This step is not proved yet.", "Look at it once it is, then let it go on.", code="wrong-state")
-    if not queries.stand(tx.session, row).position.person:
+    if not queries.stand(tx.session, row, tx.now).position.gates.person:
         raise Refusal("This step goes on by itself.", "Pause the rollout to stop it.", code="not-asked")

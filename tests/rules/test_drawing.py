@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.changes.difference import from_base, from_plan
-from backend.changes.drawing import EndpointFacts, PackageFacts, Terms, VersionFacts, base_after, draw
+from backend.changes.drawing import EndpointFacts, PackageFacts, VersionFacts, base_after, draw
 from backend.changes.shares import apportion
+from backend.changes.walk import Terms
 from backend.changes.wanted import Wanted, parse_wanted
 from backend.core.errors import Refusal
 from backend.delivery.base import base_digest, base_from

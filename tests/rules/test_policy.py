@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.core.errors import Refusal
+from backend.policy.guardrails import GuardrailAsked
 from backend.policy.rules import (
     BUILT_IN,
     ApproverGroup,
@@ -182,6 +183,7 @@ def test_a_freeze_reaches_its_scope_and_the_global_one_is_named_first() -> None:
 
 # -- weaker policies
 
+ERRORS = GuardrailAsked(name="errors", kind="errors", margin=0.01)
 LOOSER: dict[str, object] = {
     "approvals_needed": 1,
     "approver_roles": ("reviewer", "operator"),
@@ -192,6 +194,8 @@ LOOSER: dict[str, object] = {
     "start_within_seconds": 2 * 86_400,
     "start_modes": ("by_hand", "at_once"),
     "may_supersede": True,
+    "may_skip": True,
+    "guardrails": (ERRORS.model_copy(update={"margin": 0.02}),),
     "repair": "report",
     "alias_repair": "report",
     "min_bake_seconds": 10,
@@ -208,6 +212,7 @@ STRICT = Policy(
     ramp=RampRule(min_steps=2),
     pickled="refuse",
     findings=FindingRule(block_promotion_at="warning"),
+    guardrails=(ERRORS,),
 )
 
 

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from pydantic import TypeAdapter, ValidationError
 
 from backend.core.errors import Refusal
+from backend.delivery.closed import Slug
 from backend.delivery.desired import ArmRoute, DesiredRouter, EndpointRoute
-from backend.delivery.plan import BUCKETS, ServedName, Slug
+from backend.delivery.plan import BUCKETS, ServedName
 
 SCHEMA = 1
 MAX_TEXT = 256

@@ -37,10 +37,10 @@ def test_a_rollout_is_running_until_it_is_over(world: World) -> None:
     ramp = [{"share": 1_000, "hold_seconds": 3_600}]
     world.applied(2, ramp=ramp)
     with world.database.read() as session:
-        (one,) = running(session)
+        (one,) = running(session, world.database.now(session))
         assert (one.endpoint, one.environment, one.rollout.step, count(session)) == (ENDPOINT, "production", 0, 1)
     world.changes.roll_back(world.olga, 1, "It is slow.")
     world.prove()
     world.run()
     with world.database.read() as session:
-        assert (running(session), count(session)) == ((), 0)
+        assert (running(session, world.database.now(session)), count(session)) == ((), 0)

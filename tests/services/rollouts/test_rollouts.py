@@ -355,7 +355,7 @@ def test_what_a_page_shows(world: World, clock: Clock) -> None:
     world.prove()
     world.run()
     with world.database.read() as session:
-        view = queries.view(session, world.rollout())
+        view = queries.view(session, world.rollout(), clock.now)
     assert [one.standing for one in view.steps] == ["now", "ahead", "ahead"]
     assert (view.change_id, view.can_go_back, view.waits_for_person) == ("chg_1", True, False)
     assert (view.hold_until - clock.now).total_seconds() == 60
