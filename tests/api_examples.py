@@ -17,7 +17,7 @@ from backend.api.document import EXAMPLES
 from backend.core.database import Database
 from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
-from tests.services.test_api_operations import profile_content
+from tests.services.test_api_operations import DESIGNED, profile_content
 from tests.services.test_api_schema import known
 
 WHY = {"reason": "Worse at night"}
@@ -125,6 +125,8 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
             f"{at}/metrics", f"{at}/slo", f"{at}/slo/standing", f"{at}/slo/rules", f"{at}/slo/dashboard", "/metrics/retention",
         )),
         ("PUT", f"{at}/slo", PROMISED, "olga"),
+        ("POST", f"{at}/experiments", DESIGNED, "ana"),
+        ("GET", "/experiments", None, "otto"), ("GET", f"{at}/experiments/sharper", None, "otto"),
         ("PUT", f"{at}/monitors/drift", WATCHED, "olga"),
         *(("GET", path, None, "otto") for path in (
             "/monitors", f"{at}/monitors/drift", f"/models/{MODEL}/profiles", f"/models/{MODEL}/versions/1/profile",

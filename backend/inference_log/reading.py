@@ -206,7 +206,10 @@ class Reading:
             return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
 
     def keep(self, name: str, sql: str, parameters: Sequence[object] = ()) -> None:
-        """Keeps the answer to a SELECT as a table of that name, for queries that would each work it out anew."""
+        """Keeps the answer to a SELECT as a table of this reading, so that several statements ask it; it spills as others do.
+
+        The name is of this house too, and no view's. What was kept under it before is gone.
+        """
         with failures("could not be queried"):
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_quoted(name)} AS {sql}", list(parameters))
 

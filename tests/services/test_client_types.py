@@ -57,6 +57,8 @@ NAMES = {
     "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
     "Shadows": "ShadowsView", "ShadowCopies": "Copies", "Disagreement": "Disagreement", "PairMean": "Estimated",
     "PairDifferences": "Differences", "PairLatencies": "Latencies", "PairLoss": "Loss",
+    "Experiment": "ExperimentWhole", "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
+    "ExperimentPlan": "ExperimentPlan", "PlannedFigure": "PlannedFigure", "PlannedPoint": "PlannedPoint",
     "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip
 ELSEWHERE = {"Page", "ModelPage", "LiveShare"}

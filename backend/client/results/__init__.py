@@ -67,6 +67,14 @@ from backend.client.results.endpoints import (
     Stranger,
     Unmanaged,
 )
+from backend.client.results.experiments import (
+    Experiment,
+    ExperimentLine,
+    ExperimentPlan,
+    ExperimentShare,
+    PlannedFigure,
+    PlannedPoint,
+)
 from backend.client.results.findings import Finding, FindingCount, FindingLine, FindingMessage, FindingMoment
 from backend.client.results.inference_log import BatchTaken, Erasure, LogRules, Redaction, RejectedRow
 from backend.client.results.metrics import (
@@ -182,6 +190,10 @@ __all__ = [
     "Event",
     "Evidence",
     "Examined",
+    "Experiment",
+    "ExperimentLine",
+    "ExperimentPlan",
+    "ExperimentShare",
     "Finding",
     "FindingCount",
     "FindingLine",
@@ -232,6 +244,8 @@ __all__ = [
     "PairLatencies",
     "PairLoss",
     "PairMean",
+    "PlannedFigure",
+    "PlannedPoint",
     "Policy",
     "Ports",
     "Preferences",
