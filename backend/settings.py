@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         le=65_535,
         description="Port on loopback at which `countersign ingest` takes Envoy's gRPC access log (docs/inference-log.md).",
     )
+    answers_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port on loopback at which `countersign ingest` takes what shadow arms answered (docs/inference-log.md).",
+    )
     access_log_files: str = Field(
         "", description="Comma-separated paths of Envoy's access logs in JSON that `countersign ingest` follows."
     )

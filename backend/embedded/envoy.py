@@ -57,6 +57,9 @@ ACCESS_LOG_FIELDS = {
 }
 UNIT_HEADER = "x-unit-id"
 INGEST_CLUSTER = "countersign_ingest"
+ANSWERS_CLUSTER = "countersign_answers"
+_ANSWERS_AT_ONCE = 64
+"""Answers on their way to the ingest, of at most 64 KiB each. What comes beyond is not told."""
 _LOGGED_REQUEST_HEADERS = (BUCKET_HEADER, ASSIGNED_HEADER, PROBE_HEADER)
 _LOGGED_RESPONSE_HEADERS = (ARM_HEADER, VERSION_HEADER, GENERATION_HEADER)
 LATENCY_BUCKETS_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
@@ -65,10 +68,15 @@ _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 
 @dataclass(frozen=True)
 class AccessLogTo:
-    """Where the gRPC access log goes: a port on loopback, and the headers that name units in requests, which go there too."""
+    """Where the gRPC access log goes: a port on loopback, and the headers that name units in requests, which go there too.
+
+    Args:
+        answers: the port for answers of shadow arms, and of live ones beside them; None where nobody listens for those.
+    """
 
     port: int
     unit_headers: tuple[str, ...] = (UNIT_HEADER,)
+    answers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,7 @@ def bootstrap(folder: Path, listener: int, admin: int, identity: str, log_to: Ac
         "dynamic_resources": {"cds_config": _from_file(clusters_file(folder))},
         "static_resources": {
             "listeners": [inference_listener(_address(listener), _from_file(routes_file(folder)), logs)],
-            **({"clusters": [ingest_cluster(log_to)]} if log_to is not None else {}),
+            **({"clusters": log_clusters(log_to)} if log_to is not None else {}),
         },
         "stats_config": stats_config(),
     }
@@ -306,6 +314,31 @@ def grpc_cluster(name: str, address: dict[str, Any], **fields: Any) -> dict[str,
         "typed_extension_protocol_options": {kind: options},
         **fields,
     }
+
+
+def answers_cluster(port: int) -> dict[str, Any]:
+    """Where `countersign ingest` listens for answers. Little may be under way: whoever is slow there must cost nothing here."""
+    limits = {"max_connections": 4, "max_pending_requests": _ANSWERS_AT_ONCE, "max_requests": _ANSWERS_AT_ONCE}
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {
+        "name": ANSWERS_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "0.250s",
+        "circuit_breakers": {"thresholds": [limits]},
+        "health_checks": [_listens_check()],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},  # else what is away is asked all the same
+        "load_assignment": {"cluster_name": ANSWERS_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _listens_check() -> dict[str, Any]:
+    """Whether anybody listens: where nobody does, an answer costs no attempt to connect."""
+    often = {"interval": "1s", "no_traffic_interval": "1s", "unhealthy_interval": "1s"}
+    return {"timeout": "0.250s", **often, "unhealthy_threshold": 1, "healthy_threshold": 1, "tcp_health_check": {}}
+
+
+def log_clusters(to: AccessLogTo) -> list[dict[str, Any]]:
+    return [ingest_cluster(to), *([answers_cluster(to.answers)] if to.answers is not None else [])]
 
 
 def _from_file(path: Path) -> dict[str, Any]:

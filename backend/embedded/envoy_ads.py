@@ -56,7 +56,7 @@ class FleetMember:
 def bootstrap(member: FleetMember) -> dict[str, Any]:
     """The whole static configuration."""
     logs = [envoy.file_access_log(Path(member.access_log))] if member.access_log else []
-    ingest = [envoy.ingest_cluster(member.log_to)] if member.log_to is not None else []
+    ingest = envoy.log_clusters(member.log_to) if member.log_to is not None else []
     logs += [envoy.grpc_access_log(member.log_to)] if member.log_to is not None else []
     return {
         "node": {"id": member.node, "cluster": "countersign"},

@@ -312,6 +312,7 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/fleet/endpoints"): ("endpoint.read", "/fleet/endpoints", None),
     ("GET", "/v1/fleet/rollouts"): ("endpoint.read", "/fleet/rollouts", None),
     ("GET", "/v1/fleet/moves"): ("endpoint.read", "/fleet/moves", None),
+    ("GET", "/v1/endpoints/{endpoint}/shadow"): ("endpoint.read", f"/endpoints/{ENDPOINT}/shadow?tolerance=0.1", None),
     ("GET", "/v1/endpoints/{endpoint}/served"): ("endpoint.read", f"/endpoints/{ENDPOINT}/served", None),
     ("GET", "/v1/fleet/at"): ("endpoint.read", "/fleet/at?moment=2026-03-01T06:00:00Z", None),
     ("POST", "/v1/servers"): ("server.register", "/servers", {**MEMORY, "upstream": "memory:other"}),

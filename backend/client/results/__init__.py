@@ -131,6 +131,15 @@ from backend.client.results.servers import (
     WaitingMove,
     WayOut,
 )
+from backend.client.results.shadows import (
+    Disagreement,
+    PairDifferences,
+    PairLatencies,
+    PairLoss,
+    PairMean,
+    ShadowCopies,
+    Shadows,
+)
 from backend.client.results.sign_in import (
     Examined,
     GroupMapping,
@@ -171,6 +180,7 @@ __all__ = [
     "DataSetGrant",
     "Difference",
     "DifferenceLine",
+    "Disagreement",
     "Endpoint",
     "EndpointLine",
     "EndpointMoment",
@@ -230,6 +240,10 @@ __all__ = [
     "Objective",
     "Outgoing",
     "Page",
+    "PairDifferences",
+    "PairLatencies",
+    "PairLoss",
+    "PairMean",
     "PlannedFigure",
     "PlannedPoint",
     "Policy",
@@ -261,6 +275,8 @@ __all__ = [
     "SessionLine",
     "SessionsEnded",
     "Settled",
+    "ShadowCopies",
+    "Shadows",
     "Share",
     "SignInSettings",
     "Slo",

@@ -98,7 +98,8 @@ STEPS: tuple[Step, ...] = (
     # endpoints
     by("ana", "endpoint", "list"), by("ana", "endpoint", "list", "--environment", "dev"),
     by("ana", "endpoint", "show", ENDPOINT), by("ana", "endpoint", "show", "absent"),
-    by("ana", "endpoint", "served", ENDPOINT),
+    by("ana", "endpoint", "served", ENDPOINT), by("ana", "endpoint", "shadow", ENDPOINT, "--tolerance", "0.1"),
+    by("ana", "endpoint", "shadow", ENDPOINT, "--from", "2026-03-01T06:00Z", "--to", "2026-03-01T05:00Z"),
     by("ana", "endpoint", "show", ENDPOINT, "--at", "2020-01-01T00:00+0000"), by("ana", "endpoint", "history", ENDPOINT),
     by("ana", "endpoint", "history", ENDPOINT, "--pushes"), by("ana", "endpoint", "pause", ENDPOINT, *WHY),
     by("olga", "endpoint", "pause", ENDPOINT, *WHY), by("olga", "endpoint", "resume", ENDPOINT, *WHY),
