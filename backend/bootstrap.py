@@ -57,6 +57,7 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.experiments.comparing.service import Comparing
 from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
 from backend.inference_log import probes
@@ -88,7 +89,7 @@ from backend.registry.mlflow import MlflowRegistry
 from backend.registry.rows import Model, Version
 from backend.registry.rules import Limits
 from backend.registry.service import Versions
-from backend.rollouts.service import Rollouts
+from backend.rollouts.service import Rollouts, judged
 from backend.settings import SecretFileError, Settings
 from backend.window_reports import automatic
 from backend.window_reports.runner import ReportRunner
@@ -145,6 +146,7 @@ class Backend:
     reference_profiles: ReferenceProfiles
     counting: Counting
     monitoring: Monitoring
+    comparing: Comparing
     experiments: Experiments
     rollouts: Rollouts
     changes: Changes
@@ -291,6 +293,7 @@ def build(settings: Settings) -> Backend:
             reports=automatic.ask,
             scratch=settings.data_dir / "scratch",
         ),
+        comparing=Comparing(database, log, judged=judged),
         experiments=Experiments(database, log),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
