@@ -101,13 +101,6 @@ def freeze(tx: Unit, authorization_id: str, why: str) -> None:
         work.wake(tx, "rollout", row.id)
 
 
-def judged(tx: Unit, authorization_id: str) -> None:
-    """To be called when arms were looked at: wakes the rollout whose gates may pass by that, or that it may stop."""
-    row = queries.of_authorization(tx.session, authorization_id)
-    if row is not None and row.state in OPEN:
-        work.wake(tx, "rollout", row.id)
-
-
 def settled(tx: Unit, endpoint_id: str) -> None:
     """To be called when an endpoint's newest generation was proved or its state changed: wakes whoever waits for that.
 

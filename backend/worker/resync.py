@@ -54,7 +54,8 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 def of_the_house() -> tuple[Resync, ...]:
     """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages,
-    source of metrics, monitor, endpoint that has some, comparison, and report that is to be made; the mirror, and the ledger's reader."""
+    source of metrics, monitor, endpoint that has some, comparison, and report that is to be
+    made; the mirror, and the ledger's reader."""
     return (
         Resync("server", _keys(select(Server.id))),
         Resync("change", _keys(_CHANGES)),
