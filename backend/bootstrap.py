@@ -57,7 +57,7 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
-from backend.experiments.comparing.service import Comparing
+from backend.experiments.comparing.looking import Comparing
 from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
 from backend.inference_log import probes
@@ -146,8 +146,8 @@ class Backend:
     reference_profiles: ReferenceProfiles
     counting: Counting
     monitoring: Monitoring
-    comparing: Comparing
     experiments: Experiments
+    comparing: Comparing
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
@@ -225,7 +225,15 @@ def build(settings: Settings) -> Backend:
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
-    changes = Changes(database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds)
+    experiments = Experiments(database, log)
+    changes = Changes(
+        database,
+        versions=versions,
+        packaging=packaging,
+        packages=packages,
+        planner=experiments,
+        lease_seconds=settings.lease_seconds,
+    )
     return Backend(
         settings=settings,
         database=database,
@@ -293,8 +301,8 @@ def build(settings: Settings) -> Backend:
             reports=automatic.ask,
             scratch=settings.data_dir / "scratch",
         ),
+        experiments=experiments,
         comparing=Comparing(database, log, judged=judged),
-        experiments=Experiments(database, log),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),

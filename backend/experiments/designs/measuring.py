@@ -60,11 +60,13 @@ class Wanted:
 
 
 class _Span(NamedTuple):
-    """What is read: whole days where there is one; `before` it, requests are of covariates alone."""
+    """What is read: whole days where there is one. Requests before `before` are of covariates alone; what is mature is so
+    `now`."""
 
     start: datetime
     before: datetime
     end: datetime
+    now: datetime
 
 
 def measure(
@@ -86,38 +88,41 @@ def measure(
     end = min(now.astimezone(UTC), hours[-1] + timedelta(hours=1))
     start = end - min(wanted.days, MOST_DAYS) * DAY
     with log.read(endpoint, None, start, end, known_by=now.astimezone(UTC)) as reading:
-        return _measured(reading, champion, wanted, (start, end), most_rows)
+        return _measured(reading, champion, wanted, (start, end, now.astimezone(UTC)), most_rows)
 
 
 def _measured(
-    reading: Reading, champion: Champion, wanted: Wanted, asked: tuple[datetime, datetime], most_rows: int
+    reading: Reading, champion: Champion, wanted: Wanted, asked: tuple[datetime, datetime, datetime], most_rows: int
 ) -> Measured:
     (counted,) = reading.query(unit_sql.SPAN).to_pylist()
     if not counted["requests"]:
         return Measured(
-            champion.version, *asked, without_unit=counted["without_unit"], why="no request in its log names a unit"
+            champion.version, *asked[:2], without_unit=counted["without_unit"], why="no request in its log names a unit"
         )
     every = max(1, math.ceil(counted["requests"] / most_rows))
-    span = _span(max(asked[0], counted["first"].astimezone(UTC)), asked[1], wanted)
+    span = _span(max(asked[0], counted["first"].astimezone(UTC)), asked[1:], wanted)
     by_day = reading.query(unit_sql.BY_DAY.format(every=every), [span.start]).to_pylist()
     known = Measured(
         champion.version, span.start, span.end, counted["requests"], counted["without_unit"],
-        sampled_every=every, why=_short(span),
+        sampled_every=every, why=_says(span),
     )  # fmt: skip
     known = _with_traffic(known, by_day, every * max(wanted.kept_every, 1))
     return _with_metrics(reading, known, champion, wanted, span)
 
 
-def _span(first: datetime, end: datetime, wanted: Wanted) -> _Span:
+def _span(first: datetime, ends: tuple[datetime, datetime], wanted: Wanted) -> _Span:
+    end, now = ends
     days = (end - first) // DAY
     start = end - days * DAY if days else first
     adjusts = any(one.adjusted for one in wanted.metrics) and wanted.before_days < days
-    return _Span(start, start + wanted.before_days * DAY if adjusts else start, end)
+    return _Span(start, start + wanted.before_days * DAY if adjusts else start, end, now)
 
 
-def _short(span: _Span) -> str:
+def _says(span: _Span) -> str:
     hours = (span.end - span.start) / timedelta(hours=1)
-    return f"only {hours:.1f} hours are in its log; a whole day brings more units than that" if hours < 24 else ""
+    if hours < 24:
+        return f"only {hours:.1f} hours are in its log; a whole day brings more units than that"
+    return f"its newest requests are of {span.end:%d %B %Y}" if span.now - span.end > 2 * DAY else ""
 
 
 def _with_traffic(known: Measured, by_day: list[dict[str, Any]], times: int) -> Measured:
@@ -164,7 +169,7 @@ def _metrics(
     if not counted:
         return {one.name: _of_metric(one, [], span, cuts) for one in wanted.metrics}
     sql = unit_sql.of_units(
-        counted, own, window=wanted.window_seconds, before=span.before.timestamp(), end=span.end.timestamp()
+        counted, own, window=wanted.window_seconds, before=span.before.timestamp(), now=span.now.timestamp()
     )
     rows = reading.query(sql, [span.start, arm]).to_pylist()
     found = {

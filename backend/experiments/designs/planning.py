@@ -31,6 +31,7 @@ from backend.experiments.statistics.planning import (
     detectable,
     plan_test,
     refusal,
+    weight_needed,
 )
 from backend.policy.guardrails import GuardrailAsked
 
@@ -124,15 +125,12 @@ def tuned(comparison: Comparison, stages: Sequence[Stage], measured: Measured) -
     course = _course(comparison, stages, measured.traffic)
     weight = course.ends[-1].sum if course.ends else 0.0
     metrics = tuple(one.model_copy(update={"unit_variance": measured.of(one.name).unit_variance}) for one in comparison.metrics)
-    eta = {
-        one.metric: eta_of(goal_of(comparison, one, course.arms), measured.of(one.metric), weight)
-        for one in comparison.guardrails
-    }
-    guardrails = tuple(one.model_copy(update={"eta": eta[one.metric]}) for one in comparison.guardrails)
+    guardrails = tuple(
+        one.model_copy(update={"eta": _eta(comparison, one, course, weight, measured)}) for one in comparison.guardrails
+    )
     primary = comparison.primary
     if primary is not None:
-        own = eta_of(goal_of(comparison, primary, course.arms), measured.of(primary.metric), weight)
-        primary = primary.model_copy(update={"eta": own})
+        primary = primary.model_copy(update={"eta": _eta(comparison, primary, course, weight, measured)})
     planned = weight if comparison.design != "sequence" and weight > 0 else comparison.planned_weight
     return comparison.model_copy(
         update={"metrics": metrics, "guardrails": guardrails, "primary": primary, "planned_weight": planned}
@@ -198,6 +196,16 @@ def _together(weights: Sequence[float], comparison: Comparison) -> float:
     if comparison.counts == "once" or not any(weights):
         return math.fsum(weights)
     return math.fsum(weights) ** 2 / math.fsum(min(one, other) for one in weights for other in weights)
+
+
+def _eta(comparison: Comparison, goal: Primary | Guardrail, course: _Course, weight: float, measured: Measured) -> float | None:
+    """An experiment's is tightest towards its planned end. A ramp waits for its guardrails, so that what they need counts where
+    it is more than its steps bring."""
+    asked = goal_of(comparison, goal, course.arms)
+    found = measured.of(asked.metric.name)
+    if comparison.experiment is None and math.isfinite(variance := variance_of(asked, found)):
+        weight = max(weight, weight_needed(variance, asked.wanted, asked.shows)) if weight > 0 else 0.0
+    return eta_of(asked, found, weight)
 
 
 def _figure(

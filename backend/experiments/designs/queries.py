@@ -25,7 +25,7 @@ class ExperimentLine:
 
     Args:
         owner, decided_by: short names; "" for nobody.
-        day, planned_days: of one that runs, which day of how many it is; `day` 0 before.
+        running_day, planned_days: of one that runs, which day of how many it is; 0 before it does.
         outcome: `ship`, `roll_back` or `no_decision` once it is decided; else "".
         looks_for: what it is for, in words.
     """
@@ -36,7 +36,7 @@ class ExperimentLine:
     title: str
     state: str
     owner: str
-    day: int
+    running_day: int
     planned_days: int
     arms: int
     looks_for: str
@@ -157,7 +157,7 @@ def _line(row: Experiment, place: Endpoint, names: Mapping[str, str], now: datet
         title=row.title,
         state=row.state,
         owner=names.get(row.owner, row.owner),
-        day=_day(row, now),
+        running_day=_day(row, now),
         planned_days=design.planned_days,
         arms=len(design.arms) + 1,
         looks_for=looks_for(design),

@@ -226,6 +226,11 @@ def design_of(session: Session, endpoint_id: str, slug: str) -> Design:
     return Design.model_validate(_of(session, endpoint_id, slug).design)
 
 
+def designed(session: Session, endpoint_id: str, slug: str) -> Experiment | None:
+    """The experiment of that name, if one was designed; to look at, not to change."""
+    return session.exec(select(Experiment).where(Experiment.endpoint_id == endpoint_id, Experiment.slug == slug)).one_or_none()
+
+
 def running_on(session: Session, endpoint_id: str) -> Experiment | None:
     """The experiment that runs on an endpoint."""
     query = select(Experiment).where(Experiment.endpoint_id == endpoint_id, Experiment.state == "running")

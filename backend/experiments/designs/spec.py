@@ -111,7 +111,7 @@ class Design(Frozen):
         planned_days: how long it may take.
         layer: experiments of one layer exclude each other, on whatever endpoints.
         failures: how many looks one after the other a guardrail has to fail.
-        on: what follows where nothing can be judged.
+        triggers: what follows where nothing can be judged.
     """
 
     hypothesis: Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
@@ -128,7 +128,7 @@ class Design(Frozen):
     planned_days: Annotated[int, Field(ge=1, le=MOST_DAYS, strict=True)]
     layer: Slug | None = None
     failures: Annotated[int, Field(ge=1, le=100, strict=True)] = 1
-    on: Triggers = Triggers()
+    triggers: Triggers = Triggers()
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -162,7 +162,7 @@ class Design(Frozen):
             design=self.looks,
             planned_weight=planned_weight if self.looks != "sequence" else None,
             failures=self.failures,
-            on=self.on,
+            on=self.triggers,
         )
 
     def to_json(self) -> dict[str, Any]:

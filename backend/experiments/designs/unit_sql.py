@@ -71,22 +71,22 @@ def counted(
     return [_of(asked, _capped(asked, _loss(asked.kind, came)), f"isfinite({came}) AND isfinite(prediction)")]
 
 
-def of_units(each: Sequence[Counted], own: str, *, window: int | None, before: float, end: float) -> str:
+def of_units(each: Sequence[Counted], own: str, *, window: int | None, before: float, now: float) -> str:
     """One row of moments a metric, `place` being its place among `each`. Parameters as in `own`.
 
     Args:
         window: seconds after a unit's first request; None: each day of a unit is a row of its own.
         before: requests before this (seconds since 1970) are of covariates alone.
-        end: of what was read, in seconds since 1970.
+        now: from when on nothing is known, in seconds since 1970.
     """
-    own_rows = f"SELECT *, epoch(event_time) AS at FROM joined WHERE {own}"  # noqa: S608
+    own_rows = f"SELECT *, epoch(event_time) AS asked FROM joined WHERE {own}"  # noqa: S608
     chosen = _first(window) if window is not None else _by_day(before)
-    sums = ", ".join(_sums(place, one, window, end) for place, one in enumerate(each))
+    sums = ", ".join(_sums(place, one, window, now) for place, one in enumerate(each))
     befores = ", ".join(_before(place, one) for place, one in enumerate(each))
     parts = " UNION ALL ".join(_moments(place, one) for place, one in enumerate(each))
     return f"""
-WITH own AS MATERIALIZED ({own_rows}), now AS (SELECT * FROM own WHERE at >= {before!r}), chosen AS ({chosen}),
-earlier AS (SELECT unit, {befores} FROM own WHERE at < {before!r} GROUP BY unit),
+WITH own AS MATERIALIZED ({own_rows}), now AS (SELECT * FROM own WHERE asked >= {before!r}), chosen AS ({chosen}),
+earlier AS (SELECT unit, {befores} FROM own WHERE asked < {before!r} GROUP BY unit),
 units AS MATERIALIZED (SELECT unit, {sums} FROM chosen GROUP BY unit, part),
 beside AS MATERIALIZED (SELECT units.*, earlier.* EXCLUDE (unit) FROM units LEFT JOIN earlier USING (unit))
 {parts} ORDER BY place
@@ -96,19 +96,19 @@ beside AS MATERIALIZED (SELECT units.*, earlier.* EXCLUDE (unit) FROM units LEFT
 def _first(window: int) -> str:
     """The requests within each unit's window; of no window the first request alone."""
     if not window:
-        place = f"row_number() OVER ({_OF_UNIT} ORDER BY at, request_id)"
-        return f"SELECT *, at AS first, 0 AS part FROM now QUALIFY {place} = 1"  # noqa: S608
-    return f"SELECT *, min(at) OVER ({_OF_UNIT}) AS first, 0 AS part FROM now QUALIFY at <= first + {window}"  # noqa: S608
+        place = f"row_number() OVER ({_OF_UNIT} ORDER BY asked, request_id)"
+        return f"SELECT *, asked AS first, 0 AS part FROM now QUALIFY {place} = 1"  # noqa: S608
+    return f"SELECT *, min(asked) OVER ({_OF_UNIT}) AS first, 0 AS part FROM now QUALIFY asked <= first + {window}"  # noqa: S608
 
 
 def _by_day(before: float) -> str:
-    return f"SELECT *, at AS first, CAST(floor((at - {before!r}) / 86400) AS INTEGER) AS part FROM now"  # noqa: S608
+    return f"SELECT *, asked AS first, CAST(floor((asked - {before!r}) / 86400) AS INTEGER) AS part FROM now"  # noqa: S608
 
 
-def _sums(place: int, one: Counted, window: int | None, end: float) -> str:
+def _sums(place: int, one: Counted, window: int | None, now: float) -> str:
     """A unit's sums of one metric. With a closed window the whole unit is mature or not, else each request is."""
-    known = f"{one.counts} AND at + {one.horizon} <= {end!r}" if window is None else one.counts
-    ripe = "true" if window is None else f"min(first) + {window + one.horizon} <= {end!r}"
+    known = f"{one.counts} AND asked + {one.horizon} <= {now!r}" if window is None else one.counts
+    ripe = "true" if window is None else f"min(first) + {window + one.horizon} <= {now!r}"
     n = f"CAST(count(*) FILTER ({known}) AS DOUBLE)"
     return f"sum({one.value}) FILTER ({known}) AS v{place}, {n} AS d{place}, {ripe} AS m{place}"
 
