@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import click
 
 from backend.cli import inputs
+from backend.cli.gates import gates_say
 from backend.cli.output import emit, guarded, json_option, percent, table
 from backend.cli.session import Session, acting
 from backend.client.errors import NotFound
 from backend.client.results import RampStep
-from backend.core import durations
 
 _NAME = click.argument("name")
 
@@ -28,8 +28,8 @@ def ramp() -> None:
 def list_ramps(opened: Session, as_json: bool) -> None:
     """List ramps with their steps, and which environments ask for them."""
     found = opened.client.ramps.list()
-    rows = [(one.name, _told(one.steps), ", ".join(one.asked_for_by)) for one in found]
-    emit(as_json, {"ramps": found}, table(("ramp", "steps", "asked for in"), rows))
+    rows = [(one.name, _told(one.steps), "" if one.revision else "template", ", ".join(one.asked_for_by)) for one in found]
+    emit(as_json, {"ramps": found}, table(("ramp", "steps", "", "asked for in"), rows))
 
 
 @ramp.command("set")
@@ -39,7 +39,7 @@ def list_ramps(opened: Session, as_json: bool) -> None:
 @json_option
 @guarded
 def set_ramp(opened: Session, name: str, steps: str, as_json: bool) -> None:
-    """Name a ramp, or change its STEPS, like 1:10m,25:1h,50:1h:person. Changes that were proposed with it stay as they are."""
+    """Name a ramp, or change its STEPS, like shadow:30m:person,1:10m,25:1h:person. Changes that were proposed with it stay as they are."""
     told = inputs.steps(steps)
     made = opened.client.ramps.set(name, told, if_match=_seen(opened, name))
     emit(as_json, {"ramp": made}, [f"{name} has {len(made.steps)} step(s) now."])
@@ -65,7 +65,4 @@ def _seen(opened: Session, name: str) -> str:
 
 
 def _told(steps: Iterable[RampStep]) -> str:
-    return ", ".join(
-        f"{percent(one.share)} for {durations.written(one.hold_seconds)}{', then a person' if one.person else ''}"
-        for one in steps
-    )
+    return "; ".join(f"{'copies' if one.shadow else percent(one.share)} for {gates_say(one)}" for one in steps)

@@ -86,6 +86,7 @@ STEPS: tuple[Step, ...] = (
     by("audra", "rollout", "show", ENDPOINT), by("audra", "rollout", "list"), by("ana", "rollout", "pause", ENDPOINT, *WHY),
     by("ana", "rollout", "resume", ENDPOINT, *WHY), by("olga", "rollout", "resume", ENDPOINT, *WHY),
     by("", "prove"), by("olga", "rollout", "let-on", ENDPOINT, "--step", "9", *WHY),
+    by("olga", "rollout", "skip", ENDPOINT, "--step", "1", *WHY), by("olga", "rollout", "skip", "absent", "--step", "1", *WHY),
     by("olga", "rollout", "let-on", ENDPOINT, "--step", "1", *WHY), by("olga", "rollout", "abort", ENDPOINT, *WHY),
     by("olga", "rollout", "pause", ENDPOINT, *WHY), by("audra", "rollout", "show", "absent"),
     by("ana", "change", "wait", "1", "--for", "live", "--timeout", "0s"),
@@ -296,7 +297,7 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 ONLY_REFUSED = {
     ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"),
     ("model", "register"), ("model", "set-champion"),
-    ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
+    ("rollout", "skip"), ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
     ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"), ("window-report", "save"),
 }  # fmt: skip
 """Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""
