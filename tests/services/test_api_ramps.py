@@ -15,9 +15,12 @@ from tests.services.changes.world import ENDPOINT, World
 ROLLOUT = f"/endpoints/{ENDPOINT}/rollout"
 
 
+pytestmark = pytest.mark.parametrize("real_time_database", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
-def asked(database: Database, tmp_path: Path) -> Iterator[Api]:
-    opened = Api(World(database), tmp_path / "data")
+def asked(real_time_database: Database, tmp_path: Path) -> Iterator[Api]:
+    opened = Api(World(real_time_database), tmp_path / "data")
     yield opened
     opened.close()
 
@@ -28,8 +31,10 @@ def _proposal(**wishes: Any) -> dict[str, Any]:
 
 def test_a_proposal_names_guardrails_a_copy_and_the_split_of_the_rest(asked: Api) -> None:
     asked.world.done(2, share=2_500)
-    guardrails = [{"name": "errors", "kind": "errors", "margin": 0.01},
-                  {"name": "p95", "kind": "latency", "margin": 0.1, "relative": True, "quantile": 0.95, "on_fail": "hold"}]  # fmt: skip
+    guardrails = [
+        {"name": "errors", "kind": "errors", "margin": 0.01},
+        {"name": "p95", "kind": "latency", "margin": 0.1, "relative": True, "quantile": 0.95, "on_fail": "hold"},
+    ]
     wishes = {
         "share_percent": 50,
         "rest": [{"version": 1, "share_percent": 30}, {"version": 2, "share_percent": 20}],
@@ -65,7 +70,7 @@ def test_a_proposal_names_guardrails_a_copy_and_the_split_of_the_rest(asked: Api
 )
 def test_what_cannot_be_asked_for_is_refused_in_words(asked: Api, wishes: dict[str, Any], code: str, says: str) -> None:
     refused = asked.refused(code, "POST", "/changes", _proposal(**wishes), by="ana", status=422)
-    assert says in f"{refused['message']} {refused['remedy']}"
+    assert says in f"{refused['detail']} {refused['remedy']}"
 
 
 def test_steps_are_skipped_by_whoever_looked_at_them(asked: Api) -> None:
@@ -81,12 +86,12 @@ def test_steps_are_skipped_by_whoever_looked_at_them(asked: Api) -> None:
     asked.refused("not-allowed", "POST", f"{ROLLOUT}/skip", looked, by="ana", status=403)
     assert asked("POST", f"{ROLLOUT}/skip", looked, by="olga")["step"] == 0, "the worker does it"
     world.run()
-    assert (world.rollout().state, world.rollout().step) == ("ramping", 1)
+    assert (world.rollout().state, world.rollout().step) == ("ramping", 1), world.rollout().reason
     world.prove()
     world.run()
     again = {**looked, "step": 1}
     refused = asked.refused("not-skipped", "POST", f"{ROLLOUT}/skip", again, by="olga", status=409)
-    assert "asks for a person itself" in refused["message"]
+    assert "asks for a person itself" in refused["detail"]
 
 
 def test_no_step_is_skipped_where_the_policy_lets_none(asked: Api) -> None:
@@ -98,4 +103,4 @@ def test_no_step_is_skipped_where_the_policy_lets_none(asked: Api) -> None:
     looked = {"reason": "In a hurry", "rollout": seen["id"], "step": 0}
     assert seen["may_skip_to"] is None
     refused = asked.refused("not-skipped", "POST", f"{ROLLOUT}/skip", looked, by="olga", status=409)
-    assert refused["message"] == "The policy lets no step be skipped."
+    assert refused["detail"] == "The policy lets no step be skipped."

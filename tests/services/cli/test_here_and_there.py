@@ -96,7 +96,8 @@ STEPS: tuple[Step, ...] = (
     by("ana", "change", "propose", ENDPOINT, "3", *SAID), by("", "check"), by("ben", "change", "reject", "2", "--yes", *WHY),
     by("ana", "change", "wait", "2", "--timeout", "1s"), by("ana", "change", "propose", ENDPOINT, "4", *SAID, *GATED),
     by("ana", "change", "edit", "3", "--guardrail", "none", "--rest", "none", "--no-same-age"),
-    by("ana", "change", "edit", "3", "--guardrail", "slow:1"), by("ana", "change", "withdraw", "3", *WHY), by("ana", "change", "wait", "3"), by("ana", "change", "list", "--limit", "1"),
+    by("ana", "change", "edit", "3", "--guardrail", "slow:1"),
+    by("ana", "change", "withdraw", "3", *WHY), by("ana", "change", "wait", "3"), by("ana", "change", "list", "--limit", "1"),
     # endpoints
     by("ana", "endpoint", "list"), by("ana", "endpoint", "list", "--environment", "dev"),
     by("ana", "endpoint", "show", ENDPOINT), by("ana", "endpoint", "show", "absent"),
