@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from app.change_pages.changes import shares_at, shares_say
+from app.change_pages.changes import named, shares_at, shares_say
 from app.kit import times
 from app.kit.charts import Step
 from app.kit.components import short
@@ -162,7 +162,7 @@ def _arms(plan: Plan, live: Live) -> Iterator[Field]:
     for arm in plan.arms:
         before = percent(int(was[arm.name]["buckets"])) if arm.name in was else ""
         path = _path(plan, arm)
-        yield _field(f"Share of {_version(plan, arm)}", before, path if path != before else before)
+        yield _field(f"Share of {named(plan, arm)}", before, path if path != before else before)
     for name in sorted(set(was) - {arm.name for arm in plan.arms}):
         yield _field(f"Share of version {was[name]['version']}", percent(int(was[name]["buckets"])), "")
 
@@ -172,20 +172,14 @@ def _digests(plan: Plan, live: Live) -> Iterator[Field]:
     for arm in plan.arms:
         before = was.get(arm.name)
         yield _field(
-            f"Artifact of {_version(plan, arm)}", short(before["artifact_digest"]) if before else "", short(arm.artifact_digest)
+            f"Artifact of {named(plan, arm)}", short(before["artifact_digest"]) if before else "", short(arm.artifact_digest)
         )
         yield _field(
-            f"Package of {_version(plan, arm)}", short(before["package_digest"]) if before else "", short(arm.package_digest)
+            f"Package of {named(plan, arm)}", short(before["package_digest"]) if before else "", short(arm.package_digest)
         )
         place = before["served_as"] if before else None
         at = f"{escape(place['model'])} version {place['version']}" if place else ""
-        yield _field(f"Served as ({_version(plan, arm)})", at, f"{escape(arm.served_as.model)} version {arm.served_as.version}")
-
-
-def _version(plan: Plan, arm: Arm) -> str:
-    """`version 3`, with the arm's name where another arm is of the same version."""
-    twice = any(other.version == arm.version and other.name != arm.name for other in plan.arms)
-    return f"version {arm.version}{f', {arm.name}' if twice else ''}"
+        yield _field(f"Served as ({named(plan, arm)})", at, f"{escape(arm.served_as.model)} version {arm.served_as.version}")
 
 
 def _path(plan: Plan, arm: Arm) -> str:

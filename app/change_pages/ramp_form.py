@@ -38,7 +38,7 @@ def ramp(begun: Sequence[Mapping[str, Any]], known: Sequence[RampLine], asked_fo
         "Ramp",
         names,
         index=names.index(first),
-        key="ramp",
+        key="ramp.name",
         format_func=lambda name: _called(named[name], asked_for) if name else "Steps of its own",
         help="A ramp by name is taken over as it is now. What was approved never moves with its name.",
     )

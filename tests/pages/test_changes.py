@@ -350,12 +350,12 @@ def test_steps_of_the_ramp_are_previewed_as_they_are_typed(full_page: Open) -> N
 
 def test_a_ramp_by_name_is_told_in_words_and_previewed(full_page: Open) -> None:
     test = full_page("propose", "ana", endpoint=PRODUCTION, version="3")
-    assert "linear · template" in test.selectbox(key="ramp").options
-    test.selectbox(key="ramp").set_value("linear").run()
+    assert "linear · template" in test.selectbox(key="ramp.name").options
+    test.selectbox(key="ramp.name").set_value("linear").run()
     assert "10 % for 10m; 20 % for 10m" in words(test)
     shown = next(one.value for one in test.table if "Field" in one.value.columns)
     assert "10 → 20 → 30 → 40 → 50 → 60 → 70 → 80 → 90 → 100 %" in list(shown["Plan"])
-    test.selectbox(key="ramp").set_value("canary").run()
+    test.selectbox(key="ramp.name").set_value("canary").run()
     assert "Name a guardrail" in words(test), "its units are units of a comparison"
 
 
@@ -365,7 +365,7 @@ def test_gates_guardrails_and_a_copy_of_the_same_age_are_asked_for(full: Backend
     test.toggle(key="step.0.shadow").set_value(True).run()
     test.toggle(key="same_age").set_value(True).run()
     assert "version 3 gets copies and answers nobody" in words(test)
-    assert "Share of version 1, v1-same-age" in words(test)
+    assert "Share of version 1, v1-same-age," in words(test)
     test.number_input(key="step.1.units").set_value(100).run()
     assert "Name a guardrail" in words(test)
     test.number_input(key="step.1.units").set_value(0).run()
