@@ -163,9 +163,9 @@ def shares_say(plan: Plan, shares: Mapping[str, int]) -> str:
 
 
 def named(plan: Plan, arm: Arm) -> str:
-    """`version 3`, with the arm's name where another arm is of the same version."""
+    """`version 3`, and the arm's name where another arm is of the same version."""
     twice = any(other.version == arm.version and other.name != arm.name for other in plan.arms)
-    return f"version {arm.version}{f', {arm.name},' if twice else ''}"
+    return f"version {arm.version}{f' ({arm.name})' if twice else ''}"
 
 
 def shares_at(plan: Plan, shares: Mapping[str, int]) -> str:

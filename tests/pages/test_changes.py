@@ -365,7 +365,7 @@ def test_gates_guardrails_and_a_copy_of_the_same_age_are_asked_for(full: Backend
     test.toggle(key="step.0.shadow").set_value(True).run()
     test.toggle(key="same_age").set_value(True).run()
     assert "version 3 gets copies and answers nobody" in words(test)
-    assert "Share of version 1, v1-same-age," in words(test)
+    assert "Share of version 1 (v1-same-age)" in words(test)
     test.number_input(key="step.1.units").set_value(100).run()
     assert "Name a guardrail" in words(test)
     test.number_input(key="step.1.units").set_value(0).run()
