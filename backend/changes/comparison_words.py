@@ -9,6 +9,7 @@ from backend.delivery.comparison import Comparison, Guardrail, Metric, Segment
 from backend.delivery.plan import Plan
 
 _FOLLOWS = {"rollback": "rolled back at once", "hold": "held until that is over", "warn": "told, and goes on"}
+_FAILED = {**_FOLLOWS, "hold": "held until a person acts"}
 _LOSSES = {"log_loss": "log loss", "brier": "Brier score", "squared_error": "squared error", "absolute_error": "absolute error"}
 _DESIGNS = {
     "sequence": "may be looked at at any time",
@@ -43,7 +44,7 @@ def guardrail_says(one: Guardrail, metric: Metric) -> str:
         f"interval tuned with {one.eta:.4g}" if one.eta is not None else "its variance is not known: an exact test alone judges"
     )
     harm = _margin(one.margin, metric, relative=one.relative)
-    return f"{metric_says(metric)}: at most {harm} worse, else {_FOLLOWS[one.on_fail]} ({sure})"
+    return f"{metric_says(metric)}: at most {harm} worse, else {_FAILED[one.on_fail]} ({sure})"
 
 
 def metric_says(metric: Metric) -> str:

@@ -70,7 +70,7 @@ class GuardrailAsked(BaseModel):
         return self
 
 
-_FOLLOWS = {"rollback": "rolls back", "hold": "holds until that is over", "warn": "is told"}
+_FOLLOWS = {"rollback": "rolls back", "hold": "holds until a person acts", "warn": "is told"}
 
 
 def says(one: GuardrailAsked) -> str:

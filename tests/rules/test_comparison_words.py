@@ -150,7 +150,7 @@ def test_gates_are_told_in_the_order_in_which_they_are_asked() -> None:
         ({"name": "errors", "kind": "errors", "margin": 0.01},
          "errors (errors): at most 1 % of requests worse; else rolls back"),
         ({"name": "p95", "kind": "latency", "margin": 0.1, "relative": True, "quantile": 0.95, "on_fail": "hold"},
-         "p95 (latency, p95): at most 10 % of the champion's figure worse; else holds until that is over"),
+         "p95 (latency, p95): at most 10 % of the champion's figure worse; else holds until a person acts"),
         ({"name": "late", "kind": "outcome", "margin": 0.5, "outcome": "late", "better": "higher", "horizon_seconds": 3_600},
          "late (outcome, of late, higher is better, known after 1h): at most 0.5 worse; else rolls back"),
     ],
