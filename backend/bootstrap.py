@@ -57,6 +57,8 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.experiments.comparing.looking import Comparing
+from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
 from backend.inference_log import probes
 from backend.inference_log.service import InferenceLog
@@ -87,7 +89,7 @@ from backend.registry.mlflow import MlflowRegistry
 from backend.registry.rows import Model, Version
 from backend.registry.rules import Limits
 from backend.registry.service import Versions
-from backend.rollouts.service import Rollouts
+from backend.rollouts.service import Rollouts, judged
 from backend.settings import SecretFileError, Settings
 from backend.window_reports import automatic
 from backend.window_reports.runner import ReportRunner
@@ -144,6 +146,8 @@ class Backend:
     reference_profiles: ReferenceProfiles
     counting: Counting
     monitoring: Monitoring
+    experiments: Experiments
+    comparing: Comparing
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
@@ -221,7 +225,15 @@ def build(settings: Settings) -> Backend:
     tokens = Tokens(database, settings, behind.do, exists=_exists)
     profiles = read_profiles(settings)
     servers = _servers(settings, database, guard, connections)
-    changes = Changes(database, versions=versions, packaging=packaging, packages=packages, lease_seconds=settings.lease_seconds)
+    experiments = Experiments(database, log)
+    changes = Changes(
+        database,
+        versions=versions,
+        packaging=packaging,
+        packages=packages,
+        planner=experiments,
+        lease_seconds=settings.lease_seconds,
+    )
     return Backend(
         settings=settings,
         database=database,
@@ -289,6 +301,8 @@ def build(settings: Settings) -> Backend:
             reports=automatic.ask,
             scratch=settings.data_dir / "scratch",
         ),
+        experiments=experiments,
+        comparing=Comparing(database, log, judged=judged),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),

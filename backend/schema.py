@@ -8,6 +8,8 @@ from backend.changes import rows as changes
 from backend.core import ledger, request_keys, sealing, work
 from backend.delivery import rows as delivery
 from backend.evidence import rows as evidence
+from backend.experiments.comparing import rows as comparing
+from backend.experiments.designs import rows as designs
 from backend.findings import rows as findings
 from backend.inference_log import rows as inference_log
 from backend.metrics import rows as metrics
@@ -23,7 +25,9 @@ __all__ = [
     "access",
     "bound",
     "changes",
+    "comparing",
     "delivery",
+    "designs",
     "evidence",
     "findings",
     "hooks",

@@ -31,6 +31,7 @@ KINDS = {
     "model": "Models", "version": "Versions", "change": "Changes", "rollout": "Rollouts", "endpoint": "Endpoints",
     "server": "Servers and routers", "ramp": "Named ramps", "alias": "Champion aliases", "card": "Model cards",
     "registry": "Registry", "recorded": "Recorded requests", "inference_log": "Inference logs",
+    "experiment": "Experiments",
     "monitor": "Monitors", "profile": "Reference profiles", "slo": "Objectives", "metric_source": "Sources of metrics",
     "metric_retention": "Kept metrics", "finding": "Findings",
     "freeze": "Freezes", "policy": "Policies",

@@ -51,6 +51,7 @@ AGES = frozenset(
         "open_sessions",
         "good_tokens",
         "token_used_at",
+        "running_day",
     }
 )
 """Fields that move by themselves while nothing is decided or found: no part of a tag."""

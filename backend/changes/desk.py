@@ -12,16 +12,21 @@ from sqlmodel import Session, select
 
 from backend.access.checks import require_now
 from backend.changes import drawing, standing
+from backend.changes.compared import UNCOMPARED, Compared, Kept, compared, guardrails_of
 from backend.changes.drawing import PackageFacts, VersionFacts
-from backend.changes.port import Packaging, Stored, Versions
+from backend.changes.port import Packaging, Planner, Stored, Unmeasured, Versions
 from backend.changes.walk import Terms
+from backend.changes.wanted import Wanted
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
 from backend.core.unit import assert_outside_unit
 from backend.delivery.plan import BUCKETS
 from backend.delivery.rows import Endpoint, Package, Server
+from backend.experiments.designs import service as designs
+from backend.experiments.designs.spec import Design
 from backend.policy import ramps
+from backend.policy import service as policy
 from backend.policy.rules import between
 from backend.policy.service import InForce
 from backend.registry.rows import Model, Version
@@ -29,10 +34,15 @@ from backend.registry.rows import Model, Version
 
 @dataclass(frozen=True)
 class Material:
-    """A registered version, hashed just now, and its package for the endpoint's kind of server."""
+    """A registered version, hashed just now, and its package for the endpoint's kind of server.
+
+    `others`: the same of further versions that are to begin there; `compared`: what is to be measured of the arms.
+    """
 
     version: VersionFacts
     package: PackageFacts
+    others: tuple[tuple[VersionFacts, PackageFacts], ...] = ()
+    compared: Compared = UNCOMPARED
 
 
 class Desk:
@@ -42,6 +52,7 @@ class Desk:
         versions: the registry's versions.
         packaging: packages of versions.
         packages: the package store.
+        planner: measures an endpoint before a plan is drawn; None: nothing is known of any.
         scratch: folder for artifacts while they are packaged; None: the system's own.
         lease_seconds: how long a claim is renewed for while bytes are hashed.
     """
@@ -53,22 +64,41 @@ class Desk:
         versions: Versions,
         packaging: Packaging,
         packages: Stored,
+        planner: Planner | None = None,
         scratch: Path | None = None,
         lease_seconds: float = 30.0,
     ) -> None:
         self._database = database
+        self._planner = Kept(planner or Unmeasured())
         self._versions = versions
         self._packaging = packaging
         self._packages = packages
         self._scratch = scratch
         self._lease_seconds = lease_seconds
 
-    def material(self, actor: Actor, endpoint_name: str, number: int, action: str, missing: NotFound | None = None) -> Material:
-        """What a plan is drawn with. Asks the registry and, where the package is missing, builds it: outside any unit.
+    def material(
+        self, actor: Actor, endpoint_name: str, wanted: Wanted, action: str, missing: NotFound | None = None
+    ) -> Material:
+        """What a plan is drawn with. Asks the registry and, where a package is missing, builds it; reads the log where arms are
+        to be compared. Outside any unit.
 
-        Refusal codes: not-allowed, not-found, not-managed, not-registered, digest-mismatch.
+        Refusal codes: not-allowed, not-found, not-managed, not-registered, digest-mismatch, policy, not-measured,
+        bad-guardrail.
         """
         assert_outside_unit("reading an artifact")
+        version, package = self._made(actor, endpoint_name, wanted.version, action, missing)
+        with self._database.read() as session:
+            place = named_endpoint(session, endpoint_name)
+            begins = beginning(place, wanted)
+            asked = guardrails_of(policy.in_force(session, place.environment).policy, wanted)
+            design = design_for(session, place, wanted)
+        refuse_beside_design(design, wanted)
+        others = tuple(self._made(actor, endpoint_name, number, action, missing) for number in begins)
+        return Material(version, package, others, compared(self._planner, endpoint_name, wanted, asked, design))
+
+    def _made(
+        self, actor: Actor, endpoint_name: str, number: int, action: str, missing: NotFound | None
+    ) -> tuple[VersionFacts, PackageFacts]:
         with self._database.read() as session:
             endpoint = named_endpoint(session, endpoint_name)
             self._permit(session, actor, action, endpoint, missing)
@@ -79,7 +109,7 @@ class Desk:
             if package is None and (found := self._packaging.find(session, version.artifact_digest, kind)) is not None:
                 package = _facts(found)
         self._demand_artifact(endpoint.model, version)
-        return Material(version, package or self._build(actor, endpoint.model, version, kind))
+        return version, package or self._build(actor, endpoint.model, version, kind)
 
     def _permit(self, session: Session, actor: Actor, action: str, endpoint: Endpoint, missing: NotFound | None = None) -> None:
         """Asked before anything is fetched; the unit of work asks again."""
@@ -101,6 +131,38 @@ class Desk:
             if self._versions.fetch(model, version.number, Path(folder)) != version.artifact_digest:
                 raise _changed(model, version.number)
             return _facts(self._packaging.build(actor, Path(folder), version.artifact_digest, kind))
+
+
+def beginning(place: Endpoint, wanted: Wanted) -> tuple[int, ...]:
+    """Versions that get a share of the rest and do not answer there yet."""
+    answering = {int(one["version"]) for one in (place.base or {}).get("arms", ()) if one["buckets"]}
+    return tuple(one.version for one in wanted.rest if one.share and one.version not in answering)
+
+
+def design_for(session: Session, place: Endpoint, wanted: Wanted) -> Design | None:
+    """The design of the experiment that is named, where one was designed; else the name only assigns units anew."""
+    row = designs.designed(session, place.id, wanted.experiment) if wanted.experiment is not None else None
+    return Design.model_validate(row.design) if row is not None else None
+
+
+def refuse_beside_design(design: Design | None, wanted: Wanted) -> None:
+    """Refusal for a version that the experiment's design does not try, and for another unit than the one it is about."""
+    if design is None:
+        return
+    tried = {one.version for one in design.arms}
+    if wanted.version not in tried and not tried & {one.version for one in wanted.rest}:
+        names = ", ".join(str(one) for one in sorted(tried))
+        raise Refusal(
+            f"The experiment {wanted.experiment} tries version {names}, and not {wanted.version}.",
+            "Name that one, or design another experiment.",
+            code="not-in-design",
+        )
+    if wanted.unit_header not in (None, design.unit_header):
+        raise Refusal(
+            f"The experiment {wanted.experiment} assigns by {design.unit_header}.",
+            "Leave the header out.",
+            code="not-in-design",
+        )
 
 
 def terms_of(session: Session, rules: InForce) -> Terms:

@@ -71,43 +71,56 @@ def draw(
     package: PackageFacts,
     terms: Terms,
     compared: Comparison | None = None,
+    *,
+    others: Sequence[tuple[VersionFacts, PackageFacts]] = (),
 ) -> Plan:
     """The plan that makes what is wanted true, from what is live.
 
-    `compared`: what is to be measured of the arms; left out of the plan where no two arms ever share the traffic.
+    Args:
+        compared: what is to be measured of the arms; left out of the plan where no two arms ever share the traffic.
+        others: further versions that begin there with a part of the rest.
+
 
     Existing arms keep name, place and digests; the version that answered before stays as an arm without a share, and as the
     way back. Refusal codes: not-seen, not-whole, nothing-else-runs, no-change, bad-ramp, policy, pickled, digest-mismatch.
     """
-    _refuse_pickled(version, terms.policy)
     live = _live(base, endpoint)
-    arm = known_arm(base, endpoint, version) or _new_arm(base, endpoint, version, package)
+    arm, *beside = (_arm(base, endpoint, one, packed, terms.policy) for one, packed in ((version, package), *others))
     shadow = _shadow(wanted, endpoint, arm)
     twin = walk.same_age(wanted, base, live, endpoint.served_name)
-    states = walk.with_twin(walk.states(wanted, live, arm["name"], endpoint.name), twin, arm["name"], base)
+    names = {one["version"]: one["name"] for one in beside}
+    states = walk.states(wanted, live, arm["name"], endpoint.name, names)
+    states = walk.with_twin(states, twin, arm["name"], base)
     walk.check(wanted, live, arm["name"], terms)
     final = states[-1]
-    beside = _compared(compared, twin, base, states)
+    compares = _compared(compared, twin, base, states)
     content = {
         "schema": 1,
         "endpoint": endpoint.name,
         "environment": endpoint.environment,
         "model": endpoint.model,
-        "arms": _arms(live, [one for one in (arm, shadow, twin) if one is not None], final),
+        "arms": _arms(live, [one for one in (arm, *beside, shadow, twin) if one is not None], final),
         "champion": _champion(final, arm["name"], base),
         "salt": _salt(wanted, endpoint),
         "unit_header": wanted.unit_header or (endpoint.desired.unit_header if endpoint.desired else "x-unit-id"),
         "shadow": shadow["name"] if shadow else None,
-        "ramp": walk.steps(states[:-1], wanted.ramp, arm["name"], beside),
+        "ramp": walk.steps(states[:-1], wanted.ramp, arm["name"], compares),
         "bake_seconds": _bake(wanted, terms.policy),
         "probes": dict(package.probes) if package.probes else None,
         "rollback": _way_back(base, live),
         "policy": terms.policy_id,
-        **({"comparison": beside} if beside is not None else {}),
+        **({"comparison": compares} if compares is not None else {}),
     }
     plan = parse_plan(content)
     _refuse_no_change(plan, base, endpoint)
     return plan
+
+
+def _arm(
+    base: Mapping[str, Any] | None, endpoint: EndpointFacts, version: VersionFacts, package: PackageFacts, policy: Policy
+) -> dict[str, Any]:
+    _refuse_pickled(version, policy)
+    return known_arm(base, endpoint, version) or _new_arm(base, endpoint, version, package)
 
 
 def known_arm(base: Mapping[str, Any] | None, endpoint: EndpointFacts, version: VersionFacts) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ from sqlmodel import Session
 from backend.core.context import Actor
 from backend.core.unit import Unit
 from backend.delivery.rows import Package
+from backend.experiments.designs.measured import NOTHING, Measured
+from backend.experiments.designs.spec import MetricAsked
 
 
 class Versions(Protocol):
@@ -38,6 +40,26 @@ class Packaging(Protocol):
     def build(self, actor: Actor, artifact: Path, artifact_digest: str, target: str) -> Package:
         """Packs and stores an artifact folder, and records the package. Outside any unit."""
         ...
+
+
+class Planner(Protocol):
+    """What an endpoint's inference log says before a plan is drawn."""
+
+    def measured(
+        self, endpoint: str, metrics: tuple[MetricAsked, ...], window_seconds: int | None, before_days: int
+    ) -> Measured:
+        """Traffic, levels and variances. Reads files: outside any unit. Raises ExternalFailure when they cannot be read."""
+        ...
+
+
+class Unmeasured:
+    """A planner that knows nothing, for those who have no log."""
+
+    def measured(
+        self, endpoint: str, metrics: tuple[MetricAsked, ...], window_seconds: int | None, before_days: int
+    ) -> Measured:
+        """Nothing."""
+        return NOTHING
 
 
 class Stored(Protocol):

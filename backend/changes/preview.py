@@ -10,8 +10,9 @@ from typing import Any
 from sqlmodel import Session
 
 from backend.access import queries as access
-from backend.changes import course, difference, standing
-from backend.changes.desk import Desk, demand_managed, named_endpoint, registered, terms_of, with_steps
+from backend.changes import compared, course, difference, standing
+from backend.changes.compared import Compared
+from backend.changes.desk import Desk, beginning, demand_managed, design_for, named_endpoint, registered, terms_of, with_steps
 from backend.changes.difference import Difference
 from backend.changes.drawing import EndpointFacts, PackageFacts, VersionFacts, draw
 from backend.changes.proposing import base_for, check_terms
@@ -20,6 +21,7 @@ from backend.changes.wanted import Wanted, parse_wanted
 from backend.core.context import Actor
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Endpoint, Server
+from backend.experiments.designs.views import PlanView
 from backend.policy import rules as policy_rules
 from backend.policy import service as policy
 from backend.policy.service import InForce
@@ -39,6 +41,7 @@ class Preview:
         drawn_on: where a rollout under way leads that it would be drawn on; "" when it is drawn on what is live.
         is_packaged: whether the version's package is there; else it is built when the change is proposed, and the digests of
             the plan are not known before.
+        planned: what its comparison will be able to see; None where nothing is compared.
         lacks: what its approval would take, as sentences.
         waits: what it would have to wait for before it could start, as a sentence; "" for nothing.
     """
@@ -49,6 +52,7 @@ class Preview:
     since_earlier: Difference | None
     drawn_on: str
     policy: InForce
+    planned: PlanView | None
     is_packaged: bool
     lacks: tuple[str, ...]
     waits: str
@@ -82,7 +86,12 @@ class Previews(Desk):
             wanted = parse_wanted(with_steps(session, endpoint, asked))
             rules = policy.in_force(session, place.environment)
             check_terms(rules.policy, place.environment, now, start_mode, start_at, supersede)
-            return self._preview(session, actor, place, wanted, rules, supersede, editing)
+            guardrails = compared.guardrails_of(rules.policy, wanted)
+            design = design_for(session, place, wanted)
+        found = compared.compared(self._planner, endpoint, wanted, guardrails, design)
+        with self._database.read() as session:
+            place = named_endpoint(session, endpoint)
+            return self._preview(session, actor, place, wanted, rules, supersede, editing, found)
 
     def _preview(
         self,
@@ -93,13 +102,16 @@ class Previews(Desk):
         rules: InForce,
         supersede: bool,
         editing: int | None,
+        found: Compared,
     ) -> Preview:
         change = course.find(session, editing) if editing is not None else None
         base = base_for(session, place, supersede and rules.policy.may_supersede)
         version = registered(session, place.model, wanted.version)
         facts = standing.facts_of(session, place)
         package = self._package(session, place, version, facts)
-        plan = draw(wanted, base, facts, version, package, terms_of(session, rules))
+        others = [self._other(session, place, number, facts) for number in beginning(place, wanted)]
+        plan = draw(wanted, base, facts, version, package, terms_of(session, rules), found.comparison, others=others)
+        plan = compared.tuned(plan, found)
         other = standing.other_on(session, place.id, change.id if change is not None else None)
         leads = f"It is drawn on where change {other.number}, which is under way, leads." if other is not None else ""
         return Preview(
@@ -109,10 +121,15 @@ class Previews(Desk):
             since_earlier=difference.from_plan(plan, parse_plan(change.plan)) if change is not None else None,
             drawn_on=leads,
             policy=rules,
+            planned=compared.planned(plan, found),
             is_packaged=package.digest != UNBUILT,
             lacks=_lacks(session, actor, place, rules, (change, wanted.version), self._database.now(session)),
             waits=f"Waits for the rollout of change {other.number}." if other is not None else _waits(session, place),
         )
+
+    def _other(self, session: Session, place: Endpoint, number: int, facts: EndpointFacts) -> tuple[VersionFacts, PackageFacts]:
+        version = registered(session, place.model, number)
+        return version, self._package(session, place, version, facts)
 
     def _package(self, session: Session, place: Endpoint, version: VersionFacts, facts: EndpointFacts) -> PackageFacts:
         """The package that is there; else one whose interface is taken to be the one that runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,19 +10,20 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from backend.access.checks import require
-from backend.changes import course, keys, standing
+from backend.changes import compared, course, keys, standing
 from backend.changes.course import demand_words
 from backend.changes.desk import Desk, Material, demand_managed, named_endpoint, terms_of, with_steps
-from backend.changes.drawing import base_after, draw
+from backend.changes.drawing import EndpointFacts, base_after, draw
 from backend.changes.rows import Change, Comment
 from backend.changes.rules import CHANGE
+from backend.changes.walk import Terms
 from backend.changes.wanted import Wanted, parse_wanted
 from backend.core import work
 from backend.core.context import Actor
 from backend.core.errors import NotFound, Refusal, StaleWrite
 from backend.core.unit import Unit
 from backend.delivery.base import base_digest, restored
-from backend.delivery.plan import BUCKETS
+from backend.delivery.plan import BUCKETS, Plan
 from backend.delivery.rows import Endpoint
 from backend.evidence import service as evidence
 from backend.policy import service as policy
@@ -58,6 +59,7 @@ class Proposals(Desk):
         same_age: bool = False,
         rest: Sequence[Mapping[str, Any]] = (),
         key: str | None = None,
+        also: Callable[[Unit], object] | None = None,
     ) -> Change:
         """A new change: its plan is drawn on what is live, and its checks are asked for.
 
@@ -69,6 +71,7 @@ class Proposals(Desk):
             shadow, experiment, unit_header, guardrails, same_age, rest: see `wanted.Wanted`.
             key: of the actor's own choice. The same request again under it returns the change that it made, as that is now;
                 another request under it is refused (`key-used`).
+            also: joined by the unit that writes the change, so that both are done or neither.
         """
         asked = {
             "version": version, "share": share, "ramp": ramp if isinstance(ramp, str) else tuple(ramp),
@@ -81,7 +84,7 @@ class Proposals(Desk):
         claim = keys.claimed(actor, key, [*terms, told])
         if (made := self._made_before(actor, claim)) is not None:
             return made
-        material = self.material(actor, endpoint, wanted.version, "change.propose")
+        material = self.material(actor, endpoint, wanted, "change.propose")
         with self._database.unit(actor) as tx:
             place, number = _place(tx, actor, endpoint, "change.propose"), _next_number(tx)
             if (made := keys.made_under(tx.session, claim)) is not None:
@@ -102,6 +105,8 @@ class Proposals(Desk):
             tx.add(change)
             tx.record("change.propose", change, after=change.facts("number", "endpoint_id", "plan_digest", "base_digest"))
             keys.keep(tx, claim, change)
+            if also is not None:
+                also(tx)
             _submit(tx, change)
             return change
 
@@ -113,7 +118,7 @@ class Proposals(Desk):
         told: dict[str, Any] = {key: given.pop(key) for key in _TERMS if key in given}
         name, before = self._asked(actor, ref)
         wanted = self._wanted(actor, name, {**before, **given}, "change.edit", course.missing(ref))
-        material = self.material(actor, name, wanted.version, "change.edit")
+        material = self.material(actor, name, wanted, "change.edit")
         with self._database.unit(actor) as tx:
             change = course.stand(tx, ref).change
             place = _place(tx, actor, name, "change.edit")
@@ -133,7 +138,7 @@ class Proposals(Desk):
         """
         name, asked = self._asked(actor, ref)
         wanted = parse_wanted(asked)
-        material = self.material(actor, name, wanted.version, "change.edit")
+        material = self.material(actor, name, wanted, "change.edit")
         with self._database.unit(actor) as tx:
             at = course.stand(tx, ref)
             _refuse_edited(at.change, asked)
@@ -259,10 +264,13 @@ def _drawn(tx: Unit, place: Endpoint, wanted: Wanted, material: Material, supers
     rules = policy.in_force(tx.session, place.environment)
     base = base_for(tx.session, place, supersede and rules.policy.may_supersede)
     terms = terms_of(tx.session, rules)
-    plan = draw(wanted, base, standing.facts_of(tx.session, place), material.version, material.package, terms)
+    plan = drawn_with(wanted, base, standing.facts_of(tx.session, place), material, terms)
+    view = compared.planned(plan, material.compared)
+    compared.refuse_blind(view)
     return {
         "wanted": wanted.to_json(),
         "plan": plan.to_json(),
+        "planned": view.to_json() if view is not None else None,
         "plan_digest": plan.digest(),
         "base": base,
         "base_digest": base_digest(base or {}),
@@ -270,6 +278,14 @@ def _drawn(tx: Unit, place: Endpoint, wanted: Wanted, material: Material, supers
         "decide_by": tx.now + rules.policy.decide_within,
         "updated_at": tx.now,
     }
+
+
+def drawn_with(wanted: Wanted, base: Mapping[str, Any] | None, facts: EndpointFacts, material: Material, terms: Terms) -> Plan:
+    """The plan of what is wanted, with its comparison tuned to what was measured."""
+    plan = draw(
+        wanted, base, facts, material.version, material.package, terms, material.compared.comparison, others=material.others
+    )
+    return compared.tuned(plan, material.compared)
 
 
 def base_for(session: Session, place: Endpoint, takes_over: bool) -> dict[str, Any] | None:

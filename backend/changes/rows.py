@@ -42,6 +42,8 @@ class Change(Row, table=True):
     plan_digest: str
     earlier_plan: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
     """The plan before the latest edit or rebase; reviewers are shown the difference."""
+    planned: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
+    """What its comparison will be able to see, as measured when it was drawn (`designs.views.PlanView` as JSON)."""
     base: dict[str, Any] | None = Field(default=None, sa_column=json(nullable=True))
     base_digest: str
     policy: str

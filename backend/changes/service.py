@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from backend.changes.applying import Applying
 from backend.changes.champion import Champions
+from backend.changes.experimenting import Experimenting
 from backend.changes.preview import Previews
-from backend.changes.proposing import Proposals
 from backend.changes.settling import Settling, settled
 from backend.changes.voting import Votes
 
 __all__ = ["Changes", "settled"]
 
 
-class Changes(Proposals, Previews, Votes, Applying, Champions, Settling):
-    """Preview, propose, edit, comment, vote, start, revoke, roll back; and the worker's handler.
+class Changes(Experimenting, Previews, Votes, Applying, Champions, Settling):
+    """Preview, propose, decide, edit, comment, vote, start, revoke, roll back; and the worker's handler.
 
     A change is named by its number or its id. Every command checks its actor, and doing it twice has one effect.
     """

@@ -20,6 +20,7 @@ from backend.core.unit import Unit, assert_outside_unit
 from backend.core.work import Claim
 from backend.delivery.admission import Checked
 from backend.delivery.courses import backoff
+from backend.experiments.designs import service as designs
 from backend.rollouts import service as rollouts
 
 OWN = (
@@ -75,6 +76,7 @@ class Settling(Desk):
         if checked is None or at.change.authorization_id is None:
             return tx.now
         row = rollouts.start(tx, at.change.authorization_id, checked=checked)
+        _start_experiment(tx, at)
         move(tx, at.change, "start", rollout_id=row.id)
         return tx.now + APPLYING_POLL
 
@@ -82,6 +84,8 @@ class Settling(Desk):
         """What a proved change, or a proved way back, means for the registry's alias, and for changes that wait."""
         if at.change.state not in ("done", "rolled_back"):
             return
+        if at.change.state == "rolled_back":
+            _end_experiment(tx, at)
         if at.is_live:  # whatever is live since has a say of its own
             self._follow_alias(tx, at, _champion_after(at))
         _wake_waiting(tx, at.endpoint.id)
@@ -132,6 +136,26 @@ class Settling(Desk):
             at = course.stand(tx, claim.key)
             say(tx, at.change, f"{failure}. It is tried again.")
             work.finish(tx, claim, next_due=_retry_at(tx, claim), error=str(failure)[:300])
+
+
+def _start_experiment(tx: Unit, at: Standing) -> None:
+    """A designed experiment begins with the change that names it, or gets another split by it."""
+    compared = at.plan.comparison
+    if compared is None or compared.experiment is None:
+        return
+    if designs.designed(tx.session, at.endpoint.id, compared.experiment) is not None:
+        designs.started(tx, at.endpoint.id, compared.experiment, at.change.id, planned=at.change.planned)
+
+
+def _end_experiment(tx: Unit, at: Standing) -> None:
+    """An experiment is over once the way back left one version alone, by a guardrail or by somebody's word."""
+    compared, target = at.plan.comparison, at.plan.rollback
+    if compared is None or compared.experiment is None or target is None:
+        return
+    alone = sum(1 for share in target.shares.values() if share) == 1
+    if alone and designs.designed(tx.session, at.endpoint.id, compared.experiment) is not None:
+        why = at.own.reason if at.own is not None and at.own.reason else f"Change {at.change.number} was rolled back."
+        designs.ended(tx, at.endpoint.id, compared.experiment, "roll_back", why)
 
 
 def settled(tx: Unit, endpoint_id: str) -> None:

@@ -21,6 +21,7 @@ from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Authorization, Endpoint, Generation, Package
 from backend.evidence import queries as evidence
 from backend.evidence.rules import Outlook
+from backend.experiments.designs import service as designs
 from backend.findings import holds
 from backend.policy import rules as policy_rules
 from backend.policy import service as policy
@@ -53,6 +54,7 @@ class Standing:
         other: a rollout of another change that is under way on the endpoint.
         newest: the endpoint's newest generation; `back`: the one that goes back from this change.
         held: which findings keep it from starting, as a sentence; "" where none does.
+        experiment: which experiment runs there that this change is no part of, as a sentence; "" for none.
     """
 
     change: Change
@@ -72,6 +74,7 @@ class Standing:
     back: Generation | None
     freeze: str
     held: str
+    experiment: str
     now: datetime
 
     @property
@@ -161,6 +164,8 @@ class Standing:
             return self.held
         if self.other is not None:
             return f"Waits for the rollout of change {self.other.number} on {endpoint.name}."
+        if self.experiment:
+            return self.experiment
         if endpoint.mode != "managed":
             return f"{endpoint.name} is only observed; its baseline has to be signed off."
         if endpoint.paused or endpoint.state == "fight":
@@ -256,8 +261,18 @@ def read(session: Session, change: Change, now: datetime) -> Standing:
         back=_way_back_of(session, change),
         freeze=stop.reason if stop is not None else "",
         held=holds.blocking(session, endpoint, in_force.policy.findings),
+        experiment=running_experiment(session, endpoint, parse_plan(change.plan)),
         now=now,
     )
+
+
+def running_experiment(session: Session, endpoint: Endpoint, plan: Plan) -> str:
+    """An experiment that runs on the endpoint and that a plan would end without a word, as a sentence; "" for none."""
+    running = designs.running_on(session, endpoint.id)
+    named = plan.comparison.experiment if plan.comparison is not None else None
+    if running is None or running.slug == named:
+        return ""
+    return f"The experiment {running.slug} runs on {endpoint.name}; say what came of it first."
 
 
 def other_on(session: Session, endpoint_id: str, change_id: str | None) -> Other | None:

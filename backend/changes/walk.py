@@ -14,6 +14,8 @@ from backend.core.errors import Refusal
 from backend.delivery.plan import BUCKETS, percent
 from backend.policy.rules import Policy, RampStep, between
 
+NOBODY: Mapping[int, str] = {}
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -24,8 +26,10 @@ class Terms:
     ramps: Mapping[str, Sequence[RampStep]] = field(default_factory=dict)
 
 
-def states(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, endpoint: str) -> list[dict[str, int]]:
-    """Shares of every arm at each step of the ramp and at the end."""
+def states(
+    wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, endpoint: str, begin: Mapping[int, str] = NOBODY
+) -> list[dict[str, int]]:
+    """Shares of every arm at each step of the ramp and at the end. `begin`: arms that begin beside, by version."""
     others = {other: int(one["buckets"]) for other, one in live.items() if other != name}
     if not others and (wanted.share != BUCKETS or wanted.ramp):
         raise Refusal(
@@ -33,26 +37,45 @@ def states(wanted: Wanted, live: Mapping[str, Mapping[str, Any]], name: str, end
             f"Give the version {percent(BUCKETS)} at once.",
             code="nothing-else-runs",
         )
-    ways = [{**apportion(others, BUCKETS - step.share), name: step.share} for step in wanted.ramp]
-    return [*ways, _final(wanted, live, others, name, endpoint)]
+    if not wanted.rest:
+        ways = (*(step.share for step in wanted.ramp), wanted.share)
+        return [{**apportion(others, BUCKETS - share), name: share} for share in ways]
+    now, final = {**others, **dict.fromkeys(begin.values(), 0)}, _final(wanted, live, others, endpoint, begin)
+    was = int(live[name]["buckets"]) if name in live else 0
+    return [*(_between(now, final, name, was, wanted, step.share) for step in wanted.ramp), {**final, name: wanted.share}]
 
 
 def _final(
-    wanted: Wanted, live: Mapping[str, Mapping[str, Any]], others: Mapping[str, int], name: str, endpoint: str
+    wanted: Wanted,
+    live: Mapping[str, Mapping[str, Any]],
+    others: Mapping[str, int],
+    endpoint: str,
+    begin: Mapping[int, str],
 ) -> dict[str, int]:
-    """Shares at the end: what runs besides keeps its proportions, unless it was said how it is split."""
-    if not wanted.rest:
-        return {**apportion(others, BUCKETS - wanted.share), name: wanted.share}
+    """How the rest is split at the end, among what runs besides and what begins with it."""
+    arms = {**{int(live[other]["version"]): other for other in others}, **begin}
     told = {one.version: one.share for one in wanted.rest}
-    arms = {int(live[other]["version"]): other for other in others}
     if set(told) != set(arms):
-        runs = ", ".join(str(one) for one in sorted(arms)) or "nothing"
+        runs = ", ".join(str(int(live[other]["version"])) for other in sorted(others)) or "nothing"
         raise Refusal(
-            f"Besides version {wanted.version}, {endpoint} runs {runs}; the rest has to be split among just these.",
-            "Give a share for each of them; 0 takes one off.",
+            f"Besides version {wanted.version}, {endpoint} runs {runs}; the rest has to be split among all of that.",
+            "Give a share for each version that runs; 0 takes one off.",
             code="bad-share",
         )
-    return {**{arms[version]: share for version, share in told.items()}, name: wanted.share}
+    return {arms[version]: share for version, share in told.items()}
+
+
+def _between(
+    now: Mapping[str, int], final: Mapping[str, int], name: str, was: int, wanted: Wanted, share: int
+) -> dict[str, int]:
+    """The rest at one step: as far on its way from now to the end as the version is, so that each arm goes one way only."""
+    gone, whole = share - was, wanted.share - was
+    if not whole:
+        return {**final, name: share}
+    # Whole numbers of a whole-th of a bucket; what they come to is shared out exactly.
+    parts = {other: now[other] * (whole - gone) + final[other] * gone for other in now}
+    weights = {other: abs(part) for other, part in parts.items() if part}
+    return {**dict.fromkeys(now, 0), **apportion(weights, BUCKETS - share), name: share}
 
 
 def same_age(

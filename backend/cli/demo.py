@@ -14,7 +14,8 @@ import click
 from backend.cli.output import NO, emit, guarded, json_option, note
 from backend.cli.session import refuse_elsewhere
 from backend.demo.flights_setup import FlightsSetup
-from backend.demo.promotion import Promotion
+from backend.demo.promotion import Promotion, PromotionReport
+from backend.demo.scenarios import NAMES, Scenario, ScenarioReport
 from backend.demo.stack import Stack
 
 
@@ -24,19 +25,29 @@ from backend.demo.stack import Stack
 @click.option("--keep", is_flag=True, help="Let the servers and the worker run on, and print their addresses.")
 @click.option(
     "--scenario",
-    type=click.Choice(["promotion"]),
+    type=click.Choice(["promotion", *NAMES]),
     default="promotion",
     show_default=True,
-    help="What is played: a promotion to production, and back.",
+    help="What is played: a promotion and back, or a ramp that the figures decide.",
 )
 @json_option
 @guarded
 def demo(headless: bool, data: Path | None, keep: bool, scenario: str, as_json: bool) -> None:
-    """Promote a model to production under real traffic, prove it, and take it back; exit code 4 if anything did not hold."""
+    """Play a scenario under real traffic; exit code 4 if anything did not hold.
+
+    promotion: version 2 goes to production, is proved, and is taken back. good: it ramps to all of the traffic on what its
+    figures prove. bad: version 3, wrong on purpose, is taken back by a guardrail. shadow: version 2 gets copies only.
+    """
     refuse_elsewhere(data)
     with _folder(data, keep) as folder, Stack.start(folder, note) as stack:
         setup = FlightsSetup(stack, note)
-        report = Promotion(stack, setup, setup.run(), note).run()
+        prepared = setup.run()
+        report: PromotionReport | ScenarioReport
+        if scenario == "promotion":
+            report = Promotion(stack, setup, prepared, note).run()
+        else:
+            name = next(one for one in NAMES if one == scenario)
+            report = Scenario(name, stack, setup, prepared, note).run()
         content = report.to_json() | (_kept(stack) if keep else {})
         emit(as_json, content, [f"{name}: {value}" for name, value in content.items()])
     sys.exit(0 if report.holds else NO)

@@ -229,13 +229,18 @@ def settings(pairs: Iterable[str], file: Path | None) -> dict[str, Any]:
 
 def json_object(file: Path) -> Mapping[str, Any]:
     """A JSON object from a file; `-` is standard input."""
-    text = sys.stdin.read(_MOST_BYTES + 1) if str(file) == "-" else _read(file)
-    if len(text) > _MOST_BYTES:
-        raise Refusal(f"{file} is larger than 1 MiB.", "Name the file that holds only this object.", code="too-large")
-    content = loads(text)
+    content = loads(text(file))
     if not isinstance(content, dict):
         raise Refusal(f"{file} does not hold a JSON object.", "Write {...} into it.", code="bad-json")
     return content
+
+
+def text(file: Path) -> str:
+    """A file of text of at most 1 MiB; `-` is standard input."""
+    found = sys.stdin.read(_MOST_BYTES + 1) if str(file) == "-" else _read(file)
+    if len(found) > _MOST_BYTES:
+        raise Refusal(f"{file} is larger than 1 MiB.", "Name the file that holds only this object.", code="too-large")
+    return found
 
 
 def credential(variable: str | None, from_stdin: bool) -> str | None:

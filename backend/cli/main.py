@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": Lazy("backend.cli.demo:demo", "Promote a model under real traffic, prove it, and take it back."),
     "doctor": Lazy("backend.cli.installation:doctor", "Say what this machine and this installation lack."),
     "endpoint": Lazy("backend.cli.endpoint:endpoint", "Look at endpoints, adopt them, and stop or repair them by hand."),
+    "experiment": Lazy("backend.cli.experiment:experiment", "Design experiments, plan them, and say what came of them."),
     "export": Lazy("backend.cli.config:export", "Write what is there as files that `apply` takes."),
     "finding": Lazy("backend.cli.finding:finding", "What was found wrong: answer it, silence it, say that it is over."),
     "freeze": Lazy("backend.cli.freeze:freeze", "Stop all starts in an environment, or everywhere."),

@@ -13,6 +13,7 @@ from backend.client.credentials import TOKEN, Given, from_environment
 from backend.client.credentials import Tokens as TokenSource
 from backend.client.endpoints import Endpoints, Fleet, Rollouts
 from backend.client.errors import NoToken
+from backend.client.experiments import Experiments
 from backend.client.findings import Findings
 from backend.client.inference_log import InferenceLogs
 from backend.client.metrics import EndpointMetrics, Slos
@@ -69,6 +70,7 @@ class Countersign:
         self.slos = Slos(self._wire)
         self.monitors = Monitors(self._wire)
         self.profiles = Profiles(self._wire)
+        self.experiments = Experiments(self._wire)
         self.findings = Findings(self._wire)
         self.fleet = Fleet(self._wire)
         self.servers = Servers(self._wire)

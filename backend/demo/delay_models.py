@@ -1,6 +1,6 @@
-"""The demo's two delay models: how they are trained, exported to ONNX, checked, and given recorded answers.
+"""The demo's delay models: how they are trained, exported to ONNX, checked, and given recorded answers.
 
-Both answer the same question from the same 13 inputs: how probable is it that this flight arrives late? They are trained on
+All answer the same question from the same 13 inputs: how probable is it that this flight arrives late? They are trained on
 January to the middle of March and judged on the rest of March, which they have not seen. An export has named, typed inputs
 (ten FP32 and three texts, each `[batch, 1]`) and one output, `probability` (FP32 `[batch, 1]`).
 See docs/model-artifacts.md for the files that are written.
@@ -37,13 +37,17 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one version of the model is made. `estimator` builds the untrained scikit-learn pipeline."""
+    """How one version of the model is made. `estimator` builds the untrained scikit-learn pipeline.
+
+    `inverted`: it is trained with late and on time the wrong way round, on purpose.
+    """
 
     key: str
     title: str
     description: str
     params: Mapping[str, str | int | float]
     estimator: Callable[[Mapping[str, Any]], Any]
+    inverted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,14 @@ RECIPES = (
         params={"n_estimators": 120, "max_depth": 4, "subsample": 0.5, "max_features": 0.2, "random_state": SEED},
         estimator=_boosted,
     ),
+    Recipe(
+        key="inverted",
+        title="Logistic regression, labels inverted",
+        description="Wrong on purpose: trained with late and on time the wrong way round. It is there to be stopped.",
+        params={"max_iter": 300, "random_state": SEED, "labels": "inverted"},
+        estimator=lambda params: _logistic({name: one for name, one in params.items() if name != "labels"}),
+        inverted=True,
+    ),
 )
 
 
@@ -142,7 +154,8 @@ def make(recipe: Recipe, samples: Samples, cache: Path, progress: Progress) -> E
 def _train(recipe: Recipe, samples: Samples, folder: Path, progress: Progress) -> None:
     progress(f"{recipe.title}: training on {len(samples.train):,} flights")
     started = time.perf_counter()
-    fitted = recipe.estimator(recipe.params).fit(samples.train[list(FEATURES)], samples.train["late"])
+    labels = 1 - samples.train["late"] if recipe.inverted else samples.train["late"]
+    fitted = recipe.estimator(recipe.params).fit(samples.train[list(FEATURES)], labels)
     seconds = time.perf_counter() - started
     exported = export(fitted, recipe.key).SerializeToString(deterministic=True)
     agreement = verify(fitted, exported, samples.heldout)

@@ -22,6 +22,7 @@ from backend.demo.people import Cast
 from backend.demo.stack import Say, Stack
 from backend.demo.training_report import run_training
 from backend.demo.waiting import wait_for
+from backend.registry.cards import card
 from backend.registry.rows import Model, Version
 
 MODEL = "flight-delay"
@@ -33,10 +34,14 @@ OPEN = ("draft", "checking", "review", "approved", "applying", "blocked", "suspe
 
 @dataclass(frozen=True)
 class Prepared:
-    """The registered versions of the demo, in the order in which they were trained."""
+    """The registered versions of the demo, in the order in which they were trained.
+
+    `wrong` is the one that is wrong on purpose; None in a data folder from before there was one.
+    """
 
     first: int
     second: int
+    wrong: int | None = None
 
 
 class FlightsSetup:
@@ -64,6 +69,7 @@ class FlightsSetup:
         self._sign_off(STAGING, {})
         for number in (versions.first, versions.second):
             self.promote_to_staging(number)
+        self._write_card()
         return versions
 
     def live_version(self, name: str) -> int | None:
@@ -116,7 +122,7 @@ class FlightsSetup:
 
     def _versions(self) -> Prepared:
         if (known := self._registered()) is None:
-            self.say("Training two models on the flights of January to March 2013 (about 40 s the first time) ...")
+            self.say("Training three models on the flights of January to March 2013 (about 40 s the first time) ...")
             report = run_training(
                 tracking_uri=self.stack.mlflow.url,
                 model=MODEL,
@@ -135,7 +141,17 @@ class FlightsSetup:
         with self.backend.database.read() as session:
             query = select(Version.number).join(Model).where(Model.name == MODEL, col(Version.registered_at).is_not(None))
             numbers = sorted(session.exec(query))
-        return Prepared(numbers[0], numbers[1]) if len(numbers) >= 2 else None
+        if len(numbers) < 2:
+            return None
+        return Prepared(numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else None)
+
+    def _write_card(self) -> None:
+        """What the team says of the model, where nobody said anything yet."""
+        with self.backend.database.read() as session:
+            written = card(session, MODEL) is not None
+        if not written:
+            text = Path(__file__).with_name("flight_delay_card.md").read_text()
+            self.backend.cards.write(self.cast.ana, MODEL, text, revision=0, summary="What each version is")
 
     def package(self, number: int) -> Path:
         """The package that the version's artifact makes, from the store."""

@@ -26,6 +26,22 @@ def endless(
             yield departing(one, clock())
 
 
+def hurried(
+    flights: Callable[[], Iterable[FlightRequest]], speed: float, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Iterator[FlightRequest]:
+    """The same, with what becomes of each known so many times sooner: of a summer in minutes, hours of flight are moments."""
+    while True:
+        for one in flights():
+            yield _sooner(one, clock(), speed)
+
+
+def _sooner(flight: FlightRequest, at: datetime, speed: float) -> FlightRequest:
+    found = departing(flight, at)
+    if found.outcome is None:
+        return found
+    return replace(found, outcome=replace(found.outcome, known_at=at + (found.outcome.known_at - at) / speed))
+
+
 def departing(flight: FlightRequest, at: datetime) -> FlightRequest:
     """The flight as a request of that moment."""
     return moved(flight, at - flight.event_time)

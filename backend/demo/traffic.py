@@ -6,7 +6,7 @@ Each request and each outcome goes to a recorder: to `LoggedReplay`, which write
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ from backend.inference_log.service import InferenceLog
 
 MONTHS = (6, 7)
 """Summer, which the models were not trained on: what monitors are there to notice."""
+FLIGHTS_A_SECOND = 57_668 / (61 * 86_400)
+"""How many departed in truth: 57,668 in the 61 days of June and July."""
 TIMEOUT_SECONDS = 30.0
 """As long as the router itself waits for an answer: what fails then has failed, and was not only slow on a busy machine."""
 LONGEST = timedelta(hours=24)
@@ -38,19 +40,29 @@ class Recorder(Protocol):
 
 
 class Traffic:
-    """A replay against one endpoint that goes on until the block is left; flights that run out begin anew."""
+    """A replay against one endpoint that goes on until the block is left; flights that run out begin anew.
 
-    def __init__(self, router_url: str, endpoint: str, recorder: Recorder, cache: Path, *, rate: float) -> None:
+    `hurried`: what becomes of a flight is known as much sooner as flights follow each other faster than they did in truth.
+    """
+
+    def __init__(
+        self, router_url: str, endpoint: str, recorder: Recorder, cache: Path, *, rate: float, hurried: bool = False
+    ) -> None:
         self._flights = Flights.open(cache)
         self._recorder = recorder
         self._replayer = Replayer(
-            live.endless(lambda: self._flights.iter_requests(MONTHS)),
+            self._departures(rate if hurried else None),
             Route(f"{router_url}/{endpoint}", MODEL),
             rate=rate,
             timeout_seconds=TIMEOUT_SECONDS,
             on_request=recorder.request,
             on_arrival=recorder.arrival,
         )
+
+    def _departures(self, hurried_to: float | None) -> Iterator[FlightRequest]:
+        if hurried_to is None:
+            return live.endless(lambda: self._flights.iter_requests(MONTHS))
+        return live.hurried(lambda: self._flights.iter_requests(MONTHS), hurried_to / FLIGHTS_A_SECOND)
 
     def stats(self) -> ReplayStats:
         """The figures so far."""

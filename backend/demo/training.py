@@ -1,4 +1,4 @@
-"""Train the demo's two delay models and register them in MLflow, as a process of its own.
+"""Train the demo's delay models and register them in MLflow, as a process of its own.
 
     python -m backend.demo.training --tracking-uri http://127.0.0.1:5000 --model-name flight-delay --cache DIR --json
 
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(job: Job) -> TrainingReport:
-    """Train or find both exports, log one MLflow run for each, and register them in the order of `RECIPES`."""
+    """Train or find all exports, log one MLflow run for each, and register them in the order of `RECIPES`."""
     started = time.perf_counter()
     flights = Flights.open(job.cache)
     quarter = flights.training_frame(rows=job.rows)

@@ -76,7 +76,7 @@ def run_training(
     timeout_seconds: float = 600.0,
     on_progress: Callable[[str], None] = lambda line: None,
 ) -> TrainingReport:
-    """Train, log and register both versions in a process of their own; blocks until it ends and leaves no process.
+    """Train, log and register all versions in a process of their own; blocks until it ends and leaves no process.
 
     Raises ExternalFailure when it fails or takes longer than `timeout_seconds`; the reason is its last line of output.
     """

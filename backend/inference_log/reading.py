@@ -201,6 +201,14 @@ class Reading:
         with failures("could not be queried"):
             return self._connection.sql(sql, params=list(parameters)).to_arrow_table()
 
+    def keep(self, name: str, sql: str, parameters: Sequence[object] = ()) -> None:
+        """Keeps the answer to a SELECT as a table of this reading, so that several statements ask it; it spills as others do.
+
+        The name is of this house too, and no view's.
+        """
+        with failures("could not be queried"):
+            self._connection.sql(sql, params=list(parameters)).create(name)
+
     def batches(self, sql: str, parameters: Sequence[object] = (), *, rows: int = 100_000) -> pa.RecordBatchReader:
         """As `query`, a part at a time, for answers that do not fit into memory."""
         with failures("could not be queried"):

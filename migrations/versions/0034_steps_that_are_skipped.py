@@ -1,15 +1,17 @@
-"""Steps of a rollout that somebody had skipped
+"""Steps of a rollout that somebody had skipped, and what a change's comparison will see
 
 Revision: 0034, after: 0029
 """
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0034"
 down_revision = "0029"
 branch_labels = None
 depends_on = None
+_JSON = sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql")
 
 
 def upgrade() -> None:
@@ -18,7 +20,12 @@ def upgrade() -> None:
     with op.batch_alter_table("rollout", schema=None) as batch_op:
         batch_op.alter_column("skip_to", server_default=None)
 
+    with op.batch_alter_table("change", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("planned", _JSON, nullable=True))
+
 
 def downgrade() -> None:
+    with op.batch_alter_table("change", schema=None) as batch_op:
+        batch_op.drop_column("planned")
     with op.batch_alter_table("rollout", schema=None) as batch_op:
         batch_op.drop_column("skip_to")

@@ -26,6 +26,7 @@ from backend.access.rules import Grant as RuleGrant
 from backend.bootstrap import Backend
 from backend.changes import desk
 from backend.changes.rows import Change
+from backend.changes.wanted import parse_wanted
 from backend.core.context import SYSTEM, Actor
 from backend.core.errors import Refusal
 from backend.delivery.rows import Endpoint
@@ -40,6 +41,7 @@ from backend.rollouts.service import At as Looked
 from backend.settings import Settings
 from backend.window_reports.rules import Asked, Side
 from tests.databases import Clock
+from tests.designs import DESIGN
 from tests.drift_data import profile_of
 from tests.found import drifted
 from tests.identity_provider import CLIENT, COOKIE_SECRET, SECRET
@@ -49,6 +51,8 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 TEAM, OTHERS = "tem_europe", "tem_others"
 OWN = ("*", "environment:production", f"model:{FLIGHTS}", f"team:{TEAM}")
 FOREIGN = ("environment:dev", f"model:{CHURN}", f"team:{OTHERS}")
+
+SECOND = parse_wanted({"version": 2})
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,11 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     ),
     "slos.set": ("slo.set", lambda b, a, at: b.slos.set(a, at.endpoint, [Objective("availability", 0.99)])),
     "slos.remove": ("slo.set", lambda b, a, at: b.slos.remove(a, at.endpoint)),
+    "experiments.create": ("experiment.create", lambda b, a, at: b.experiments.create(a, at.endpoint, "x", "x", DESIGN)),
+    "experiments.edit": ("experiment.edit", lambda b, a, at: b.experiments.edit(a, at.endpoint, "x", title="y")),
+    "experiments.withdraw": ("experiment.edit", lambda b, a, at: b.experiments.withdraw(a, at.endpoint, "x", "x")),
+    "experiments.decide": ("experiment.decide", lambda b, a, at: b.experiments.decide(a, at.endpoint, "x", "ship", "x")),
+    "experiments.plan": ("experiment.create", lambda b, a, at: b.experiments.plan(a, at.endpoint, DESIGN)),
     "monitors.set": ("monitor.set", lambda b, a, at: b.monitors.set(a, at.endpoint, "watch", MonitorSpec(kind="drift"))),
     "monitors.pause": ("monitor.set", lambda b, a, at: b.monitors.pause(a, at.endpoint, "watch", "x")),
     "monitors.resume": ("monitor.set", lambda b, a, at: b.monitors.resume(a, at.endpoint, "watch")),
@@ -216,7 +225,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "findings.snooze": ("finding.snooze", lambda b, a, at: b.findings.snooze(a, at.finding, NOW, "x")),
     "findings.resolve": ("finding.resolve", lambda b, a, at: b.findings.resolve(a, at.finding, "x")),
     "findings.test": ("finding.test", lambda b, a, at: b.findings.test(a, at.endpoint)),
-    "changes.material": ("change.propose", lambda b, a, at: b.changes.material(a, at.endpoint, 2, "change.propose")),
+    "changes.material": ("change.propose", lambda b, a, at: b.changes.material(a, at.endpoint, SECOND, "change.propose")),
     "changes.preview": ("change.propose", lambda b, a, at: b.changes.preview(a, endpoint=at.endpoint, version=2)),
     "changes.propose": (
         "change.propose", lambda b, a, at: b.changes.propose(a, endpoint=at.endpoint, version=2, title="x", reason="x"),

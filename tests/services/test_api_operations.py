@@ -22,6 +22,7 @@ from backend.core.database import Database
 from backend.drift.stored import profile_bytes
 from backend.registry.rows import IntakeRow, MirroredVersion, Model
 from tests.api_world import Api
+from tests.designs import DESIGN
 from tests.drift_data import profile_of
 from tests.found import drifted
 from tests.services.changes.world import ENDPOINT, MODEL, World
@@ -48,6 +49,7 @@ UNSEEN = {"plan_digest": "sha256:" + "0" * 64, "base_digest": "sha256:" + "0" * 
 
 SOURCE = {"name": "gateway", "kind": "text", "settings": {"url": "https://1.1.1.1/x", "preset": "mlserver", "model": "m"}}
 PROMISED = {"days": 30, "objectives": [{"kind": "availability", "target": 0.999}]}
+DESIGNED = {"slug": "sharper", "title": "Sharper", "design": DESIGN}
 WATCHED = {"spec": {"kind": "drift", "window_hours": 24}}
 MEMORY = {"name": "other", "kind": "memory", "settings": {"path": "/tmp/countersign-nowhere.json"}}
 
@@ -270,6 +272,23 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/endpoints/{endpoint}/predictions"): ("endpoint.read", f"/endpoints/{ENDPOINT}/predictions", None),
     ("GET", "/v1/endpoints/{endpoint}/quality"): ("endpoint.read", f"/endpoints/{ENDPOINT}/quality", None),
     ("GET", "/v1/endpoints/{endpoint}/reliability"): ("endpoint.read", f"/endpoints/{ENDPOINT}/reliability", None),
+    ("GET", "/v1/experiments"): ("experiment.read", "/experiments", None),
+    ("POST", "/v1/endpoints/{endpoint}/experiments"): ("experiment.create", f"/endpoints/{ENDPOINT}/experiments", DESIGNED),
+    ("POST", "/v1/endpoints/{endpoint}/experiments/plan"): (
+        "experiment.create", f"/endpoints/{ENDPOINT}/experiments/plan", {"design": DESIGN},
+    ),
+    ("GET", "/v1/endpoints/{endpoint}/experiments/{experiment}"): (
+        "experiment.read", f"/endpoints/{ENDPOINT}/experiments/sharper", None,
+    ),
+    ("PATCH", "/v1/endpoints/{endpoint}/experiments/{experiment}"): (
+        "experiment.edit", f"/endpoints/{ENDPOINT}/experiments/sharper", {"title": "Another"},
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/experiments/{experiment}/withdraw"): (
+        "experiment.edit", f"/endpoints/{ENDPOINT}/experiments/sharper/withdraw", WHY,
+    ),
+    ("POST", "/v1/endpoints/{endpoint}/experiments/{experiment}/decide"): (
+        "experiment.decide", f"/endpoints/{ENDPOINT}/experiments/sharper/decide", {"outcome": "ship", **WHY},
+    ),
     ("GET", "/v1/monitors"): ("endpoint.read", "/monitors", None),
     ("GET", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("endpoint.read", f"/endpoints/{ENDPOINT}/monitors/drift", None),
     ("PUT", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift", WATCHED),

@@ -40,6 +40,7 @@ from backend.registry import queries as registry
 from backend.registry.rows import Model
 from backend.schema import access
 from backend.settings import Settings
+from tests.designs import DESIGN
 from tests.drift_data import profile_of
 from tests.installations import CHURN, EU, FLIGHTS, SERVERS, STAGING, TAXI, TAXI_STAGING, copied
 
@@ -313,6 +314,10 @@ BODIES: dict[str, Any] = {
     "/v1/endpoints/{endpoint}/monitors/{monitor}": {"spec": {"kind": "drift"}},
     "/v1/endpoints/{endpoint}/monitors/{monitor}/pause": {"reason": "x"},
     "/v1/models/{model}/versions/{number}/profile": {"content": PROFILE},
+    "/v1/endpoints/{endpoint}/experiments": {"slug": "x", "title": "x", "design": DESIGN},
+    "/v1/endpoints/{endpoint}/experiments/plan": {"design": DESIGN},
+    "/v1/endpoints/{endpoint}/experiments/{experiment}": {"title": "x"},
+    "/v1/endpoints/{endpoint}/experiments/{experiment}/decide": {"outcome": "ship", "reason": "x"},
     "/v1/endpoints/{endpoint}/slo": {"objectives": [{"kind": "availability", "target": 0.99}]},
 }
 QUERIES = {
@@ -353,7 +358,7 @@ def _asked(client: TestClient, token: str, method: str, path: str, body: object,
         sent, address = sent.replace(place, name), address.replace(place, name)
     query = "?reason=x" if (method, path) == ("delete", "/v1/endpoints/{endpoint}") else QUERIES.get(path, "")
     address = address.replace("{number}", "1").replace("{erasure}", f"ers_{'0' * 26}")
-    address = address.replace("{report}", f"wrp_{'0' * 26}").replace("{monitor}", "drift") + query
+    address = address.replace("{report}", f"wrp_{'0' * 26}").replace("{monitor}", "drift").replace("{experiment}", "x") + query
     headers = {"authorization": f"Bearer {token}", "x-request-id": "walking-along"}
     kind = {"content-type": "application/json"} if sent else {}
     answer = client.request(method, address, content=sent, headers={**headers, **kind})

@@ -67,6 +67,14 @@ from backend.client.results.endpoints import (
     Stranger,
     Unmanaged,
 )
+from backend.client.results.experiments import (
+    Experiment,
+    ExperimentLine,
+    ExperimentPlan,
+    ExperimentShare,
+    PlannedFigure,
+    PlannedPoint,
+)
 from backend.client.results.findings import Finding, FindingCount, FindingLine, FindingMessage, FindingMoment
 from backend.client.results.inference_log import BatchTaken, Erasure, LogRules, Redaction, RejectedRow
 from backend.client.results.metrics import (
@@ -172,6 +180,10 @@ __all__ = [
     "Event",
     "Evidence",
     "Examined",
+    "Experiment",
+    "ExperimentLine",
+    "ExperimentPlan",
+    "ExperimentShare",
     "Finding",
     "FindingCount",
     "FindingLine",
@@ -218,6 +230,8 @@ __all__ = [
     "Objective",
     "Outgoing",
     "Page",
+    "PlannedFigure",
+    "PlannedPoint",
     "Policy",
     "Ports",
     "Preferences",

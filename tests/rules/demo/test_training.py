@@ -63,7 +63,7 @@ def mlflow(mlflow_url: str, report: TrainingReport) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def artifacts(mlflow: httpx.Client, report: TrainingReport) -> list[dict[str, bytes]]:
-    """Every file of both versions, as MLflow gives them out."""
+    """Every file of all versions, as MLflow gives them out."""
     return [_artifacts(mlflow, version.model_id) for version in report.versions]
 
 
@@ -79,8 +79,12 @@ def _rows(inputs: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 class TestRegistration:
-    def test_versions_one_and_two_come_in_order(self, report: TrainingReport, mlflow: httpx.Client) -> None:
-        assert [(each.version, each.recipe) for each in report.versions] == [("1", "logistic"), ("2", "boosted")]
+    def test_versions_come_in_order(self, report: TrainingReport, mlflow: httpx.Client) -> None:
+        assert [(each.version, each.recipe) for each in report.versions] == [
+            ("1", "logistic"),
+            ("2", "boosted"),
+            ("3", "inverted"),
+        ]
         for each in report.versions:
             seen = mlflow.get("/mlflow/model-versions/get", params={"name": MODEL, "version": each.version}).json()[
                 "model_version"
@@ -152,6 +156,12 @@ class TestArtifacts:
 _KINDS = ((NUMERIC_FEATURES, "float"), (TEXT_FEATURES, "string"))
 
 
+def test_the_version_that_is_wrong_on_purpose_is_as_wrong_as_it_says(report: TrainingReport) -> None:
+    first, _, wrong = (each.metrics for each in report.versions)
+    assert wrong["july_auc"] == pytest.approx(1 - first["july_auc"], abs=0.02)
+    assert wrong["july_log_loss"] > first["july_log_loss"] + 0.2
+
+
 class TestProbes:
     def test_the_model_answers_them_as_recorded(self, artifacts: list[dict[str, bytes]]) -> None:
         for files in artifacts:
@@ -161,7 +171,7 @@ class TestProbes:
             assert answer(files["model.onnx"], _rows(probes["inputs"])) == pytest.approx(expected, abs=probes["tolerance"])
 
     def test_another_version_does_not(self, artifacts: list[dict[str, bytes]]) -> None:
-        first, second = artifacts
+        first, second, _ = artifacts
         probes = loads(first["probes.json"])
         answers = answer(second["model.onnx"], _rows(probes["inputs"]))
         wrong = [abs(a - e[OUTPUT]) > probes["tolerance"] for a, e in zip(answers, probes["outputs"], strict=True)]
@@ -180,9 +190,9 @@ def test_a_second_training_is_taken_from_the_cache_and_logged_anew(
     report: TrainingReport, mlflow_url: str, flights_cache: Path
 ) -> None:
     again = run_training(tracking_uri=mlflow_url, model=MODEL, cache=flights_cache, rows=ROWS)
-    assert [each.version for each in again.versions] == ["3", "4"]
-    assert [each.cached for each in report.versions] == [False, False]
-    assert [each.cached for each in again.versions] == [True, True]
+    assert [each.version for each in again.versions] == ["4", "5", "6"]
+    assert [each.cached for each in report.versions] == [False, False, False]
+    assert [each.cached for each in again.versions] == [True, True, True]
     for before, after in zip(report.versions, again.versions, strict=True):
         assert (after.onnx_digest, after.metrics, after.seconds) == (before.onnx_digest, before.metrics, before.seconds)
         assert after.run_id != before.run_id

@@ -23,6 +23,7 @@ from backend.core.ledger import LedgerRow
 from backend.delivery.rows import Server
 from tests.api_world import Api
 from tests.command_line import CommandLine
+from tests.designs import DESIGN
 from tests.found import drifted
 from tests.live_api import serving
 from tests.services.blueprints.world import document
@@ -162,6 +163,18 @@ STEPS: tuple[Step, ...] = (
     by("olga", "monitor", "resume", ENDPOINT, "drift"), by("olga", "monitor", "remove", ENDPOINT, "data"),
     by("olga", "monitor", "remove", ENDPOINT, "data"), by("ana", "monitor", "list", "--endpoint", ENDPOINT),
     by("ana", "monitor", "profile", MODEL, "1"), by("ana", "monitor", "profile", "absent", "1"),
+    # experiments
+    by("ana", "experiment", "list"), by("ana", "experiment", "create", ENDPOINT, "bigger", "--title", "Bigger", "--from", "-",
+                                        given=json.dumps(DESIGN)),
+    by("otto", "experiment", "create", ENDPOINT, "other", "--title", "Other", "--from", "-", given=json.dumps(DESIGN)),
+    by("ana", "experiment", "create", ENDPOINT, "bigger", "--title", "Again", "--from", "-", given=json.dumps(DESIGN)),
+    by("ana", "experiment", "create", "absent", "bigger", "--title", "Again", "--from", "-", given=json.dumps(DESIGN)),
+    by("ana", "experiment", "create", ENDPOINT, "empty", "--title", "Empty", "--from", "-", given="{}"),
+    by("ana", "experiment", "show", ENDPOINT, "bigger"), by("ana", "experiment", "show", ENDPOINT, "absent"),
+    by("ana", "experiment", "plan", ENDPOINT, "--from", "-", given=json.dumps(DESIGN)),
+    by("ana", "experiment", "edit", ENDPOINT, "bigger", "--title", "Bigger and better"),
+    by("ben", "experiment", "decide", ENDPOINT, "bigger", "ship", *WHY),
+    by("ana", "experiment", "withdraw", ENDPOINT, "bigger", *WHY), by("ana", "experiment", "list", "--state", "withdrawn"),
     # configuration as code, ramps by name
     by("olga", "ramp", "set", "careful", "1:10m,25:1h:person"), by("olga", "ramp", "set", "careful", "1:10m,50:1h"),
     by("olga", "ramp", "set", "careful", "50:1h,1:10m"), by("olga", "ramp", "set", "Careful", "1:10m"),

@@ -1,0 +1,71 @@
+"""`client.experiments`: what is tried at endpoints, what that would show, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from backend.client.pages import Pages
+from backend.client.results import Experiment, ExperimentLine, ExperimentPlan, Page
+from backend.client.shapes import read
+from backend.client.wire import Answer, Wire
+
+
+class Experiments:
+    """Experiments, each known by its endpoint and its name there."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def page(self, *, endpoint: str = "", state: str = "", after: str | None = None, limit: int = 100) -> Page[ExperimentLine]:
+        """One page of them, the newest first: of one endpoint, or in one state, where that is said."""
+        pages = Pages(self._wire, ExperimentLine, "experiments")
+        return pages.page(after=after, limit=limit, endpoint=endpoint, state=state)
+
+    def show(self, endpoint: str, experiment: str) -> Experiment:
+        """One whole, with the `etag` that editing it is bound to."""
+        return _one(self._wire.get("endpoints", endpoint, "experiments", experiment))
+
+    def plan(self, endpoint: str, design: Mapping[str, Any]) -> ExperimentPlan:
+        """What a design would come to. Nothing is stored."""
+        path = ("endpoints", endpoint, "experiments", "plan")
+        return read(ExperimentPlan, self._wire.send("POST", path, sent={"design": dict(design)}, again=True).content)
+
+    def create(self, endpoint: str, slug: str, title: str, design: Mapping[str, Any]) -> Experiment:
+        """Designs one. Nothing starts by it: propose a change that names it."""
+        sent = {"slug": slug, "title": title, "design": dict(design)}
+        return _one(self._wire.send("POST", ("endpoints", endpoint, "experiments"), sent=sent, key=""))
+
+    def edit(
+        self,
+        endpoint: str,
+        experiment: str,
+        *,
+        title: str | None = None,
+        design: Mapping[str, Any] | None = None,
+        if_match: str,
+    ) -> Experiment:
+        """Changes a draft.
+
+        Args:
+            if_match: the `etag` of what was looked at.
+        """
+        sent = {"title": title, "design": dict(design) if design is not None else None}
+        path = ("endpoints", endpoint, "experiments", experiment)
+        return _one(self._wire.send("PATCH", path, sent=sent, if_match=if_match))
+
+    def withdraw(self, endpoint: str, experiment: str, reason: str) -> Experiment:
+        """Gives up a draft."""
+        return self._act(endpoint, experiment, "withdraw", {"reason": reason})
+
+    def decide(self, endpoint: str, experiment: str, outcome: str, reason: str) -> Experiment:
+        """Says what came of a running one, which ends it: `ship`, `roll_back` or `no_decision`."""
+        return self._act(endpoint, experiment, "decide", {"outcome": outcome, "reason": reason})
+
+    def _act(self, endpoint: str, experiment: str, verb: str, sent: Any) -> Experiment:
+        return _one(self._wire.send("POST", ("endpoints", endpoint, "experiments", experiment, verb), sent=sent))
+
+
+def _one(answer: Answer) -> Experiment:
+    return replace(read(Experiment, answer.content), etag=answer.etag)
