@@ -17,11 +17,11 @@ from pathlib import Path
 from backend.api.errors import STATUS
 
 BACKEND = Path(__file__).resolve().parent.parent / "backend"
-NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "ingest", "worker"})
+NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "ingest", "worker", "xds"})
 """Rooms that refuse at a shell or at the start of a process, and answer no request."""
 AT_THE_START = frozenset(
     {
-        "bootstrap.py", "migrate.py", "schema.py", "settings.py", "access/bearer_file.py",
+        "bootstrap.py", "core/configured.py", "migrate.py", "schema.py", "settings.py", "access/bearer_file.py",
         "access/issuer_settings.py", "access/sign_in_file.py",
     }
 )  # fmt: skip

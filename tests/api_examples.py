@@ -14,7 +14,9 @@ from typing import Any
 
 from backend import migrate
 from backend.api.document import EXAMPLES
+from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.experiments.designs.service import started
 from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
 from tests.services.test_api_operations import DESIGNED, profile_content
@@ -127,6 +129,10 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PUT", f"{at}/slo", PROMISED, "olga"),
         ("POST", f"{at}/experiments", DESIGNED, "ana"),
         ("GET", "/experiments", None, "otto"), ("GET", f"{at}/experiments/sharper", None, "otto"),
+        ("POST", f"{at}/experiments/plan", {"design": DESIGNED["design"]}, "ana"),
+        ("PATCH", f"{at}/experiments/sharper", {"title": "Fewer failures"}, "ana"),
+        ("POST", f"{at}/experiments", {**DESIGNED, "slug": "given-up"}, "ana"),
+        ("POST", f"{at}/experiments/given-up/withdraw", {"reason": "The other one comes first."}, "ana"),
         ("PUT", f"{at}/monitors/drift", WATCHED, "olga"),
         *(("GET", path, None, "otto") for path in (
             "/monitors", f"{at}/monitors/drift", f"/models/{MODEL}/profiles", f"/models/{MODEL}/versions/1/profile",
@@ -203,6 +209,10 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
 def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     """What follows from what was made: votes, rollouts, and what is asked for a second time."""
     world, at = asked.world, f"/endpoints/{ENDPOINT}/rollout"
+    with asked.backend.database.unit(SYSTEM) as tx:
+        started(tx, "end_1", "sharper", "chg_of_the_experiment")
+    decided = {"outcome": "ship", "reason": "It fails less, and is as fast."}
+    record(asked, found, ("POST", f"/endpoints/{ENDPOINT}/experiments/sharper/decide", decided, "ben"))
     plan = found["plan_config"]["response"]["digest"]
     record(asked, found, ("POST", "/config/apply", {**DECLARED, "plan": plan, "reason": "As agreed on Monday."}, "otto"))
     world.run()

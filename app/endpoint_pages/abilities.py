@@ -33,6 +33,7 @@ def of_router(able: RouterAbilities) -> Said:
         _said(able.mirror, "copies requests to a shadow", "cannot copy requests to a shadow"),
         _said(able.fallback, "lets the champion answer for a dead arm", "answers an error for a dead arm"),
         _said(able.read_back, "tells the routes in force", "cannot tell the routes in force"),
+        _said(able.counts, "counts each arm's requests", "counts requests only where its Envoys' admin addresses are named"),
     ]
 
 
