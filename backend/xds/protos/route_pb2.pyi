@@ -65,9 +65,10 @@ class RetryPolicy(_message.Message):
     def __init__(self, retry_on: _Optional[str] = ..., num_retries: _Optional[_Union[_wrappers_pb2.UInt32Value, _Mapping]] = ..., per_try_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry_host_predicate: _Optional[_Iterable[_Union[RetryPolicy.RetryHostPredicate, _Mapping]]] = ..., host_selection_retry_max_attempts: _Optional[int] = ..., retry_back_off: _Optional[_Union[RetryPolicy.RetryBackOff, _Mapping]] = ..., refresh_cluster_on_retry: _Optional[bool] = ...) -> None: ...
 
 class Route(_message.Message):
-    __slots__ = ("match", "metadata", "response_headers_to_add", "response_headers_to_remove", "name", "stat_prefix", "request_body_buffer_limit", "route", "direct_response")
+    __slots__ = ("match", "metadata", "request_headers_to_add", "response_headers_to_add", "response_headers_to_remove", "name", "stat_prefix", "request_body_buffer_limit", "route", "direct_response")
     MATCH_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_HEADERS_TO_ADD_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_HEADERS_TO_ADD_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_HEADERS_TO_REMOVE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +78,7 @@ class Route(_message.Message):
     DIRECT_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     match: RouteMatch
     metadata: _core_pb2.Metadata
+    request_headers_to_add: _containers.RepeatedCompositeFieldContainer[_core_pb2.HeaderValueOption]
     response_headers_to_add: _containers.RepeatedCompositeFieldContainer[_core_pb2.HeaderValueOption]
     response_headers_to_remove: _containers.RepeatedScalarFieldContainer[str]
     name: str
@@ -84,7 +86,7 @@ class Route(_message.Message):
     request_body_buffer_limit: _wrappers_pb2.UInt64Value
     route: RouteAction
     direct_response: DirectResponseAction
-    def __init__(self, match: _Optional[_Union[RouteMatch, _Mapping]] = ..., metadata: _Optional[_Union[_core_pb2.Metadata, _Mapping]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., response_headers_to_remove: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ..., stat_prefix: _Optional[str] = ..., request_body_buffer_limit: _Optional[_Union[_wrappers_pb2.UInt64Value, _Mapping]] = ..., route: _Optional[_Union[RouteAction, _Mapping]] = ..., direct_response: _Optional[_Union[DirectResponseAction, _Mapping]] = ...) -> None: ...
+    def __init__(self, match: _Optional[_Union[RouteMatch, _Mapping]] = ..., metadata: _Optional[_Union[_core_pb2.Metadata, _Mapping]] = ..., request_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., response_headers_to_add: _Optional[_Iterable[_Union[_core_pb2.HeaderValueOption, _Mapping]]] = ..., response_headers_to_remove: _Optional[_Iterable[str]] = ..., name: _Optional[str] = ..., stat_prefix: _Optional[str] = ..., request_body_buffer_limit: _Optional[_Union[_wrappers_pb2.UInt64Value, _Mapping]] = ..., route: _Optional[_Union[RouteAction, _Mapping]] = ..., direct_response: _Optional[_Union[DirectResponseAction, _Mapping]] = ...) -> None: ...
 
 class RouteAction(_message.Message):
     __slots__ = ("prefix_rewrite", "timeout", "retry_policy", "request_mirror_policies", "cluster", "inline_cluster_specifier_plugin")
