@@ -54,6 +54,7 @@ def xds(context: click.Context, data: Path | None) -> None:
 @click.option("--key", type=_FILE, help="File of that certificate's key.")
 @click.option("--access-log", type=_FILE, help="File for its access log.")
 @click.option("--access-log-port", type=click.IntRange(1, 65_535), help="Port of `countersign ingest` on the Envoy's machine.")
+@click.option("--answers-port", type=click.IntRange(1, 65_535), help="Port there for answers that the log may keep.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on one line; without it, on several.")
 @guarded
 def print_bootstrap(
@@ -66,10 +67,11 @@ def print_bootstrap(
     key: str | None,
     access_log: str | None,
     access_log_port: int | None,
+    answers_port: int | None,
     as_json: bool,
 ) -> None:
     """Print the configuration that an Envoy of the fleet starts with (`envoy --config-path FILE`). Nothing is called."""
-    log_to = AccessLogTo(access_log_port) if access_log_port is not None else None
+    log_to = AccessLogTo(access_log_port, answers=answers_port) if access_log_port is not None else None
     member = FleetMember(_node(node), ads, listener, admin, _tls(ca, certificate, key), access_log, log_to)
     click.echo(json.dumps(bootstrap(member), indent=None if as_json else 2))
 
