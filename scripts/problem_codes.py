@@ -39,6 +39,7 @@ ELSEWHERE = {
 }
 """Told by other means than a literal at the refusal; a test looks for each in its file."""
 SAYS = {
+    "not-skipped": "The policy lets no step be skipped; or a guardrail failed, or no step ahead asks for a person.",
     "conflict-of-interest": "You requested this change.",
     "findings": "FINDING is open on ENDPOINT.",
     "plan-refused": "FILE:LINE:COLUMN: what is refused there, and how much more.",

@@ -264,6 +264,7 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
     event = {"entity": "model_version", "action": "created", "timestamp": "2026-03-01T06:00:00Z"}
     registered = found["show_version"]["response"]["registered"]
     found |= {
+        "skip_steps": found["let_rollout_on"],
         "feed_events": {
             "request": {"inputs": [{"name": "hour", "shape": [1], "datatype": "FP32", "data": [9]}]},
             "response": {

@@ -54,7 +54,7 @@ def xds(context: click.Context, data: Path | None) -> None:
 @click.option("--key", type=_FILE, help="File of that certificate's key.")
 @click.option("--access-log", type=_FILE, help="File for its access log.")
 @click.option("--access-log-port", type=click.IntRange(1, 65_535), help="Port of `countersign ingest` on the Envoy's machine.")
-@click.option("--answers-port", type=click.IntRange(1, 65_535), help="Port there for answers that the log may keep.")
+@click.option("--answers-port", type=click.IntRange(1, 65_535), help="Beside it, its port for what shadow arms answered.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on one line; without it, on several.")
 @guarded
 def print_bootstrap(

@@ -215,6 +215,10 @@ class Rollouts:
         """Lets it on after the step, counted from 0, that waits for a person."""
         return self._do(endpoint, "let-on", {"rollout": rollout, "step": step, "reason": reason}, again=False)
 
+    def skip(self, endpoint: str, rollout: str, step: int, reason: str) -> Rollout:
+        """Skips steps up to the next one after which a person looks; `step`, counted from 0, is the one that was looked at."""
+        return self._do(endpoint, "skip", {"rollout": rollout, "step": step, "reason": reason}, again=False)
+
     def abort(self, endpoint: str, reason: str) -> Rollout:
         """Ends it, and goes back to what ran before."""
         return self._do(endpoint, "abort", {"reason": reason}, again=False)

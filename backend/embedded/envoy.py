@@ -338,6 +338,7 @@ def _listens_check() -> dict[str, Any]:
 
 
 def log_clusters(to: AccessLogTo) -> list[dict[str, Any]]:
+    """Where what is logged goes: the access log, and answers where somebody listens for those."""
     return [ingest_cluster(to), *([answers_cluster(to.answers)] if to.answers is not None else [])]
 
 

@@ -216,6 +216,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "rollouts.pause": ("rollout.pause", lambda b, a, at: b.rollouts.pause(a, at.endpoint, "x")),
     "rollouts.resume": ("rollout.resume", lambda b, a, at: b.rollouts.resume(a, at.endpoint, "x")),
     "rollouts.let_on": ("rollout.let_on", lambda b, a, at: b.rollouts.let_on(a, at.endpoint, "x", at=_STEP)),
+    "rollouts.skip": ("rollout.skip", lambda b, a, at: b.rollouts.skip(a, at.endpoint, "x", at=_STEP)),
     "rollouts.abort": ("rollout.abort", lambda b, a, at: b.rollouts.abort(a, at.endpoint, "x")),
     "rollouts.roll_back": ("change.roll_back", lambda b, a, at: b.rollouts.roll_back(a, at.endpoint, "x")),
     "findings.acknowledge": ("finding.acknowledge", lambda b, a, at: b.findings.acknowledge(a, at.finding)),

@@ -242,6 +242,9 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/rollout/let-on"): (
         "rollout.let_on", f"/endpoints/{ENDPOINT}/rollout/let-on", {**WHY, "rollout": f"rol_{'0' * 26}", "step": 0},
     ),
+    ("POST", "/v1/endpoints/{endpoint}/rollout/skip"): (
+        "rollout.skip", f"/endpoints/{ENDPOINT}/rollout/skip", {**WHY, "rollout": f"rol_{'0' * 26}", "step": 0},
+    ),
     ("POST", "/v1/endpoints/{endpoint}/rollout/abort"): ("rollout.abort", f"/endpoints/{ENDPOINT}/rollout/abort", WHY),
     ("POST", "/v1/endpoints/{endpoint}/rollout/roll-back"): (
         "change.roll_back", f"/endpoints/{ENDPOINT}/rollout/roll-back", WHY,

@@ -20,6 +20,7 @@ local function now(handle)
 end
 
 function envoy_on_request(handle)
+  if not EnvoyTimestampResolution then return end -- an Envoy that is too old to tell the time
   local headers, kept = handle:headers(), handle:streamInfo():dynamicMetadata()
   kept:set(KEPT, "begun", now(handle))
   kept:set(KEPT, "id", bounded(headers:get("x-request-id")))
