@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backend.delivery.comparison import Comparison
-from backend.experiments.comparing.counting import Asked, Stratum
+from backend.experiments.comparing.counts import Asked, Stratum
 from backend.inference_log import layout
 from backend.inference_log.layout import Partition
 

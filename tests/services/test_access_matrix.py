@@ -230,6 +230,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "changes.propose": (
         "change.propose", lambda b, a, at: b.changes.propose(a, endpoint=at.endpoint, version=2, title="x", reason="x"),
     ),
+    "changes.begin_experiment": ("change.propose", lambda b, a, at: b.changes.begin_experiment(a, at.endpoint, "x", "x")),
+    "changes.decide": ("experiment.decide", lambda b, a, at: b.changes.decide(a, at.endpoint, "x", "no_decision", "x")),
     "changes.edit": ("change.edit", lambda b, a, at: b.changes.edit(a, at.change, title="x")),
     "changes.rebase": ("change.edit", lambda b, a, at: b.changes.rebase(a, at.change)),
     "changes.recheck": ("change.comment", lambda b, a, at: b.changes.recheck(a, at.change)),

@@ -32,7 +32,7 @@ from tests.services.registry.worlds import archive
 
 SOON = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%S+0000")
 WHY = ("--reason", "Have a look")
-GATED = ("--share", "50", "--rest", "1=50", "--ramp", "shadow:10m:person,10:1h", "--same-age", "--guardrail", "errors:1%")
+GATED = ("--share", "50", "--rest", "1=50", "--ramp", "shadow:10m:person,10:1h", "--same-age", "--guardrail", "errors:1%:warn")
 SAID = ("--title", "Newer", "--reason", "It is better")
 POLICY = json.dumps({"schema": 1, "approvals_needed": 0})
 DIGEST = "sha256:" + "0" * 64
@@ -312,7 +312,7 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ONLY_REFUSED = {
-    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"),
+    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("experiment", "decide"),
     ("model", "register"), ("model", "set-champion"),
     ("rollout", "skip"), ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
     ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"), ("window-report", "save"),
