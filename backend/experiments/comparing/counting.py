@@ -12,7 +12,7 @@ from backend.core.unit import assert_outside_unit
 from backend.delivery.comparison import OF_OUTCOMES, Metric, Segment
 from backend.experiments.comparing import effects, unit_rows
 from backend.experiments.comparing.clustered import statement, weights
-from backend.experiments.comparing.counts import EVERYONE, Asked, Counts, Traffic
+from backend.experiments.comparing.counts import EVERYONE, OF_ONES, Asked, Counts, Traffic
 from backend.experiments.comparing.unit_rows import FIRSTS, UNITS
 from backend.experiments.designs.unit_sql import Counted as Ratio
 from backend.experiments.designs.unit_sql import counted as ratios_of
@@ -52,6 +52,7 @@ class _Counting:
         self.comparison, self.shape = asked.comparison, asked.shape
         self.segments = (None, *range(len(self.comparison.segments)))
         self.now = asked.now.astimezone(UTC)
+        self.bad = {one.name: _is_bad(one) for one in self.comparison.metrics if one.kind in OF_ONES}
 
     def name(self, segment: int | None) -> str:
         return EVERYONE if segment is None else self.comparison.segments[segment].name
@@ -59,7 +60,8 @@ class _Counting:
     def count(self) -> Counts:
         generations = [one.generation for one in self.asked.strata]
         where, values = self._where()
-        self.reading.keep(FIRSTS, unit_rows.firsts(where, self.shape), [generations, self.now, list(self.asked.arms), *values])
+        firsts = unit_rows.firsts(where, list(self.bad.values()), self.shape)
+        self.reading.keep(FIRSTS, firsts, [generations, self.now, list(self.asked.arms), *values])
         bins = self._bins()
         ratios, of_metric = self._ratios(bins)
         self._keep_units(ratios)
@@ -105,7 +107,7 @@ class _Counting:
 
     def _keep_units(self, ratios: Sequence[Ratio]) -> None:
         outcomes = any(one.kind in OF_OUTCOMES for one in self.comparison.metrics)
-        own = unit_rows.units(ratios, len(self.comparison.segments), self.shape, with_outcomes=outcomes)
+        own = unit_rows.units(ratios, len(self.comparison.segments), len(self.bad), self.shape, with_outcomes=outcomes)
         adjusted = [place for place, one in enumerate(ratios) if one.adjusted]
         if not adjusted:
             self.reading.keep(UNITS, own, [self.now])
@@ -156,7 +158,7 @@ class _Counting:
         for place in range(len(found.ratios)):
             mine = [row for row in rows if row["place"] == place]
             found.cells[place, self.name(segment)] = self._moments(mine, {"denominator": denominators[place]})
-        found.firsts[self.name(segment)] = self._first_failures(segment)
+        self._first_requests(found, segment)
         for metric in self.comparison.metrics:
             if metric.kind == "latency":
                 (place,) = found.of_metric[metric.name]
@@ -174,12 +176,17 @@ class _Counting:
                 made[one][self._place(row)] = getattr(cell, one)
         return Moments(**made)
 
-    def _first_failures(self, segment: int | None) -> Moments:
-        size = (len(self.asked.arms), len(self.asked.strata))
-        n, failed = np.zeros(size), np.zeros(size)
-        for row in self._rows(unit_rows.first_failures(segment)):
-            n[self._place(row)], failed[self._place(row)] = row["n"], row["failed"]
-        return of_sums({"n": n, "value": failed, "vv": failed, "vvv": failed, "waiting": 0 * n, "lost": 0 * n})
+    def _first_requests(self, found: Counts, segment: int | None) -> None:
+        rows = self._rows(unit_rows.first_requests(segment, len(self.bad))) if self.bad else []
+        for number, metric in enumerate(self.bad):
+            ever, there = (self._ones(rows, *names) for names in (("n", f"k{number}"), ("m", f"l{number}")))
+            found.firsts[metric, self.name(segment)] = ever, there
+
+    def _ones(self, rows: Sequence[Mapping[str, Any]], units: str, bad: str) -> Moments:
+        n, k = (np.zeros((len(self.asked.arms), len(self.asked.strata))) for _ in range(2))
+        for row in rows:
+            n[self._place(row)], k[self._place(row)] = row[units], row[bad]
+        return of_sums({"n": n, "value": k, "vv": k, "vvv": k, "waiting": 0 * n, "lost": 0 * n})
 
     def _cluster(self, found: Counts, segment: int | None) -> None:
         """The second pass: variances with a unit's strata together."""
@@ -208,6 +215,12 @@ class _Counting:
 
 def _finite(value: float | None) -> float:
     return value if value is not None and np.isfinite(value) else 0.0
+
+
+def _is_bad(one: Metric) -> str:
+    """Whether a request is one of those that a metric of 0 and 1 counts."""
+    (ratio,) = ratios_of(one, (), None, str)
+    return f"({ratio.counts}) AND {ratio.value} > 0"
 
 
 def _threshold(one: Metric, bins: Mapping[str, Sequence[Bins]]) -> float | None:

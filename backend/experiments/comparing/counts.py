@@ -13,6 +13,8 @@ from backend.experiments.statistics.moments import Floats, Moments
 from backend.experiments.statistics.quantiles import Bins
 
 EVERYONE = ""
+OF_ONES = ("errors", "slow")
+"""Kinds whose requests are either bad or not, so that exact tests can judge them."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Counts:
         ratios: all that is summed, in order; `of_metric`: metric -> places among them.
         centres: what was taken off each request's value of a ratio, before it was summed up to moments.
         cells: (place, segment) -> moments.
-        firsts: segment -> moments of first requests' failures.
+        firsts: (metric, segment) -> moments of whether units' very first requests were bad, and of whether their first ones in
+            each arm were; of metrics of 0 and 1.
         bins: segment -> latencies by arm; `spreads`: (metric, segment) -> design effect.
         broken: metric -> values that are no numbers.
         clustered: (place, treatment, segment) -> variance of the difference, its covariance with the control, and the
@@ -87,7 +90,7 @@ class Counts:
     of_metric: dict[str, list[int]]
     centres: list[float] = field(default_factory=list)
     cells: dict[tuple[int, str], Moments] = field(default_factory=dict)
-    firsts: dict[str, Moments] = field(default_factory=dict)
+    firsts: dict[tuple[str, str], tuple[Moments, Moments]] = field(default_factory=dict)
     bins: dict[str, list[Bins]] = field(default_factory=dict)
     spreads: dict[tuple[str, str], float] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backend.delivery.comparison import Guardrail, Metric
-from backend.experiments.comparing.counts import Counts
+from backend.experiments.comparing.counts import OF_ONES, Counts
 from backend.experiments.rules import Measured
 from backend.experiments.statistics import exact, quantiles, sequences
 from backend.experiments.statistics.budget import EXACT_PART
@@ -117,7 +117,7 @@ def _of_mean(
     passing: float,
     n: _Sizes,
 ) -> Measured:
-    exactly = metric.kind == "errors"
+    exactly = metric.kind in OF_ONES
     part = 1 - EXACT_PART if exactly else 1.0
     words = unsettled([made]) or ("" if guardrail.eta is not None else UNTUNED)
     tuned = Tuning(guardrail.eta or 1.0)
@@ -134,12 +134,14 @@ def _of_mean(
 
 
 def _exact(found: Counts, guardrail: Guardrail, where: tuple[int, str], fail: float, passing: float) -> tuple[bool, bool]:
-    """By units' very first requests."""
+    """By units' first requests: that they are worse by the very first ones, which tell the arms apart in each step; how bad
+    they can be at most by the first ones in the arm, since who comes into it is drawn as if he were new.
+    """
     arm, segment = where
-    control, treatment = found.firsts[segment].cell(0), found.firsts[segment].cell(arm)
+    ever, there = found.firsts[guardrail.metric, segment]
     margin, relative = (0.0, guardrail.margin) if guardrail.relative else (guardrail.margin, 0.0)
-    against = float(exact.worse(control, treatment, margin=margin, relative=relative))
-    upper = 1.0 if guardrail.relative else float(exact.difference_upper(control, treatment, passing))
+    against = float(exact.worse(ever.cell(0), ever.cell(arm), margin=margin, relative=relative))
+    upper = 1.0 if guardrail.relative else float(exact.difference_upper(there.cell(0), there.cell(arm), passing))
     return against >= math.log(1 / fail), upper < margin
 
 

@@ -43,17 +43,19 @@ class Shape:
     now: float
 
 
-def firsts(segments: Sequence[str], shape: Shape) -> str:
+def firsts(segments: Sequence[str], bad: Sequence[str], shape: Shape) -> str:
     """Each unit's first request by stratum. Parameters: generations, the moment of the look, names of the compared arms.
 
-    `turn` is 1 in the stratum of its very first one. Which arms it was seen in later makes it `crossed`.
+    `turn` is 1 in the stratum of its very first one, `turn_there` where it was first in that arm; `b0` and so on say whether
+    the request was one of the `bad` ones. Which arms it was seen in later makes it `crossed`.
     """
     told = "".join(f", s{place} := coalesce({one}, false)" for place, one in enumerate(segments))
+    told += "".join(f", b{place} := coalesce({one}, false)" for place, one in enumerate(bad))
     mine = "" if shape.each_step else " AND turn = 1"
     return f"""
 WITH seen AS (
     SELECT unit, generation, min(event_time) AS first, min(assigned_arm) <> max(assigned_arm) AS crossed,
-        arg_min(struct_pack(arm := assigned_arm, id := request_id, failed := {FAILED}{told}),
+        arg_min(struct_pack(arm := assigned_arm, id := request_id{told}),
             struct_pack(at := event_time, id := request_id)) AS told
     FROM requests
     WHERE unit IS NOT NULL AND bucket IS NOT NULL AND assigned_arm IS NOT NULL
@@ -61,21 +63,23 @@ WITH seen AS (
     GROUP BY unit, generation
 ), turned AS (
     SELECT unit, generation, first, crossed, unnest(told),
-        row_number() OVER (PARTITION BY unit ORDER BY first, generation) AS turn
+        row_number() OVER (PARTITION BY unit ORDER BY first, generation) AS turn,
+        row_number() OVER (PARTITION BY unit, told.arm ORDER BY first, generation) AS turn_there
     FROM seen
 )
 SELECT * FROM turned WHERE arm IN (SELECT unnest($3)){mine}
 """  # noqa: S608
 
 
-def units(each: Sequence[Counted], segments: int, shape: Shape, *, with_outcomes: bool) -> str:
+def units(each: Sequence[Counted], segments: int, bad: int, shape: Shape, *, with_outcomes: bool) -> str:
     """One row a unit and stratum: `v0`, `d0` and so on, sums of each ratio. Parameter: the moment of the look."""
     kept = "".join(f", any_value(f.s{place}) AS s{place}" for place in range(segments))
+    kept += "".join(f", any_value(f.b{place}) AS b{place}" for place in range(bad))
     sums = "".join(f", {_sums(place, one, shape)}" for place, one in enumerate(each))
     source = "joined" if with_outcomes else "requests"
     return f"""
 SELECT f.unit AS unit, f.generation AS generation, any_value(f.arm) AS arm, any_value(epoch(f.first)) AS first,
-    any_value(f.crossed) AS crossed, any_value(f.turn) AS turn, any_value(f.failed) AS failed{kept}{sums}
+    any_value(f.crossed) AS crossed, any_value(f.turn) AS turn, any_value(f.turn_there) AS turn_there{kept}{sums}
 FROM {FIRSTS} f JOIN {source} r ON r.unit = f.unit AND r.generation = f.generation
 WHERE r.bucket IS NOT NULL AND r.event_time <= $1{_within(shape)}
 GROUP BY f.unit, f.generation
@@ -114,11 +118,16 @@ FROM {UNITS} GROUP BY ALL
 """  # noqa: S608
 
 
-def first_failures(segment: int | None) -> str:
-    """Whether units' very first requests failed, for the exact test."""
+def first_requests(segment: int | None, bad: int) -> str:
+    """How many units' first requests were bad, for the exact tests: of their very first ones (`n`, `k0` ...), and of the first
+    ones in each arm (`m`, `l0` ...)."""
+    told = "".join(
+        f", count(*) FILTER (turn = 1 AND b{place}) AS k{place}, count(*) FILTER (turn_there = 1 AND b{place}) AS l{place}"
+        for place in range(bad)
+    )
     return f"""
-SELECT generation, arm, count(*) AS n, count(*) FILTER (failed) AS failed FROM {UNITS}
-WHERE turn = 1 AND NOT crossed{_in(segment)} GROUP BY ALL
+SELECT generation, arm, count(*) FILTER (turn = 1) AS n, count(*) FILTER (turn_there = 1) AS m{told} FROM {UNITS}
+WHERE NOT crossed{_in(segment)} GROUP BY ALL
 """  # noqa: S608
 
 

@@ -247,9 +247,11 @@ def test_units_and_latencies_are_what_raw_rows_say(given: tuple[InferenceLog, Ro
         expected = np.bincount(np.searchsorted(edges, own, side="right"), minlength=len(edges) + 1)
         assert np.array_equal(bins[place].counts.sum(0), expected)
     failed = [one.rows[0]["failure"] != "" for one in units if not one.crossed and one.arm == "v2" and _is_first(one, units)]
-    firsts = found.firsts[EVERYONE].cell(1)
-    assert float((firsts.n * firsts.value).sum()) == sum(failed)
-    assert float(firsts.n.sum()) == len(failed)
+    ever, there = (one.cell(1) for one in found.firsts["errors", EVERYONE])
+    assert float((ever.n * ever.value).sum()) == sum(failed)
+    assert float(ever.n.sum()) == len(failed)
+    assert float(there.n.sum()) == len({one.unit for one in units if not one.crossed and one.arm == "v2"})
+    assert (there.n >= ever.n).all()
 
 
 def _is_first(one: Seen, units: list[Seen]) -> bool:
