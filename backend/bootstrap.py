@@ -57,6 +57,7 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.experiments.comparing.aggregates import Aggregating
 from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
 from backend.inference_log import probes
@@ -146,6 +147,7 @@ class Backend:
     counting: Counting
     monitoring: Monitoring
     experiments: Experiments
+    aggregating: Aggregating
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
@@ -300,6 +302,7 @@ def build(settings: Settings) -> Backend:
             scratch=settings.data_dir / "scratch",
         ),
         experiments=experiments,
+        aggregating=Aggregating(database, log),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),
