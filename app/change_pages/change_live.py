@@ -10,6 +10,7 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.change_pages import change_page, changes
 from app.change_pages.change_page import Seen, read
+from app.compared import panel
 from app.kit import components, feedback, pictures, plain, states, times
 from app.kit.components import Told
 from app.kit.live import live, moved_on
@@ -24,6 +25,7 @@ from backend.rollouts.queries import RolloutView
 
 QUICK = 2.0
 """Seconds between two looks while something is being pushed."""
+COMPARED = 15.0
 MOMENTS, PUSHES = 12, 6
 _STAGES = (("checking", "Checks"), ("review", "Review"), ("approved", "Approved"), ("applying", "Applying"), ("done", "Done"))
 _SAYS: Mapping[str, str] = {
@@ -97,6 +99,19 @@ def _moved_on(found: Print, drawn: Print, seen: Seen) -> None:
     else:
         edited = "**It was edited while you looked.** Below it stands as it was; a vote would be refused."
         moved_on(edited, by_itself=False)
+
+
+def compared(seen: Seen) -> None:
+    """What its arms did beside each other, where its plan compares any; drawn anew while its rollout goes on."""
+    if seen.view.rollout is None or seen.plan.comparison is None:
+        return
+    walks = seen.view.rollout.ended_at is None
+    (live(_compared, every=COMPARED) if walks else _compared)(seen.view.id)
+
+
+def _compared(change_id: str) -> None:
+    with wiring.reading() as look:
+        panel.draw(look, change_id)
 
 
 def progress(seen: Seen) -> None:

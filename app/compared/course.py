@@ -36,9 +36,7 @@ def effect(found: ComparisonView, points: Sequence[Point], *, key: str, border: 
         charts.show(figure, key=key, alt=_words(found, mine, metric))
 
 
-def _band(
-    found: ComparisonView, arm: str, points: Sequence[Point], metric: Metric, factor: float, palette: Palette
-) -> Band:
+def _band(found: ComparisonView, arm: str, points: Sequence[Point], metric: Metric, factor: float, palette: Palette) -> Band:
     mine = [one for one in points if one.treatment == arm]
     told = [turned(metric, one) for one in mine]
     return Band(

@@ -34,7 +34,9 @@ def reasons(found: ComparisonView) -> None:
         said = f"**The latest look failed.** {escape(found.problem, 300)} What stands here is of the look before; the next one tries again."
         st.warning(said, icon=":material/sync_problem:")
     elif found.stale:
-        said = f"**No look came lately.** {escape(found.standing.reason, 300)} See whether a worker runs (`countersign worker`)."
+        said = (
+            f"**No look came lately.** {escape(found.standing.reason, 300)} See whether a worker runs (`countersign worker`)."
+        )
         st.warning(said, icon=":material/history:")
 
 

@@ -144,3 +144,13 @@ def _changes(session: Session, row: ComparisonRow) -> tuple[str, ...]:
     ).all()
     known = {key: change for key, change in found}
     return tuple(known[one] for one in row.authorizations if known.get(one))
+
+
+def decisions(session: Session) -> dict[tuple[str, str], str]:
+    """(endpoint, experiment) -> what its comparison says, of every one that runs and said something."""
+    query = (
+        select(Endpoint.name, ComparisonRow.experiment, ComparisonRow.decision)
+        .join(Endpoint, col(ComparisonRow.endpoint_id) == Endpoint.id)
+        .where(ComparisonRow.state == "running", col(ComparisonRow.experiment).is_not(None))
+    )
+    return {(endpoint, slug or ""): decision for endpoint, slug, decision in session.exec(query) if decision}
