@@ -17,6 +17,7 @@ from app.kit.live import live, moved_on
 from app.kit.palette import Palette, current
 from app.kit.plain import escape
 from app.kit.states import badge
+from backend.changes import course
 from backend.changes.timeline import Moment
 from backend.delivery import queries as delivery
 from backend.delivery.plan import BUCKETS, percent
@@ -106,12 +107,12 @@ def compared(seen: Seen) -> None:
     if seen.view.rollout is None or seen.plan.comparison is None:
         return
     walks = seen.view.rollout.ended_at is None
-    (live(_compared, every=COMPARED) if walks else _compared)(seen.view.id)
+    (live(_compared, every=COMPARED) if walks else _compared)(seen.view.line.number)
 
 
-def _compared(change_id: str) -> None:
+def _compared(number: int) -> None:
     with wiring.reading() as look:
-        panel.draw(look, change_id)
+        panel.draw(look, course.find(look.session, number).id)
 
 
 def progress(seen: Seen) -> None:

@@ -20,8 +20,8 @@ def card(found: ComparisonView) -> None:
     name = words.first_metric(found)
     metric, told = found.asked.metric(name), words.effects(found, name)
     axis = span([end for one in told for end in (one.low, one.difference, one.high)])
-    head = ("Arm", f"Change ({words.sure(found)})", scale(metric, axis), escape(name), "Units", "Complete", "Planned", "Assigned",
-            "Served")  # fmt: skip
+    effect = (f"Change ({words.sure(found)})", scale(metric, axis), escape(name))
+    head = ("Arm", *effect, "Units", "Complete", "Planned", "Assigned", "Served")
     rows = [_row(found, one, metric, told, axis, current()) for one in found.figures.arms]
     better = f"{'lower' if metric.better == 'lower' else 'higher'} {escape(name)} is better"
     with components.card("Arms", f"share of units planned, of requests assigned and served; {better}"):

@@ -76,7 +76,7 @@ def _axis(told: list[Effect]) -> tuple[float, float]:
 
 
 def _segment_rows(found: ComparisonView, told: list[Effect], guarded: set[str], palette: Palette) -> list[tuple[str, ...]]:
-    axis, rows = _axis(told), []
+    axis, rows = _axis(told), list[tuple[str, ...]]()
     for one in told:
         metric = found.asked.metric(one.metric)
         state = tag("Guarded", "shield") if one.segment in guarded else tag("Exploratory", "explore")

@@ -31,13 +31,11 @@ def reasons(found: ComparisonView) -> None:
     for one in found.reasons[:6]:
         st.markdown(f":small[:gray[{escape(one, 400)}]]")
     if found.problem:
-        said = f"**The latest look failed.** {escape(found.problem, 300)} What stands here is of the look before; the next one tries again."
-        st.warning(said, icon=":material/sync_problem:")
+        kept = "What stands here is of the look before; the next one tries again."
+        st.warning(f"**The latest look failed.** {escape(found.problem, 300)} {kept}", icon=":material/sync_problem:")
     elif found.stale:
-        said = (
-            f"**No look came lately.** {escape(found.standing.reason, 300)} See whether a worker runs (`countersign worker`)."
-        )
-        st.warning(said, icon=":material/history:")
+        step = "See whether a worker runs (`countersign worker`)."
+        st.warning(f"**No look came lately.** {escape(found.standing.reason, 300)} {step}", icon=":material/history:")
 
 
 def draw(look: Reading, change_id: str) -> None:

@@ -29,12 +29,11 @@ def draw(seen: Seen) -> None:
         exports.menu(seen)
     _more(seen)
     first = why_not(seen)
-    if seen.state == "draft" and not first:
-        if st.button("Start…", type="primary", icon=":material/play_arrow:", key="start"):
-            _start(seen)
-    elif seen.state == "running" and not first:
-        if st.button("Decide…", type="primary", icon=":material/gavel:", key="decide"):
-            _decide(seen)
+    if first or seen.state not in ("draft", "running"):
+        return
+    label, icon, key = ("Start…", "play_arrow", "start") if seen.state == "draft" else ("Decide…", "gavel", "decide")
+    if st.button(label, type="primary", icon=f":material/{icon}:", key=key):
+        _start(seen) if seen.state == "draft" else _decide(seen)
 
 
 def why_not(seen: Seen) -> str:

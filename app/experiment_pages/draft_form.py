@@ -168,7 +168,7 @@ def _judged(design: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _primary(before: Mapping[str, Any], by_name: Mapping[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    metric = metric_fields.fields("design.primary", by_name.get(before.get("metric"), {}), "Metric")
+    metric = metric_fields.fields("design.primary", by_name.get(str(before.get("metric")), {}), "Metric")
     unit = metric_fields.unit(metric["kind"])
     goals = (_BETTER, _NOT_WORSE)
     goal = st.radio("It shall", goals, index=int(before.get("goal") == "not_worse"), key="design.goal", horizontal=True)
@@ -190,7 +190,7 @@ def _guardrail(
     number: int, own: Mapping[str, Any], by_name: Mapping[str, Any], metrics: list[dict[str, Any]]
 ) -> dict[str, Any]:
     key = f"design.guard.{number}"
-    metric = metric_fields.fields(key, by_name.get(own.get("metric"), {}), f"Guardrail {number + 1}")
+    metric = metric_fields.fields(key, by_name.get(str(own.get("metric")), {}), f"Guardrail {number + 1}")
     relative = st.toggle("Margin as a share of the champion's figure", value=bool(own.get("relative")), key=f"{key}.relative")
     unit = metric_fields.Unit("%", 100.0) if relative else metric_fields.unit(metric["kind"])
     margin = _number(f"Tolerated harm ({unit.word})", own.get("margin"), unit, f"{key}.margin")
@@ -227,7 +227,7 @@ def _course(design: Mapping[str, Any]) -> dict[str, Any]:
     with components.card("How long", "and who shall not meet whom"):
         days = st.number_input("Planned days", 1, 180, value=int(design.get("planned_days", 14)), key="design.days")
         hours = design.get("window_seconds", 0) / 3_600
-        window = st.number_input("A unit's requests count for (hours; 0: its first one alone)", 0.0, 2_160.0, value=float(hours),
+        window = st.number_input("A unit's requests count for (hours; 0: the first)", 0.0, 2_160.0, value=float(hours),
                                  key="design.window")  # fmt: skip
         layer = st.text_input("Layer", value=str(design.get("layer") or ""), key="design.layer",
                               help="Experiments of one layer never run at once.")  # fmt: skip
@@ -255,8 +255,7 @@ def submit(start: Start, form: Form, missing: str) -> None:
 def _save(start: Start, form: Form) -> None:
     service, actor = wiring.backend().experiments, identity.current()
     if start.editing:
-        told = {"title": form.title, "design": form.design, "revision": start.revision}
-        service.edit(actor, form.endpoint, form.slug, **told)
+        service.edit(actor, form.endpoint, form.slug, title=form.title, design=form.design, revision=start.revision)
     elif not form.slug:
         raise Refusal("It has no name.", "Write one with letters that an address may hold.", code="bad-name")
     else:

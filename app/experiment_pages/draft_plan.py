@@ -72,12 +72,8 @@ def answer(found: Outcome) -> None:
         says = f"It sees what matters: in {days} about {found.plan.units_by_end:,.0f} units come."
         components.answer(says, tag("Can be started", "check_circle", "green"))
         return
-    known = all(one.known for one in blind)
-    first = (
-        f"This is blind to {escape(blind[0].metric)}."
-        if known
-        else f"It is not known whether this sees {escape(blind[0].metric)}."
-    )
+    known, name = all(one.known for one in blind), escape(blind[0].metric)
+    first = f"This is blind to {name}." if known else f"It is not known whether this sees {name}."
     state = tag("Would be refused", "visibility_off", "red") if known else tag("Not measured", "help", "orange")
     components.answer(f"{first} {escape(blind[0].blind, 400)}", state)
     for one in blind[1:]:

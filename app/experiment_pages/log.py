@@ -65,11 +65,6 @@ def _says(one: Event) -> str:
         return f"{said}: {word}. {escape(reasons[0], 300)}"
     if one.action == "experiment.decide" and after.get("outcome"):
         said = f"{said}: {drawn('outcome', str(after['outcome'])).word.lower()}"
-    why = str(after.get("reason") or after.get("why") or "")
-    return (
-        f"{said}. {escape(why, 300)}"
-        if why and one.action != "experiment.create"
-        else said
-        if said.endswith(".")
-        else f"{said}."
-    )
+    why = "" if one.action == "experiment.create" else str(after.get("reason") or after.get("why") or "")
+    said = said.removesuffix(".")
+    return f"{said}. {escape(why, 300)}" if why else f"{said}."

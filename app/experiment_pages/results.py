@@ -117,10 +117,8 @@ def _figure(one: Mapping[str, Any], found: ComparisonView | None) -> tuple[str, 
     name, seen_by_end = str(one["metric"]), one.get("detectable")
     said = f"finds {seen_by_end:.3g}" if isinstance(seen_by_end, int | float) else "not known"
     told = words.effects(found, name) if found is not None else []
-    ends = next(((each.low, each.high) for each in told if each.low is not None and each.high is not None), None)
-    come = (
-        f"interval ± {(ends[1] - ends[0]) / 2:.3g}" if ends is not None and ends[0] is not None and ends[1] is not None else "–"
-    )
+    widths = [(one.high - one.low) / 2 for one in told if one.low is not None and one.high is not None]
+    come = f"within ±{widths[0]:.3g}" if widths else "–"
     return escape(name), said, come
 
 

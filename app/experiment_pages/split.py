@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -17,6 +18,7 @@ from app.kit.palette import Palette, current
 from app.kit.plain import escape
 from app.kit.states import tag
 from backend.delivery import buckets
+from backend.delivery.desired import Range
 from backend.delivery.plan import BUCKETS, percent
 
 MOST_TITLE = 100
@@ -40,7 +42,7 @@ class Draft:
 
     def says(self) -> str:
         """`v2 gets 25 % of units, v1 keeps 75 %`, escaped."""
-        told = []
+        told: list[str] = []
         for name, share in self.wanted.items():
             before = self.live[name]
             verb = "keeps" if share <= before else "gets"
@@ -76,7 +78,7 @@ def card(seen: Seen, *, border: bool = False) -> None:
         _request(seen, drafted)
 
 
-def serving(seen: Seen) -> Mapping[str, tuple[buckets.Range, ...]]:
+def serving(seen: Seen) -> Mapping[str, tuple[Range, ...]]:
     """Buckets by arm of those that get any, the control's first."""
     if seen.desired is None:
         return {}
@@ -90,7 +92,7 @@ def live_words(seen: Seen) -> str:
     return ", ".join(f"{escape(name)} {percent(buckets.share(ranges))}" for name, ranges in serving(seen).items())
 
 
-def _typed(seen: Seen, arms: Mapping[str, Sequence[buckets.Range]]) -> dict[str, int]:
+def _typed(seen: Seen, arms: Mapping[str, Sequence[Range]]) -> dict[str, int]:
     """What was entered for each treatment, in buckets; the control has the rest."""
     control, *others = arms
     wanted = {}
@@ -170,7 +172,7 @@ def _ask(seen: Seen, drafted: Draft) -> None:
     dialogs.ask("Request another split", says, act)
 
 
-def asked(seen: Seen, drafted: Draft) -> dict[str, object]:
+def asked(seen: Seen, drafted: Draft) -> dict[str, Any]:
     """The split as `Changes.propose` takes it: the first treatment's share, and what the others have."""
     first = next(name for name in drafted.wanted if name != drafted.control)
     rest = [{"version": drafted.versions[name], "share": share} for name, share in drafted.wanted.items() if name != first]

@@ -142,7 +142,7 @@ def _changes(session: Session, row: ComparisonRow) -> tuple[str, ...]:
     found = session.exec(
         select(Authorization.id, Authorization.change_id).where(col(Authorization.id).in_(row.authorizations))
     ).all()
-    known = {key: change for key, change in found}
+    known = dict(found)
     return tuple(known[one] for one in row.authorizations if known.get(one))
 
 
