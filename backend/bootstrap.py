@@ -58,6 +58,7 @@ from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.experiments.comparing.aggregates import Aggregating
+from backend.experiments.comparing.service import Comparing
 from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
 from backend.inference_log import probes
@@ -89,7 +90,7 @@ from backend.registry.mlflow import MlflowRegistry
 from backend.registry.rows import Model, Version
 from backend.registry.rules import Limits
 from backend.registry.service import Versions
-from backend.rollouts.service import Rollouts
+from backend.rollouts.service import Rollouts, judged
 from backend.settings import SecretFileError, Settings
 from backend.window_reports import automatic
 from backend.window_reports.runner import ReportRunner
@@ -146,6 +147,7 @@ class Backend:
     reference_profiles: ReferenceProfiles
     counting: Counting
     monitoring: Monitoring
+    comparing: Comparing
     experiments: Experiments
     aggregating: Aggregating
     rollouts: Rollouts
@@ -303,6 +305,8 @@ def build(settings: Settings) -> Backend:
         ),
         experiments=experiments,
         aggregating=Aggregating(database, log),
+        comparing=Comparing(database, log, judged=judged),
+        experiments=Experiments(database, log),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),

@@ -11,6 +11,7 @@ from backend.access import last_admin
 from backend.bootstrap import Backend
 from backend.core.database import Database
 from backend.delivery import looking
+from backend.experiments.comparing import service as comparing
 from backend.findings import tending
 from backend.metrics.keeping import Done
 from backend.metrics.scraping import KIND
@@ -45,6 +46,7 @@ def handlers(backend: Backend) -> Mapping[str, Handler]:
         KIND: backend.scraping.handle,
         counting.KIND: backend.counting.handle,
         runs.KIND: backend.monitoring.handle,
+        comparing.KIND: backend.comparing.handle,
         window_reports.KIND: backend.report_runner.handle,
         **_of_the_registry(backend),
     }

@@ -52,7 +52,7 @@ def weights(cells: Moments, arm: int, found: Estimate, one: Ratio, shape: Shape)
     return Weights((whole[0][0], whole[0][1], whole[0][2], whole[0][3]), (whole[1][0], whole[1][1], whole[1][2], whole[1][3]))
 
 
-def statement(told: Sequence[tuple[Ratio, int, Weights]], asked: Asked, segment: int | None) -> str:
+def statement(told: Sequence[tuple[Ratio, int, Weights]], centres: Sequence[float], asked: Asked, segment: int | None) -> str:
     """One scan of the rows for several ratios: `aa0`, `ab0`, `bb0` and so on."""
     names = [f"{which}{number}{part}" for number in range(len(told)) for which in "ab" for part in "vdc1"]
     rows = ", ".join(
@@ -62,7 +62,7 @@ def statement(told: Sequence[tuple[Ratio, int, Weights]], asked: Asked, segment:
     )
     arms = ", ".join(f"WHEN ${place + 1} THEN {place}" for place in range(len(asked.arms))).replace(", WHEN", " WHEN")
     inner = ", ".join(
-        f"sum({_line(number, which, one, place, asked)}) AS {which}{number}"
+        f"sum({_line(number, which, one, place, centres[place], asked)}) AS {which}{number}"
         for number, (one, place, _) in enumerate(told)
         for which in "ab"
     )
@@ -84,7 +84,9 @@ def _of(each: Weights, place: int, at: int) -> str:
     return ", ".join(f"{float(part[place, at])!r}::DOUBLE" for some in each for part in some)
 
 
-def _line(number: int, which: str, one: Ratio, place: int, asked: Asked) -> str:
+def _line(number: int, which: str, one: Ratio, place: int, centre: float, asked: Asked) -> str:
     covariate = f" + {which}{number}c * {unit_rows.covariate(place)}" if one.adjusted else ""
-    sum_of = f"{which}{number}v * v{place} + {which}{number}d * d{place} + {which}{number}1{covariate}"
+    sum_of = (
+        f"{which}{number}v * {unit_rows.centred(place, centre)} + {which}{number}d * d{place} + {which}{number}1{covariate}"
+    )
     return f"CASE WHEN {unit_rows.mature(one, asked.shape)} AND v{place} IS NOT NULL THEN {sum_of} ELSE 0 END"

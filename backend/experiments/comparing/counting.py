@@ -24,6 +24,7 @@ from backend.inference_log.service import InferenceLog
 EVERYONE = ""
 MOST_HOURS = 336
 HOUR = timedelta(hours=1)
+_KEYS = ("place", "generation", "arm")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Counts:
     Args:
         units, complete, crossed, new: units by arm and stratum; `new` where they were seen first, crossed ones too.
         ratios: all that is summed, in order; `of_metric`: metric -> places among them.
+        centres: what was taken off each request's value of a ratio, before it was summed up to moments.
         cells: (place, segment) -> moments.
         firsts: segment -> moments of first requests' failures.
         bins: segment -> latencies by arm; `spreads`: (metric, segment) -> design effect.
@@ -95,6 +97,7 @@ class Counts:
     hours: list[tuple[datetime, str, int]]
     ratios: list[Ratio]
     of_metric: dict[str, list[int]]
+    centres: list[float] = field(default_factory=list)
     cells: dict[tuple[int, str], Moments] = field(default_factory=dict)
     firsts: dict[str, Moments] = field(default_factory=dict)
     bins: dict[str, list[Bins]] = field(default_factory=dict)
@@ -220,18 +223,19 @@ class _Counting:
 
     def _sum_up(self, found: Counts) -> None:
         (near,) = self._rows(unit_rows.middles(len(found.ratios)))
-        shifts = [{"value": near[f"v{n}"] or 0.0, "denominator": near[f"d{n}"] or 0.0} for n in range(len(found.ratios))]
-        shifts = [{name: one if np.isfinite(one) else 0.0 for name, one in each.items()} for each in shifts]
+        places_of_all = range(len(found.ratios))
+        found.centres = [_finite(near[f"k{place}"]) for place in places_of_all]
+        denominators = [_finite(near[f"d{place}"]) for place in places_of_all]
         for name, places in found.of_metric.items():
             found.broken[name] = max(int(near[f"x{place}"] or 0) for place in places)
         for segment in self.segments:
-            self._sum_segment(found, segment, shifts)
+            self._sum_segment(found, segment, denominators)
 
-    def _sum_segment(self, found: Counts, segment: int | None, shifts: list[dict[str, float]]) -> None:
-        rows = self._rows(unit_rows.cells(found.ratios, segment, self.shape, shifts))
+    def _sum_segment(self, found: Counts, segment: int | None, denominators: list[float]) -> None:
+        rows = self._rows(unit_rows.cells(found.ratios, segment, self.shape, found.centres, denominators))
         for place in range(len(found.ratios)):
             mine = [row for row in rows if row["place"] == place]
-            found.cells[place, self.name(segment)] = self._moments(mine, shifts[place])
+            found.cells[place, self.name(segment)] = self._moments(mine, {"denominator": denominators[place]})
         found.firsts[self.name(segment)] = self._first_failures(segment)
         for metric in self.comparison.metrics:
             if metric.kind == "latency":
@@ -245,7 +249,7 @@ class _Counting:
         size = (len(self.asked.arms), len(self.asked.strata))
         made = {one: np.zeros(size) for one in FIELDS}
         for row in rows:
-            cell = of_sums({name: one for name, one in row.items() if name not in ("place", "generation", "arm")}, shifts)
+            cell = of_sums({name: one for name, one in row.items() if name not in _KEYS and one is not None}, shifts)
             for one in FIELDS:
                 made[one][self._place(row)] = getattr(cell, one)
         return Moments(**made)
@@ -269,7 +273,7 @@ class _Counting:
         ]
         for start in range(0, len(wanted), 40):
             some = wanted[start : start + 40]
-            sql = statement([(found.ratios[place], place, told) for place, _, told in some], self.asked, segment)
+            sql = statement([(found.ratios[place], place, told) for place, _, told in some], found.centres, self.asked, segment)
             (row,) = self._rows(sql, list(self.asked.arms))
             for number, (place, arm, _) in enumerate(some):
                 told = tuple(float(row[f"{which}{number}"] or 0.0) for which in ("aa", "ab", "bb"))
@@ -288,6 +292,10 @@ def _estimate_of(found: Counts, place: int, arm: int, segment: str) -> Estimate:
     from backend.experiments.comparing.effects import plain
 
     return plain(found, place, arm, segment)
+
+
+def _finite(value: float | None) -> float:
+    return value if value is not None and np.isfinite(value) else 0.0
 
 
 def _threshold(one: Metric, bins: Mapping[str, Sequence[Bins]]) -> float | None:

@@ -40,7 +40,9 @@ def plain(found: Counts, place: int, arm: int, segment: str) -> Estimate:
     """Of one ratio, as if a unit stood in one stratum alone."""
     cells = found.cells[place, segment]
     ratio = found.asked.comparison.window_seconds != 0
-    return estimate(cells.cell(0), cells.cell(arm), ratio=ratio, adjusted=found.ratios[place].adjusted)
+    made = estimate(cells.cell(0), cells.cell(arm), ratio=ratio, adjusted=found.ratios[place].adjusted)
+    centre = found.centres[place]
+    return replace(made, control=made.control + centre, treatment=made.treatment + centre)
 
 
 def of_ratio(found: Counts, place: int, arm: int, segment: str) -> Estimate:

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
     """What one look begins with."""
 
     row: ComparisonRow
@@ -65,7 +65,7 @@ class Comparing:
         """One look, and says when the next one is due."""
         assert_outside_unit("comparing arms")
         with self._database.read() as session:
-            opened = _open(session, claim.key, self._database.now(session))
+            opened = open_look(session, claim.key, self._database.now(session))
         if opened is None:
             self._over(claim)
             return
@@ -90,7 +90,7 @@ class Comparing:
                 telling.over(tx, row)
             work.finish(tx, claim, next_due=None)
 
-    def _store(self, claim: Claim, opened: _Opened, look: Look | None, took: float) -> None:
+    def _store(self, claim: Claim, opened: Opened, look: Look | None, took: float) -> None:
         with self._database.unit(SYSTEM) as tx:
             work.fence(tx, claim)
             row = tx.get(ComparisonRow, opened.row.id, lock=True)
@@ -113,7 +113,7 @@ class Comparing:
                 self._judged(tx, row.authorizations[-1])
             work.finish(tx, claim, next_due=tx.now + pause(row.began_at, tx.now, took))
 
-    def _failed(self, claim: Claim, opened: _Opened, problem: str) -> None:
+    def _failed(self, claim: Claim, opened: Opened, problem: str) -> None:
         with self._database.unit(SYSTEM) as tx:
             work.fence(tx, claim)
             row, state = tx.get(ComparisonRow, opened.row.id), tx.get(ComparisonState, opened.row.id)
@@ -133,7 +133,7 @@ def keys(session: Session) -> list[str]:
     return list(session.exec(select(ComparisonRow.id).where(ComparisonRow.state == "running")))
 
 
-def _open(session: Session, comparison_id: str, now: datetime) -> _Opened | None:
+def open_look(session: Session, comparison_id: str, now: datetime) -> Opened | None:
     row = session.get(ComparisonRow, comparison_id)
     if row is None or row.state != "running":
         return None
@@ -150,7 +150,7 @@ def _open(session: Session, comparison_id: str, now: datetime) -> _Opened | None
     )
     before = Before(state.failures, state.spent, row.facts_kept) if state is not None else Before(facts=row.facts_kept)
     session.expunge(row)
-    return _Opened(row, asked, before)
+    return Opened(row, asked, before)
 
 
 def strata(session: Session, row: ComparisonRow, arms: tuple[str, ...]) -> tuple[Stratum, ...]:
@@ -168,7 +168,7 @@ def strata(session: Session, row: ComparisonRow, arms: tuple[str, ...]) -> tuple
     return tuple(found)
 
 
-def _nothing(opened: _Opened) -> Kept:
+def _nothing(opened: Opened) -> Kept:
     """A look at a log that has nothing of these generations."""
     asked = opened.asked.comparison
     newest = opened.asked.strata[-1].admitted_at if opened.asked.strata else opened.asked.began_at

@@ -124,22 +124,28 @@ WHERE turn = 1 AND NOT crossed{_in(segment)} GROUP BY ALL
 
 def middles(many: int) -> str:
     """Where values lie, so that sums are made near there; and how many values are no numbers."""
-    told = ", ".join(
-        f"avg(v{place}) AS v{place}, avg(d{place}) AS d{place}, sum(x{place}) AS x{place}" for place in range(many)
-    )
-    return f"SELECT {told} FROM {UNITS}"  # noqa: S608
+    told = [f"sum(v{n}) / sum(d{n}) AS k{n}, avg(d{n}) AS d{n}, sum(x{n}) AS x{n}" for n in range(many)]
+    return f"SELECT {', '.join(told)} FROM {UNITS}"  # noqa: S608
 
 
-def cells(each: Sequence[Counted], segment: int | None, shape: Shape, shifts: Sequence[dict[str, float]]) -> str:
-    """Moments by ratio (`place`), stratum and arm."""
+def centred(place: int, centre: float) -> str:
+    """A unit's sum without so much for each of its requests: what is left of values of the size 1e9 that differ by 1."""
+    return f"(v{place} - {centre!r} * d{place})"
+
+
+def cells(
+    each: Sequence[Counted], segment: int | None, shape: Shape, centres: Sequence[float], denominators: Sequence[float]
+) -> str:
+    """Moments by ratio (`place`), stratum and arm; values are `centred`, and denominators summed near where they lie."""
     found = []
     for place, one in enumerate(each):
-        told = moments.sql(denominator=True, covariate=one.adjusted, shifts=shifts[place])
-        rows = f"generation, arm, v{place} AS value, d{place} AS denominator, {mature(one, shape)} AS mature"
+        told = moments.sql(denominator=True, covariate=one.adjusted, shifts={"denominator": denominators[place]})
+        rows = f"generation, arm, {centred(place, centres[place])} AS value, d{place} AS denominator"
+        rows += f", {mature(one, shape)} AS mature"
         rows += f", {covariate(place)} AS covariate" if one.adjusted else ""
         source = f"SELECT {rows} FROM {UNITS} WHERE NOT crossed{_in(segment)}"  # noqa: S608
         found.append(f"SELECT {place} AS place, generation, arm, {told} FROM ({source}) GROUP BY generation, arm")  # noqa: S608
-    return " UNION ALL ".join(found)
+    return " UNION ALL BY NAME ".join(found)
 
 
 def spread(place: int, segment: int | None, one: Counted, shape: Shape) -> str:
