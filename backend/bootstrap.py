@@ -58,7 +58,7 @@ from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
 from backend.experiments.comparing.aggregates import Aggregating
-from backend.experiments.comparing.service import Comparing
+from backend.experiments.comparing.looking import Comparing
 from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
 from backend.inference_log import probes
@@ -147,8 +147,8 @@ class Backend:
     reference_profiles: ReferenceProfiles
     counting: Counting
     monitoring: Monitoring
-    comparing: Comparing
     experiments: Experiments
+    comparing: Comparing
     aggregating: Aggregating
     rollouts: Rollouts
     changes: Changes
@@ -304,9 +304,8 @@ def build(settings: Settings) -> Backend:
             scratch=settings.data_dir / "scratch",
         ),
         experiments=experiments,
-        aggregating=Aggregating(database, log),
         comparing=Comparing(database, log, judged=judged),
-        experiments=Experiments(database, log),
+        aggregating=Aggregating(database, log),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),

@@ -54,8 +54,8 @@ def walked(database: Database, change_id: str) -> tuple[WalkedStep, ...]:
     with database.read() as session:
         query = select(Generation).join(Authorization, col(Authorization.id) == Generation.authorization_id)
         rows = session.exec(query.where(Authorization.change_id == change_id).order_by(col(Generation.number))).all()
-    ends = [row.admitted_at for row in rows[1:]]
-    return tuple(_step(row, end) for row, end in zip(rows, [*ends, None], strict=True))
+    ends: list[datetime | None] = [row.admitted_at for row in rows[1:]]
+    return tuple(_step(row, end) for row, end in zip(rows, [*ends, None], strict=False))
 
 
 def exposure(backend: Backend, endpoint: str, since: datetime) -> dict[str, int]:

@@ -18,6 +18,7 @@ from backend.core.work import WorkItem
 from backend.delivery.rows import Endpoint, Generation, Server
 from backend.evidence.rows import Evidence
 from backend.experiments.comparing import service as comparing
+from backend.experiments.comparing.rows import ComparisonRow
 from backend.metrics import scraping
 from backend.monitoring import counting, runs
 from backend.notify.rows import Message, Route
@@ -54,8 +55,8 @@ def wake_missing(database: Database, resyncs: Sequence[Resync]) -> dict[str, int
 
 def of_the_house() -> tuple[Resync, ...]:
     """Every server, open change, open rollout, unfinished check, model with aliases of ours, route with waiting messages,
-    source of metrics, monitor, endpoint that has some, comparison, and report that is to be
-    made; the mirror, and the ledger's reader."""
+    source of metrics, monitor, endpoint that has some, running comparison, and report that is to be made; the mirror, and the
+    ledger's reader."""
     return (
         Resync("server", _keys(select(Server.id))),
         Resync("change", _keys(_CHANGES)),
@@ -68,8 +69,8 @@ def of_the_house() -> tuple[Resync, ...]:
         Resync(scraping.KIND, scraping.keys),
         Resync(counting.KIND, counting.keys),
         Resync(runs.KIND, runs.keys),
-        Resync(comparing.KIND, comparing.keys),
         Resync(window_reports.KIND, unfinished),
+        Resync(comparing.KIND, _keys(select(ComparisonRow.id).where(ComparisonRow.state == "running"))),
     )
 
 

@@ -43,7 +43,7 @@ class Lane:
 
 
 EVIDENCE_THREADS, REGISTRY_THREADS, ROUTE_THREADS, SCRAPE_THREADS, OTHER_THREADS = 2, 2, 4, 4, 2
-COUNT_THREADS, MONITOR_THREADS = 1, 2
+COUNT_THREADS, MONITOR_THREADS, COMPARE_THREADS = 1, 2, 2
 
 
 def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
@@ -51,8 +51,8 @@ def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
 
     Messages are sent by four threads of their own: a receiver that hangs holds up neither decisions nor the ledger's reader.
     Metrics are read by four more, so that a source that hangs delays nothing but metrics. Hours of the inference log are
-    counted by one and judged by two: they take processor time, and nobody waits for them. Window reports are made one at
-    a time: each may take gigabytes.
+    counted by one and judged by two: they take processor time, and nobody waits for them. Arms are compared by two of their
+    own, as ramps wait for that. Window reports are made one at a time: each may take gigabytes.
 
     An approval is settled in the lane of decisions: it starts within a fraction of a second even while every server hangs.
     """
@@ -67,6 +67,7 @@ def lanes(kinds: Iterable[str], worker_threads: int) -> tuple[Lane, ...]:
         Lane(("scrape",), SCRAPE_THREADS),
         Lane(("count",), COUNT_THREADS),
         Lane(("monitor",), MONITOR_THREADS),
+        Lane(("comparison",), COMPARE_THREADS),
         Lane(("window_report",), 1),
     )
     used = [Lane(tuple(kind for kind in lane.kinds if kind in wanted), lane.threads) for lane in known]
