@@ -157,7 +157,7 @@ def _requests(
         for copy, seen in enumerate((arm, "v2") if crossed and number % 20 == 0 else (arm,)):
             key = f"{place}-{number}-{copy}"
             rows.append(_request(key, at + timedelta(seconds=copy), f"u{place}-{number}", seen, generation, chance, score))
-            outcomes.append({"request_id": key, "name": "late", "value": late, "event_time": at + timedelta(seconds=2)})
+            outcomes.append({"request_id": key, "known_at": at + timedelta(seconds=2), "values": {"late": late}})
     return rows, outcomes
 
 
