@@ -39,7 +39,7 @@ def _row(
     own = next((one for one in told if one.treatment == arm.name), None)
     value = told[0].control_value if arm.control and told else own.treatment_value if own is not None else None
     said = "baseline" if arm.control else effect_words(metric, own)
-    shares = (f"{100 * one:.1f} %" for one in (arm.planned, arm.assigned, arm.served))
+    shares = (f"{100 * one:.3g} %" for one in (arm.planned, arm.assigned, arm.served))
     drawn = "" if own is None else picture(own, axis, words.colour(found, palette, arm.name), palette)
     figures = (words.amount(metric, value), f"{arm.units:,}", f"{arm.complete:,}", *shares)
     return (words.named(found, palette, arm.name), said, drawn, *figures)
@@ -53,7 +53,7 @@ def effect_words(metric: Metric, one: Effect | None) -> str:
     return f"**{words.change(metric, one.difference)}** ({told})"
 
 
-def picture(one: Effect, axis: tuple[float, float], colour: str, palette: Palette, *, width: int = 150) -> str:
+def picture(one: Effect, axis: tuple[float, float], colour: str, palette: Palette, *, width: int = 140) -> str:
     """The effect with its interval on an axis that all rows share; "" where there is none."""
     if one.difference is None:
         return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from app.compared import arms, words
 from app.kit import components, pictures
 from app.kit.palette import Palette, current
@@ -28,7 +30,8 @@ def card(found: ComparisonView) -> None:
     with components.card("Guardrails", "harm with its always-valid bounds, drawn as a share of the limit that stops it"):
         components.table(rows, HEAD, alt="Guardrails with their verdicts", tight=(1, 2, 3, 4, 5), right=(2, 3))
         reasons = [one for one in told if one.verdict != "pass" and one.reason]
-        components.facts([(escape(one.metric), escape(one.reason, 400)) for one in reasons[:6]])
+        if reasons:
+            st.markdown("  \n".join(f":small[:gray[{escape(one.reason, 400)}]]" for one in reasons[:6]))
 
 
 def _row(found: ComparisonView, one: Guarded, palette: Palette, *, many: bool) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from app.wiring import Reading
 from backend.experiments.comparing import showing
 from backend.experiments.comparing.views import ComparisonView, Point
 
+MOST_REASONS = 6
+
 
 def read(look: Reading, change_id: str) -> tuple[ComparisonView, Sequence[Point]] | None:
     """What a change's arms came to, with its looks; None where nothing is compared."""
@@ -28,8 +30,9 @@ def answer(found: ComparisonView) -> None:
 
 def reasons(found: ComparisonView) -> None:
     """Why it is decided so, and what is wrong with the looks."""
-    for one in found.reasons[:6]:
-        st.markdown(f":small[:gray[{escape(one, 400)}]]")
+    said = [f":small[:gray[{escape(one, 400)}]]" for one in found.reasons[:MOST_REASONS]]
+    if said:
+        st.markdown("  \n".join(said))
     if found.problem:
         kept = "What stands here is of the look before; the next one tries again."
         st.warning(f"**The latest look failed.** {escape(found.problem, 300)} {kept}", icon=":material/sync_problem:")

@@ -106,7 +106,7 @@ def _figures(design: Design, plan: PlanView) -> None:
     note = "the smallest effect, or margin, that is shown with 80 % by the planned end"
     with components.card("What it will see", note):
         components.table(rows, HEAD, alt="What it will see of each metric", right=(2, 3, 4, 5, 6))
-        notes = [f"{escape(one.metric)}: {escape(one.note, 300)}." for one in plan.figures if one.note]
+        notes = [f"{escape(one.metric)}: {escape(one.note, 300)}." for one in plan.figures if one.note and one.known]
         for one in notes:
             st.markdown(f":small[:gray[{one}]]")
 
@@ -114,14 +114,15 @@ def _figures(design: Design, plan: PlanView) -> None:
 def _row(metric: Metric, one: Figure) -> tuple[str, ...]:
     def said(value: float | None) -> str:
         known = value is not None and value < float("inf")
-        return words.change(metric, value, relative=one.relative).lstrip("+") if known else "nothing"
+        nothing = "nothing" if one.known else "–"
+        return words.change(metric, value, relative=one.relative).lstrip("+") if known else nothing
 
     state = tag("Blind", "visibility_off", "red") if one.blind and one.known else ""
     harm = said(one.harm) if one.role == "guardrail" else "–"
     role = "what it is for" if one.role == "primary" else "guardrail"
-    return (f"**{escape(one.metric)}** {state}", role, said(one.wanted), said(one.detectable), harm, _count(one.units),
-            _count(one.days))  # fmt: skip
+    return (f"**{escape(one.metric)}** {state}", role, said(one.wanted), said(one.detectable), harm, _count(one, one.units),
+            _count(one, one.days))  # fmt: skip
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}" if value < float("inf") else "never"
+def _count(one: Figure, value: float) -> str:
+    return f"{value:,.0f}" if value < float("inf") else "never" if one.known else "–"

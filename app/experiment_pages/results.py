@@ -17,6 +17,7 @@ from app.kit.states import look
 from backend.experiments.comparing.views import ComparisonView
 
 EVERY = 15.0
+_NEARLY, _NOTHING = 0.999, 1e-6
 
 
 def draw(seen: Seen) -> None:
@@ -79,7 +80,7 @@ def reading_aid(found: ComparisonView) -> None:
     name = words.first_metric(found)
     metric, told = found.asked.metric(name), words.effects(found, name)
     rows = [
-        (escape(one.treatment), f"{100 * one.better_chance:.1f} %", words.amount(metric, one.loss_of_treatment))
+        (escape(one.treatment), _chance(one.better_chance), words.amount(metric, _loss(one.loss_of_treatment)))
         for one in told
         if one.better_chance is not None
     ]
@@ -90,6 +91,15 @@ def reading_aid(found: ComparisonView) -> None:
             return
         head = ("Arm", "Chance to be better", "Expected loss if shipped")
         components.table(rows, head, alt="Bayesian reading", right=(1, 2))
+
+
+def _chance(share: float) -> str:
+    """Nothing is certain, whatever the digits say."""
+    return "over 99.9 %" if share > _NEARLY else "below 0.1 %" if share < 1 - _NEARLY else f"{100 * share:.1f} %"
+
+
+def _loss(value: float | None) -> float | None:
+    return 0.0 if value is not None and value < _NOTHING else value
 
 
 def planned(seen: Seen) -> None:

@@ -118,7 +118,7 @@ def _draft(seen: Seen, wanted: Mapping[str, int]) -> Draft:
 
 def _bars(seen: Seen, drafted: Draft, palette: Palette) -> None:
     rows = [_bar(seen, name, shares, drafted, palette) for name, shares in (("Live", drafted.live), ("Draft", drafted.wanted))]
-    head = ("", "Units by arm", *(escape(name) for name in drafted.live))
+    head = ("Split", "Units by arm", *(escape(name) for name in drafted.live))
     components.table(rows, head, alt="Units by arm, live and as drafted", tight=(0,), right=range(2, len(head)))
 
 

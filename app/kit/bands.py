@@ -29,9 +29,9 @@ class Band:
 
 
 def bands(
-    palette: Palette, series: Sequence[Band], *, line: tuple[float, str] | None, unit: str = "", height: int = 300
+    palette: Palette, series: Sequence[Band], *, line: tuple[float, str] | None, unit: str = "", height: int = 340
 ) -> go.Figure:
-    """Estimates with their intervals; the solid line is no change, the dashed one decides.
+    """Estimates with their intervals; the solid line is no change, the dashed one decides (it may be the same).
 
     Args:
         line: where it decides, and what is written on it.
@@ -39,7 +39,8 @@ def bands(
     drawn = sketch(palette, height, right=72)
     for one in series:
         _draw(drawn, one, unit)
-    drawn.shape(type="line", xref="paper", x0=0, x1=1, y0=0, y1=0, line={"color": palette.muted, "width": 1})
+    if line is None or line[0]:  # the one would lie on the other
+        drawn.shape(type="line", xref="paper", x0=0, x1=1, y0=0, y1=0, line={"color": palette.muted, "width": 1})
     if line is not None:
         limit(drawn, palette, line[0], line[1], "blue")
     times = [at for one in series for at in one.at]
