@@ -55,7 +55,8 @@ NAMES = {
     "Monitor": "MonitorWhole", "MonitorLine": "MonitorFares", "MonitorFound": "MonitorFound", "MonitorRun": "MonitorRunView",
     "MonitorAsked": "MonitorAsked", "Profile": "ProfileLine",
     "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
-    "Experiment": "ExperimentWhole", "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
+    "Experiment": "ExperimentWhole", "Decided": "ExperimentDecided", "Comparison": "ComparisonWhole",
+    "ComparisonLook": "LookTaken", "RawAggregates": "RawAggregates", "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
     "ExperimentPlan": "ExperimentPlan", "PlannedFigure": "PlannedFigure", "PlannedPoint": "PlannedPoint",
     "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip
