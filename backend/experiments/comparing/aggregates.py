@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 from sqlmodel import Session
@@ -32,6 +33,8 @@ class Aggregate:
         buckets: the arm's share in that generation, of 10,000.
         part: of predictions, which cut, counted from 0; else 0.
         segment: "" for everyone.
+        centre: what was taken off each request's value before it was summed, so that a unit's value is `value - centre *
+            denominator`; the arm's figure is `centre + value / denominator`.
         moments: `statistics.moments.Moments` of the cell: counts, means, and sums of products around the means.
     """
 
@@ -42,6 +45,7 @@ class Aggregate:
     metric: str
     part: int
     segment: str
+    centre: float
     moments: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -50,7 +54,7 @@ class Aggregate:
         return {**told, **self.moments}
 
 
-COLUMNS = ("generation", "arm", "version", "buckets", "metric", "part", "segment", *FIELDS)
+COLUMNS = ("generation", "arm", "version", "buckets", "metric", "part", "segment", "centre", *FIELDS)
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,18 @@ def _row(session: Session, endpoint: str, experiment: str) -> ComparisonRow:
 
 def _rows(found: Counts, versions: dict[str, int]) -> Iterator[Aggregate]:
     segments = sorted({segment for _, segment in found.cells})
-    for at, stratum in enumerate(found.asked.strata):
-        for metric, places in found.of_metric.items():
-            for segment in segments:
-                for part, place in enumerate(places):
-                    cell = found.cells[place, segment]
-                    for number, arm in enumerate(found.asked.arms):
-                        moments = {one: float(getattr(cell, one)[number, at]) for one in FIELDS}
-                        share = stratum.shares.get(arm, 0)
-                        yield Aggregate(stratum.generation, arm, versions.get(arm, 0), share, metric, part, segment, moments)
+    parts = [(metric, part, place) for metric, places in found.of_metric.items() for part, place in enumerate(places)]
+    for at, (metric, part, place), segment in product(range(len(found.asked.strata)), parts, segments):
+        stratum, cell = found.asked.strata[at], found.cells[place, segment]
+        for number, arm in enumerate(found.asked.arms):
+            yield Aggregate(
+                generation=stratum.generation,
+                arm=arm,
+                version=versions.get(arm, 0),
+                buckets=stratum.shares.get(arm, 0),
+                metric=metric,
+                part=part,
+                segment=segment,
+                centre=found.centres[place],
+                moments={one: float(getattr(cell, one)[number, at]) for one in FIELDS},
+            )
