@@ -169,7 +169,7 @@ STEPS: tuple[Step, ...] = (
     by("ana", "experiment", "show", ENDPOINT, "bigger"), by("ana", "experiment", "show", ENDPOINT, "absent"),
     by("ana", "experiment", "plan", ENDPOINT, "--from", "-", given=json.dumps(DESIGN)),
     by("ana", "experiment", "edit", ENDPOINT, "bigger", "--title", "Bigger and better"),
-    by("rita", "experiment", "decide", ENDPOINT, "bigger", "ship", *WHY),
+    by("ben", "experiment", "decide", ENDPOINT, "bigger", "ship", *WHY),
     by("ana", "experiment", "withdraw", ENDPOINT, "bigger", *WHY), by("ana", "experiment", "list", "--state", "withdrawn"),
     # configuration as code, ramps by name
     by("olga", "ramp", "set", "careful", "1:10m,25:1h:person"), by("olga", "ramp", "set", "careful", "1:10m,50:1h"),
