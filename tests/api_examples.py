@@ -229,8 +229,8 @@ def compared(found: dict[str, dict[str, Any]]) -> None:
         "person": False, "changes": [f"chg_{'0' * 26}"], "began_at": "2026-03-01T06:00:00Z", "ended_at": None,
         "looked_at": "2026-03-02T06:00:00Z", "stale": False, "problem": "",
         "standing": {
-            "action": "go", "reason": "slow: not proved yet to be within 0.05.", "passed": False, "not_failed": True, "units": 980,
-            "looked_at": "2026-03-02T06:00:00Z", "warnings": [],
+            "action": "go", "reason": "slow: not proved yet to be within 0.05.", "passed": False, "not_failed": True,
+            "units": 980, "looked_at": "2026-03-02T06:00:00Z", "warnings": [],
         },
         "figures": None,
     }  # fmt: skip

@@ -56,7 +56,8 @@ NAMES = {
     "MonitorAsked": "MonitorAsked", "Profile": "ProfileLine",
     "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
     "Experiment": "ExperimentWhole", "Decided": "ExperimentDecided", "Comparison": "ComparisonWhole",
-    "ComparisonLook": "LookTaken", "RawAggregates": "RawAggregates", "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
+    "ComparisonLook": "LookTaken", "RawAggregates": "RawAggregates",
+    "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
     "ExperimentPlan": "ExperimentPlan", "PlannedFigure": "PlannedFigure", "PlannedPoint": "PlannedPoint",
     "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip
