@@ -104,7 +104,7 @@ def _moved_on(found: Print, drawn: Print, seen: Seen) -> None:
 
 def compared(seen: Seen) -> None:
     """What its arms did beside each other, where its plan compares any; drawn anew while its rollout goes on."""
-    if seen.view.rollout is None or seen.plan.comparison is None:
+    if seen.view.rollout is None:
         return
     walks = seen.view.rollout.ended_at is None
     (live(_compared, every=COMPARED) if walks else _compared)(seen.view.line.number)

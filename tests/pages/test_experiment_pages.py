@@ -8,11 +8,16 @@ import json
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from app import wiring
 from app.compared import words as compared_words
 from app.experiment_pages import experiment_list, exports, metric_fields
+from backend.api import app as api
 from backend.bootstrap import Backend
+from backend.cli import experiment as experiment_commands
+from backend.client.results import Comparison
+from backend.client.shapes import read
 from backend.core.context import SYSTEM
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint
@@ -21,7 +26,7 @@ from backend.experiments.comparing.rows import ComparisonState
 from backend.experiments.comparing.views import ComparisonView
 from backend.experiments.designs import service as designs
 from backend.experiments.designs.spec import Design, MetricAsked
-from tests.installations import EU, TAXI_PRODUCTION, copied
+from tests.installations import EU, TAXI_PRODUCTION, copied, number_of
 from tests.pages.conftest import Open, offered, press, raw, words
 from tests.tried import DESIGN, SLUG, TITLE, begun, tried
 
@@ -216,6 +221,37 @@ def test_a_draft_keeps_what_the_form_does_not_ask(full_page: Open, full: Backend
     test = full_page("design", "ana", endpoint=EU, experiment="kept")
     press(test, "Save the draft")
     assert _design(full, "kept") == before
+
+
+def test_the_change_shows_the_same_arms(page: Open, lived: Backend) -> None:
+    test = page("change", "ana", change=str(number_of(lived, "ROLLOUT")))
+    assert not test.exception
+    said = words(test)
+    assert "Arms beside each other" in said
+    assert "v2 lowers log-loss by" in said
+    assert "Arms beside each other" not in words(page("change", "ana", change=str(number_of(lived, "REVIEW"))))
+
+
+def test_the_api_the_client_and_the_command_line_tell_the_same(lived: Backend) -> None:
+    token = lived.tokens.create(lived.identities.act_as("ana"), "tests").text
+    client = TestClient(api.build(lambda: lived), headers={"authorization": f"Bearer {token}"})
+    at = f"/v1/endpoints/{TAXI_PRODUCTION}/experiments/{SLUG}"
+    told = client.get(f"{at}/figures").json()
+    assert (told["decision"], told["experiment"], told["figures"]["decision"]) == ("ship", SLUG, "ship")
+    assert client.get(f"/v1/endpoints/{TAXI_PRODUCTION}/rollout/comparison").json()["id"] == told["id"]
+    looks = client.get(f"{at}/looks?limit=1").json()
+    assert (len(looks["items"]), looks["items"][0]["at"] == told["looked_at"]) == (1, True)
+    older = client.get(f"{at}/looks", params={"after": looks["next"]}).json()
+    assert [one["decision"] for one in older["items"]] == ["keep_running"] or older["items"][0]["at"] < told["looked_at"]
+    assert len(client.get(f"{at}/aggregates").json()["rows"]) == 18
+    lines = "\n".join(experiment_commands._figures(read(Comparison, told)))
+    assert "The newest look at" in lines
+    assert "says: ship." in lines
+    assert "log-loss" in lines
+    assert client.get(f"/v1/endpoints/{EU}/rollout/comparison").status_code == 404
+    refused = client.post(f"{at}/decide", json={"outcome": "ship", "reason": "It loses less."})
+    assert refused.json()["code"] == "no-registry", "the change cannot be proposed"
+    assert client.get(at).json()["state"] == "running", "and so nothing is decided"
 
 
 def test_an_experiment_that_is_not_there_leads_back(full_page: Open) -> None:
