@@ -15,6 +15,7 @@ from app.kit.live import live, moved_on
 from app.kit.plain import escape, plural
 from app.kit.states import look
 from backend.experiments.comparing.views import ComparisonView
+from backend.experiments.designs.spec import Design
 
 EVERY = 15.0
 _NEARLY, _NOTHING = 0.999, 1e-6
@@ -136,7 +137,7 @@ def facts(seen: Seen) -> None:
     """The hypothesis and the design in words."""
     own, line = seen.design, seen.view.line
     tried = ", ".join(f"version {one.version} {one.share / 100:g} %" for one in own.arms)
-    guarded = ", ".join(f"{one.metric} by {one.margin:g}{' of the champion' if one.relative else ''}" for one in own.guardrails)
+    guarded = ", ".join(_guarded(own, one.metric, one.margin, relative=one.relative) for one in own.guardrails)
     rows = [
         ("Expected", escape(seen.view.hypothesis, 2000)),
         ("Who gets what", f"{escape(tried)}, the champion keeps {own.control_share / 100:g} %"),
@@ -149,6 +150,13 @@ def facts(seen: Seen) -> None:
     ]
     with components.card("Design", "fixed before the first exposure"):
         components.facts(rows)
+
+
+def _guarded(own: Design, name: str, margin: float, *, relative: bool) -> str:
+    """`errors by +2 pp`."""
+    asked = next(one for one in own.metrics if one.name == name)
+    metric = asked.metric(asked.cuts or (0.0,) if asked.kind == "predictions" else ())
+    return f"{name} by {words.change(metric, margin, relative=relative).lstrip('+')}{' of the champion' if relative else ''}"
 
 
 def _hours(seconds: int) -> str:

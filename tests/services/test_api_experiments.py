@@ -39,7 +39,7 @@ def test_a_decision_proposes_what_follows_and_says_which_change(asked: Api, worl
     found = asked("GET", f"{AT}/figures")
     assert (found["state"], found["figures"], found["decision"]) == ("running", None, "")
     assert asked("GET", f"{AT}/looks")["items"] == []
-    asked.refused("which-version", "POST", f"{AT}/decide", {"outcome": "ship", "reason": "x"}, status=409)
+    asked.refused("which-version", "POST", f"{AT}/decide", {"outcome": "ship", "reason": "x"}, status=422)
     sent = {"outcome": "ship", "reason": "It fails less.", "version": 2}
     told = asked("POST", f"{AT}/decide", sent)
     assert (told["state"], told["outcome"], told["reason"]) == ("decided", "ship", "It fails less.")
