@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlmodel import Session, col, select
 
 from backend import migrate
@@ -34,6 +33,7 @@ from backend.blueprints.service import Blueprints
 from backend.changes.notices import Notices
 from backend.changes.service import Changes, settled
 from backend.core.behind import Behind
+from backend.core.configured import read_settings as read_settings
 from backend.core.context import Actor
 from backend.core.credentials import References
 from backend.core.database import Database
@@ -91,7 +91,7 @@ from backend.registry.rows import Model, Version
 from backend.registry.rules import Limits
 from backend.registry.service import Versions
 from backend.rollouts.service import Rollouts, judged
-from backend.settings import SecretFileError, Settings
+from backend.settings import Settings
 from backend.window_reports import automatic
 from backend.window_reports.runner import ReportRunner
 from backend.window_reports.service import WindowReports
@@ -420,20 +420,6 @@ def prepare(backend: Backend) -> None:
     backend.group_mappings.settle()
     backend.bindings.settle()
     backend.policies.seed()
-
-
-def read_settings(data: Path | None = None) -> Settings:
-    """Settings from the environment, with another data folder where one is named. Refusal for one that is wrong."""
-    try:
-        return Settings() if data is None else Settings(data_dir=data)
-    except SecretFileError as error:
-        raise Refusal(f"{error.setting} is wrong: {error}.", "Correct it, or unset it.", code="bad-setting") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = "_".join(str(part) for part in first["loc"]).upper()
-        raise Refusal(
-            f"COUNTERSIGN_{field} is wrong: {first['msg']}.", "Correct it, or unset it for its default.", code="bad-setting"
-        ) from error
 
 
 def read_sign_in(settings: Settings) -> SignIn | None:

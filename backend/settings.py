@@ -89,8 +89,36 @@ class Settings(BaseSettings):
         le=65_535,
         description="Port on loopback at which `countersign ingest` takes Envoy's gRPC access log (docs/inference-log.md).",
     )
+    answers_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port on loopback at which `countersign ingest` takes what shadow arms answered (docs/inference-log.md).",
+    )
     access_log_files: str = Field(
         "", description="Comma-separated paths of Envoy's access logs in JSON that `countersign ingest` follows."
+    )
+    xds_address: str = Field(
+        "127.0.0.1:18000",
+        description="Where `countersign xds` gives Envoys their routes (docs/fleets.md). Beyond loopback only with mutual TLS.",
+    )
+    xds_door_address: str = Field(
+        "127.0.0.1:18001", description="Where `countersign xds` is told routes by workers. Beyond loopback only with TLS."
+    )
+    xds_token: SecretStr | None = Field(
+        None, description="Token (32 characters or more) that workers show at `countersign xds`: the credential of the router."
+    )
+    xds_certificate_file: Path | None = Field(None, description="Certificate, with its chain, that `countersign xds` shows.")
+    xds_key_file: Path | None = Field(None, description="Private key of that certificate.")
+    xds_client_ca_file: Path | None = Field(
+        None, description="Certificates that those of Envoys must be signed by. Envoys without one are then turned away."
+    )
+    xds_nodes: str = Field(
+        "", description="Comma-separated names, or patterns as `edge-*`, of Envoys that may connect. Default: any name."
+    )
+    xds_streams: int = Field(1_000, ge=1, le=100_000, description="Most Envoys that may be connected at once.")
+    xds_gone_seconds: float = Field(
+        300.0, ge=0, description="How long an Envoy that left still counts, because it may go on with what it has."
     )
     window_reports_url: SecretStr | None = Field(
         None,

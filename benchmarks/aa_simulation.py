@@ -12,13 +12,13 @@ import argparse
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from backend.experiments.statistics import exact, mismatch, planning, sequences, spending
-from backend.experiments.statistics.estimates import Estimate, estimate
+from backend.experiments.statistics.estimates import FEWEST, Estimate, estimate
 from backend.experiments.statistics.moments import Bools, Floats, Moments, of_sums
 from backend.experiments.statistics.planning import Asked
 from benchmarks.harness import progress
@@ -62,6 +62,8 @@ def run(options: argparse.Namespace) -> Result:
         progress(f"A/A: {kind}, {split}")
         found = false_alarms(kind, split, size)
         figures += [Figure(f"A/A {kind}, {split}: {name}", "countersign", "share", (one,)) for name, one in found.items()]
+    for name, one in clustered_alarms(size).items():
+        figures.append(Figure(f"A/A returning, ramp, variance by unit: {name}", "countersign", "share", (one,)))
     for name, one in planted(size).items():
         figures.append(Figure(f"planted: {name}", "countersign", "", (one,)))
     error = math.sqrt(ALPHA * (1 - ALPHA) / size.experiments)
@@ -198,6 +200,53 @@ def _known(drawn: Mapping[str, Floats], here: Bools, steps: int) -> Moments:
 def _by_step(ticks: Floats, steps: int) -> Floats:
     step = np.arange(ticks.shape[1]) * steps // ticks.shape[1]
     return np.stack([np.where(step == one, ticks, 0.0).cumsum(1) for one in range(steps)], -1)
+
+
+def clustered_alarms(size: Size, *, seed: int = 7) -> dict[str, float]:
+    """As `false_alarms` of units that come back, with the variance in which a unit's steps are one term."""
+    counts, random = dict[str, int](), np.random.default_rng([seed, sum(map(ord, "returning")), len(SPLITS["ramp"])])
+    for start in range(0, size.experiments, CHUNK):
+        shape = (min(CHUNK, size.experiments - start), size.ticks, size.units)
+        drawn, treated = _units("returning", "ramp", shape, random, 0.0)
+        control, treatment = (_known(drawn, here, len(SPLITS["ramp"])) for here in (~treated, treated))
+        plain = estimate(control, treatment)
+        found = replace(plain, variance=plain.variance + _together(drawn["value"], treated, control, treatment))
+        for name, one in _asymptotic(found, "returning", "ramp", size).items():
+            counts[name] = counts.get(name, 0) + int(one.sum())
+    return {name: one / size.experiments for name, one in counts.items()}
+
+
+def _together(value: Floats, treated: Bools, control: Moments, treatment: Moments) -> Floats:
+    """At each look, twice the sum over units and pairs of their steps of what they add in both."""
+    steps = len(SPLITS["ramp"])
+    many = value.shape[1] // steps
+    n0, n1 = control.n, treatment.n
+    kept = (n0 >= FEWEST) & (n1 >= FEWEST)
+    w = np.where(kept, n0 * n1 / np.maximum(n0 + n1, 1.0), 0.0)
+    share = w / np.maximum(w.sum(-1, keepdims=True), 1e-300)
+    whole = np.zeros(value.shape[:2])
+    for later in range(1, steps):
+        for earlier in range(later):
+            for arms in ((0, 0), (0, 1), (1, 1)):
+                first, second = (slice(one * many, (one + 1) * many) for one in (earlier, later))
+                here = (treated[:, first] == bool(arms[0])) & (treated[:, second] == bool(arms[1]))
+                x, y = value[:, first], value[:, second]
+                sums = [_so_far((here * one).sum(-1), later * many, value.shape[1]) for one in (x * y, x, y, np.ones_like(x))]
+                (mx, nx), (my, ny) = (
+                    (cells.value[..., step], np.maximum(cells.n[..., step], 1.0))
+                    for cells, step in (((control, treatment)[arms[0]], earlier), ((control, treatment)[arms[1]], later))
+                )
+                joint = sums[0] - mx * sums[2] - my * sums[1] + sums[3] * mx * my
+                sign = 1.0 if arms[0] == arms[1] else -1.0
+                whole += 2 * sign * share[..., earlier] * share[..., later] * joint / nx / ny
+    return whole
+
+
+def _so_far(ticks: Floats, begins: int, looks: int) -> Floats:
+    """Sums by tick of one step, as they were known at each look."""
+    known = np.zeros((ticks.shape[0], looks))
+    known[:, begins : begins + ticks.shape[1]] = ticks
+    return np.asarray(known.cumsum(1))
 
 
 def planted(size: Size, *, seed: int = 11) -> dict[str, float]:

@@ -17,6 +17,9 @@ BENCHMARKS = {
     "scrape": "reading one text of 10,000 Prometheus series, against the official parser",
     "timeseries": "a day's chart out of 10 million points in SQLite",
     "aa_simulation": "2,000 A/A experiments of each kind looked at on every tick: false alarms; planted regressions",
+    "xds": "a push by ADS to 200 simulated Envoys and two real ones, beside files for the two",
+    "answers": "what a caller waits for and Envoy spends where the answers of a shadow are heard, against where they are not",
+    "experiments": "one look at 10 million exposures of two arms by 20 metrics, against pandas on the same raw rows",
     "web": "every page over 10,000 models, 1,000 endpoints and 5,000 changes in Chromium, against MLflow's list of models",
 }
 

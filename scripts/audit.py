@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("dev", "build", "triton", "triton-server", "envoy", "proxy", "tools")  # app.lock pins a subset of dev.lock
+LOCKS = ("dev", "build", "triton", "triton-server", "envoy", "proxy", "gbstats", "tools")  # app.lock pins a subset of dev.lock
 CLEAN, VULNERABLE, UNKNOWN = 0, 1, 2
 
 

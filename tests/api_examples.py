@@ -14,7 +14,9 @@ from typing import Any
 
 from backend import migrate
 from backend.api.document import EXAMPLES
+from backend.core.context import SYSTEM
 from backend.core.database import Database
+from backend.experiments.designs.service import started
 from tests.api_world import Api
 from tests.services.changes.world import ENDPOINT, MODEL, World
 from tests.services.test_api_operations import DESIGNED, profile_content
@@ -44,6 +46,32 @@ PROMISED = {"days": 30, "objectives": [
     {"kind": "availability", "target": 0.999}, {"kind": "latency", "target": 0.95, "seconds": 0.25},
 ]}  # fmt: skip
 MEMORY = {"kind": "memory", "settings": {"path": "/tmp/countersign-example.json"}}
+SHADOWS = {
+    "endpoint": ENDPOINT, "start": "2026-03-01T06:00:00Z", "end": "2026-03-02T06:00:00Z",
+    "shadows": [{
+        "endpoint": ENDPOINT, "arm": "v2", "start": "2026-03-01T06:00:00Z", "end": "2026-03-02T05:59:00Z", "versions": [2],
+        "asked": 1180, "answered": 1176, "failed": 3, "missing": 1, "failure_share": 0.00254, "missing_share": 0.00085,
+        "failures": {"http-503": 3}, "mistaken": 2, "unread": 0, "untold": 1, "compared": 1175,
+        "disagreement": {
+            "share": {"mean": 0.072, "low": 0.0451, "high": 0.0989, "units": 890, "unsettled": ""},
+            "tolerance": 0.0061, "told": False, "threshold": None,
+        },
+        "differences": {
+            "pairs": 1175, "mean": -0.0021, "mean_absolute": 0.0034, "largest": 0.21,
+            "quantiles": {"0.05": -0.008, "0.25": -0.003, "0.5": -0.001, "0.75": 0.0, "0.95": 0.004},
+        },
+        "latency": {
+            "pairs": 1176, "mean_difference": 0.0009,
+            "live": {"0.5": 0.0021, "0.9": 0.0038, "0.95": 0.0046, "0.99": 0.0081},
+            "shadow": {"0.5": 0.0029, "0.9": 0.0051, "0.95": 0.006, "0.99": 0.0112},
+        },
+        "outcome": "late", "outcomes": ["late"],
+        "losses": [{
+            "name": "brier", "pairs": 640, "live": 0.142, "shadow": 0.139,
+            "difference": {"mean": -0.003, "low": -0.0049, "high": -0.0011, "units": 511, "unsettled": ""},
+        }],
+    }],
+}  # fmt: skip
 Step = tuple[str, str, Any, str]
 
 
@@ -101,6 +129,10 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
         ("PUT", f"{at}/slo", PROMISED, "olga"),
         ("POST", f"{at}/experiments", DESIGNED, "ana"),
         ("GET", "/experiments", None, "otto"), ("GET", f"{at}/experiments/sharper", None, "otto"),
+        ("POST", f"{at}/experiments/plan", {"design": DESIGNED["design"]}, "ana"),
+        ("PATCH", f"{at}/experiments/sharper", {"title": "Fewer failures"}, "ana"),
+        ("POST", f"{at}/experiments", {**DESIGNED, "slug": "given-up"}, "ana"),
+        ("POST", f"{at}/experiments/given-up/withdraw", {"reason": "The other one comes first."}, "ana"),
         ("PUT", f"{at}/monitors/drift", WATCHED, "olga"),
         *(("GET", path, None, "otto") for path in (
             "/monitors", f"{at}/monitors/drift", f"/models/{MODEL}/profiles", f"/models/{MODEL}/versions/1/profile",
@@ -177,6 +209,10 @@ def steps(there: dict[str, list[Any]]) -> list[Step]:
 def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     """What follows from what was made: votes, rollouts, and what is asked for a second time."""
     world, at = asked.world, f"/endpoints/{ENDPOINT}/rollout"
+    with asked.backend.database.unit(SYSTEM) as tx:
+        started(tx, "end_1", "sharper", "chg_of_the_experiment")
+    decided = {"outcome": "ship", "reason": "It fails less, and is as fast."}
+    record(asked, found, ("POST", f"/endpoints/{ENDPOINT}/experiments/sharper/decide", decided, "ben"))
     plan = found["plan_config"]["response"]["digest"]
     record(asked, found, ("POST", "/config/apply", {**DECLARED, "plan": plan, "reason": "As agreed on Monday."}, "otto"))
     world.run()
@@ -271,6 +307,7 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
     event = {"entity": "model_version", "action": "created", "timestamp": "2026-03-01T06:00:00Z"}
     registered = found["show_version"]["response"]["registered"]
     found |= {
+        "skip_steps": found["let_rollout_on"],
         "feed_events": {
             "request": {"inputs": [{"name": "hour", "shape": [1], "datatype": "FP32", "data": [9]}]},
             "response": {
@@ -350,6 +387,7 @@ def by_hand(found: dict[str, dict[str, Any]]) -> None:
         },
         "list_known_groups": {"response": {"items": [{"value": "ml-reviewers", "people": 3}], "next": None}},
         "list_served_arms": {"response": {"items": [{"arm": "v2", "version": 2, "requests": 1180}], "next": None}},
+        "show_shadows": {"response": SHADOWS},
         "list_sealing_keys": {
             "response": {
                 "items": [

@@ -22,7 +22,7 @@ from backend.delivery.door import Door, HttpDoor
 from backend.delivery.packages import PROBES, Manifest
 from backend.delivery.routers.envoy import EnvoyRouter
 from backend.delivery.routers.envoy_files import version_of
-from backend.delivery.routers.envoy_render import infer_target, text_of
+from backend.delivery.routers.envoy_render import ARM_FILTER, infer_target, text_of
 from backend.delivery.routers.memory import MemoryRouter
 from backend.delivery.routers.memory_door import MemoryDoor
 from backend.delivery.routers.memory_world import MemoryRouterWorld
@@ -274,8 +274,9 @@ def edit_clusters(envoy: EnvoyServer, prefix: str, *, infer: str = "", port: int
             address = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
             address["port_value"] = port or address["port_value"]
             (options,) = cluster["typed_extension_protocol_options"].values()
-            source = options["http_filters"][0]["typed_config"].get("default_source_code")
-            if source and infer:
+            scripts = [one["typed_config"] for one in options["http_filters"] if one["name"] == ARM_FILTER]
+            if infer and scripts:
+                source = scripts[0]["default_source_code"]
                 head, names, rest = source["inline_string"].partition("local INFER, READY = ")
                 source["inline_string"] = f'{head}{names}"{infer}"' + rest[rest.index('", "') + 1 :]
     settle(envoy, envoy.clusters_file, clusters)

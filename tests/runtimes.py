@@ -14,9 +14,11 @@ import pytest
 
 from backend.embedded import runtimes
 from backend.embedded.envoy import EnvoyServer, start_envoy
+from backend.embedded.envoy_ads import start_fleet_envoy
 from backend.embedded.mlflow import MlflowServer, start_mlflow
 from backend.embedded.supervisor import Supervisor
 from backend.embedded.triton import TritonServer, start_triton
+from tests.routed_ads import AdsServer, empty_content, serving, settings_of
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +51,18 @@ def triton_server(runtime_group: Supervisor, runtimes_dir: Path) -> TritonServer
 def envoy_server(runtime_group: Supervisor, runtimes_dir: Path) -> EnvoyServer:
     """A real Envoy without routes: `.url`, `.admin_url`, `.routes_file`, `.clusters_file`, `.access_log`."""
     return start_envoy(runtime_group, runtime_group.folder / "envoy", runtimes.envoy(runtimes_dir))
+
+
+@pytest.fixture(scope="session")
+def ads_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdsServer]:
+    """The ADS server in this process, with one snapshot without routes: `.door_url`, `.ads`."""
+    with serving(settings_of(tmp_path_factory.mktemp("xds"))) as running:
+        running.put(empty_content())
+        yield running
+
+
+@pytest.fixture(scope="session")
+def fleet_envoy(runtime_group: Supervisor, runtimes_dir: Path, ads_server: AdsServer) -> EnvoyServer:
+    """A real Envoy that has its routes from it."""
+    binary = runtimes.envoy(runtimes_dir)
+    return start_fleet_envoy(runtime_group, runtime_group.folder / "edge-1", binary, ads_server.ads, node="edge-1")

@@ -161,6 +161,27 @@ def _let_on(seen: Seen) -> Ask:
     return _goes_on(seen, "Let it go on", "The rollout goes on to its next step.", "skip_next")
 
 
+def _skip(seen: Seen) -> Ask:
+    """Which steps are not waited for, and at which one a person looks next."""
+    walk = seen.view.rollout
+    here = walk.step if walk is not None else 0
+    to = walk.may_skip_to if walk is not None and walk.may_skip_to is not None else here
+    rows = change_plan.step_rows(seen.plan)
+    return Ask(
+        says=[
+            f"**{escape(seen.view.line.endpoint)}** goes on to **step {to + 1}** at once: {rows[to][1]}. There somebody looks.",
+            f"Not waited for: the time and the sample of step{'s' * (to - here > 1)} "
+            f"{', '.join(str(one + 1) for one in range(here, to))}. A guardrail that fails still rolls it back.",
+        ],
+        rows=rows[here : to + 1],
+        head=change_plan.STEPS_HEAD,
+        confirm=f"Skip to step {to + 1}",
+        done=f"The rollout goes on to step {to + 1}.",
+        hint="What makes up for the time and the sample?",
+        icon="fast_forward",
+    )
+
+
 def _goes_on(seen: Seen, confirm: str, done: str, icon: str) -> Ask:
     walk = seen.view.rollout
     here = walk.step if walk is not None else 0
@@ -201,5 +222,6 @@ DIALOGS: Mapping[str, tuple[str, Callable[[Seen], Ask]]] = {
     "pause": ("Pause the rollout of change", _pause),
     "resume": ("Resume the rollout of change", _resume),
     "let_on": ("Let on: change", _let_on),
+    "skip": ("Skip steps of change", _skip),
 }
 """Action -> the dialog's title, which the change's number follows, and what it says."""

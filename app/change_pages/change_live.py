@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app import identity, ways, wiring
-from app.change_pages import change_page, changes
+from app.change_pages import change_page, change_plan, changes
 from app.change_pages.change_page import Seen, read
 from app.compared import panel
 from app.kit import components, feedback, pictures, plain, states, times
@@ -45,6 +45,7 @@ _SAYS: Mapping[str, str] = {
     "authorization.revoke": "took the approval back",
     "rollout.begin": "began the rollout", "rollout.step_proved": "proved a step", "rollout.advance": "went on to the next step",
     "rollout.finished": "completed the rollout", "rollout.pause": "paused the rollout", "rollout.let_on": "let it go on",
+    "rollout.skip_to": "asked for steps to be skipped", "rollout.skip": "skipped steps",
     "rollout.abort": "aborted the rollout", "rollout.roll_back": "took the way back",
 }  # fmt: skip
 _QUIET = ("change.submit", "change.draw", "evidence.request", "evidence.void", "authorization.grant")
@@ -139,6 +140,10 @@ def _progress(number: int) -> None:
         with top:
             st.markdown(f"{badge('rollout', walk.state)} {badge('endpoint', line.state)}")
         st.markdown(_bar(seen, walk, current()))
+        components.table(
+            _steps(seen, walk), ("Step", "Who gets what", "Goes on once", "Stands"), alt="Steps and gates", tight=(0, 3)
+        )
+        st.markdown(_waits(walk))
         components.table(_shares(seen, current()), ("Side", "Share", "In words"), alt="Desired and observed shares", tight=(0,))
         components.table(_proofs(seen), ("Proof", "State", "Age", "What it says"), alt="Proofs with their age", tight=(0, 1, 2))
         if pushes:
@@ -161,6 +166,22 @@ def _bar(seen: Seen, walk: RolloutView, palette: Palette) -> str:
     until = f" · held until {times.both(walk.hold_until, seen.now)}" if walk.hold_until is not None else ""
     bar = pictures.steps(palette, done, len(walk.steps), held)
     return f"{bar}  \n:small[Version {seen.view.line.version}: {told}:gray[{until}]]"
+
+
+_STANDS = {"done": ":gray[done]", "now": "**now**", "ahead": ":gray[ahead]"}
+
+
+def _steps(seen: Seen, walk: RolloutView) -> list[tuple[str, str, str, str]]:
+    """Each step with its gates in their order, and where the rollout stands."""
+    told = change_plan.step_rows(seen.plan)
+    return [(number, shares, then, _STANDS[one.standing]) for (number, shares, then), one in zip(told, walk.steps, strict=True)]
+
+
+def _waits(walk: RolloutView) -> str:
+    """What it waits for, who may do something about it, and how far steps may be skipped."""
+    who = "Reviewers and operators let it go on. " if walk.waits_for_person else ""
+    skip = f"Operators may skip to step {walk.may_skip_to + 1}. " if walk.may_skip_to is not None else ""
+    return f":small[{escape(walk.reason, 400)} :gray[{who}{skip}]]" if walk.reason or who or skip else ""
 
 
 def _shares(seen: Seen, palette: Palette) -> list[tuple[str, str, str]]:

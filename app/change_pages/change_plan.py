@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from app.change_pages.changes import shares_at, shares_say
+from app.change_pages.changes import named, shares_at, shares_say
 from app.kit import times
 from app.kit.charts import Step
 from app.kit.components import short
 from app.kit.plain import escape
 from app.kit.states import badge
-from backend.changes import field_words
+from backend.changes import comparison_words, field_words
 from backend.changes.difference import Difference, Line
 from backend.delivery.plan import BUCKETS, Arm, Plan, percent
+from backend.delivery.plan import Step as PlanStep
 
 Change = Literal["added", "removed", "changed", "unchanged"]
 NONE = ":gray[none]"
@@ -60,6 +61,7 @@ def fields(plan: Plan, live: Live) -> list[Field]:
         *_digests(plan, live),
         _field("Shadow", _named(plan, live, live.shadow), _named(plan, live, plan.shadow)),
         _field("On the way", "", _course(plan)),
+        *(_field(title, "", escape(f"{says}.", 600)) for _, title, says in comparison_words.lines(plan)),
         _field("Stays loaded afterwards", "", _bake(plan)),
         _field("Going back leads to", "", _way_back(plan)),
         _field("Recorded answers", "", _probes(plan)),
@@ -97,12 +99,38 @@ def step_rows(plan: Plan) -> list[tuple[str, str, str]]:
     last = len(plan.steps)
     told = []
     for number, step in enumerate(plan.steps, 1):
-        held = f"held for {times.span(step.hold_seconds)}" if step.hold_seconds else "goes on once it is proved"
-        then = f"{held}, then somebody lets it go on" if step.person else held
-        told.append(
-            (str(number), shares_say(plan, step.shares).replace(" has ", " gets "), _end(plan) if number == last else then)
-        )
+        then = _end(plan) if number == last else gates(step)
+        told.append((str(number), f"{shares_say(plan, step.shares).replace(' has ', ' gets ')}{_copies(plan, step)}", then))
     return told
+
+
+def gates(step: Gated) -> str:
+    """What a step asks for before the next, in the order in which it is asked."""
+    measured = {"not_failed": "no guardrail has failed", "passed": "every guardrail is proved to be kept"}
+    told = (
+        f"held for {times.span(step.hold_seconds)}" if step.hold_seconds else "",
+        f"each arm has {step.min_units:,} units" if step.min_units else "",
+        measured.get(step.statistics or "", ""),
+        "somebody lets it go on" if step.person else "",
+    )
+    return ", then ".join(one for one in told if one) or "goes on once it is proved"
+
+
+class Gated(Protocol):
+    """A step of a plan, or of a rollout's view."""
+
+    @property
+    def hold_seconds(self) -> int: ...
+    @property
+    def min_units(self) -> int: ...
+    @property
+    def statistics(self) -> str | None: ...
+    @property
+    def person(self) -> bool: ...
+
+
+def _copies(plan: Plan, step: PlanStep) -> str:
+    return f", version {plan.arm(step.shadow).version} gets copies and answers nobody" if step.shadow is not None else ""
 
 
 def chart_steps(plan: Plan, arm: str) -> list[Step]:
@@ -134,7 +162,7 @@ def _arms(plan: Plan, live: Live) -> Iterator[Field]:
     for arm in plan.arms:
         before = percent(int(was[arm.name]["buckets"])) if arm.name in was else ""
         path = _path(plan, arm)
-        yield _field(f"Share of version {arm.version}", before, path if path != before else before)
+        yield _field(f"Share of {named(plan, arm)}", before, path if path != before else before)
     for name in sorted(set(was) - {arm.name for arm in plan.arms}):
         yield _field(f"Share of version {was[name]['version']}", percent(int(was[name]["buckets"])), "")
 
@@ -144,14 +172,14 @@ def _digests(plan: Plan, live: Live) -> Iterator[Field]:
     for arm in plan.arms:
         before = was.get(arm.name)
         yield _field(
-            f"Artifact of version {arm.version}", short(before["artifact_digest"]) if before else "", short(arm.artifact_digest)
+            f"Artifact of {named(plan, arm)}", short(before["artifact_digest"]) if before else "", short(arm.artifact_digest)
         )
         yield _field(
-            f"Package of version {arm.version}", short(before["package_digest"]) if before else "", short(arm.package_digest)
+            f"Package of {named(plan, arm)}", short(before["package_digest"]) if before else "", short(arm.package_digest)
         )
         place = before["served_as"] if before else None
         at = f"{escape(place['model'])} version {place['version']}" if place else ""
-        yield _field(f"Served as (version {arm.version})", at, f"{escape(arm.served_as.model)} version {arm.served_as.version}")
+        yield _field(f"Served as ({named(plan, arm)})", at, f"{escape(arm.served_as.model)} version {arm.served_as.version}")
 
 
 def _path(plan: Plan, arm: Arm) -> str:
@@ -173,10 +201,8 @@ def _named(plan: Plan, live: Live, name: str | None) -> str:
 def _course(plan: Plan) -> str:
     told = []
     for step in plan.ramp:
-        until = f"for {times.span(step.hold_seconds)}" if step.hold_seconds else ""
-        person = "until somebody lets it go on" if step.person else ""
-        held = " and ".join(part for part in (until, person) if part) or "until it is proved"
-        told.append(f"{shares_say(plan, step.shares)} {held}")
+        held = field_words.gates_say(vars(step)) or "until it is proved"
+        told.append(f"{shares_say(plan, step.shares)}{_copies(plan, step)} {held}")
     return "; ".join(told)
 
 

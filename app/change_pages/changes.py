@@ -14,7 +14,7 @@ from app.kit.states import badge
 from backend.changes.queries import OPEN, ChangeLine
 from backend.changes.view import ChangeView
 from backend.core.errors import NotFound
-from backend.delivery.plan import Plan, parse_plan, percent
+from backend.delivery.plan import Arm, Plan, parse_plan, percent
 from backend.policy.rules import Policy
 from backend.rollouts.queries import RolloutView
 
@@ -151,13 +151,21 @@ def _under_way(view: ChangeView) -> str:
         return f"{told}. It waits until somebody lets it go on."
     if walk.state == "ramping":
         return f"{told} is being pushed and is not proved yet."
+    if walk.reason and not walk.reason.startswith("Holds this step"):
+        return f"{told}. {escape(walk.reason, 300)}"
     return f"{told}, held until {times.stamp(walk.hold_until)}." if walk.hold_until else f"{told}."
 
 
 def shares_say(plan: Plan, shares: Mapping[str, int]) -> str:
     """`version 2 has 10 %, version 1 has 90 %`, the largest first; arms without a share are left out."""
     order = sorted(shares.items(), key=lambda one: (-one[1], one[0]))
-    return ", ".join(f"version {plan.arm(name).version} has {percent(share)}" for name, share in order if share)
+    return ", ".join(f"{named(plan, plan.arm(name))} has {percent(share)}" for name, share in order if share)
+
+
+def named(plan: Plan, arm: Arm) -> str:
+    """`version 3`, and the arm's name where another arm is of the same version."""
+    twice = any(other.version == arm.version and other.name != arm.name for other in plan.arms)
+    return f"version {arm.version}{f' ({arm.name})' if twice else ''}"
 
 
 def shares_at(plan: Plan, shares: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import streamlit as st
 
 from app import identity, ways, wiring
+from app.change_pages import guardrail_form, ramp_form
 from app.change_pages.changes import START_MODES, reference
 from app.kit import components, times
 from app.kit.addresses import number_in
@@ -17,12 +18,13 @@ from backend.changes import course, view
 from backend.changes.proposing import MAX_TEXT, MAX_TITLE
 from backend.core.errors import NotFound, Refusal
 from backend.delivery import queries as delivery
+from backend.policy import ramps
 from backend.policy import service as policy
 from backend.policy.rules import Policy
 from backend.registry import queries as registry
 from backend.registry.queries import VersionLine
 
-MOST_STEPS, MOST_VERSIONS = 8, 200
+MOST_VERSIONS = 200
 _BEGUN = "proposal.begun"
 _HOUR = 3_600
 
@@ -113,6 +115,8 @@ def draw_form(start: Start) -> Form:
         with wiring.reading() as look:
             known = registry.versions(look.session, model, limit=MOST_VERSIONS).items
             rules = policy.in_force(look.session, environment).policy
+            named = ramps.lines(look.session)
+            base = delivery.endpoint(look.session, name, now=look.now, interval=wiring.interval()).base or {}
         version = _version(start, known)
         share = st.number_input(
             "Share of traffic at the end (%)",
@@ -123,7 +127,12 @@ def draw_form(start: Start) -> Form:
             key="share",
             help="Whatever runs besides keeps its proportions. 0 takes the version off.",
         )
-        steps = _steps(start)
+        buckets = round(float(share or 0) * 100)
+        rest = ramp_form.rest(buckets, _others(base, version), start.values.get("rest", ()))
+        steps = ramp_form.ramp(start.values.get("ramp", ()), named, rules.ramp.named)
+        same_age = ramp_form.same_age(steps, bool(start.values.get("same_age")))
+    with components.card("Guardrails", "what must not get worse on the way"):
+        guarded = guardrail_form.draw(start.values.get("guardrails", ()), rules.guardrails)
     with components.card("How it starts", "and why"):
         terms, trouble = _terms(start, rules)
         title = st.text_input(
@@ -139,11 +148,20 @@ def draw_form(start: Start) -> Form:
         )
     asked = {
         "version": version,
-        "share": round(float(share or 0) * 100),
+        "share": buckets,
+        "rest": rest,
         "ramp": steps,
+        "guardrails": guarded,
+        "same_age": same_age,
         "bake_seconds": terms.pop("bake_seconds"),
     }
     return Form(name, version, (title or "").strip(), (reason or "").strip(), asked, terms, trouble)
+
+
+def _others(base: Mapping[str, Any], version: int | None) -> dict[int, int]:
+    """Version -> its buckets now, of what runs besides."""
+    arms = [(int(one["version"]), int(one["buckets"])) for one in base.get("arms", ())]
+    return {number: part for number, part in arms if part and number != version}
 
 
 def _endpoint(start: Start) -> tuple[str, str, str] | None:
@@ -202,35 +220,6 @@ def _lacking(known: Sequence[VersionLine], number: int) -> str:
     if found.removed_at is not None:
         return "it was removed from the registry."
     return "it is not registered here yet; register it on its model's page first."
-
-
-def _steps(start: Start) -> list[dict[str, Any]]:
-    """The ramp: so many steps, each with a share, a time and whether a person has to look."""
-    begun = start.values.get("ramp", ())
-    count = st.number_input(
-        "Steps on the way",
-        0,
-        max(MOST_STEPS, len(begun)),  # the API takes more than one would type here: all of them are kept
-        value=len(begun),
-        key="steps",
-        help="Each is held before the next one; 0 goes there in one step.",
-    )
-    return [_step(number, begun[number] if number < len(begun) else {}) for number in range(int(count or 0))]
-
-
-def _step(number: int, was: Mapping[str, Any]) -> dict[str, Any]:
-    """One step: the share, for how long, and whether somebody has to let it go on."""
-    named, left_right = f"Step {number + 1}", st.columns(2)
-    share = left_right[0].number_input(
-        f"{named}: share (%)", 0.01, 99.99, value=was.get("share", 1_000 * (number + 1)) / 100, key=f"step.{number}.share"
-    )
-    hours = left_right[1].number_input(
-        f"{named}: hold (hours)", 0.0, 720.0, value=was.get("hold_seconds", _HOUR) / _HOUR, step=1.0, key=f"step.{number}.hours"
-    )
-    person = st.toggle(
-        f"After step {number + 1} somebody lets it go on", value=bool(was.get("person")), key=f"step.{number}.person"
-    )
-    return {"share": round(float(share or 0) * 100), "hold_seconds": round(float(hours or 0) * _HOUR), "person": bool(person)}
 
 
 def _terms(start: Start, rules: Policy) -> tuple[dict[str, Any], str]:

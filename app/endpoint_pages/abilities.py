@@ -15,6 +15,7 @@ def of_server(able: Abilities) -> Said:
     """A runtime's abilities."""
     return [
         _said(able.versions_side_by_side, "keeps several versions side by side", "has one version at a time"),
+        _said(able.names_side_by_side, "keeps models under several names", "has one model's name at a time"),
         _said(able.pin_a_version, "answers for a version that is asked for", "cannot be asked for one version"),
         _said(able.split, "splits traffic itself", "cannot split traffic: put a router before it"),
         _said(able.mirror, "copies requests to a shadow itself", "cannot copy requests to a shadow: a router does"),
@@ -33,6 +34,7 @@ def of_router(able: RouterAbilities) -> Said:
         _said(able.mirror, "copies requests to a shadow", "cannot copy requests to a shadow"),
         _said(able.fallback, "lets the champion answer for a dead arm", "answers an error for a dead arm"),
         _said(able.read_back, "tells the routes in force", "cannot tell the routes in force"),
+        _said(able.counts, "counts each arm's requests", "counts requests only where its Envoys' admin addresses are named"),
     ]
 
 

@@ -18,6 +18,7 @@ from app.kit.plain import escape
 from app.kit.states import badge, mark, tag
 from app.wiring import Reading
 from backend.changes import briefly
+from backend.changes.field_words import gates_say
 from backend.core.errors import NotFound
 from backend.delivery import queries
 from backend.delivery.plan import percent
@@ -150,6 +151,7 @@ def walk(found: EndpointDetail, running: RolloutView, change: briefly.Named | No
         st.markdown(f"Step {running.step + 1} of {total}: {_step_shares(found, running.steps[running.step].shares)}.")
         if running.step + 1 < total:
             st.markdown(f":small[:gray[Then {_step_shares(found, running.steps[running.step + 1].shares)}.]]")
+            st.markdown(f":small[:gray[Before that: {escape(gates_say(vars(running.steps[running.step])) or 'its proof')}.]]")
         st.markdown(f":small[:gray[{waits_for(running, at)}]]")
 
 

@@ -24,7 +24,12 @@ _WHERE = {
     "server": ("Inference address", "host:port at which routers and callers reach its inference interface"),
     "router": ("Public address", "where callers reach the endpoints behind it, e.g. http://models.example:8080"),
 }
-_PRODUCTS = {"triton": "Triton Inference Server", "envoy": "Envoy", "memory": "In memory (demos and tests)"}
+_PRODUCTS = {
+    "triton": "Triton Inference Server",
+    "envoy": "Envoy",
+    "envoy_ads": "Envoys by ADS",
+    "memory": "In memory (demos and tests)",
+}
 
 
 def product(kind: str) -> str:

@@ -41,7 +41,8 @@ _PAST = {
     "submit": "submitted", "vote": "voted on", "void_votes": "voided the votes of", "ask_start": "asked to start",
     "hand_over": "handed over", "activate": "activated", "describe": "described", "upload": "uploaded", "write": "wrote",
     "read": "read", "prove": "proved", "link": "linked", "delete": "deleted", "change": "changed", "wait": "still waits for",
-    "let_on": "let on", "sign_off": "signed off", "register": "registered", "admit": "admitted", "observe": "observed",
+    "let_on": "let on", "skip_to": "asked to skip steps of", "skip": "skipped steps of",
+    "sign_off": "signed off", "register": "registered", "admit": "admitted", "observe": "observed",
 }  # fmt: skip
 _ASKED = {
     "role.grant": "a role", "policy.set": "a weaker policy", "owner.set": "another owner", "binding.make": "a binding",

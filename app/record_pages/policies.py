@@ -15,6 +15,7 @@ from app.kit.plain import escape
 from app.kit.states import badge, mark
 from app.record_pages import people
 from backend.policy import queries
+from backend.policy.guardrails import says
 from backend.policy.queries import EnvironmentView
 from backend.policy.rows import Freeze, PolicyVersion
 from backend.policy.rules import WHOLE, GateRule, Policy
@@ -73,6 +74,8 @@ def words(policy: Policy) -> list[tuple[str, str]]:
         ("May start", ", ".join(one.replace("_", " ") for one in policy.start_modes)),
         ("Ramp", _ramp(policy)),
         ("Old versions", _bake(policy)),
+        ("Guardrails", _guardrails(policy)),
+        ("Skips a rollout's steps", "an operator may, up to one that a person looks at" if policy.may_skip else "nobody may"),
         ("Takes over a rollout", "yes, through its approved way back" if policy.may_supersede else "no"),
         ("Hand-made changes", "repaired" if policy.repair == "repair" else "only reported"),
         ("Pickled models", "refused" if policy.pickled == "refuse" else "flagged, never loaded here"),
@@ -99,6 +102,10 @@ def _escalation(policy: Policy) -> str:
         for one in policy.findings.escalation
     ]
     return "; ".join(steps) or "nobody else is called"
+
+
+def _guardrails(policy: Policy) -> str:
+    return "  \n".join(escape(says(one), 300) for one in policy.guardrails) or "none asked for"
 
 
 def _bake(policy: Policy) -> str:

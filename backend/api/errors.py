@@ -59,6 +59,7 @@ STATUS = {
     "named-in-settings": 409,
     "no-rollout": 409,
     "not-asked": 409,
+    "not-skipped": 409,
     "not-failed": 409,
     "own-adoption": 403,
     "shared-place": 403,

@@ -84,7 +84,7 @@ class LogRulesView(Shown):
         description="One unit in that many is kept, whole. Failures of others are kept too, and counted by nobody."
     )
     redactions: tuple[RedactionView, ...]
-    kept_days: dict[str, int] = Field(description="By table; what is not named is kept for good.")
+    kept_days: dict[str, int] = Field(description="By table; what is not named is kept for good, copies as long as requests.")
     unit_header: str
     revision: int = Field(description="0 where nobody has said anything: everything is kept.")
 
@@ -102,7 +102,7 @@ class LogRulesSent(Sent):
 
     sample_every: int = Field(default=1, ge=1, le=MOST_EVERY)
     redactions: Annotated[tuple[RedactionSent, ...], Field(strict=False, max_length=MOST_REDACTIONS)] = ()
-    kept_days: dict[str, int] = Field(default_factory=dict, max_length=3, examples=[{"requests": 90, "parts": 90}])
+    kept_days: dict[str, int] = Field(default_factory=dict, max_length=4, examples=[{"requests": 90, "parts": 90}])
     unit_header: str = Field(default="x-unit-id", pattern=r"^[a-z0-9-]{1,64}$")
 
 

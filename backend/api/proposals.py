@@ -15,6 +15,7 @@ from backend.api.tags import Fresh, Held
 from backend.changes.proposing import MAX_TEXT, MAX_TITLE
 from backend.changes.rows import Change
 from backend.delivery.plan import buckets_from_percent
+from backend.policy.guardrails import Kind
 from backend.policy.rules import RampName
 
 router = APIRouter(prefix="/changes", tags=["changes"])
@@ -29,12 +30,45 @@ StartMode = Annotated[Literal["at_once", "by_hand", "at_time"], Field(descriptio
 NamedRamp = Annotated[RampName, Field(description="The name of a ramp.", examples=["careful"])]
 
 
-class RampStep(Sent):
-    """A share on the way to the final one, how long it is held, and whether somebody has to let the rollout on after it."""
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
-    share_percent: Percent
+
+class RampStep(Sent):
+    """A share on the way to the final one, and the gates before the next in their order: time, units, statistics, a person."""
+
+    share_percent: Annotated[Percent, Field(description="In percent; left out of a step at which it gets copies.")] = 0.0
     hold_seconds: Seconds = 0
-    person: bool = False
+    min_units: Annotated[Count, Field(description="Units that the smallest arm needs, of those that entered at this step.")] = 0
+    statistics: Annotated[
+        Literal["not_failed", "passed"] | None,
+        Field(description="`not_failed`: no guardrail failed and none is missing; `passed`: each is proved to be kept."),
+    ] = None
+    person: Annotated[bool, Field(description="Whether somebody has to let the rollout on after it.")] = False
+    shadow: Annotated[bool, Field(description="The version gets copies at it and answers nobody.")] = False
+
+
+class Guardrail(Sent):
+    """What must not get worse while two versions share the traffic."""
+
+    name: Annotated[str, Field(max_length=63, description="What people call it.", examples=["errors"])]
+    kind: Annotated[Kind, Field(description="What is measured.", examples=["errors"])]
+    margin: Annotated[float, Field(description="Tolerated harm in the metric's unit; 0.01 of errors is 1 %.", examples=[0.01])]
+    relative: Annotated[bool, Field(description="Whether the margin is a share of the champion's figure.")] = False
+    on_fail: Annotated[Literal["rollback", "hold", "warn"], Field(description="What follows once more harm is proved.")] = (
+        "rollback"
+    )
+    outcome: Annotated[str | None, Field(max_length=128, description="Of kinds that need to know what became of it.")] = None
+    better: Annotated[Literal["lower", "higher"], Field(description="Which way is better; of `outcome` alone.")] = "lower"
+    above_seconds: Annotated[float | None, Field(description="Of `slow`: from when on an answer is slow.")] = None
+    quantile: Annotated[float | None, Field(description="Of `latency`: 0.95 is p95.")] = None
+    horizon_seconds: Annotated[Seconds, Field(description="After a request, when its outcome is known if it ever is.")] = 0
+
+
+class Rest(Sent):
+    """The final share of another version that runs there."""
+
+    version: Annotated[Whole, Field(examples=[1])]
+    share_percent: Percent
 
 
 class Wishes(Sent):
@@ -52,6 +86,15 @@ class Wishes(Sent):
     shadow: Annotated[Literal["keep", "this", "none"], Field(description="A shadow gets copies and answers nobody.")] = "keep"
     experiment: Annotated[str | None, Field(max_length=64, description="A new experiment: all are assigned anew.")] = None
     unit_header: Annotated[str | None, Field(max_length=64, description="Header with the unit of randomisation.")] = None
+    guardrails: Annotated[
+        tuple[Guardrail, ...],
+        Field(max_length=20, strict=False, description="What must not get worse, besides what the policy asks for."),
+    ] = ()
+    same_age: Annotated[bool, Field(description="Whether it is compared with a copy of the champion, loaded as newly.")] = False
+    rest: Annotated[
+        tuple[Rest, ...],
+        Field(max_length=15, strict=False, description="Final shares of what runs besides; else it keeps its proportions."),
+    ] = ()
 
 
 class Draft(Wishes):
@@ -136,12 +179,16 @@ def _wishes(sent: Wishes, named: Collection[str]) -> dict[str, Any]:
         found["share"] = _buckets(found.pop("share_percent"))
     if "ramp" in found:
         found["ramp"] = found["ramp"] if isinstance(found["ramp"], str) else tuple(map(step_in_buckets, found["ramp"]))
+    if "guardrails" in found:
+        found["guardrails"] = tuple(one.model_dump() for one in found["guardrails"])
+    if "rest" in found:
+        found["rest"] = tuple({"version": one.version, "share": _buckets(one.share_percent)} for one in found["rest"])
     return found
 
 
 def step_in_buckets(step: RampStep) -> Mapping[str, Any]:
     """A step as the services take it. Refusal `bad-share`."""
-    return {"share": _buckets(step.share_percent), "hold_seconds": step.hold_seconds, "person": step.person}
+    return {"share": _buckets(step.share_percent), **step.model_dump(exclude={"share_percent"})}
 
 
 def _buckets(percent: float) -> int:

@@ -34,9 +34,12 @@ class RampSteps(Sent):
 class RampStepView(Shown):
     """One step on the way."""
 
-    share: int = Field(description="In buckets out of 10,000.")
+    share: int = Field(description="In buckets out of 10,000; 0 of a step at which the version gets copies.")
     hold_seconds: int
+    min_units: int = Field(description="Units that the smallest arm needs, of those that entered at this step.")
+    statistics: str | None = Field(description="`not_failed` or `passed`: what its guardrails have to do before the next.")
     person: bool = Field(description="Whether somebody has to let the rollout on after it.")
+    shadow: bool = Field(description="Whether the version gets copies at it and answers nobody.")
 
 
 class RampView(Shown):
@@ -44,7 +47,7 @@ class RampView(Shown):
 
     name: str
     steps: tuple[RampStepView, ...]
-    revision: int
+    revision: int = Field(description="0 of a template that every installation has, and nobody changed.")
     asked_for_by: tuple[str, ...] = Field(description="Environments whose policies ask for it.")
 
 

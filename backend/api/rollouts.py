@@ -37,7 +37,7 @@ class Stopping(Sent):
 
 
 class LettingOn(Sent):
-    """That a person looked at just this step."""
+    """What a person looked at: just this step of this rollout."""
 
     reason: Reason
     rollout: RolloutId = Field(description="`id` of the rollout that was looked at.")
@@ -84,6 +84,18 @@ def let_rollout_on(asks: Asks, held: Held, endpoint: EndpointName, sent: Letting
     return held.answer(_view(asks, endpoint))
 
 
+@router.post("/rollout/skip")
+def skip_steps(asks: Asks, held: Held, endpoint: EndpointName, sent: LettingOn) -> RolloutView:
+    """Has the steps skipped up to the next one after which a person looks (`may_skip_to`), where the policy lets that.
+
+    Times and samples are not waited for; a guardrail that failed or cannot be judged, and a person, are never passed over: 409
+    `not-skipped`. The worker does it. No program asks for it.
+    """
+    with _seen(held, endpoint):
+        asks.backend.rollouts.skip(asks.actor, endpoint, sent.reason, at=At(sent.rollout, sent.step))
+    return held.answer(_view(asks, endpoint))
+
+
 @router.post("/rollout/abort")
 def abort_rollout(asks: Asks, held: Held, endpoint: EndpointName, sent: Stopping) -> RolloutView:
     """Ends a rollout that is under way, and goes back; from a first version that is to nothing."""
@@ -101,7 +113,7 @@ def roll_back_endpoint(asks: Asks, held: Held, endpoint: EndpointName, sent: Why
 
 
 def _at(sent: Stopping) -> At | None:
-    """Only `let-on` looks at the step."""
+    """Only `let-on` and `skip` look at the step."""
     return At(sent.rollout, 0) if sent.rollout is not None else None
 
 

@@ -101,12 +101,13 @@ def _arms(shares: Mapping[int, int]) -> list[dict[str, Any]]:
     return [{"version": version, "share": percent(share)} for version, share in sorted(shares.items())]
 
 
-def _asked_for(session: Session) -> dict[str, list[tuple[int, str, int, int]]]:
-    """Endpoint's id -> (number, state, version, share) of the changes that are open there."""
-    found: dict[str, list[tuple[int, str, int, int]]] = {}
+def _asked_for(session: Session) -> dict[str, list[tuple[int, str, int, int, dict[int, int]]]]:
+    """Endpoint's id -> (number, state, version, share, how the rest is split) of the changes that are open there."""
+    found: dict[str, list[tuple[int, str, int, int, dict[int, int]]]] = {}
     query = select(Change.endpoint_id, Change.number, Change.state, Change.wanted).where(col(Change.state).in_(OPEN))
     for endpoint_id, number, state, wanted in session.exec(query.order_by(col(Change.number))):
-        found.setdefault(endpoint_id, []).append((number, state, int(wanted["version"]), int(wanted["share"])))
+        rest = {int(one["version"]): int(one["share"]) for one in wanted.get("rest", ())}
+        found.setdefault(endpoint_id, []).append((number, state, int(wanted["version"]), int(wanted["share"]), rest))
     return found
 
 
@@ -156,11 +157,12 @@ def _serving(draft: Draft, given: Mapping[str, Any], state: State, around: Aroun
     if state.facts["mode"] != "managed":
         note = "It is only observed: somebody has to sign off what runs there before it serves anything else."
         return replace(draft, fields=every, waits=(note,))
-    version, share = _one_move(declared, now, wanted)
-    for number, at, its_version, its_share in state.facts["asked"]:
-        if (its_version, its_share) == (version, share):
+    version, share, rest = _one_move(declared, now, wanted)
+    for number, at, *asks in state.facts["asked"]:
+        if asks == [version, share, rest]:
             return replace(draft, fields=every, waits=(f"Change {number} asks for this already ({at}).",))
     asked = {"version": version, "share": share, **_rollout(declared, around, now.get(version, 0), share)}
+    asked |= {"rest": [{"version": one, "share": part} for one, part in sorted(rest.items())]} if rest else {}
     others = tuple(f"Change {number} is open there too ({at})." for number, at, *_ in state.facts["asked"])
     return replace(
         draft, fields=every, notes=draft.notes + others, proposal=Proposal(declared.name, asked, state.facts["over"])
@@ -179,18 +181,24 @@ def _wanted(declared: Declared, given: Mapping[str, Any]) -> dict[int, int]:
     return found
 
 
-def _one_move(declared: Declared, now: Mapping[int, int], wanted: Mapping[int, int]) -> tuple[int, int]:
-    """The version and share of the one change that leads there: what runs besides keeps its proportions."""
+def _one_move(declared: Declared, now: Mapping[int, int], wanted: Mapping[int, int]) -> tuple[int, int, dict[int, int]]:
+    """The version and share of the one change that leads there, and how the rest is split; empty where what runs besides keeps
+    its proportions.
+    """
     for version in sorted({*now, *wanted}, key=lambda one: (one not in wanted, -one)):
         share = wanted.get(version, 0)
         others = {other: part for other, part in now.items() if other != version}
         rest = apportion({str(one): part for one, part in others.items()}, BUCKETS - share) if others else {}
         reached = {int(one): part for one, part in rest.items() if part} | ({version: share} if share else {})
         if reached == dict(wanted):
-            return version, share
+            return version, share, {}
+    new = [one for one in wanted if one not in now]
+    if len(new) <= 1 and len(now) > 1:
+        moved = new[0] if new else max(one for one in now if wanted.get(one, 0) != now[one])
+        return moved, wanted.get(moved, 0), {one: wanted.get(one, 0) for one in now if one != moved}
     raise Refusal(
-        f"No single change leads {declared.name} from what it serves to these shares.",
-        "Declare one version's new share; the others keep their proportions.",
+        f"No single change leads {declared.name} from what it serves to these shares: it brings one version at most.",
+        "Declare one new version; bring the others by changes of their own.",
         code="more-than-one-change",
     )
 
@@ -208,6 +216,8 @@ def _rollout(declared: Declared, around: Around, now: int, share: int) -> dict[s
     elif ramp:
         steps = steps_in(ramp)
     asked: dict[str, Any] = {"ramp": [one.model_dump() for one in steps], "start_mode": given.get("start", "at_once")}
+    asked |= {"guardrails": given["guardrails"]} if given.get("guardrails") else {}
+    asked |= {"same_age": True} if given.get("sameAge") and (steps or not ramp) else {}
     return asked | ({"bake_seconds": durations.seconds(given["bake"])} if given.get("bake") else {})
 
 

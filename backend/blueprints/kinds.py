@@ -30,6 +30,7 @@ from backend.monitoring.service import Monitors
 from backend.policy.ramps import Ramps
 from backend.policy.rules import RampStep
 from backend.policy.service import Policies
+from backend.policy.templates import TEMPLATES
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Around:
         if (one := self.declared.get(("Ramp", name))) is not None:
             return steps_in(one.spec["steps"]) if one.spec is not None else None
         state = self.states.get("Ramp", {}).get(name)
-        return steps_in(state.spec["steps"]) if state is not None else None
+        return steps_in(state.spec["steps"]) if state is not None else TEMPLATES.get(name)
 
 
 def _by_thing(specs: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[tuple[str, str], tuple[str, ...]]:

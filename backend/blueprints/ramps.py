@@ -25,8 +25,9 @@ class RampKind(Kind):
     spec: ClassVar[type[BaseModel]] = RampSpec
 
     def states(self, session: Session) -> Mapping[str, State]:
-        """By name."""
-        return {one.name: State(one.name, {"steps": told_steps(one.steps)}, str(one.revision)) for one in ramps.lines(session)}
+        """By name. Templates are part of every installation, and of no file until somebody names a ramp of his own so."""
+        kept = [one for one in ramps.lines(session) if one.revision]
+        return {one.name: State(one.name, {"steps": told_steps(one.steps)}, str(one.revision)) for one in kept}
 
     def lock(self, session: Session, names: Collection[str]) -> None:
         """By name."""

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.policy.guardrails import GuardrailAsked
+
 API_VERSION = "countersign/v1"
 SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -76,11 +78,17 @@ class RouterSpec(PlaceSpec):
 
 
 class StepSpec(Spec):
-    """One step on the way: the version's share in percent, how long it is held, whether a person lets it go on."""
+    """One step on the way: the version's share in percent, or copies alone; then what it takes to go on, in this order."""
 
-    share: Annotated[float, Field(gt=0, lt=100, description="In percent, with two decimals at most.")]
+    share: Annotated[float | None, Field(gt=0, lt=100, description="In percent, with two decimals at most.")] = None
+    shadow: Annotated[bool, Field(description="In place of a share: it gets copies and answers nobody.")] = False
     hold: Duration = "0s"
-    person: bool = False
+    units: Annotated[int, Field(ge=0, le=1_000_000_000, description="Units that the smallest arm needs.")] = 0
+    statistics: Annotated[
+        Literal["not_failed", "passed"] | None,
+        Field(description="`not_failed`: no guardrail failed and none is missing; `passed`: each is proved to be kept."),
+    ] = None
+    person: Annotated[bool, Field(description="Whether a person lets it go on.")] = False
 
 
 class RampSpec(Spec):
@@ -108,6 +116,10 @@ class RolloutSpec(Spec):
     ramp: Annotated[str | list[StepSpec], Field(description="A ramp's name, or its steps.", max_length=63)] = []
     bake: Duration | None = None
     start: Annotated[Literal["at_once", "by_hand"], Field(description="How it starts once it is approved.")] = "at_once"
+    guardrails: Annotated[list[GuardrailAsked], Field(max_length=20, description="What must not get worse on the way.")] = []
+    same_age: Annotated[
+        bool, Field(alias="sameAge", description="Whether it is compared with a copy of what runs, loaded as newly.")
+    ] = False
 
 
 class EndpointSpec(Spec):

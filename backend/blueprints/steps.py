@@ -18,10 +18,14 @@ def steps_in(steps: Iterable[Mapping[str, Any]], name: str = "ramp") -> tuple[Ra
 
 def told_steps(steps: Iterable[RampStep]) -> list[dict[str, Any]]:
     """Steps as files write them."""
-    return [
-        {"share": percent(one.share), "hold": durations.written(one.hold_seconds)} | ({"person": True} if one.person else {})
-        for one in steps
-    ]
+    return [_told(one) for one in steps]
+
+
+def _told(step: RampStep) -> dict[str, Any]:
+    """What a step does not ask for is left out."""
+    what: dict[str, Any] = {"shadow": True} if step.shadow else {"share": percent(step.share)}
+    gates = {"units": step.min_units, "statistics": step.statistics, "person": step.person}
+    return {**what, "hold": durations.written(step.hold_seconds), **{name: one for name, one in gates.items() if one}}
 
 
 def percent(buckets: int) -> int | float:
@@ -35,5 +39,12 @@ def buckets(share: float) -> int:
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
-    hold = durations.seconds(step.get("hold", "0s"))
-    return {"share": buckets(step["share"]), "hold_seconds": hold, "person": bool(step.get("person"))}
+    share = step.get("share")
+    return {
+        "share": buckets(share) if share is not None else 0,
+        "hold_seconds": durations.seconds(step.get("hold", "0s")),
+        "min_units": step.get("units", 0),
+        "statistics": step.get("statistics"),
+        "person": bool(step.get("person")),
+        "shadow": bool(step.get("shadow")),
+    }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.changes import field_words
+from backend.changes import comparison_words, field_words
 from backend.delivery import buckets
 from backend.delivery.desired import Range
 from backend.delivery.plan import BUCKETS, Plan, percent
@@ -127,8 +127,10 @@ def _move_line(plan: Plan, moves: Sequence[Move], anew: bool) -> Iterator[Line]:
 
 def _course_lines(plan: Plan) -> Iterator[Line]:
     if plan.ramp:
-        told = ", then ".join(field_words.step_says(step.shares, step.hold_seconds, person=step.person) for step in plan.ramp)
-        yield Line("ramp", f"On the way: {told}.", None, [step.model_dump(mode="json") for step in plan.ramp])
+        steps = [step.model_dump(mode="json") for step in plan.ramp]
+        yield Line("ramp", f"On the way: {field_words.tell('ramp', steps)}.", None, steps)
+    for field, title, says in comparison_words.lines(plan):
+        yield Line(field, f"{title}: {says}.", None, says)
     if plan.bake_seconds:
         says = f"What ran before stays loaded for {field_words.span(plan.bake_seconds)} afterwards."
         yield Line("bake_seconds", says, None, plan.bake_seconds)
@@ -165,10 +167,19 @@ def _moves(plan: Plan, base: Mapping[str, Any], ranges: Ranges | None) -> tuple[
 
 
 def _by_name(plan: Plan) -> dict[str, Any]:
-    """The plan's JSON with arms by name, so that a new arm does not shift the others."""
+    """The plan's JSON with arms, guardrails, metrics and segments by name, so that a new one does not shift the others."""
     content = plan.to_json()
-    arms = {arm["name"]: {key: value for key, value in arm.items() if key != "name"} for arm in content["arms"]}
-    return {**content, "arms": arms}
+    compared = content.get("comparison")
+    if compared is not None:
+        named = {part: _keyed(compared[part], "name") for part in ("metrics", "segments")}
+        others = {part: one for part, one in compared.items() if part not in named}
+        content["comparison"] = {**others, **{part: one for part, one in named.items() if one}}
+    guarded = {"guardrails": _keyed(content.pop("guardrails"), "metric")}
+    return {**content, "arms": _keyed(content["arms"], "name"), **{name: one for name, one in guarded.items() if one}}
+
+
+def _keyed(listed: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
+    return {str(one[key]): {name: value for name, value in one.items() if name != key} for one in listed}
 
 
 def _flat(prefix: str, value: Any) -> dict[str, Any]:

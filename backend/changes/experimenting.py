@@ -43,8 +43,8 @@ class Experimenting(Proposals):
         Refusal codes: those of `propose`, and wrong-state for what is no draft any more.
         """
         with self._database.read() as session:
+            self._permit(session, actor, "change.propose", named_endpoint(session, endpoint))
             place, row = designs.find(session, endpoint, slug)
-            self._permit(session, actor, "change.propose", place)
             EXPERIMENT.next(row.state, "start")
             design, title = Design.model_validate(row.design), row.title
             champion = _champion(session, place)
@@ -78,8 +78,8 @@ class Experimenting(Proposals):
         """
         told, words = check_outcome(outcome), check_reason(reason)
         with self._database.read() as session:
+            self._permit(session, actor, "experiment.decide", named_endpoint(session, endpoint))
             place, row = designs.find(session, endpoint, slug)
-            self._permit(session, actor, "experiment.decide", place)
             EXPERIMENT.next(row.state, "decide")
             follows, title = _follows(session, place, told, version), row.title
         if follows.version is None:

@@ -33,6 +33,19 @@ _OF_AN_ARM = {
     "served_as.version": "Served version",
     "version": "Version",
 }
+_OF_A_GUARDRAIL = {
+    "margin": "tolerated harm",
+    "on_fail": "what follows",
+    "eta": "tuning of its interval",
+    "relative": "relative",
+}
+_OF_A_COMPARISON = {
+    "alpha": "Error of one decision", "before_days": "Days before for comparison", "control": "Compared with",
+    "counts": "Where a unit counts", "design": "How it may be looked at", "experiment": "Experiment",
+    "failures": "Failing looks in a row", "no_traffic_seconds": "No traffic, after seconds",
+    "planned_weight": "Planned end", "primary": "What it is for", "segments": "Segments",
+    "stale_seconds": "No look, after seconds", "window_seconds": "A unit's requests count for seconds",
+}  # fmt: skip
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _LONGEST = 200
 
@@ -45,9 +58,26 @@ def title(field: str) -> str:
     name, _, part = rest.partition(".")
     if head == "arms" and part in _OF_AN_ARM:
         return f"{_OF_AN_ARM[part]} of {name}"
+    if head == "guardrails" and name:
+        return f"Guardrail {name}, {_OF_A_GUARDRAIL.get(part, part.replace('_', ' '))}" if part else f"Guardrail {name}"
+    if head == "comparison":
+        return _of_a_comparison(name, part)
     if head == "rollback" and name == "shares":
         return f"Going back, share of {part}"
     return field
+
+
+def _of_a_comparison(name: str, part: str) -> str:
+    if name in ("metrics", "segments") and part:
+        one, _, rest = part.partition(".")
+        return f"{name.removesuffix('s').capitalize()} {one}{_part(rest)}"
+    if name == "on":
+        return f"Where nothing can be judged, {part.replace('_', ' ')}"
+    return f"{_OF_A_COMPARISON.get(name, name)}{_part(part)}"
+
+
+def _part(path: str) -> str:
+    return f", {path.replace('_', ' ')}" if path else ""
 
 
 def tell(field: str, value: Any) -> str:
@@ -57,7 +87,7 @@ def tell(field: str, value: Any) -> str:
     if field == "bake_seconds" and isinstance(value, int):
         return span(value) if value else "not at all"
     if field == "ramp" and isinstance(value, Sequence):
-        return ", then ".join(_step(one) for one in value) or "at once"
+        return "; then ".join(step_says(one) for one in value) or "at once"
     if isinstance(value, int) and (field.endswith(".buckets") or ".shares." in field):
         return percent(value)
     return str(value)[:_LONGEST]
@@ -69,16 +99,25 @@ def span(seconds: int) -> str:
     return f"{seconds // size:,} {unit}"
 
 
-def step_says(shares: Mapping[str, int], hold_seconds: int, *, person: bool) -> str:
-    """One step of a ramp: who has how much, for how long, and whether somebody must let it go on."""
-    held = f" for {span(hold_seconds)}" if hold_seconds else ""
-    return f"{shares_say(shares)}{held}{' until somebody lets it go on' if person else ''}"
+def step_says(step: Mapping[str, Any]) -> str:
+    """One step of a ramp in its JSON: who has how much, who gets copies, and what it takes to go on."""
+    copies = f", copies to {step['shadow']}" if step.get("shadow") else ""
+    gates = gates_say(step)
+    return f"{shares_say(step['shares'])}{copies}{f' {gates}' if gates else ''}"
+
+
+def gates_say(step: Mapping[str, Any]) -> str:
+    """`for 10 min, then until each arm has 100 units, then until somebody lets it go on`: gates in the order they are asked."""
+    measured = {"not_failed": "while no guardrail fails", "passed": "until every guardrail is proved to be kept"}
+    told = (
+        f"for {span(step['hold_seconds'])}" if step.get("hold_seconds") else "",
+        f"until each arm has {step['min_units']:,} units" if step.get("min_units") else "",
+        measured.get(step.get("statistics") or "", ""),
+        "until somebody lets it go on" if step.get("person") else "",
+    )
+    return ", then ".join(one for one in told if one)
 
 
 def shares_say(shares: Mapping[str, int]) -> str:
     """Who has how much; whoever has nothing is left out."""
     return ", ".join(f"{name} {percent(share)}" for name, share in sorted(shares.items()) if share)
-
-
-def _step(step: Mapping[str, Any]) -> str:
-    return step_says(step["shares"], step["hold_seconds"], person=step["person"])

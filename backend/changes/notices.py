@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from sqlmodel import Session
@@ -12,7 +13,7 @@ from backend.changes import standing
 from backend.changes.rows import Change
 from backend.changes.voting import refuse_vote
 from backend.core.errors import Refusal
-from backend.delivery.rows import Endpoint, RouterRow, Server
+from backend.delivery.rows import Authorization, Endpoint, RouterRow, Server
 from backend.findings.rows import Finding
 from backend.notify.port import About
 from backend.registry.rows import Alias, Model
@@ -38,14 +39,30 @@ class Notices:
         people = access.people(session, now=now, **where)
         return frozenset(one.id for one in people if one.id not in voted and _may_vote(at, one))
 
-    def requesters(self, session: Session, change_id: str) -> frozenset[str]:
+    def approvers(self, session: Session, subject_id: str) -> frozenset[str]:
+        """Ids of the people whose votes carried an approval."""
+        change = _change_of(session, subject_id)
+        granted = (
+            session.get(Authorization, change.authorization_id) if change is not None and change.authorization_id else None
+        )
+        votes = granted.votes if granted is not None else []
+        return frozenset(str(one["identity_id"]) for one in votes if one["verdict"] == "approve")
+
+    def requesters(self, session: Session, subject_id: str) -> frozenset[str]:
         """Ids of whoever asked for a change or edited it; of a service, its owner."""
-        change = session.get(Change, change_id)
+        change = _change_of(session, subject_id)
         if change is None:
             return frozenset()
         ids = [change.requester_id, *change.editors]
         people = access.some_people(session, ids, now=change.updated_at)
         return frozenset(one for key in ids for one in (people[key].interests if key in people else {key}))
+
+
+def _change_of(session: Session, subject_id: str) -> Change | None:
+    """A change by its id, or by that of its rollout."""
+    rollout = session.get(Rollout, subject_id)
+    granted = session.get(Authorization, rollout.authorization_id) if rollout is not None else None
+    return session.get(Change, granted.change_id if granted is not None else subject_id)
 
 
 def _may_vote(at: standing.Standing, person: access.Person) -> bool:
@@ -96,7 +113,13 @@ def _endpoint(session: Session, identifier: str) -> About | None:
 def _rollout(session: Session, identifier: str) -> About | None:
     rollout = session.get(Rollout, identifier)
     endpoint = session.get(Endpoint, rollout.endpoint_id) if rollout is not None else None
-    return _of_endpoint(endpoint, "A rollout") if endpoint is not None else None
+    if endpoint is None:
+        return None
+    change, team = _change_of(session, identifier), access.owner(session, endpoint=endpoint.name, model=endpoint.model)
+    found = replace(_of_endpoint(endpoint, "A rollout"), owner_team_id=team)
+    if change is None:
+        return found
+    return replace(found, number=change.number, page="change", query=("change", str(change.number)))
 
 
 def _alias(session: Session, identifier: str) -> About | None:

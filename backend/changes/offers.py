@@ -16,6 +16,7 @@ from backend.changes.standing import Standing
 from backend.changes.voting import Verdict, refuse_vote
 from backend.core.context import Actor
 from backend.core.errors import Refusal
+from backend.rollouts import queries as rollouts
 from backend.rollouts.rules import ROLLOUT
 
 _ACTIONS: Mapping[str, str] = {
@@ -32,6 +33,7 @@ _ACTIONS: Mapping[str, str] = {
     "pause": "rollout.pause",
     "resume": "rollout.resume",
     "let_on": "rollout.let_on",
+    "skip": "rollout.skip",
     "abort": "rollout.abort",
 }
 """What a page offers -> the action that is asked of access."""
@@ -49,7 +51,7 @@ def offers(session: Session, actor: Actor, at: Standing) -> dict[str, str]:
         if person is None or not person.active or not access_rules.may(grants, action, now=at.now, **here):
             told[name] = str(access_rules.refusal(actor.name, action, at.endpoint.environment, at.endpoint.model))
         else:
-            told[name] = _why_not(_checks(at, person, actor)[name])
+            told[name] = _why_not(_checks(session, at, person, actor)[name])
     return told
 
 
@@ -61,7 +63,7 @@ def _why_not(check: Callable[[], object]) -> str:
     return ""
 
 
-def _checks(at: Standing, person: Person, actor: Actor) -> dict[str, Callable[[], object]]:
+def _checks(session: Session, at: Standing, person: Person, actor: Actor) -> dict[str, Callable[[], object]]:
     def event(name: str) -> Callable[[], object]:
         return lambda: CHANGE.next(at.change.state, name)
 
@@ -82,6 +84,7 @@ def _checks(at: Standing, person: Person, actor: Actor) -> dict[str, Callable[[]
         "pause": step("pause"),
         "resume": step("resume_ramping", "resume_holding"),
         "let_on": lambda: _refuse_letting_on(at, actor),
+        "skip": lambda: _refuse_skipping(session, at, actor),
         "abort": step("abort"),
     }
 
@@ -96,6 +99,15 @@ def _refuse_again(at: Standing, person: Person, verdict: Verdict) -> None:
 def _refuse_letting_on(at: Standing, actor: Actor) -> None:
     refuse_program(actor)
     _refuse_step(at, ("advance",))
+
+
+def _refuse_skipping(session: Session, at: Standing, actor: Actor) -> None:
+    refuse_program(actor)
+    _refuse_step(at, ("skip",))
+    row = rollouts.of_authorization(session, at.change.authorization_id or "")
+    found = rollouts.skipping(session, rollouts.stand(session, row, at.now)) if row is not None else None
+    if found is not None and found.to is None:
+        raise Refusal(found.refusal, found.remedy, code="not-skipped")
 
 
 def _refuse_step(at: Standing, events: tuple[str, ...]) -> None:

@@ -39,7 +39,16 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
     for option in reversed(
         (
             click.option("--share", help="The version's final share in percent; 100 unless given."),
-            click.option("--ramp", help="Steps on the way, like 1:10m,25:1h,50:1h:person, or the name of a ramp."),
+            click.option(
+                "--ramp",
+                help="Steps on the way, like shadow:30m:person,1:10m:units=100,25:1h:proved,50:1h:person, or a ramp's name.",
+            ),
+            click.option(
+                "--rest",
+                metavar="VERSION=PERCENT",
+                multiple=True,
+                help="Final share of another version that runs there; else those keep their proportions.",
+            ),
             click.option("--bake", help="How long what runs now stays loaded afterwards, like 1h."),
             click.option("--start", type=click.Choice(["at-once", "by-hand"]), help="How it starts once it is approved."),
             click.option("--start-at", type=inputs.MOMENT, help="Or when, with its zone: 2026-03-01T06:00+01:00."),
@@ -49,6 +58,19 @@ def _wishes(command: Callable[P, T]) -> Callable[P, T]:
             ),
             click.option("--experiment", metavar="NAME", help="A new experiment: every unit is assigned anew."),
             click.option("--unit-header", metavar="NAME", help="Request header that carries the unit of randomisation."),
+            click.option(
+                "--guardrail",
+                "guardrails",
+                metavar="[NAME=]KIND:MARGIN[:...]",
+                multiple=True,
+                help="What must not get worse, like errors:0.01, p95=latency:10%:relative:q=0.95:hold or slow:1%:above=250ms; "
+                "`none` for none.",
+            ),
+            click.option(
+                "--same-age/--no-same-age",
+                default=None,
+                help="Whether a copy of what runs, loaded as newly, is what the version is compared with.",
+            ),
         )
     ):
         command = option(command)
@@ -297,6 +319,8 @@ def _asked(
     bake: str | None,
     start: str | None,
     start_at: datetime | None,
+    guardrails: tuple[str, ...],
+    rest: tuple[str, ...],
     **others: Any,
 ) -> dict[str, Any]:
     """The wishes that were given, as the client takes them."""
@@ -307,6 +331,10 @@ def _asked(
         asked["share_percent"] = inputs.percent(share)
     if ramp is not None:
         asked["ramp"] = inputs.ramp(ramp)
+    if guardrails:
+        asked["guardrails"] = inputs.guardrails(guardrails)
+    if rest:
+        asked["rest"] = inputs.rest(rest)
     if bake is not None:
         asked["bake_seconds"] = inputs.seconds(bake)
     if start is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from backend.cli.gates import gates_say
 from backend.cli.output import facts, percent, printable, table
-from backend.client.results import Change, ChangeLine, Moment, Rollout
+from backend.client.results import Change, ChangeLine, Moment, Rollout, Step
 
 
 def list_lines(items: Sequence[ChangeLine]) -> list[str]:
@@ -55,14 +56,20 @@ def whole_lines(view: Change, happened: Sequence[Moment] = ()) -> list[str]:
 def rollout_lines(view: Rollout) -> list[str]:
     """A rollout and the steps of its ramp."""
     rows = [
-        (number, one.standing, shares_say(one.shares), f"{one.hold_seconds} s", "yes" if one.person else "")
-        for number, one in enumerate(view.steps)
+        (number, one.standing, _step_says(one), gates_say(one) if number < len(view.steps) else "")
+        for number, one in enumerate(view.steps, 1)
     ]
+    skips = f"to step {view.may_skip_to + 1}" if view.may_skip_to is not None else None
     return [
         f"Rollout: {view.state}. {printable(view.reason)}".rstrip(),
-        *table(("step", "", "shares", "held", "person"), rows),
-        *facts((("next not before", view.hold_until), ("ended", view.ended_at))),
+        *table(("step", "", "shares", "goes on after"), rows),
+        *facts((("next not before", view.hold_until), ("may be skipped", skips), ("ended", view.ended_at))),
     ]
+
+
+def _step_says(step: Step) -> str:
+    copies = f"; {step.shadow} gets copies" if step.shadow else ""
+    return f"{shares_say(step.shares)}{copies}"
 
 
 def shares_say(shares: Mapping[str, int]) -> str:

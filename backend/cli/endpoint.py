@@ -19,6 +19,7 @@ from backend.cli.endpoint_show import (
 from backend.cli.exits import DONE
 from backend.cli.output import emit, guarded, json_option, note, plain, table
 from backend.cli.session import Session, acting
+from backend.cli.shadow_show import shadow_lines
 from backend.cli.waiting import exit_of, told, wait_option
 from backend.client.results import Endpoint
 from backend.client.states import ENDPOINT_STATES
@@ -90,6 +91,32 @@ def served(opened: Session, name: str, minutes: int, as_json: bool) -> None:
     rows = [(one.arm, one.version, one.requests) for one in found]
     said = table(("arm", "version", "requests"), rows) if found else ["No traffic was seen."]
     emit(as_json, {"served": found}, said)
+
+
+@endpoint.command()
+@acting
+@_NAME
+@click.option("--from", "start", type=inputs.MOMENT, help="By default a day before the end.")
+@click.option("--to", "end", type=inputs.MOMENT, help="By default now.")
+@click.option("--tolerance", type=float, help="Numbers that lie no further apart agree.")
+@click.option("--threshold", type=float, help="Of decisions: numbers agree that are both below it, or both not.")
+@click.option("--outcome", help="By which errors are measured; by default the only one that there is.")
+@json_option
+@guarded
+def shadow(
+    opened: Session,
+    name: str,
+    start: datetime | None,
+    end: datetime | None,
+    tolerance: float | None,
+    threshold: float | None,
+    outcome: str | None,
+    as_json: bool,
+) -> None:
+    """Compare what shadow arms answered with what the live ones did."""
+    asked = {"tolerance": tolerance, "threshold": threshold}
+    found = opened.client.endpoints.shadow(name, start=start, end=end, outcome=outcome, **asked)
+    emit(as_json, plain(found), shadow_lines(found))
 
 
 @endpoint.command()

@@ -61,7 +61,9 @@ def ramp(text: str) -> list[dict[str, Any]] | str:
 
     A word that begins with a letter is the name of a ramp, which is looked up where it is used.
 
-    A step is a share in percent, how long it is held, and `person` where somebody has to let the rollout on after it.
+    A step is a share in percent, or `shadow` where the version gets copies and answers nobody; then how long it is held; then
+    what it asks for besides: `units=100` of the smallest arm, `unfailed` (no guardrail failed) or `proved` (each is proved to
+    be kept), and `person` where somebody has to let the rollout on after it.
     """
     if _RAMP_NAME.fullmatch(text.strip()):
         return text.strip()
@@ -75,11 +77,109 @@ def steps(text: str) -> list[dict[str, Any]]:
 
 def _step(text: str) -> dict[str, Any]:
     share, *rest = (part.strip() for part in text.split(":"))
-    person = rest[-1:] == ["person"]
-    held = rest[:-1] if person else rest
-    if len(held) > 1:
-        raise Refusal(f"{text[:80]!r} is not a step of a ramp.", "Write steps like 1:10m,25:1h,50:1h:person.", code="bad-ramp")
-    return {"share_percent": percent(share), "hold_seconds": seconds(held[0]) if held else 0, "person": person}
+    held = rest.pop(0) if rest and not _GATE.fullmatch(rest[0]) else "0"
+    asked = [_gate(one, text) for one in rest]
+    if len({name for name, _ in asked}) != len(asked):
+        raise _no_step(text)
+    what: dict[str, Any] = {"shadow": True} if share == "shadow" else {"share_percent": percent(share)}
+    return {**what, "hold_seconds": seconds(held), "person": False} | dict(asked)
+
+
+_GATE = re.compile(r"person|proved|unfailed|units=([0-9]{1,9})")
+
+
+def _gate(text: str, step: str) -> tuple[str, Any]:
+    """One of the things that a step asks for besides its time: its field, and what it says."""
+    found = _GATE.fullmatch(text)
+    if found is None:
+        raise _no_step(step)
+    if found[1]:
+        return "min_units", int(found[1])
+    words: dict[str, tuple[str, Any]] = {"person": ("person", True), "proved": ("statistics", "passed")}
+    return words.get(text, ("statistics", "not_failed"))
+
+
+def _no_step(text: str) -> Refusal:
+    return Refusal(
+        f"{text[:80]!r} is not a step of a ramp.",
+        "Write steps like 1:10m,25:1h:units=100:proved,50:1h:person, or shadow:30m:person first.",
+        code="bad-ramp",
+    )
+
+
+def guardrails(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """`errors:0.01`, `p95=latency:10%:relative:q=0.95:hold` -> guardrails as proposals take them; `none` alone for none.
+
+    First its name and `=`, else it is called like its kind; then the kind, the margin (a number, or a percentage), and after
+    colons `relative`, `hold` or `warn` (else it rolls back), `higher` (else less is better), `outcome=NAME`, `above=250ms` (of
+    `slow`), `q=0.95` (of `latency`), and `within=1h` for how long its outcome takes to be known.
+    """
+    told = list(texts)
+    return [] if told == ["none"] else [_guardrail(one) for one in told]
+
+
+_FLAGS: Mapping[str, tuple[str, Any]] = {
+    "relative": ("relative", True), "rollback": ("on_fail", "rollback"), "hold": ("on_fail", "hold"),
+    "warn": ("on_fail", "warn"), "lower": ("better", "lower"), "higher": ("better", "higher"),
+}  # fmt: skip
+
+
+def _guardrail(text: str) -> dict[str, Any]:
+    head, *rest = (part.strip() for part in text.split(":"))
+    name, _, kind = head.partition("=") if "=" in head else (head.replace("_", "-"), "", head)
+    if not rest or not kind:
+        raise _no_guardrail(text)
+    asked = [_option(one, text) for one in rest[1:]]
+    if len({field for field, _ in asked}) != len(asked):
+        raise _no_guardrail(text)
+    return {"name": name, "kind": kind, "margin": _margin(rest[0], text), **dict(asked)}
+
+
+def _option(part: str, text: str) -> tuple[str, Any]:
+    """One thing that a guardrail says after its margin: the field, and what it says."""
+    if part in _FLAGS:
+        return _FLAGS[part]
+    word, _, value = part.partition("=")
+    if word == "outcome" and value:
+        return "outcome", value
+    if word == "above":
+        return "above_seconds", _number(value.removesuffix("ms"), text) / (1_000 if value.endswith("ms") else 1)
+    if word == "q":
+        return "quantile", _number(value, text)
+    if word == "within":
+        return "horizon_seconds", seconds(value)
+    raise _no_guardrail(text)
+
+
+def _margin(value: str, text: str) -> float:
+    return _number(value.removesuffix("%"), text) / (100 if value.endswith("%") else 1)
+
+
+def _number(value: str, text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", value.strip(), re.ASCII):
+        raise _no_guardrail(text)
+    return float(value)
+
+
+def _no_guardrail(text: str) -> Refusal:
+    return Refusal(
+        f"{text[:80]!r} is not a guardrail.",
+        "Write KIND:MARGIN or NAME=KIND:MARGIN, like errors:0.01, p95=latency:10%:relative:q=0.95:hold or slow:1%:above=250ms.",
+        code="bad-guardrail",
+    )
+
+
+def rest(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """`1=75` -> the final share of another version that runs there; `none` alone for none."""
+    told = list(texts)
+    return [] if told == ["none"] else [_rest(one) for one in told]
+
+
+def _rest(text: str) -> dict[str, Any]:
+    version, equals, share = text.partition("=")
+    if not re.fullmatch(r"[0-9]{1,9}", version.strip(), re.ASCII) or not equals:
+        raise Refusal(f"{text[:80]!r} says no version's share.", "Write it as VERSION=PERCENT, like 1=75.", code="bad-share")
+    return {"version": int(version), "share_percent": percent(share)}
 
 
 def place(text: str) -> tuple[str, int]:

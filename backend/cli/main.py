@@ -48,6 +48,7 @@ COMMANDS = {
     "whoami": Lazy("backend.cli.login:whoami", "Say where commands act, as whom, and with which roles."),
     "window-report": Lazy("backend.cli.window_report:window_report", "Evidently's page of one window: ask for it, save it."),
     "worker": Lazy("backend.cli.worker:worker", "Run a worker in the foreground until it is told to stop."),
+    "xds": Lazy("backend.cli.xds:xds", "Give a fleet of Envoys their routes, in the foreground; print their bootstrap."),
 }
 
 

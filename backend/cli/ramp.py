@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import click
 
 from backend.cli import inputs
+from backend.cli.gates import gates_say
 from backend.cli.output import emit, guarded, json_option, percent, table
 from backend.cli.session import Session, acting
 from backend.client.errors import NotFound
-from backend.client.results import RampStep
-from backend.core import durations
+from backend.client.results import NamedRamp
 
 _NAME = click.argument("name")
 
@@ -28,8 +26,8 @@ def ramp() -> None:
 def list_ramps(opened: Session, as_json: bool) -> None:
     """List ramps with their steps, and which environments ask for them."""
     found = opened.client.ramps.list()
-    rows = [(one.name, _told(one.steps), ", ".join(one.asked_for_by)) for one in found]
-    emit(as_json, {"ramps": found}, table(("ramp", "steps", "asked for in"), rows))
+    rows = [row for one in found for row in _rows(one)]
+    emit(as_json, {"ramps": found}, table(("ramp", "step", "gets", "goes on after", ""), rows))
 
 
 @ramp.command("set")
@@ -39,7 +37,10 @@ def list_ramps(opened: Session, as_json: bool) -> None:
 @json_option
 @guarded
 def set_ramp(opened: Session, name: str, steps: str, as_json: bool) -> None:
-    """Name a ramp, or change its STEPS, like 1:10m,25:1h,50:1h:person. Changes that were proposed with it stay as they are."""
+    """Name a ramp, or change its STEPS, like shadow:30m:person,1:10m:units=100,25:1h:proved:person.
+
+    Changes that were proposed with it stay as they are.
+    """
     told = inputs.steps(steps)
     made = opened.client.ramps.set(name, told, if_match=_seen(opened, name))
     emit(as_json, {"ramp": made}, [f"{name} has {len(made.steps)} step(s) now."])
@@ -64,8 +65,17 @@ def _seen(opened: Session, name: str) -> str:
         return ""
 
 
-def _told(steps: Iterable[RampStep]) -> str:
-    return ", ".join(
-        f"{percent(one.share)} for {durations.written(one.hold_seconds)}{', then a person' if one.person else ''}"
-        for one in steps
-    )
+def _rows(one: NamedRamp) -> list[tuple[str, int, str, str, str]]:
+    """A line a step; whose it is stands at the first."""
+    asked = ", ".join(one.asked_for_by)
+    whose = f"asked for in {asked}" if asked else "" if one.revision else "template"
+    return [
+        (
+            one.name * (number == 1),
+            number,
+            "copies" if step.shadow else percent(step.share),
+            gates_say(step),
+            whose * (number == 1),
+        )
+        for number, step in enumerate(one.steps, 1)
+    ]

@@ -17,7 +17,7 @@ _reason = click.option("--reason", required=True, help="Why, in a sentence.")
 
 @click.group()
 def rollout() -> None:
-    """See, pause, resume, let on or abort the rollout of an endpoint."""
+    """See, pause, resume, let on, skip or abort the rollout of an endpoint."""
 
 
 @rollout.command("list")
@@ -79,10 +79,20 @@ def resume(opened: Session, name: str, reason: str, as_json: bool) -> None:
 @guarded
 def let_on(opened: Session, name: str, step: int, reason: str, as_json: bool) -> None:
     """Let it on after a step that waits for a person."""
-    found = opened.client.rollouts.newest(name)
-    if found is None:
-        raise Refusal(f"There was no rollout on {name} yet.", "Look at its changes.", code="no-rollout")
-    opened.client.rollouts.let_on(name, found.id, step - 1, reason)
+    opened.client.rollouts.let_on(name, _there(opened, name).id, step - 1, reason)
+    _emit(opened, name, as_json)
+
+
+@rollout.command()
+@acting
+@_NAME
+@click.option("--step", type=click.IntRange(min=1), required=True, help="The step that you looked at, as `show` counts it.")
+@_reason
+@json_option
+@guarded
+def skip(opened: Session, name: str, step: int, reason: str, as_json: bool) -> None:
+    """Skip the steps up to the next one after which a person looks; their times and samples are not waited for."""
+    opened.client.rollouts.skip(name, _there(opened, name).id, step - 1, reason)
     _emit(opened, name, as_json)
 
 
@@ -96,6 +106,13 @@ def abort(opened: Session, name: str, reason: str, as_json: bool) -> None:
     """End it, and go back to what ran before."""
     opened.client.rollouts.abort(name, reason)
     _emit(opened, name, as_json)
+
+
+def _there(opened: Session, name: str) -> Rollout:
+    found = opened.client.rollouts.newest(name)
+    if found is None:
+        raise Refusal(f"There was no rollout on {name} yet.", "Look at its changes.", code="no-rollout")
+    return found
 
 
 def _emit(opened: Session, name: str, as_json: bool) -> None:

@@ -70,8 +70,10 @@ class Changes:
         Args:
             key: of your own choice, e.g. the build's number: the same proposal again under it is the same change, for ever.
                 Without one, a key of its own keeps a request whose answer was lost from making two.
-            wishes: `share_percent`, `ramp` (steps of `share_percent`, `hold_seconds`, `person`, or the name of a ramp),
-                `bake_seconds`, `start_mode`, `start_at`, `supersede`, `shadow`, `experiment`, `unit_header`.
+            wishes: `share_percent`, `ramp` (steps of `share_percent`, `hold_seconds`, `min_units`, `statistics`, `person`,
+                `shadow`, or the name of a ramp), `rest` (each `version` and `share_percent`), `bake_seconds`, `start_mode`,
+                `start_at`, `supersede`, `shadow`, `experiment`, `unit_header`, `guardrails` (each `name`, `kind`, `margin` and
+                what its kind needs), `same_age`.
         """
         sent = {"endpoint": endpoint, "version": version, "title": title, "reason": reason, **_wishes(wishes)}
         return _change(self._wire.send("POST", ("changes",), sent=sent, key=key or ""))

@@ -79,7 +79,8 @@ class Ramps:
         return _ramp(self._wire.get("ramps", name))
 
     def set(self, name: str, steps: Sequence[Mapping[str, Any]], *, if_match: str = "") -> NamedRamp:
-        """Names a ramp, or changes its steps; each has `share_percent`, `hold_seconds` and `person`.
+        """Names a ramp, or changes its steps; each has `share_percent` (left out where `shadow` is true), `hold_seconds`,
+        `min_units`, `statistics` and `person`.
 
         Args:
             if_match: the `etag` of the one that was looked at; without it there must be none of that name yet.

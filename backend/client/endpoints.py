@@ -20,6 +20,7 @@ from backend.client.results import (
     Rollout,
     RunningRollout,
     ServedArm,
+    Shadows,
     Standing,
     StateMove,
 )
@@ -52,6 +53,28 @@ class Endpoints:
     def served(self, endpoint: str, minutes: int = 15) -> tuple[ServedArm, ...]:
         """Requests of the last minutes by the arm that answered them, as the inference log has them."""
         return tuple(Pages(self._wire, ServedArm, "endpoints", endpoint, "served").all(minutes=minutes, limit=MOST))
+
+    def shadow(
+        self,
+        endpoint: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        tolerance: float | None = None,
+        threshold: float | None = None,
+        outcome: str | None = None,
+    ) -> Shadows:
+        """What shadow arms answered beside the live ones; by default in the last day.
+
+        Args:
+            tolerance: numbers that lie no further apart agree.
+            threshold: of decisions: numbers agree that are both below it, or both not.
+            outcome: by which errors are measured.
+        """
+        times = {"start": start.isoformat() if start else None, "end": end.isoformat() if end else None}
+        asked = times | {"tolerance": tolerance, "threshold": threshold, "outcome": outcome}
+        query = {name: one for name, one in asked.items() if one is not None}
+        return read(Shadows, self._wire.get("endpoints", endpoint, "shadow", **query).content)
 
     def history(self, endpoint: str, *, after: int | str | None = None, limit: int = 50) -> Page[Generation]:
         """One page of what was admitted for it, newest first."""
@@ -191,6 +214,10 @@ class Rollouts:
     def let_on(self, endpoint: str, rollout: str, step: int, reason: str) -> Rollout:
         """Lets it on after the step, counted from 0, that waits for a person."""
         return self._do(endpoint, "let-on", {"rollout": rollout, "step": step, "reason": reason}, again=False)
+
+    def skip(self, endpoint: str, rollout: str, step: int, reason: str) -> Rollout:
+        """Skips steps up to the next one after which a person looks; `step`, counted from 0, is the one that was looked at."""
+        return self._do(endpoint, "skip", {"rollout": rollout, "step": step, "reason": reason}, again=False)
 
     def abort(self, endpoint: str, reason: str) -> Rollout:
         """Ends it, and goes back to what ran before."""

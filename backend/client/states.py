@@ -13,7 +13,7 @@ TOKEN_ROLES = (*ROLES, "feeder")
 """Every role."""
 SERVER_KINDS = ("memory", "triton")
 """Every kind of server."""
-ROUTER_KINDS = ("envoy", "memory")
+ROUTER_KINDS = ("envoy", "envoy_ads", "memory")
 """Every kind of router."""
 FINDING_STATES = ("open", "acknowledged", "snoozed", "resolved")
 """Every state of a finding."""

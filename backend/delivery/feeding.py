@@ -19,10 +19,11 @@ from backend.delivery.log_rules import handling_of, row_of
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint
 from backend.inference_log import cloudevents
+from backend.inference_log.copies import Row
 from backend.inference_log.handling import Handling
 from backend.inference_log.layout import Table
 from backend.inference_log.naming import Names, R
-from backend.inference_log.rules import Malformed, Outcome, Request, is_part, owned_outcome_of, part_of, request_of
+from backend.inference_log.rules import Malformed, is_part, owned_outcome_of, part_of, request_of
 from backend.inference_log.spool import Batch, Spool
 from backend.inference_log.writer import SHOWN
 
@@ -161,7 +162,7 @@ class Feed:
             handling = handling_of(session, row.id, rules, self._key())
             return _Here(row.name, handling, rules.unit_header if rules is not None else cloudevents.UNIT, now, self._names)
 
-    def _handed_over(self, here: _Here, kept: dict[Table, list[Request | Outcome]], taken: Taken) -> Taken:
+    def _handed_over(self, here: _Here, kept: dict[Table, list[Row]], taken: Taken) -> Taken:
         rows = {table: found for table, found in kept.items() if found}
         if rows:
             self._spool.put(Batch(here.endpoint, rows, taken.values_left_out), here.now)
@@ -172,13 +173,11 @@ def _too_many(says: str) -> Refusal:
     return Refusal(says, "Send several.", code="too-many-rows")
 
 
-def _empty() -> dict[Table, list[Request | Outcome]]:
+def _empty() -> dict[Table, list[Row]]:
     return {"requests": [], "parts": [], "outcomes": []}
 
 
-def _add_request(
-    kept: dict[Table, list[Request | Outcome]], taken: Taken, here: _Here, which: List, index: int, row: Any
-) -> None:
+def _add_request(kept: dict[Table, list[Row]], taken: Taken, here: _Here, which: List, index: int, row: Any) -> None:
     try:
         _refuse_received(row)
         table: Table = "parts" if is_part(row) else "requests"
@@ -194,7 +193,7 @@ def _add_request(
     taken.requests += 1
 
 
-def _add_outcome(kept: dict[Table, list[Request | Outcome]], taken: Taken, here: _Here, index: int, row: Any) -> None:
+def _add_outcome(kept: dict[Table, list[Row]], taken: Taken, here: _Here, index: int, row: Any) -> None:
     try:
         _refuse_received(row)
         checked, unit = owned_outcome_of(row, here.now)

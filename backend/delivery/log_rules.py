@@ -84,7 +84,8 @@ class LogKeeping:
         Args:
             sample_every: one unit in that many is kept whole; requests that failed always are.
             redactions: by column (`handling.Redaction`).
-            kept_days: by table (`requests`, `parts`, `outcomes`); one that is not named is kept for good.
+            kept_days: by table (`requests`, `parts`, `outcomes`, `copies`); one that is not named is kept for good, copies as
+                long as requests.
             unit_header: which header of a request names its unit, for what Envoy and KServe send.
 
         Refusal codes: bad-sample, bad-redaction, bad-days, bad-header.

@@ -78,7 +78,12 @@ def _open(session: Session) -> list[tuple[str, LogErasure]]:
 
 def _kept(session: Session) -> list[tuple[str, str, dict[str, int]]]:
     query = select(Endpoint.id, Endpoint.name, LogRules).join(LogRules, col(LogRules.endpoint_id) == Endpoint.id)
-    return [(identifier, name, dict(row.kept_days)) for identifier, name, row in session.exec(query) if row.kept_days]
+    return [(identifier, name, _with_copies(row.kept_days)) for identifier, name, row in session.exec(query) if row.kept_days]
+
+
+def _with_copies(days: Mapping[str, int]) -> dict[str, int]:
+    """Answers to copies are kept as long as requests, where nothing is said of them."""
+    return {**({"copies": days["requests"]} if "requests" in days else {}), **days}
 
 
 def _going(key: bytes, erasure: LogErasure) -> Going:

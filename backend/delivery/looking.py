@@ -25,6 +25,7 @@ from backend.delivery.targets.port import Target
 from backend.delivery.timing import Timing
 
 T = TypeVar("T")
+_MOST_LATE = 50
 _STANDING = {"in_sync": "prove", "partial": "fall_short", "out_of_sync": "differ", "unreachable": "lose", "stale": "age"}
 """The event that leaves an endpoint's state as it is."""
 
@@ -66,6 +67,7 @@ class Sighting:
             route=router.routes.get(standing.name) if router is not None else None,
             route_known=router_id is None or router is not None,
             rejected=router.rejected if router is not None else "",
+            answers=router.answers if router is not None else (),
             trouble="; ".join(self.troubles[one] for one in ids if one in self.troubles),
         )
 
@@ -258,7 +260,17 @@ def _found(judged: Judged) -> tuple[str, dict[str, Any]]:
     seen, wanted = judged.seen, judged.wanted
     facts = base.seen_facts({wanted.base_name, *wanted.models, *wanted.leaving}, seen.server, seen.route)
     foreign = sorted(each.says for each in judged.verdict.differences if each.foreign)
+    if late := _late(judged):
+        facts["envoys"] = late
     return digest({**facts, "bytes": foreign}), facts
+
+
+def _late(judged: Judged) -> dict[str, str]:
+    """What those Envoys of several said that are behind, by name, while the endpoint's route is not as wanted everywhere."""
+    if judged.seen.route == judged.wanted.route:
+        return {}
+    late = [one for one in judged.seen.answers if one.state != "taken"]
+    return {one.envoy: f"{one.state}: {one.reason}" if one.reason else one.state for one in late[:_MOST_LATE]}
 
 
 def _fresh_base(judged: Judged, endpoint: Endpoint) -> dict[str, Any]:

@@ -242,7 +242,10 @@ def _not_in_force(endpoint: str, route: EndpointRoute | None, seen: SeenRouter) 
     """Why an endpoint's route, or its having none, is not in force; "" when it is."""
     if seen.routes.get(endpoint) == route:
         return ""
-    return f"refused the newest routes: {seen.rejected}" if seen.rejected else "has not taken the newest routes yet"
+    late = rules.behind(seen.answers)
+    if not late or seen.rejected:
+        return f"refused the newest routes: {seen.rejected}" if seen.rejected else "has not taken the newest routes yet"
+    return f"has not taken the newest routes everywhere: {late}"
 
 
 def _stands_still(endpoint: Endpoint) -> bool:

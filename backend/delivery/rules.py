@@ -13,8 +13,10 @@ from backend.delivery import buckets
 from backend.delivery.desired import DesiredModel, DesiredServer, EndpointRoute, Packaged
 from backend.delivery.generations import DesiredArm, DesiredEndpoint, is_own_name
 from backend.delivery.plan import percent
+from backend.delivery.routers.port import EnvoyAnswer
 from backend.delivery.seen import SeenModel, SeenServer, SeenVersion
 
+_LATE = {"refused": "refused them", "waiting": "has not answered yet", "gone": "left and may go on with older ones"}
 State = Literal["in_sync", "partial", "out_of_sync", "unreachable", "stale"]
 
 
@@ -39,7 +41,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was read back for one endpoint, and when. `server` or `route_known` is missing where nothing answered."""
+    """What was read back for one endpoint, and when. `server` or `route_known` is missing where nothing answered.
+
+    `answers` are those of every Envoy, where the router is several; `route` is then that of whoever is furthest behind.
+    """
 
     at: datetime
     server: SeenServer | None
@@ -48,6 +53,7 @@ class Seen:
     rejected: str = ""
     trouble: str = ""
     """Why nothing answered, for a person."""
+    answers: tuple[EnvoyAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -280,7 +286,7 @@ def strangers(wanted: Wanted, server: SeenServer) -> list[tuple[str, int]]:
 def _router_differences(wanted: Wanted, seen: Seen) -> list[Difference]:
     want, have = wanted.route, seen.route
     if want is None:
-        return [] if have is None else [Difference("router", "the router has a route that no approval names", foreign=True)]
+        return [] if have is None else _unwanted(seen)
     if have is None:
         return [Difference("router", f"the router has no route for {want.endpoint}", foreign=False), *_rejected(seen)]
     if have == want:
@@ -290,7 +296,28 @@ def _router_differences(wanted: Wanted, seen: Seen) -> list[Difference]:
     return [*(Difference("router", one, foreign=not older) for one in said), *_rejected(seen)]
 
 
+def _unwanted(seen: Seen) -> list[Difference]:
+    """While some Envoys of several are behind, that explains a route which nobody wants any more."""
+    says = "the router has a route that no approval names"
+    return [Difference("router", says, foreign=not behind(seen.answers)), *_rejected(seen)]
+
+
+def behind(answers: Iterable[EnvoyAnswer]) -> str:
+    """Which of several Envoys do not have the newest routes, and why; "" when all do."""
+    listed = list(answers)
+    late = [one for one in listed if one.state != "taken"]
+    if not late:
+        return ""
+    if late[0].state == "absent":
+        return "no Envoy is connected" + (f": {late[0].reason}" if late[0].reason else "")
+    said = [f"{one.envoy} {_LATE[one.state]}{f': {one.reason}' if one.reason else ''}" for one in late[:5]]
+    more = f"; and {len(late) - 5} more" if len(late) > 5 else ""
+    return f"{len(late)} of {len(listed)} Envoys without the newest routes: {'; '.join(said)}{more}"
+
+
 def _rejected(seen: Seen) -> list[Difference]:
+    if told := behind(seen.answers):
+        return [Difference("router", told, foreign=False)]
     return (
         [Difference("router", f"the router refused the newest routes: {seen.rejected}", foreign=False)] if seen.rejected else []
     )

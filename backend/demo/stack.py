@@ -43,8 +43,8 @@ INGEST_READY_SECONDS = 60.0
 class Stack:
     """Everything that runs, and the services over it in this process. `web` is None where it was not asked for.
 
-    `log_port` is where the ingest takes Envoy's log, and is held for it until `take_in`; None without a web app: the demo then
-    writes the log in this process.
+    `log_ports` are where the ingest takes Envoy's log, and answers of shadow arms; they are held for it until `take_in`. None
+    without a web app: the demo then writes the log in this process.
 
     Each server is at the address that it had the last time, unless somebody else has that now, which is said.
     """
@@ -55,7 +55,7 @@ class Stack:
     triton: TritonServer
     envoy: EnvoyServer
     web: WebApp | None
-    log_port: Ports | None
+    log_ports: Ports | None
     settings: Settings
     backend: Backend
 
@@ -75,14 +75,14 @@ class Stack:
             settings = _settings(folder, embedded_mlflow.address(at), observe_seconds)
             services = bootstrap.install(settings)
             web = _web(group, folder, settings, web_port, say)
-            log_port = group.reserve(INGEST, 1) if web is not None else None
-            servers = _servers(group, folder, found, at, log_port, say)
+            log_ports = group.reserve(INGEST, 2) if web is not None else None
+            servers = _servers(group, folder, found, at, log_ports, say)
             for move in group.moves():
                 say(move)
         except BaseException:
             group.stop()
             raise
-        return cls(folder, group, *servers, web, log_port, settings, services)
+        return cls(folder, group, *servers, web, log_ports, settings, services)
 
     def work(self) -> Child:
         """Starts the worker, once the services know where the servers are this time: it shall not ask at an earlier address."""
@@ -90,14 +90,14 @@ class Stack:
 
     def take_in(self) -> Child:
         """Starts the ingest of the inference log and waits until it takes Envoy's log: what comes earlier is lost."""
-        told, port = variables(self.settings), self.log_port
-        if port is None:
+        told, ports = variables(self.settings), self.log_ports
+        if ports is None:
             return self.group.start(ingest_spec(self.folder, told))
-        number = port.numbers[0]
-        port.release()
-        child = self.group.start(ingest_spec(self.folder, told | {"COUNTERSIGN_ACCESS_LOG_PORT": str(number)}))
-        wait_ready(child, lambda _: _listens(number), INGEST_READY_SECONDS)
-        self.group.remember(INGEST, port.numbers)
+        names = ("COUNTERSIGN_ACCESS_LOG_PORT", "COUNTERSIGN_ANSWERS_PORT")
+        ports.release()
+        child = self.group.start(ingest_spec(self.folder, told | dict(zip(names, map(str, ports.numbers), strict=True))))
+        wait_ready(child, lambda _: all(map(_listens, ports.numbers)), INGEST_READY_SECONDS)
+        self.group.remember(INGEST, ports.numbers)
         return child
 
     def keep(self) -> str:
@@ -148,10 +148,15 @@ def _listens(port: int) -> bool:
 
 
 def _servers(
-    group: Supervisor, folder: Path, found: tuple[runtimes.TritonEnvironment, Path], at: Ports, log_port: Ports | None, say: Say
+    group: Supervisor,
+    folder: Path,
+    found: tuple[runtimes.TritonEnvironment, Path],
+    at: Ports,
+    log_ports: Ports | None,
+    say: Say,
 ) -> Servers:
     """The three servers at the same time. Whoever is interrupted meanwhile does not wait until they are ready."""
-    log_to = AccessLogTo(log_port.numbers[0]) if log_port is not None else None
+    log_to = AccessLogTo(log_ports.numbers[0], answers=log_ports.numbers[1]) if log_ports is not None else None
     say("Starting MLflow (about 20 s), Triton and Envoy ...")
     with ThreadPoolExecutor(3) as starting:
         mlflow = starting.submit(start_mlflow, group, folder / "mlflow", at=at)

@@ -57,6 +57,9 @@ ACCESS_LOG_FIELDS = {
 }
 UNIT_HEADER = "x-unit-id"
 INGEST_CLUSTER = "countersign_ingest"
+ANSWERS_CLUSTER = "countersign_answers"
+_ANSWERS_AT_ONCE = 64
+"""Answers on their way to the ingest, of at most 64 KiB each. What comes beyond is not told."""
 _LOGGED_REQUEST_HEADERS = (BUCKET_HEADER, ASSIGNED_HEADER, PROBE_HEADER)
 _LOGGED_RESPONSE_HEADERS = (ARM_HEADER, VERSION_HEADER, GENERATION_HEADER)
 LATENCY_BUCKETS_MS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000)
@@ -65,10 +68,15 @@ _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 
 @dataclass(frozen=True)
 class AccessLogTo:
-    """Where the gRPC access log goes: a port on loopback, and the headers that name units in requests, which go there too."""
+    """Where the gRPC access log goes: a port on loopback, and the headers that name units in requests, which go there too.
+
+    Args:
+        answers: the port for answers of shadow arms, and of live ones beside them; None where nobody listens for those.
+    """
 
     port: int
     unit_headers: tuple[str, ...] = (UNIT_HEADER,)
+    answers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -161,37 +169,43 @@ def replace(path: Path, discovery_response: dict[str, Any]) -> None:
 
 def bootstrap(folder: Path, listener: int, admin: int, identity: str, log_to: AccessLogTo | None = None) -> dict[str, Any]:
     """The whole static configuration. `identity` names this very process in its answers."""
-    manager = _typed("envoy.filters.network.http_connection_manager", _manager(folder, log_to))
+    logs = [file_access_log(folder / "access.log"), *([grpc_access_log(log_to)] if log_to is not None else [])]
     return {
         "node": {"id": identity, "cluster": "countersign"},
         "admin": {"address": _address(admin)},
         "dynamic_resources": {"cds_config": _from_file(clusters_file(folder))},
         "static_resources": {
-            "listeners": [
-                {
-                    "name": "inference",
-                    "address": _address(listener),
-                    "enable_reuse_port": False,  # else a second Envoy could share the port unnoticed
-                    "filter_chains": [{"filters": [manager]}],
-                }
-            ],
-            **({"clusters": [ingest_cluster(log_to)]} if log_to is not None else {}),
+            "listeners": [inference_listener(_address(listener), _from_file(routes_file(folder)), logs)],
+            **({"clusters": log_clusters(log_to)} if log_to is not None else {}),
         },
-        "stats_config": {
-            "histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}]
-        },
+        "stats_config": stats_config(),
     }
 
 
-def _manager(folder: Path, log_to: AccessLogTo | None) -> dict[str, Any]:
+def stats_config() -> dict[str, Any]:
+    """Buckets of the latencies that `metrics` reads."""
+    return {"histogram_bucket_settings": [{"match": {"suffix": "upstream_rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}]}
+
+
+def inference_listener(address: dict[str, Any], routes: dict[str, Any], logs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where callers ask. `routes`: the source of its route configuration."""
+    return {
+        "name": "inference",
+        "address": address,
+        "enable_reuse_port": False,  # else a second Envoy could share the port unnoticed
+        "filter_chains": [{"filters": [_typed("envoy.filters.network.http_connection_manager", _manager(routes, logs))]}],
+    }
+
+
+def _manager(routes: dict[str, Any], logs: list[dict[str, Any]]) -> dict[str, Any]:
     """What happens to a request before and after routing."""
     return {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "inference",
-        "rds": {"route_config_name": ROUTE_CONFIG, "config_source": _from_file(routes_file(folder))},
+        "rds": {"route_config_name": ROUTE_CONFIG, "config_source": routes},
         **_request_ids(),
         **_distrust(),
-        "access_log": [_access_log(folder), *([grpc_access_log(log_to)] if log_to is not None else [])],
+        "access_log": logs,
         "http_filters": [
             _keep_path(),
             _typed(ASSIGN_FILTER, {"@type": f"{_HTTP}.lua.v3.Lua"}),
@@ -248,12 +262,13 @@ def _distrust() -> dict[str, Any]:
     }
 
 
-def _access_log(folder: Path) -> dict[str, Any]:
+def file_access_log(path: Path) -> dict[str, Any]:
+    """One JSON object a line."""
     return _typed(
         "envoy.access_loggers.file",
         {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": str(folder / "access.log"),
+            "path": str(path),
             "log_format": {"json_format": ACCESS_LOG_FIELDS},
         },
     )
@@ -282,17 +297,49 @@ def grpc_access_log(to: AccessLogTo) -> dict[str, Any]:
 
 
 def ingest_cluster(to: AccessLogTo) -> dict[str, Any]:
-    """Where `countersign ingest` listens. gRPC needs HTTP/2."""
-    endpoint = {"endpoint": {"address": _address(to.port)}}
+    """Where `countersign ingest` listens."""
+    return grpc_cluster(INGEST_CLUSTER, _address(to.port))
+
+
+def grpc_cluster(name: str, address: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A cluster of one place that speaks gRPC, which needs HTTP/2."""
     kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    options = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http2_protocol_options": {}}}
+    http2 = {"connection_keepalive": {"interval": "30s", "timeout": "10s"}} if fields else {}
+    options = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http2_protocol_options": http2}}
     return {
-        "name": INGEST_CLUSTER,
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "load_assignment": {"cluster_name": INGEST_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
         "typed_extension_protocol_options": {kind: options},
+        **fields,
     }
+
+
+def answers_cluster(port: int) -> dict[str, Any]:
+    """Where `countersign ingest` listens for answers. Little may be under way: whoever is slow there must cost nothing here."""
+    limits = {"max_connections": 4, "max_pending_requests": _ANSWERS_AT_ONCE, "max_requests": _ANSWERS_AT_ONCE}
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {
+        "name": ANSWERS_CLUSTER,
+        "type": "STATIC",
+        "connect_timeout": "0.250s",
+        "circuit_breakers": {"thresholds": [limits]},
+        "health_checks": [_listens_check()],
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},  # else what is away is asked all the same
+        "load_assignment": {"cluster_name": ANSWERS_CLUSTER, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _listens_check() -> dict[str, Any]:
+    """Whether anybody listens: where nobody does, an answer costs no attempt to connect."""
+    often = {"interval": "1s", "no_traffic_interval": "1s", "unhealthy_interval": "1s"}
+    return {"timeout": "0.250s", **often, "unhealthy_threshold": 1, "healthy_threshold": 1, "tcp_health_check": {}}
+
+
+def log_clusters(to: AccessLogTo) -> list[dict[str, Any]]:
+    """Where what is logged goes: the access log, and answers where somebody listens for those."""
+    return [ingest_cluster(to), *([answers_cluster(to.answers)] if to.answers is not None else [])]
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from backend.inference_log.layout import Partition, Table
 if TYPE_CHECKING:
     import duckdb
 
+_BY_IDS: tuple[Table, ...] = ("outcomes", "copies")
+"""Tables whose rows may not say whose they are."""
 Going = Callable[[Iterable[str]], Mapping[str, datetime | None]]
 """Of the units that lie there, those that go: each with the time until which its rows were received, or None for all."""
 
@@ -62,7 +64,8 @@ class Erasing:
         self._files, self._clock, self._engine = files, clock, engine
 
     def run(self, endpoint: str, going: Going) -> Erased:
-        """Takes out the rows of every unit that goes. Outcomes go first: without their requests nobody would find them.
+        """Takes out the rows of every unit that goes. Outcomes and copies go first: without their requests nobody would find
+        them.
 
         Raises ExternalFailure where the log cannot be read or written; what was done before stays done.
         """
@@ -74,7 +77,7 @@ class Erasing:
             if not found.ids:
                 return done
             done.is_clean = False
-            for one in sorted(partitions, key=lambda each: each.table != "outcomes"):
+            for one in sorted(partitions, key=lambda each: each.table not in _BY_IDS):
                 done.removed += self._without(Path(folder), one, found)
         return done
 

@@ -11,11 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from backend.core.errors import Refusal
 from backend.inference_log.columns import PREFIXES, Kind, column_of, columns_among
+from backend.inference_log.copies import Copy
 from backend.inference_log.rules import MAX_TEXT, Outcome, Request, is_name
+
+R = TypeVar("R", Request, Copy)
 
 How = Literal["drop", "hash", "truncate"]
 HOWS: tuple[How, ...] = get_args(How)
@@ -75,10 +78,14 @@ class Handling:
             if not row.failure:
                 return None
             row = row._replace(unsampled=True)
-        for one in self.redactions:
-            if one.column in WHOLE_COLUMNS:
-                row = self._redacted(row, one)
+        row = self._redacted(row)
         return self._without_features(row) if self._by_name else row
+
+    def copy(self, row: Copy) -> Copy | None:
+        """The same for an answer to a copy: kept of the units whose requests are, failures of others not."""
+        if self._is_erased(row.unit, row.received_at) or not self._is_sampled(row.unit or row.request_id):
+            return None
+        return self._redacted(row)
 
     @cached_property
     def _by_name(self) -> Mapping[str, Redaction]:
@@ -108,7 +115,14 @@ class Handling:
     def _is_erased(self, unit: str | None, received_at: datetime) -> bool:
         return unit is not None and bool(self.erased) and is_erased(self.key, unit, received_at, self.erased)
 
-    def _redacted(self, row: Request, one: Redaction) -> Request:
+    def _redacted(self, row: R) -> R:
+        """Without what is redacted of the columns besides features."""
+        for one in self.redactions:
+            if one.column in WHOLE_COLUMNS:
+                row = self._redacted_by(row, one)
+        return row
+
+    def _redacted_by(self, row: R, one: Redaction) -> R:
         if one.column == "request_id":
             return row._replace(request_id=pseudonym(self.key, row.request_id))
         if one.column == "prediction":

@@ -3,9 +3,11 @@
     requests/endpoint=<slug>/version=<n or none>/hour=<YYYY-MM-DDTHH>/part-<written>-<random>.parquet
     parts/endpoint=<slug>/hour=<YYYY-MM-DDTHH>/part-<written>-<random>.parquet
     outcomes/endpoint=<slug>/hour=<YYYY-MM-DDTHH>/part-<written>-<random>.parquet
+    copies/endpoint=<slug>/hour=<YYYY-MM-DDTHH>/part-<written>-<random>.parquet
 
 A part is what one source knows of a request whose other half another source tells: the router's log who answered, the caller
-what was asked. Hours are UTC: of the event for requests and parts, of becoming known for outcomes. Compaction leaves
+what was asked. A copy is what a shadow arm answered, or the live arm beside it. Hours are UTC: of becoming known for outcomes,
+of the event for all others. Compaction leaves
 `merged-<...>.parquet`, and beside it `replaced-<the same>.json` with the names of the files whose rows it took over; those stay
 for a while, for whoever is reading them. A name that starts with a dot is being written and counts for nobody.
 """
@@ -21,7 +23,7 @@ from typing import Literal, get_args
 
 from backend.core.errors import Refusal
 
-Table = Literal["requests", "parts", "outcomes"]
+Table = Literal["requests", "parts", "outcomes", "copies"]
 TABLES: tuple[Table, ...] = get_args(Table)
 HOUR = timedelta(hours=1)
 NO_VERSION = "none"

@@ -18,11 +18,12 @@ import structlog
 from backend.core.errors import ExternalFailure
 from backend.inference_log import catalog
 from backend.inference_log.columns import columns_among
+from backend.inference_log.copies import Copy, Row
 from backend.inference_log.files import Files
 from backend.inference_log.layout import Table
-from backend.inference_log.rules import Outcome, Request
+from backend.inference_log.rules import Request
 
-R = TypeVar("R", bound=Request | Outcome)
+R = TypeVar("R", bound=Row)
 
 KEPT_FOR = timedelta(days=7)
 AGAIN = timedelta(hours=1)
@@ -52,6 +53,8 @@ class Names:
 
     def fitted(self, table: Table, endpoint: str, row: R) -> tuple[R, int]:
         """The row with what has room, and how many of its values have none."""
+        if isinstance(row, Copy):
+            return row, 0
         held = row.features if isinstance(row, Request) else row.values
         with self._lock:
             known = self._known.setdefault(("outcomes" if table == "outcomes" else "requests", endpoint), _Known())
@@ -95,4 +98,6 @@ class Names:
 def _without(row: R, over: Collection[str]) -> R:
     if isinstance(row, Request):
         return row._replace(features={name: value for name, value in row.features.items() if name not in over})
+    if isinstance(row, Copy):
+        return row
     return row._replace(values={name: value for name, value in row.values.items() if name not in over})

@@ -86,6 +86,8 @@ def _tensor(told: Any) -> tuple[str, list[Any]]:
     size = 1
     for one in shape:
         size *= one
+        if size > MOST_VALUES:  # before it takes long to multiply
+            break
     if size != len(values):
         raise Malformed("a tensor's data is not of its shape, or too large")
     count = shape[0] if shape else 1

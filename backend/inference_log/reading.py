@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from backend.inference_log import tables
+from backend.inference_log import copied, tables
 from backend.inference_log.columns import SQL_TYPES, Column, Kind, column_of, columns_among
 from backend.inference_log.files import Engine, Files, failures
 from backend.inference_log.layout import Table
@@ -34,10 +34,10 @@ FROM read_parquet(getvariable('{table}_files'), union_by_name = true, hive_parti
 """
 _BEATEN = """
 CREATE TABLE {table}_beaten AS
-WITH several AS (SELECT request_id FROM {table}_raw GROUP BY request_id HAVING count(*) > 1),
+WITH several AS (SELECT request_id FROM {table}_raw GROUP BY {key} HAVING count(*) > 1),
 ranked AS (
     SELECT _file, _row, row_number() OVER (
-        PARTITION BY request_id ORDER BY received_at DESC, _file DESC, _row DESC
+        PARTITION BY {key} ORDER BY received_at DESC, _file DESC, _row DESC
     ) AS place
     FROM {table}_raw WHERE request_id IN (SELECT request_id FROM several)
 )
@@ -134,7 +134,9 @@ class Reading:
 
     Views: `requests` (those whose event time is asked for), `outcomes` (known by the time asked for), and `joined`: each
     request with `known_at` and the `o.<name>` columns of its outcome, which are NULL while it has none. Columns: `tables.py`.
-    Not for several threads at once. Close it, or use it as a context.
+    Where copies were asked for also `copies`, the answers of shadow arms, and `copied`: each request that a shadow was sent a
+    copy of, with what both answered and its outcome (`copied.py`). Not for several threads at once. Close it, or use it as a
+    context.
     """
 
     def __init__(
@@ -163,6 +165,8 @@ class Reading:
         self._connection.execute(self._requests_view(files, window))
         for view in (_OUTCOMES, _JOINED):
             self._connection.execute(view)
+        if "copies" in self.files:
+            copied.make_views(self._connection)
 
     def _requests_view(self, files: Files, window: Window) -> str:
         """Requests with what their parts say. Where there are parts, only they may say which version answered."""
@@ -204,10 +208,10 @@ class Reading:
     def keep(self, name: str, sql: str, parameters: Sequence[object] = ()) -> None:
         """Keeps the answer to a SELECT as a table of this reading, so that several statements ask it; it spills as others do.
 
-        The name is of this house too, and no view's.
+        The name is of this house too, and no view's. What was kept under it before is gone.
         """
         with failures("could not be queried"):
-            self._connection.sql(sql, params=list(parameters)).create(name)
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {_quoted(name)} AS {sql}", list(parameters))
 
     def batches(self, sql: str, parameters: Sequence[object] = (), *, rows: int = 100_000) -> pa.RecordBatchReader:
         """As `query`, a part at a time, for answers that do not fit into memory."""
@@ -257,7 +261,7 @@ def _view_once(connection: duckdb.DuckDBPyConnection, table: Table, sources: Seq
         connection.from_arrow(tables.SCHEMAS[table].empty_table()).create(f"{table}_once")
         return
     _view_raw(connection, table, sources)
-    connection.execute(_BEATEN.format(table=table))
+    connection.execute(_BEATEN.format(table=table, key=copied.KEY if table == "copies" else "request_id"))
     beaten = connection.execute(_ANY_BEATEN.format(table=table)).fetchone() is not None
     connection.execute((_ONCE + (_WITHOUT_BEATEN if beaten else "")).format(table=table))
 

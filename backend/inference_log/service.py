@@ -15,12 +15,12 @@ from typing import Self
 from backend.core.errors import Refusal
 from backend.inference_log import catalog
 from backend.inference_log.compaction import Compacted, Compaction, Rules
+from backend.inference_log.copies import Row
 from backend.inference_log.erasing import Erased, Erasing, Going, expire, holds
 from backend.inference_log.files import Engine, Files
 from backend.inference_log.layout import Partition, Table
 from backend.inference_log.naming import Names
 from backend.inference_log.reading import Reading, Window
-from backend.inference_log.rules import Outcome, Request
 from backend.inference_log.touched import OVERLAP, Touched, touched
 from backend.inference_log.writer import Appended, Limits, Writer, WriterStats
 
@@ -84,7 +84,15 @@ class InferenceLog:
         """
         return self._writer.outcomes(endpoint, rows)
 
-    def append_checked(self, table: Table, endpoint: str, rows: Sequence[Request | Outcome]) -> Appended:
+    def append_copies(self, endpoint: str, rows: Iterable[Mapping[str, object]]) -> Appended:
+        """Takes what shadow arms answered to copies, and live arms beside them (`copies.Copy`). They count as no requests.
+
+        Fields: `request_id`, `event_time`, `shadow` and `arm` are required; `unit`, `generation`, `version`, `prediction`,
+        `latency_seconds`, `status` and `failure` mean what they mean of a request. Raises as `append`.
+        """
+        return self._writer.copies(endpoint, rows)
+
+    def append_checked(self, table: Table, endpoint: str, rows: Sequence[Row]) -> Appended:
         """Takes rows that `rules` has checked already, from the spool."""
         return self._writer.checked(table, endpoint, rows)
 
@@ -110,6 +118,7 @@ class InferenceLog:
         *,
         known_by: datetime | None = None,
         unsampled: bool = False,
+        copies: bool = False,
     ) -> Reading:
         """What is in the log of these requests and their outcomes; rows that a writer still holds are not.
 
@@ -119,6 +128,7 @@ class InferenceLog:
             start, end: of the event time, aware; `end` is outside.
             known_by: leave out outcomes that became known later, as if it were that time now. Default: a week after `end`.
             unsampled: failures too that are kept though sampling leaves their units out; nobody may count by them.
+            copies: whether answers of shadow arms are read too, as the views `copies` and `copied`.
 
         Of rows with one request id among the partitions that are read, the one received last counts: of one id in two hours,
         each hour that is read by itself has its own. Raises Refusal
@@ -128,7 +138,10 @@ class InferenceLog:
         parts = self._paths("parts", endpoint, None, start - APART, end + APART)
         requests = self._paths("requests", endpoint, None if parts else versions, start, end)
         outcomes = self._paths("outcomes", endpoint, None, start, window.known_by + timedelta(microseconds=1))
-        return Reading(self._files, {"requests": requests, "parts": parts, "outcomes": outcomes}, window, self._engine)
+        paths: dict[Table, list[str]] = {"requests": requests, "parts": parts, "outcomes": outcomes}
+        if copies:
+            paths["copies"] = self._paths("copies", endpoint, None, start - APART, end + APART)
+        return Reading(self._files, paths, window, self._engine)
 
     def endpoints(self) -> list[str]:
         """Endpoints that have requests in the log."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from backend.core.errors import ExternalFailure
 from backend.core.failpoints import reach
+from backend.inference_log.copies import Copy, Row
 from backend.inference_log.layout import TABLES, Table
 from backend.inference_log.rules import Outcome, Request
 
@@ -31,7 +32,8 @@ _FILE = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{16}\.ndjson")
 _FORM = 1
 _TIMES = ("event_time", "known_at", "received_at")
 
-Rows = Mapping[Table, Sequence[Request | Outcome]]
+_KINDS: Mapping[str, type[Request] | type[Outcome] | type[Copy]] = {"outcomes": Outcome, "copies": Copy}
+Rows = Mapping[Table, Sequence[Row]]
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def read(path: Path) -> Batch:
         head = _object(stream.readline())
         if head.get("form") != _FORM or not isinstance(head.get("endpoint"), str):
             raise ValueError("not a batch of this form")
-        rows: dict[Table, list[Request | Outcome]] = {table: [] for table in TABLES}
+        rows: dict[Table, list[Row]] = {table: [] for table in TABLES}
         for line in stream:
             table, row = _row(_object(line))
             rows[table].append(row)
@@ -125,11 +127,11 @@ def _lines(batch: Batch) -> Iterator[str]:
             yield json.dumps({"table": table, "row": row._asdict()}, default=_moment)
 
 
-def _row(told: Mapping[str, Any]) -> tuple[Table, Request | Outcome]:
+def _row(told: Mapping[str, Any]) -> tuple[Table, Row]:
     table, fields = told.get("table"), told.get("row")
     if table not in TABLES or not isinstance(fields, dict):
         raise ValueError("not a row of ours")
-    kind: type[Request] | type[Outcome] = Outcome if table == "outcomes" else Request
+    kind = _KINDS.get(table, Request)
     if kind is Request:
         fields.setdefault("unsampled", False)  # handed over by a version that did not know it
     if fields.keys() != set(kind._fields):

@@ -1,4 +1,6 @@
-"""The logical tables, and rows as Arrow tables of them. `parts` has the columns of `requests`.
+"""The logical tables, and rows as Arrow tables of them. `parts` has the columns of `requests`; `copies` has, of those,
+`event_time`, `received_at`, `request_id`, `unit`, `generation`, `version`, the prediction, the latency, `status` and `failure`,
+and besides the text `shadow` and `arm`.
 
 | requests | | outcomes | |
 |---|---|---|---|
@@ -18,12 +20,14 @@ The files of one table may differ in their last columns: each has those that its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from backend.inference_log.copies import Copy, Row
 from backend.inference_log.layout import Table
-from backend.inference_log.rules import Outcome, Request
+from backend.inference_log.rules import Request
 
 _TIME = pa.timestamp("us", tz="UTC")
 REQUESTS = pa.schema(
@@ -47,19 +51,31 @@ REQUESTS = pa.schema(
     ]
 )
 OUTCOMES = pa.schema([("known_at", _TIME), ("received_at", _TIME), ("request_id", pa.string())])
-SCHEMAS: Mapping[Table, pa.Schema] = {"requests": REQUESTS, "parts": REQUESTS, "outcomes": OUTCOMES}
+_OF_COPIES = ("event_time", "received_at", "request_id", "unit", "shadow", "arm", "generation", "version")
+_OF_ANSWERS = ("prediction", "prediction_json", "latency_seconds", "status", "failure")
+COPIES = pa.schema(
+    [REQUESTS.field(one) if one in REQUESTS.names else (one, pa.string()) for one in (*_OF_COPIES, *_OF_ANSWERS)]
+)
+SCHEMAS: Mapping[Table, pa.Schema] = {"requests": REQUESTS, "parts": REQUESTS, "outcomes": OUTCOMES, "copies": COPIES}
 _TYPES = {"n": pa.float64(), "t": pa.string(), "f": pa.bool_(), "j": pa.string(), "o": pa.float64()}
 
 
-def table_of(table: Table, rows: Sequence[Request | Outcome]) -> pa.Table:
+def table_of(table: Table, rows: Sequence[Row]) -> pa.Table:
     """Rows as an Arrow table: the columns of `SCHEMAS[table]`, then those that any of the rows brought along, by name."""
     schema = SCHEMAS[table]
-    values = [row.features if isinstance(row, Request) else row.values for row in rows]
+    values = [_brought(row) for row in rows]
     fixed = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in schema]
     names = sorted(set().union(*values))
     types = [_TYPES[name[0]] for name in names]
     brought = [pa.array([one.get(name) for one in values], kind) for name, kind in zip(names, types, strict=True)]
     return pa.Table.from_arrays([*fixed, *brought], schema=pa.schema([*schema, *map(pa.field, names, types)]))
+
+
+def _brought(row: Row) -> Mapping[str, Any]:
+    """The columns that a row has besides those of its table."""
+    if isinstance(row, Copy):
+        return {}
+    return row.features if isinstance(row, Request) else row.values
 
 
 def parquet(table: pa.Table) -> bytes:

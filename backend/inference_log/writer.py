@@ -16,12 +16,13 @@ from typing import TypeVar
 
 from backend.core.errors import ExternalFailure
 from backend.inference_log import layout, tables
+from backend.inference_log.copies import Copy, Row, copy_of
 from backend.inference_log.files import Files
 from backend.inference_log.layout import Partition, Table
 from backend.inference_log.naming import Names
 from backend.inference_log.rules import Malformed, Outcome, Request, outcome_of, part_of, request_of
 
-R = TypeVar("R", bound=Request | Outcome)
+R = TypeVar("R", bound=Row)
 
 SHOWN = 100
 """How many rejections one answer lists; all are counted."""
@@ -91,16 +92,16 @@ class WriterStats:
 
 @dataclass
 class _Held:
-    rows: dict[Partition, list[Request | Outcome]] = field(default_factory=lambda: defaultdict(list))
+    rows: dict[Partition, list[Row]] = field(default_factory=lambda: defaultdict(list))
     count: int = 0
     size: int = 0
 
-    def add(self, partition: Partition, row: Request | Outcome) -> None:
+    def add(self, partition: Partition, row: Row) -> None:
         self.rows[partition].append(row)
         self.count += 1
         self.size += row.size
 
-    def take_back(self, partition: Partition, rows: Sequence[Request | Outcome]) -> None:
+    def take_back(self, partition: Partition, rows: Sequence[Row]) -> None:
         self.rows[partition][:0] = rows
         self.count += len(rows)
         self.size += sum(row.size for row in rows)
@@ -135,11 +136,15 @@ class Writer:
         """Takes outcomes; see `InferenceLog.append_outcomes`."""
         return self._append("outcomes", endpoint, rows, outcome_of)
 
-    def checked(self, table: Table, endpoint: str, rows: Sequence[Request | Outcome]) -> Appended:
+    def copies(self, endpoint: str, rows: Iterable[object]) -> Appended:
+        """Takes answers to copies; see `InferenceLog.append_copies`."""
+        return self._append("copies", endpoint, rows, copy_of)
+
+    def checked(self, table: Table, endpoint: str, rows: Sequence[Row]) -> Appended:
         """Takes rows that were checked before they were handed over; only the number of columns is looked at once more."""
 
-        def known(row: object, _now: datetime) -> Request | Outcome:
-            if not isinstance(row, Request | Outcome):
+        def known(row: object, _now: datetime) -> Row:
+            if not isinstance(row, Request | Outcome | Copy):
                 raise TypeError("rows that were not checked were handed over")
             return row
 
@@ -185,9 +190,9 @@ class Writer:
 
     def _checked(
         self, table: Table, endpoint: str, start: int, rows: Sequence[object], check: Callable[[object, datetime], R]
-    ) -> tuple[list[tuple[Partition, Request | Outcome]], list[Rejection], int]:
+    ) -> tuple[list[tuple[Partition, Row]], list[Rejection], int]:
         now = self._clock()
-        good, bad, left_out = list[tuple[Partition, Request | Outcome]](), list[Rejection](), 0
+        good, bad, left_out = list[tuple[Partition, Row]](), list[Rejection](), 0
         for index, row in enumerate(rows, start):
             try:
                 checked, over = self.names.fitted(table, endpoint, check(row, now))
@@ -200,7 +205,7 @@ class Writer:
             self._rejected.update((endpoint, one.reason) for one in bad)
         return good, bad, left_out
 
-    def _hold(self, rows: Sequence[tuple[Partition, Request | Outcome]]) -> None:
+    def _hold(self, rows: Sequence[tuple[Partition, Row]]) -> None:
         with self._lock:
             if self._closed:
                 raise RuntimeError("rows were appended to a closed inference log")
@@ -264,8 +269,8 @@ class Writer:
             return not self._closed
 
 
-def _partition(table: Table, endpoint: str, row: Request | Outcome) -> Partition:
-    moment = row.event_time if isinstance(row, Request) else row.known_at
+def _partition(table: Table, endpoint: str, row: Row) -> Partition:
+    moment = row.known_at if isinstance(row, Outcome) else row.event_time
     version = row.version if isinstance(row, Request) and table == "requests" else None
     return Partition(table, endpoint, version, layout.hour_of(moment))
 

@@ -11,11 +11,13 @@ from itertools import groupby
 from typing import Any
 
 from backend.inference_log import probes
+from backend.inference_log.copies import Copy, Row, copy_of
 from backend.inference_log.handling import Handling
 from backend.inference_log.layout import Table
 from backend.inference_log.naming import Names
 from backend.inference_log.rules import Malformed, Outcome, Request, is_part, owned_outcome_of, part_of, request_of
 from backend.inference_log.spool import Batch, Spool
+from backend.ingest.answers import Answer
 from backend.ingest.exposures import Exposure
 from backend.ingest.known import Known
 
@@ -87,18 +89,37 @@ class Entrance:
 
         return self._enter(endpoint, rows, check)
 
+    def answers(self, found: Iterable[Answer | Malformed]) -> None:
+        """Hands over what the router heard of shadow arms and beside them, but for requests of our own: those that prove it."""
+        told = list(found)
+        self._count({"rejected": sum(isinstance(one, Malformed) for one in told)})
+        by_endpoint = sorted((one for one in told if isinstance(one, Answer)), key=lambda one: one.endpoint)
+        for endpoint, those in groupby(by_endpoint, key=lambda one: one.endpoint):
+            handling = self._known.rules().handling.get(endpoint)
+            rows = [one.row for one in those if handling is None or not _is_probe(handling.key, one)]
+            if rows:
+                self.copies(endpoint, enumerate(rows))
+
+    def copies(self, endpoint: str, rows: Iterable[tuple[int, Any]]) -> Entered:
+        """The same for answers to copies, which count as no requests."""
+
+        def check(row: Any, now: datetime, handling: Handling) -> tuple[Table, Copy | None]:
+            return "copies", handling.copy(copy_of(row, now))
+
+        return self._enter(endpoint, rows, check)
+
     def _enter(
         self,
         endpoint: str,
         rows: Iterable[tuple[int, Any]],
-        check: Callable[[Any, datetime, Handling], tuple[Table, Request | Outcome | None]],
+        check: Callable[[Any, datetime, Handling], tuple[Table, Row | None]],
     ) -> Entered:
         now, handling = self._clock(), self._known.rules().handling.get(endpoint)
         if handling is None:
             places = [place for place, _ in rows]
             self._count({"unknown": len(places)})
             return Entered(0, 0, tuple((place, "there is no endpoint of this name") for place in places))
-        kept: dict[Table, list[Request | Outcome]] = {}
+        kept: dict[Table, list[Row]] = {}
         left_out, over, rejected = 0, 0, list[tuple[int, str]]()
         for place, row in rows:
             try:
@@ -125,7 +146,7 @@ class Entrance:
             self._counts.update(more)
 
 
-def _is_probe(key: bytes, one: Exposure) -> bool:
+def _is_probe(key: bytes, one: Exposure | Answer) -> bool:
     """A time that is none proves nothing; what is wrong with the row is said where it is checked."""
     told = one.row["event_time"]
     try:

@@ -61,6 +61,11 @@ def until_told(backend: Backend, stop: threading.Event) -> None:
 
             port = stack.enter_context(als_server.serving(entrance, settings.access_log_port))
             log.info("ingest.access_log", address=f"{als_server.LOOPBACK}:{port}")
+        if settings.answers_port is not None:
+            from backend.ingest import answers_server
+
+            port = stack.enter_context(answers_server.serving(entrance, settings.answers_port))
+            log.info("ingest.answers", address=f"{answers_server.LOOPBACK}:{port}")
         threads = [threading.Thread(target=_noted, args=(source, stop), daemon=True) for source in sources]
         threads += [threading.Thread(target=_tell, args=(backend.database, entrance, taking, stop), daemon=True)]
         for thread in threads:

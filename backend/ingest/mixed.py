@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from backend.inference_log.rules import Outcome, Request
+from backend.inference_log.copies import Row
+from backend.inference_log.rules import Request
 
 MOST_IDS = 5_000
 """Requests of one endpoint that are remembered at once; the oldest are forgotten first."""
@@ -22,14 +23,14 @@ class Mixed:
         self._named: dict[str, dict[str, bool]] = {}
         self._found: dict[str, int] = {}
 
-    def look(self, endpoint: str, every: int, rows: Sequence[Request | Outcome]) -> None:
+    def look(self, endpoint: str, every: int, rows: Sequence[Row]) -> None:
         """Looks at rows that are kept."""
         if every <= 1:
             self._named.pop(endpoint, None)
             return
         known = self._named.setdefault(endpoint, {})
         for row in rows:
-            if isinstance(row, Outcome):
+            if not isinstance(row, Request):
                 continue
             names = row.unit is not None
             if known.setdefault(row.request_id, names) != names:

@@ -12,6 +12,7 @@ import structlog
 from backend.core.errors import ExternalFailure, Refusal
 from backend.core.failpoints import reach
 from backend.inference_log import spool
+from backend.inference_log.copies import Copy
 from backend.inference_log.handling import is_erased
 from backend.inference_log.rules import Outcome, Request
 from backend.inference_log.service import InferenceLog
@@ -92,7 +93,7 @@ class Taking:
         handling = self._known.rules().handling.get(endpoint)
         return handling.every if handling is not None else 1
 
-    def _is_erased(self, endpoint: str, row: Request) -> bool:
+    def _is_erased(self, endpoint: str, row: Request | Copy) -> bool:
         """A unit that was erased while its rows lay in the spool."""
         handling = self._known.rules().handling.get(endpoint)
         if handling is None or row.unit is None or not handling.erased:

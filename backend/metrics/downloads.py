@@ -65,7 +65,7 @@ def _asked(session: Session, endpoint: str) -> tuple[Endpoint, SloRow]:
 def _signals(session: Session, row: Endpoint) -> tuple[Signals, str]:
     """What tells of the endpoint, the nearest to the callers first, and what it is called."""
     router = session.get(RouterRow, row.router_id) if row.router_id is not None else None
-    if router is not None and router.kind == "envoy":
+    if router is not None and router.kind in ("envoy", "envoy_ads"):
         return of_envoy(row.name, _bounds(session, row)), f"the router {router.name}"
     for source in session.exec(select(MetricSource).where(MetricSource.endpoint_id == row.id).order_by(col(MetricSource.name))):
         if (found := _of_text(source)) is not None:

@@ -96,6 +96,8 @@ class Readers:
             return self.subjects.voters(self.session, subject, self.now)
         if audience == "requester":
             return self.subjects.requesters(self.session, subject)
+        if audience == "approvers":
+            return self.subjects.approvers(self.session, subject)
         if audience == "asker":
             return [row.asked_by] if (row := self.session.get(Request, subject)) is not None else []
         if audience == "owner":

@@ -106,7 +106,7 @@ class Outbox:
     def _of_row(self, session: Session, readers: Readers, row: LedgerRow) -> list[Told]:
         before, after = loads(row.before_json.encode()), loads(row.after_json.encode())
         found: list[Told] = []
-        for name in rules.events_of(row.action, before, after):
+        for name in rules.events_of(row.action, before, after, by_itself=row.actor_id == SYSTEM.id):
             about = about_of(session, self._subjects, row.subject_kind, row.subject_id)
             if about is None:
                 continue

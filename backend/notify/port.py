@@ -55,6 +55,10 @@ class Subjects(Protocol):
         """Ids of the people who may vote on a change now and have not done so."""
         ...
 
-    def requesters(self, session: Session, change_id: str) -> Collection[str]:
-        """Ids of whoever asked for a change or edited it."""
+    def requesters(self, session: Session, subject_id: str) -> Collection[str]:
+        """Ids of whoever asked for a change or edited it; by its id, or by that of its rollout."""
+        ...
+
+    def approvers(self, session: Session, subject_id: str) -> Collection[str]:
+        """Ids of the people whose votes carried the approval of a change, or of a rollout's."""
         ...

@@ -15,7 +15,9 @@ from typing import Any, Literal
 
 from backend.core.errors import Refusal
 
-Audience = Literal["voters", "requester", "operators", "admins", "auditors", "asker", "owner", "responsible", "escalation"]
+Audience = Literal[
+    "voters", "requester", "approvers", "operators", "admins", "auditors", "asker", "owner", "responsible", "escalation"
+]
 """Who is told without having asked for it; see `backend.notify.audience`."""
 
 
@@ -44,6 +46,7 @@ class Event:
 _ALERT = timedelta(minutes=15)
 _REQUESTER: tuple[Audience, ...] = ("requester",)
 _OPERATORS: tuple[Audience, ...] = ("operators",)
+_CONCERNED: tuple[Audience, ...] = ("requester", "approvers", "responsible", "operators")
 _RESPONSIBLE: tuple[Audience, ...] = ("responsible",)
 _DIGEST = timedelta(minutes=5)
 """Fifty features that drift at the same look are one message."""
@@ -75,6 +78,9 @@ EVENTS: Mapping[str, Event] = {
         Event("endpoint.resumed", "Delivery to an endpoint was resumed", "endpoint.read"),
         Event("alias.drift", "A registry alias was moved around Countersign", "model.read", _OPERATORS, False, _ALERT),
         Event("rollout.aborted", "A rollout was aborted", "endpoint.read", _OPERATORS, urgent=True),
+        Event("rollout.rolled_back", "A rollout was rolled back by itself", "endpoint.read", _CONCERNED, urgent=True),
+        Event("rollout.paused", "A rollout was paused by itself", "endpoint.read", _CONCERNED, urgent=True),
+        Event("rollout.skipped", "Steps of a rollout are skipped", "endpoint.read", _CONCERNED),
         Event("finding.opened", "A finding was opened", "finding.read", _RESPONSIBLE, window=_DIGEST, asked_only=True),
         Event("finding.reopened", "A finding was opened again", "finding.read", _RESPONSIBLE, window=_DIGEST, asked_only=True),
         Event("finding.raised", "A finding became more severe", "finding.read", _RESPONSIBLE, window=_DIGEST, asked_only=True),
@@ -125,6 +131,7 @@ _OF_ACTIONS = {
     "endpoint.resume": "endpoint.resumed",
     "alias.drift": "alias.drift",
     "rollout.abort": "rollout.aborted",
+    "rollout.skip_to": "rollout.skipped",
     "finding.open": "finding.opened",
     "finding.open_again": "finding.reopened",
     "finding.reopen": "finding.reopened",
@@ -146,17 +153,22 @@ _OF_ACTIONS = {
     "audit.break": "audit.broken",
     "route.stop": "route.stopped",
 }
+_BY_ITSELF = {"rollout.roll_back": "rollout.rolled_back", "rollout.pause": "rollout.paused"}
+"""What is told where nobody did it: what a person does by hand is told of the change, or of nothing."""
 _TROUBLE = ("out_of_sync", "fight", "unreachable", "stale")
 NOUNS = ("change.", "endpoint.")
 """Beginnings of actions that are told by the state that they lead to."""
-ACTIONS = tuple(_OF_ACTIONS)
+ACTIONS = (*_OF_ACTIONS, *_BY_ITSELF)
 """Actions that are told whatever state they lead to."""
 
 
-def events_of(action: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Names of the events that one row of the ledger tells of."""
+def events_of(
+    action: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *, by_itself: bool = False
+) -> tuple[str, ...]:
+    """Names of the events that one row of the ledger tells of. `by_itself`: no person or service did it."""
     was, now = (before or {}).get("state"), (after or {}).get("state")
     found = [_OF_ACTIONS[action]] if action in _OF_ACTIONS else []
+    found += [_BY_ITSELF[action]] if by_itself and action in _BY_ITSELF else []
     if now != was and action.startswith("change.") and now in _OF_CHANGES:
         found.append(_OF_CHANGES[now])
     if now != was and action.startswith("endpoint."):

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from backend.core import durations
+
 Kind = Literal["errors", "slow", "latency", "predictions", "outcome", "log_loss", "brier", "squared_error", "absolute_error"]
 """As `delivery.comparison.MetricKind`; a test holds the two together."""
 OF_OUTCOMES: frozenset[Kind] = frozenset({"outcome", "log_loss", "brier", "squared_error", "absolute_error"})
@@ -66,6 +68,25 @@ class GuardrailAsked(BaseModel):
         if self.relative and self.kind == "predictions":
             raise ValueError("how far predictions lie apart is a share of requests; it has no relative margin")
         return self
+
+
+_FOLLOWS = {"rollback": "rolls back", "hold": "holds until a person acts", "warn": "is told"}
+
+
+def says(one: GuardrailAsked) -> str:
+    """`p95 (latency, p95): at most 10 % of the champion's figure worse; else rolls back`."""
+    shares = one.kind in ("errors", "slow", "predictions")
+    of = "of the champion's figure" if one.relative else "of requests" if shares else "s" if one.kind == "latency" else ""
+    harm = f"{one.margin * 100:g} % {of}" if one.relative or shares else f"{one.margin:g} {of}".strip()
+    what = (
+        one.kind.replace("_", " "),
+        f"over {one.above_seconds:g} s" if one.above_seconds is not None else "",
+        f"p{one.quantile * 100:g}" if one.quantile is not None else "",
+        f"of {one.outcome}" if one.outcome is not None else "",
+        "higher is better" if one.better == "higher" else "",
+        f"known after {durations.written(one.horizon_seconds)}" if one.horizon_seconds else "",
+    )
+    return f"{one.name} ({', '.join(part for part in what if part)}): at most {harm} worse; else {_FOLLOWS[one.on_fail]}"
 
 
 def as_strict(old: GuardrailAsked, new: GuardrailAsked) -> bool:

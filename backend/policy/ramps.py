@@ -23,24 +23,11 @@ from backend.policy import rules
 from backend.policy.rows import Environment, Ramp
 from backend.policy.rules import RampName, RampStep
 from backend.policy.service import in_force
+from backend.policy.templates import TEMPLATES
 
 MOST_STEPS = 49
 _NAME: TypeAdapter[str] = TypeAdapter(RampName)
 _STEPS: TypeAdapter[tuple[RampStep, ...]] = TypeAdapter(tuple[RampStep, ...])
-
-
-_MINUTES = 60
-TEMPLATES: Mapping[str, tuple[RampStep, ...]] = {
-    "canary": tuple(RampStep(share=share, hold_seconds=10 * _MINUTES, min_units=100) for share in (100, 500, 2_500, 5_000)),
-    "linear": tuple(RampStep(share=1_000 * step, hold_seconds=10 * _MINUTES) for step in range(1, 10)),
-    "blue-green": (RampStep(share=0, shadow=True, hold_seconds=10 * _MINUTES, person=True),),
-    "shadow-first": (
-        RampStep(share=0, shadow=True, hold_seconds=30 * _MINUTES, person=True),
-        *(RampStep(share=share, hold_seconds=10 * _MINUTES, min_units=100) for share in (100, 500, 2_500, 5_000)),
-    ),
-}
-"""Ramps that every installation has, until somebody names one of its own so: a canary of 1, 5, 25 and 50 %, tenths, copies
-until a person switches over at once, and copies before a canary."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +55,13 @@ class Ramps:
         told = [one.model_dump(mode="json") for one in checked(name, steps)]
         with self._database.unit(actor) as tx:
             require(tx, actor, "ramp.set")
+            if name in TEMPLATES:
+                tx.alone(f"ramp/{name}")
             row = tx.session.get(Ramp, name, with_for_update=True)
             if row is not None and row.steps == told:
                 return row
             if row is None:
+                _refuse_asked_for(tx, name, protected_only=True)  # only a template can be
                 row = added(tx, Ramp(id=name, steps=told, set_by=actor.id, set_at=tx.now))
                 tx.record("ramp.set", row, after=row.facts("steps", "revision"))
                 return row
@@ -118,7 +108,8 @@ def checked(name: str, steps: Sequence[RampStep | Mapping[str, Any]]) -> tuple[R
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Refusal(f"This is no ramp: {where}: {first['msg']}.", "Correct that step.", code="bad-ramp") from error
+        says = first["msg"].removeprefix("Value error, ")
+        raise Refusal(f"This is no ramp: {where}: {says}.", "Correct that step.", code="bad-ramp") from error
     if not found or len(found) > MOST_STEPS or any(one.share >= other.share for one, other in pairwise(found)):
         raise Refusal(
             f"A ramp has 1 to {MOST_STEPS} steps, each with a larger share than the one before.",

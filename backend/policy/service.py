@@ -20,6 +20,7 @@ from backend.core.unit import Unit
 from backend.policy import rules
 from backend.policy.rows import Environment, Freeze, PolicyVersion, Ramp
 from backend.policy.rules import Policy, Problem, RampStep, Stop
+from backend.policy.templates import TEMPLATES
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,11 @@ def _demand_ramps(tx: Unit, policy: Policy) -> dict[str, Any]:
     """The steps of the ramps that a policy asks for, locked: whoever confirms it agrees to just them. Refusal for one that is
     not there: no change could ever meet it.
     """
+    for name in sorted(TEMPLATES.keys() & set(policy.ramp.named)):
+        tx.alone(f"ramp/{name}")
     query = select(Ramp).where(col(Ramp.id).in_(policy.ramp.named)).order_by(Ramp.id).with_for_update()
-    there = {one.id: one.steps for one in tx.session.exec(query)} if policy.ramp.named else {}
+    there = {name: [one.model_dump(mode="json") for one in TEMPLATES[name]] for name in policy.ramp.named if name in TEMPLATES}
+    there |= {one.id: one.steps for one in tx.session.exec(query)} if policy.ramp.named else {}
     if missing := [name for name in policy.ramp.named if name not in there]:
         raise Refusal(
             f"The policy asks for the ramp {missing[0]}, which is not there.",

@@ -73,7 +73,7 @@ def configure(level: str, *, worker: str, secrets: Iterable[str] = (), stream: T
 
 def secrets_of(settings: Settings) -> list[str]:
     """The secrets that this process knows from its settings."""
-    told = (settings.mlflow_token, settings.mlflow_webhook_secret, settings.mail_url)
+    told = (settings.mlflow_token, settings.mlflow_webhook_secret, settings.mail_url, settings.xds_token)
     tokens = [one.get_secret_value() for one in told if one is not None]
     mail = settings.mail_url.get_secret_value() if settings.mail_url is not None else ""
     urls = (settings.package_store, settings.ledger_heads, settings.inference_log, mail)

@@ -1,4 +1,4 @@
-"""One suite for every router: in memory, in memory shared by a file, and a real Envoy.
+"""One suite for every router: in memory, in memory shared by a file, a real Envoy with files, and one told by ADS.
 
 What only one of them can show (faults by script; HTTP as strangers speak it; files changed by hand) follows below.
 """
@@ -28,8 +28,10 @@ from backend.embedded.envoy import EnvoyServer
 from backend.embedded.supervisor import Supervisor
 from tests.inference_server import InferenceServer
 from tests.routed import ROW, SHARES_90_5_5, EnvoyRouted, MemoryRouted, World, make_route
+from tests.routed_ads import AdsRouted, AdsServer
 
-CASES = ("memory", "memory-file", "envoy")
+CASES = ("memory", "memory-file", "envoy", "envoy-ads")
+WORLDS = {"envoy": "envoy_world", "envoy-ads": "ads_world"}
 
 
 @pytest.fixture
@@ -41,14 +43,22 @@ def envoy_world(envoy_server: EnvoyServer, runtime_group: Supervisor) -> Iterato
 
 
 @pytest.fixture
+def ads_world(ads_server: AdsServer, fleet_envoy: EnvoyServer) -> Iterator[AdsRouted]:
+    with InferenceServer() as server:
+        world = AdsRouted.make(ads_server, fleet_envoy, server)
+        yield _with_three_versions(world)
+        world.router.push(DesiredRouter({}))
+
+
+@pytest.fixture
 def memory(tmp_path: Path) -> MemoryRouted:
     return _with_three_versions(MemoryRouted.make(tmp_path, shared=False))
 
 
 @pytest.fixture(params=CASES)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    if request.param == "envoy":
-        found: World = request.getfixturevalue("envoy_world")
+    if request.param in WORLDS:
+        found: World = request.getfixturevalue(WORLDS[request.param])
         return found
     return _with_three_versions(MemoryRouted.make(tmp_path, shared=request.param == "memory-file"))
 
@@ -176,8 +186,9 @@ def test_what_is_in_force_reads_back_as_it_was_pushed(world: World) -> None:
     assert (seen.foreign, seen.rejected) == ((), "")
     push(world, replace(one, generation=2), two)
     assert world.router.observe().digest != seen.digest
-    push(world, one)
-    assert world.router.observe().routes == {one.endpoint: one}
+    newer = replace(one, generation=3)
+    push(world, newer)
+    assert world.router.observe().routes == {one.endpoint: newer}
 
 
 def test_pushing_the_same_again_writes_nothing(world: World) -> None:

@@ -348,6 +348,62 @@ def test_steps_of_the_ramp_are_previewed_as_they_are_typed(full_page: Open) -> N
     assert "The ramp does not go one way" in words(test)
 
 
+def test_a_ramp_by_name_is_told_in_words_and_previewed(full_page: Open) -> None:
+    test = full_page("propose", "ana", endpoint=PRODUCTION, version="3")
+    assert "linear · template" in test.selectbox(key="ramp.name").options
+    test.selectbox(key="ramp.name").set_value("linear").run()
+    assert "10 % for 10m; 20 % for 10m" in words(test)
+    shown = next(one.value for one in test.table if "Field" in one.value.columns)
+    assert "10 → 20 → 30 → 40 → 50 → 60 → 70 → 80 → 90 → 100 %" in list(shown["Plan"])
+    test.selectbox(key="ramp.name").set_value("canary").run()
+    assert "Name a guardrail" in words(test), "its units are units of a comparison"
+
+
+def test_gates_guardrails_and_a_copy_of_the_same_age_are_asked_for(full: Backend, full_page: Open, registered: None) -> None:
+    test = full_page("propose", "ana", endpoint=PRODUCTION, version="3")
+    test.number_input(key="steps").set_value(2).run()
+    test.toggle(key="step.0.shadow").set_value(True).run()
+    test.toggle(key="same_age").set_value(True).run()
+    assert "version 3 gets copies and answers nobody" in words(test)
+    assert "Share of version 1 (v1-same-age)" in words(test)
+    test.number_input(key="step.1.units").set_value(100).run()
+    assert "Name a guardrail" in words(test)
+    test.number_input(key="step.1.units").set_value(0).run()
+    test.number_input(key="guardrails").set_value(2).run()
+    test.selectbox(key="guardrail.1.kind").set_value("latency").run()
+    test.toggle(key="guardrail.1.relative").set_value(True).run()
+    test.number_input(key="guardrail.1.margin").set_value(10.0).run()
+    test.selectbox(key="guardrail.1.on_fail").set_value("hold").run()
+    test.text_input(key="title").set_value("Guarded").run()
+    test.text_area(key="reason").set_value("Slowly.").run()
+    clicked(test, "Propose it")
+    assert not test.error, words(test)
+    with full.database.read() as session:
+        wanted = session.exec(select(Change).order_by(Change.number.desc())).first().wanted
+    assert [(one["name"], one["kind"], one["margin"], one["relative"], one["on_fail"]) for one in wanted["guardrails"]] == [
+        ("errors", "errors", 0.01, False, "rollback"), ("latency", "latency", 0.1, True, "hold"),
+    ]  # fmt: skip
+    assert (wanted["same_age"], wanted["ramp"][0]) == (
+        True,
+        {"share": 0, "hold_seconds": 3_600, "person": False, "shadow": True},
+    )
+
+
+def test_an_edit_begins_with_the_guardrails_that_were_asked_for(full: Backend, full_page: Open, registered: None) -> None:
+    number = number_of(full, "REVIEW")
+    slow = {"name": "slow", "kind": "slow", "margin": 0.02, "above_seconds": 0.5, "on_fail": "warn"}
+    late = {"name": "late", "kind": "outcome", "margin": 0.3, "outcome": "late", "horizon_seconds": 7_200, "better": "higher"}
+    full.changes.edit(full.identities.act_as("ana"), number, guardrails=(slow, late))
+    with full.database.read() as session:
+        before = course.find(session, number).wanted
+    test = full_page("propose", "ana", change=str(number))
+    assert not test.exception, words(test)
+    test.text_input(key="title").set_value("The same").run()
+    clicked(test, "Save the edit")
+    with full.database.read() as session:
+        assert course.find(session, number).wanted["guardrails"] == before["guardrails"]
+
+
 def test_a_time_that_cannot_be_is_refused_where_it_is_typed(full_page: Open) -> None:
     test = full_page("propose", "ana", endpoint=PRODUCTION, version="3")
     test.selectbox(key="mode").set_value("at_time").run()

@@ -38,9 +38,61 @@ def test_a_ramp_is_read_step_by_step() -> None:
     assert inputs.ramp("") == []
 
 
+def test_a_step_asks_for_units_statistics_and_a_person() -> None:
+    assert inputs.ramp("shadow:30m:person,1:units=100,25:1h:units=5000:proved:person,50:unfailed") == [
+        {"shadow": True, "hold_seconds": 1800, "person": True},
+        {"share_percent": 1.0, "hold_seconds": 0, "person": False, "min_units": 100},
+        {"share_percent": 25.0, "hold_seconds": 3600, "person": True, "min_units": 5000, "statistics": "passed"},
+        {"share_percent": 50.0, "hold_seconds": 0, "person": False, "statistics": "not_failed"},
+    ]
+    assert inputs.ramp("shadow-first") == "shadow-first"
+
+
+def test_guardrails_are_read_from_short_words() -> None:
+    assert inputs.guardrails(["errors:0.01", "p95=latency:10%:relative:q=0.95:hold", "slow:1%:above=250ms:warn"]) == [
+        {"name": "errors", "kind": "errors", "margin": 0.01},
+        {"name": "p95", "kind": "latency", "margin": 0.1, "relative": True, "quantile": 0.95, "on_fail": "hold"},
+        {"name": "slow", "kind": "slow", "margin": 0.01, "above_seconds": 0.25, "on_fail": "warn"},
+    ]
+    late = "late=outcome:0.5:higher:outcome=arrived late:within=1d"
+    assert inputs.guardrails([late]) == [
+        {
+            "name": "late", "kind": "outcome", "margin": 0.5, "better": "higher", "outcome": "arrived late",
+            "horizon_seconds": 86_400,
+        }
+    ]  # fmt: skip
+    assert inputs.guardrails(["log_loss:0.02:outcome=late"])[0]["name"] == "log-loss"
+    assert inputs.guardrails(["none"]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["errors", "errors:", "errors:much", "errors:-1", "errors:nan", "errors:1:hold:warn", "errors:1:else", "x=:1", "none:"],
+)
+def test_a_guardrail_that_cannot_be_read_is_named(text: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        inputs.guardrails([text])
+    assert refused.value.code == "bad-guardrail"
+    assert text in str(refused.value)
+
+
+def test_the_rest_is_split_by_version() -> None:
+    assert inputs.rest(["1=75", "3=12.5%"]) == [
+        {"version": 1, "share_percent": 75.0}, {"version": 3, "share_percent": 12.5}
+    ]  # fmt: skip
+    assert inputs.rest(["none"]) == []
+    for wrong in ("1", "=75", "x=75", "1=101"):
+        with pytest.raises(Refusal) as refused:
+            inputs.rest([wrong])
+        assert refused.value.code == "bad-share"
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
+        ("1:10m:units=", "bad-ramp"),
+        ("1:10m:proved:unfailed", "bad-ramp"),
+        ("1:person:person", "bad-ramp"),
         ("1:10m:1h", "bad-ramp"),
         ("1:10m,", "bad-share"),
         ("101", "bad-share"),

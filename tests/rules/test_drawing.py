@@ -338,7 +338,7 @@ def test_the_difference_is_told_in_absolute_words() -> None:
     assert told.summary == (
         "v1 (version 1) gets 75 % of units; it has 100 %. v2 (version 2) is new and gets 25 % of units. "
         "2,500 of 10,000 buckets move from v1 to v2, none back. "
-        "On the way: v1 90 %, v2 10 % for 1 min until somebody lets it go on. What ran before stays loaded for 30 min "
+        "On the way: v1 90 %, v2 10 % for 1 min, then until somebody lets it go on. What ran before stays loaded for 30 min "
         "afterwards. Going back leads to v1 100 %."
     )
     assert told.to_json()["moves"] == [{"source": "v1", "target": "v2", "buckets": 2_500}]

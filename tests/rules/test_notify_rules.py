@@ -44,6 +44,9 @@ def test_every_state_that_a_change_comes_to_is_told_but_those_before_review() ->
 
 def test_a_row_that_moves_nothing_tells_nothing() -> None:
     assert rules.events_of("change.wait", {"state_reason": "a", "state": "review"}, {"state": "review"}) == ()
+    for action, event in (("rollout.roll_back", "rollout.rolled_back"), ("rollout.pause", "rollout.paused")):
+        assert rules.events_of(action, None, None, by_itself=True) == (event,)
+        assert rules.events_of(action, None, None) == (), "what somebody does by hand is told of the change"
     assert rules.events_of("change.comment", None, {"comment_id": "x"}) == ()
     assert rules.events_of("endpoint.observe", {"state": "unreachable"}, {"state": "unreachable"}) == ()
     assert rules.events_of("token.create", None, {"state": "review"}) == ()
@@ -66,6 +69,7 @@ def test_endpoints_are_told_by_the_state_that_they_come_to(action: str, was: str
 
 def test_every_event_that_a_row_can_tell_is_known_and_asks_for_a_right_that_exists() -> None:
     told = {*rules._OF_ACTIONS.values(), *rules._OF_CHANGES.values(), *rules._OF_ENDPOINTS.values(), "endpoint.recovered"}
+    told |= {*rules._BY_ITSELF.values()}
     assert told | {"test"} == rules.EVENTS.keys()
     assert {one.needs for one in rules.EVENTS.values()} - {""} <= ACTIONS.keys()
 

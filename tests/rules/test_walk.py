@@ -17,8 +17,8 @@ from backend.delivery.generations import generation_from, rollback_from
 from backend.delivery.plan import BUCKETS, Plan, parse_plan
 from backend.policy import guardrails
 from backend.policy.guardrails import GuardrailAsked, as_strict
-from backend.policy.ramps import TEMPLATES
 from backend.policy.rules import between
+from backend.policy.templates import TEMPLATES
 from tests.rules.test_drawing import OPEN, SAME, artifact, base, endpoint, package
 from tests.rules.test_plan import plan as plan_json
 

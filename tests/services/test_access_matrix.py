@@ -216,6 +216,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "rollouts.pause": ("rollout.pause", lambda b, a, at: b.rollouts.pause(a, at.endpoint, "x")),
     "rollouts.resume": ("rollout.resume", lambda b, a, at: b.rollouts.resume(a, at.endpoint, "x")),
     "rollouts.let_on": ("rollout.let_on", lambda b, a, at: b.rollouts.let_on(a, at.endpoint, "x", at=_STEP)),
+    "rollouts.skip": ("rollout.skip", lambda b, a, at: b.rollouts.skip(a, at.endpoint, "x", at=_STEP)),
     "rollouts.abort": ("rollout.abort", lambda b, a, at: b.rollouts.abort(a, at.endpoint, "x")),
     "rollouts.roll_back": ("change.roll_back", lambda b, a, at: b.rollouts.roll_back(a, at.endpoint, "x")),
     "findings.acknowledge": ("finding.acknowledge", lambda b, a, at: b.findings.acknowledge(a, at.finding)),
@@ -229,6 +230,8 @@ COMMANDS: dict[str, tuple[str, Command]] = {
     "changes.propose": (
         "change.propose", lambda b, a, at: b.changes.propose(a, endpoint=at.endpoint, version=2, title="x", reason="x"),
     ),
+    "changes.begin_experiment": ("change.propose", lambda b, a, at: b.changes.begin_experiment(a, at.endpoint, "x", "x")),
+    "changes.decide": ("experiment.decide", lambda b, a, at: b.changes.decide(a, at.endpoint, "x", "no_decision", "x")),
     "changes.edit": ("change.edit", lambda b, a, at: b.changes.edit(a, at.change, title="x")),
     "changes.rebase": ("change.edit", lambda b, a, at: b.changes.rebase(a, at.change)),
     "changes.recheck": ("change.comment", lambda b, a, at: b.changes.recheck(a, at.change)),

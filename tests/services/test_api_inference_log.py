@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backend.api import inference_log
+from backend.cli.shadow_show import shadow_lines
+from backend.client.results import Shadows
+from backend.client.shapes import read
 from backend.core.database import Database
 from backend.equipment import keys
 from backend.inference_log import spool
@@ -135,3 +139,26 @@ def test_an_erasure_is_asked_for_once_under_its_key_and_tells_no_unit(asked: Api
     assert asked("GET", f"{RULES}/erasures/{made['id']}", by="audra") == told["items"][0]
     assert "passenger" not in json.dumps([told, asked("GET", "/audit/events", by="audra")])
     asked.refused("not-found", "GET", f"{RULES}/erasures/ers_{'0' * 26}", status=404)
+
+
+@SQLITE
+def test_what_shadow_arms_answered_is_told_beside_the_live_answers(asked: Api) -> None:
+    at = datetime.now(UTC) - timedelta(hours=2)
+    answer = {"request_id": "r1", "event_time": at, "shadow": "v2", "latency_seconds": 0.01, "status": 200}
+    rows = [{**answer, "arm": "v1", "version": 1, "prediction": 0.25}, {**answer, "arm": "v2", "version": 2, "prediction": 0.5}]
+    asked.backend.inference_log.append_copies(ENDPOINT, rows)
+    asked.backend.inference_log.flush()
+    (found,) = asked("GET", f"/endpoints/{ENDPOINT}/shadow")["shadows"]
+    assert (found["arm"], found["versions"], found["asked"], found["compared"], found["missing"]) == ("v2", [2], 1, 1, 0)
+    assert found["disagreement"]["share"] == {
+        "mean": 1.0, "low": None, "high": None, "units": 1, "unsettled": "there are 1 of the 100 units that an interval needs",
+    }  # fmt: skip
+    tolerant = asked("GET", f"/endpoints/{ENDPOINT}/shadow?tolerance=0.3")["shadows"][0]["disagreement"]
+    assert (tolerant["share"]["mean"], tolerant["tolerance"], tolerant["told"]) == (0.0, 0.3, True)
+    asked.refused("bad-tolerance", "GET", f"/endpoints/{ENDPOINT}/shadow?tolerance=-1", status=422)
+    asked.refused("bad-window", "GET", f"/endpoints/{ENDPOINT}/shadow?start=2026-01-01T00:00:00Z", status=422)
+    asked("GET", "/endpoints/absent/shadow", status=404)
+    lines = shadow_lines(read(Shadows, asked("GET", f"/endpoints/{ENDPOINT}/shadow")))
+    assert lines[0].startswith("v2 (version 2), ")
+    assert any("1: 1 answered, 0 failed, 0 not heard" in line for line in lines)
+    assert any("100.00% (there are 1 of the 100 units that an interval needs) beyond" in line for line in lines)

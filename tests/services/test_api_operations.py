@@ -242,6 +242,9 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/rollout/let-on"): (
         "rollout.let_on", f"/endpoints/{ENDPOINT}/rollout/let-on", {**WHY, "rollout": f"rol_{'0' * 26}", "step": 0},
     ),
+    ("POST", "/v1/endpoints/{endpoint}/rollout/skip"): (
+        "rollout.skip", f"/endpoints/{ENDPOINT}/rollout/skip", {**WHY, "rollout": f"rol_{'0' * 26}", "step": 0},
+    ),
     ("POST", "/v1/endpoints/{endpoint}/rollout/abort"): ("rollout.abort", f"/endpoints/{ENDPOINT}/rollout/abort", WHY),
     ("POST", "/v1/endpoints/{endpoint}/rollout/roll-back"): (
         "change.roll_back", f"/endpoints/{ENDPOINT}/rollout/roll-back", WHY,
@@ -318,6 +321,7 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("GET", "/v1/fleet/endpoints"): ("endpoint.read", "/fleet/endpoints", None),
     ("GET", "/v1/fleet/rollouts"): ("endpoint.read", "/fleet/rollouts", None),
     ("GET", "/v1/fleet/moves"): ("endpoint.read", "/fleet/moves", None),
+    ("GET", "/v1/endpoints/{endpoint}/shadow"): ("endpoint.read", f"/endpoints/{ENDPOINT}/shadow?tolerance=0.1", None),
     ("GET", "/v1/endpoints/{endpoint}/served"): ("endpoint.read", f"/endpoints/{ENDPOINT}/served", None),
     ("GET", "/v1/fleet/at"): ("endpoint.read", "/fleet/at?moment=2026-03-01T06:00:00Z", None),
     ("POST", "/v1/servers"): ("server.register", "/servers", {**MEMORY, "upstream": "memory:other"}),

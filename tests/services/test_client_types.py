@@ -58,6 +58,8 @@ NAMES = {
     "Experiment": "ExperimentWhole", "Decided": "ExperimentDecided", "Comparison": "ComparisonWhole",
     "ComparisonLook": "LookTaken", "RawAggregates": "RawAggregates",
     "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
+    "Shadows": "ShadowsView", "ShadowCopies": "Copies", "Disagreement": "Disagreement", "PairMean": "Estimated",
+    "PairDifferences": "Differences", "PairLatencies": "Latencies", "PairLoss": "Loss",
     "ExperimentPlan": "ExperimentPlan", "PlannedFigure": "PlannedFigure", "PlannedPoint": "PlannedPoint",
     "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip

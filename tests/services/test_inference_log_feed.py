@@ -340,6 +340,18 @@ def test_what_is_older_than_is_kept_goes_and_is_on_record(fed: Fed) -> None:
     assert [after["hours"] for _, after in fed.actions("inference_log.expire")] == [{"requests": 1}]
 
 
+def test_answers_of_shadows_are_kept_as_long_as_requests_unless_somebody_says_how_long(fed: Fed) -> None:
+    old = (fed.clock.now - timedelta(days=3)).isoformat()
+    answer = {"request_id": "r1", "event_time": old, "shadow": "v2", "arm": "v2", "prediction": 0.5}
+    for days, left in (({"outcomes": 1}, 1), ({"requests": 2, "copies": 9}, 1), ({"requests": 2}, 0)):
+        fed.log.append_copies(ENDPOINT, [answer])
+        fed.log.flush()
+        fed.keeping.set_rules(fed.world.olga, ENDPOINT, kept_days=days)
+        fed.tending.tend()
+        assert fed.log.holds("copies", ENDPOINT, fed.clock.now) == bool(left)
+    assert [after["hours"] for _, after in fed.actions("inference_log.expire")] == [{"copies": 1}]
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [

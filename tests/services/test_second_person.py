@@ -393,6 +393,17 @@ def test_a_ramp_is_not_swapped_under_a_policy_that_waits(
     assert policies.confirm_policy(nora, anew).id == "production@3"
 
 
+def test_nobody_makes_a_template_steeper_that_a_policy_asks_for(
+    identities: Identities, database: Database, otto: Actor, nora: Actor
+) -> None:
+    policies, ramps = Policies(database), Ramps(database)
+    asks = PRODUCTION.model_copy(update={"ramp": RampRule(named=("canary",))})
+    assert policies.set_policy(otto, "production", asks).request_id is None, "every installation has it"
+    _refused("ramp-asked-for", ramps.set, otto, "canary", [{"share": 9_999}])
+    _refused("not-found", ramps.remove, otto, "canary")
+    assert ramps.set(otto, "linear", [{"share": 9_999}]).revision == 1, "nobody asks for that one"
+
+
 def test_the_first_admins_are_made_by_whoever_holds_the_machine_and_the_ledger_says_so(database: Database) -> None:
     identities = Identities(database, Settings(demo_identities=False), policy.protected)
     identities.seed_demo()

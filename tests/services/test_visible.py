@@ -304,6 +304,7 @@ BODIES: dict[str, Any] = {
     "/v1/endpoints/{endpoint}": {"repair": "report", "reason": "x"},
     "/v1/endpoints/{endpoint}/sign-off": {"digest": NUL, "versions": []},
     "/v1/endpoints/{endpoint}/rollout/let-on": {"reason": "x", "rollout": f"rol_{'0' * 26}", "step": 0},
+    "/v1/endpoints/{endpoint}/rollout/skip": {"reason": "x", "rollout": f"rol_{'0' * 26}", "step": 0},
     "/v1/servers/{server}": {"upstream": "memory:x"},
     "/v1/endpoints/{endpoint}/metrics/sources": {
         "name": "x",

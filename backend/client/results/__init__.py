@@ -135,6 +135,15 @@ from backend.client.results.servers import (
     WaitingMove,
     WayOut,
 )
+from backend.client.results.shadows import (
+    Disagreement,
+    PairDifferences,
+    PairLatencies,
+    PairLoss,
+    PairMean,
+    ShadowCopies,
+    Shadows,
+)
 from backend.client.results.sign_in import (
     Examined,
     GroupMapping,
@@ -178,6 +187,7 @@ __all__ = [
     "Decided",
     "Difference",
     "DifferenceLine",
+    "Disagreement",
     "Endpoint",
     "EndpointLine",
     "EndpointMoment",
@@ -237,6 +247,10 @@ __all__ = [
     "Objective",
     "Outgoing",
     "Page",
+    "PairDifferences",
+    "PairLatencies",
+    "PairLoss",
+    "PairMean",
     "PlannedFigure",
     "PlannedPoint",
     "Policy",
@@ -269,6 +283,8 @@ __all__ = [
     "SessionLine",
     "SessionsEnded",
     "Settled",
+    "ShadowCopies",
+    "Shadows",
     "Share",
     "SignInSettings",
     "Slo",

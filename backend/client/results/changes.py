@@ -116,17 +116,23 @@ class Remark:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a ramp: shares in buckets by arm, and `done`, `now` or `ahead`."""
+    """One step of a ramp: shares in buckets by arm, what it takes to go on, and `done`, `now` or `ahead`.
+
+    `statistics`: `not_failed`, `passed` or None; `shadow`: the arm that gets copies at it.
+    """
 
     shares: Mapping[str, int]
     hold_seconds: int
     person: bool
     standing: str
+    min_units: int = 0
+    statistics: str | None = None
+    shadow: str | None = None
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """The walk through an approved ramp."""
+    """The walk through an approved ramp. `may_skip_to`: step, from 0, up to which others may be skipped now; None: to none."""
 
     id: str
     change_id: str
@@ -139,6 +145,7 @@ class Rollout:
     can_go_back: bool
     started_at: datetime
     ended_at: datetime | None
+    may_skip_to: int | None = None
 
 
 @dataclass(frozen=True)

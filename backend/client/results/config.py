@@ -9,16 +9,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RampStep:
-    """One step of a ramp; its share in buckets out of 10,000."""
+    """One step of a ramp; its share in buckets out of 10,000, and what it takes to go on.
+
+    `statistics`: `not_failed`, `passed` or None; `shadow`: the version gets copies at it and answers nobody.
+    """
 
     share: int
     hold_seconds: int
     person: bool
+    min_units: int = 0
+    statistics: str | None = None
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
 class NamedRamp:
-    """Steps under a name, and the environments whose policies ask for it."""
+    """Steps under a name, and the environments whose policies ask for it. Revision 0: a template that nobody changed."""
 
     name: str
     steps: tuple[RampStep, ...]

@@ -10,7 +10,6 @@ Sources: Envoy 1.40, API reference and operations guide (filesystem subscription
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,19 +21,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from backend.core.errors import ExternalFailure
 from backend.delivery.desired import DesiredRouter
 from backend.delivery.routers import words
-from backend.delivery.routers.envoy_admin import EnvoyAdmin, Subscription, Subscriptions
+from backend.delivery.routers.envoy_admin import EnvoyAdmin, Subscription, Subscriptions, is_url
 from backend.delivery.routers.envoy_files import WatchedFile, Written, last_reason, version_of
 from backend.delivery.routers.envoy_inspect import facts
 from backend.delivery.routers.envoy_readback import InForce, parse_dump, seen
-from backend.delivery.routers.envoy_render import PREFIX, Json, Rendered, is_ours, render
+from backend.delivery.routers.envoy_render import Json, Rendered, is_ours, render
+from backend.delivery.routers.envoy_traffic import COUNTED, summed
 from backend.delivery.routers.port import ArmTraffic, RouterAbilities, RouterFacts, SeenRouter
 from backend.delivery.targets.port import Access
 
 _CLOCK_SECONDS = 0.05
 """How much later than its rename, by their two clocks, Envoy may say that it took a file, and still have taken that one."""
-_ROUTE_STATS = re.compile(r"vhost\.countersign\.route\.([a-z0-9-]+)\.([a-z0-9-]+)\.(champion|challenger)\.upstream_rq_(\w+)")
-_SHADOW_STATS = re.compile(rf"cluster\.{PREFIX}([a-z0-9-]+)_([a-z0-9-]+)_(shadow)\.upstream_rq_(\w+)")
-_COUNTED = rf"^(vhost\.countersign\.route\.|cluster\.{PREFIX}[a-z0-9-]+_[a-z0-9-]+_shadow\.).*rq_(completed|5xx|retry_success)$"
 
 
 class EnvoySettings(BaseModel):
@@ -86,9 +83,7 @@ class EnvoySettings(BaseModel):
     @field_validator("admin_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        if not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
-            raise ValueError("give http://host:port, without a path")
-        return value
+        return is_url(value)
 
     @model_validator(mode="after")
     def _are_two(self) -> Self:
@@ -140,14 +135,7 @@ class EnvoyRouter:
 
         What a caller got wrong is no failure. Counted are finished requests; one that its caller gave up is not.
         """
-        totals: dict[tuple[str, str], list[int]] = {}
-        for name, value in self._admin.figures(_COUNTED).items():
-            if match := _ROUTE_STATS.fullmatch(name) or _SHADOW_STATS.fullmatch(name):
-                endpoint, arm, role, figure = match.groups()
-                total = totals.setdefault((endpoint, arm), [0, 0, 0])
-                for position, counted in enumerate(_outcome(role, figure)):
-                    total[position] += counted * int(value)
-        return tuple(ArmTraffic(endpoint, arm, *total) for (endpoint, arm), total in sorted(totals.items()))
+        return summed([self._admin.figures(COUNTED)])
 
     # -- the steps of a push
 
@@ -229,14 +217,3 @@ def _is_refused(written: Written, subscription: Subscription) -> bool:
     """Whether the newest file is not the one that Envoy took last, and Envoy has refused one."""
     newer = written.renamed_at > subscription.taken_at + _CLOCK_SECONDS
     return subscription.refused > 0 and (written.version != subscription.version or newer)
-
-
-def _outcome(role: str, figure: str) -> tuple[int, int, int]:
-    """How often one counter counts as a request, a failure, and a fallback.
-
-    A repeated request ends either well (`retry_success`) or in a 5xx, which was counted once. The champion is repeated on
-    itself, after a broken connection: that is neither a failure nor a fallback.
-    """
-    if figure == "retry_success":
-        return (0, 1, 1) if role == "challenger" else (0, 0, 0)
-    return (1, 0, 0) if figure == "completed" else (0, 1, 0)

@@ -86,6 +86,13 @@ class EnvoyAdmin:
         return ExternalFailure(self.system, f"gave an answer to {path} that is not Envoy's", retryable=False)
 
 
+def is_url(value: str) -> str:
+    """The value, where it is `http://host:port` and nothing more. ValueError for anything else."""
+    if not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+        raise ValueError("give http://host:port, without a path")
+    return value
+
+
 def _subscription(figures: Mapping[str, str], pattern: str) -> Subscription:
     """Of several listeners that read the same file, the one that fared worst."""
     mine = {name: value for name, value in figures.items() if re.search(rf"{pattern}\.", name)}

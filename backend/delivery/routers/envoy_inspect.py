@@ -23,15 +23,19 @@ def facts(server: Mapping[str, Any], dump: Mapping[str, Any], admin_url: str) ->
     return RouterFacts("Envoy", version[:40], live=server["state"] == "LIVE", warnings=tuple(warnings))
 
 
-def _missing(node: Mapping[str, Any]) -> list[str]:
-    """The extensions that it does not list; an Envoy that lists none is not judged."""
-    listed = [one for one in node.get("extensions", ()) if isinstance(one, Mapping)]
-    known = {(one.get("category"), one.get("name")) for one in listed}
+def lacking(extensions: Iterable[tuple[str, str]]) -> list[str]:
+    """What an Envoy with these extensions (category, name) lacks, in words; one that lists none is not judged."""
+    known = set(extensions)
     return [
         f"this Envoy has no {name} in {category}, which {need} needs: use 1.40 or later"
         for (category, name), need in _NEEDED.items()
         if known and (category, name) not in known
     ]
+
+
+def _missing(node: Mapping[str, Any]) -> list[str]:
+    listed = [one for one in node.get("extensions", ()) if isinstance(one, Mapping) and not one.get("disabled")]
+    return lacking((str(one.get("category")), str(one.get("name"))) for one in listed)
 
 
 def _of_listeners(listeners: list[Mapping[str, Any]]) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backend.delivery.desired import ArmRoute, EndpointRoute
-from backend.delivery.routers.envoy_render import Json, arm_stat, digest_of, render
+from backend.delivery.routers.envoy_render import ARM_FILTER, Json, arm_stat, digest_of, render
 from backend.delivery.routers.port import SeenRouter
 from backend.delivery.routers.words import from_words
 from backend.embedded.envoy import ASSIGN_FILTER, GENERATION_HEADER, ROUTE_CONFIG
@@ -157,7 +157,8 @@ def _target(cluster: Json | None) -> tuple[str, str, int] | None:
         (server,) = locality["lb_endpoints"]
         address = server["endpoint"]["address"]["socket_address"]
         (options,) = cluster["typed_extension_protocol_options"].values()  # type: ignore[index]
-        code = options["http_filters"][0]["typed_config"]["default_source_code"]["inline_string"]
+        (script,) = (one["typed_config"] for one in options["http_filters"] if one["name"] == ARM_FILTER)
+        code = script["default_source_code"]["inline_string"]
         host, port, match = str(address["address"]), int(address["port_value"]), _TARGET.search(code)
     except (KeyError, TypeError, ValueError, IndexError):
         return None

@@ -10,6 +10,9 @@ How a request goes, and why it is built so (each point was seen on Envoy 1.40):
   change a path; Lua in the cluster can.
 - Envoy retries inside one cluster. The priority group specifier with `refresh_cluster_on_retry` sends the second attempt to the
   champion's cluster. An inference changes nothing on the server, so that repeating one is harmless.
+- Where an endpoint has a shadow, another filter of its arms' clusters hears what they answer and tells it to the listener for
+  answers of `embedded.envoy`, which not every Envoy has. It stands first, so that it hears what the arm's own filter made of an
+  answer. The generation comes to it by a header of the request: in the cluster it would make a new one at each change.
 - A cluster's name ends with a digest of its content. A route and where it leads therefore change in one step.
 
 Sources: Envoy 1.40 API reference (RouteConfiguration, RetryPolicy, PriorityGroupClusterSpecifier, Lua, HttpProtocolOptions).
@@ -29,6 +32,7 @@ from backend.core.canonical import digest_bytes
 from backend.delivery.desired import ArmRoute, EndpointRoute
 from backend.delivery.routers.words import infer_path, model_path, to_words
 from backend.embedded.envoy import (
+    ANSWERS_CLUSTER,
     ARM_HEADER,
     ASSIGN_FILTER,
     ASSIGNED_HEADER,
@@ -43,7 +47,8 @@ PREFIX = "countersign_"
 MAX_REQUEST_BYTES = 16 << 20
 """The largest request that can be repeated at the champion, and the largest that is copied to a shadow."""
 _IN_FLIGHT = 1024
-_ARM_FILTER = "countersign.arm"  # named as the listener's filter, it would run the virtual host's script
+ARM_FILTER = "countersign.arm"  # named as the listener's filter, it would run the virtual host's script
+_ANSWER_FILTER = "countersign.answer"
 _TYPE = "type.googleapis.com/envoy"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _STAMPS = (ARM_HEADER, ASSIGNED_HEADER, VERSION_HEADER, GENERATION_HEADER, BUCKET_HEADER)
@@ -198,7 +203,14 @@ class _Endpoint:
             "response_headers_to_add": stamps,
             "request_body_buffer_limit": str(MAX_REQUEST_BYTES),  # 64-bit numbers are texts in protobuf's JSON
             "stat_prefix": f"{self.route.endpoint}.{arm.arm}.{role}",
+            **self._generation(),
         }
+
+    def _generation(self) -> Json:
+        """For whoever hears the answers, the shadow's too, which no route stamps."""
+        if self.route.shadow is None:
+            return {}
+        return {"request_headers_to_add": [_stamp(GENERATION_HEADER, str(self.route.generation))]}
 
     def _mirror(self) -> Json:
         if self.route.shadow is None:
@@ -268,11 +280,30 @@ def _arm_cluster(route: EndpointRoute, arm: ArmRoute, server: str) -> Json:
         "VERSION": str(arm.version),
         "SERVER": server,
     }
-    code = _script("envoy_arm.lua")
+    filters = [_lua(ARM_FILTER, "envoy_arm.lua", values)]
+    if route.shadow is not None:
+        filters.insert(0, _answer_filter(route, arm, route.shadow))
+    return _named(_cluster(route.upstream, arm_stat(route, arm), filters))
+
+
+def _answer_filter(route: EndpointRoute, arm: ArmRoute, shadow: str) -> Json:
+    values = {
+        "ENDPOINT": route.endpoint,
+        "SHADOW": shadow,
+        "ARM": arm.arm,
+        "VERSION": str(arm.version),
+        "UNIT": route.unit_header,
+        "LISTENER": ANSWERS_CLUSTER,
+    }
+    return _lua(_ANSWER_FILTER, "envoy_answer.lua", values)
+
+
+def _lua(filter_name: str, script: str, values: Mapping[str, str]) -> Json:
+    code = _script(script)
     for name, value in values.items():
         code = code.replace(f"@{name}@", lua_string(value))
     lua = {"@type": f"{_TYPE}.extensions.filters.http.lua.v3.Lua", "default_source_code": {"inline_string": code}}
-    return _named(_cluster(route.upstream, arm_stat(route, arm), [{"name": _ARM_FILTER, "typed_config": lua}]))
+    return {"name": filter_name, "typed_config": lua}
 
 
 def _cluster(upstream: str, stat: str, filters: list[Json]) -> Json:

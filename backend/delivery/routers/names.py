@@ -11,6 +11,7 @@ from backend.core.errors import Refusal
 from backend.core.outbound import Guard
 from backend.delivery.door import Door, HttpDoor
 from backend.delivery.routers.envoy import EnvoyRouter
+from backend.delivery.routers.envoy_ads import EnvoyAdsRouter
 from backend.delivery.routers.memory import MemoryRouter, MemoryRouterSettings
 from backend.delivery.routers.memory_door import MemoryDoor
 from backend.delivery.routers.memory_world import MemoryRouterWorld
@@ -20,6 +21,7 @@ from backend.delivery.targets.port import Access
 ROUTERS: dict[str, type[Router]] = {
     MemoryRouter.kind: MemoryRouter,
     EnvoyRouter.kind: EnvoyRouter,
+    EnvoyAdsRouter.kind: EnvoyAdsRouter,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import BaseModel
 
@@ -14,13 +14,14 @@ from backend.delivery.targets.port import Access
 
 @dataclass(frozen=True)
 class RouterAbilities:
-    """What a router can do at all."""
+    """What a router can do at all. `counts`: it tells each arm's requests without further settings."""
 
     split: bool
     mirror: bool
     sticky: bool
     fallback: bool
     read_back: bool
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,20 @@ class RouterFacts:
 
 
 @dataclass(frozen=True)
+class EnvoyAnswer:
+    """What one of several Envoys made of the newest configuration.
+
+    Args:
+        state: `taken`; `refused`, with its reason; `waiting` for its answer; `gone`: it left and may go on with an older one;
+            `absent`: of none at all, alone.
+    """
+
+    envoy: str
+    state: Literal["taken", "refused", "waiting", "gone", "absent"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class SeenRouter:
     """The configuration that a router has in force.
 
@@ -42,12 +57,14 @@ class SeenRouter:
         foreign: names of routes in force that are not ours.
         rejected: the router's reason when it refused the newest configuration and kept the last good one; else "".
         digest: digest of the whole configuration in force.
+        answers: of a router that is several Envoys, what each says; `routes` are then those of whoever is furthest behind.
     """
 
     routes: Mapping[str, EndpointRoute]
     foreign: tuple[str, ...] = ()
     rejected: str = ""
     digest: str = ""
+    answers: tuple[EnvoyAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,5 +112,5 @@ class Router(Protocol):
         ...
 
     def traffic(self) -> tuple[ArmTraffic, ...]:
-        """Counters by endpoint and arm; they restart at 0 with the router."""
+        """Counters by endpoint and arm; they restart at 0 with the router. () where nothing counts."""
         ...

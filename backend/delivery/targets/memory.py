@@ -52,6 +52,7 @@ class MemoryTarget:
     Settings: ClassVar[type[BaseModel]] = MemorySettings
     abilities: ClassVar[Abilities] = Abilities(
         versions_side_by_side=True,
+        names_side_by_side=True,
         pin_a_version=True,
         split=False,
         mirror=False,

@@ -37,6 +37,7 @@ class Abilities:
     """What a runtime can do at all. A plan that needs more is refused before approval, with the ability named."""
 
     versions_side_by_side: bool
+    names_side_by_side: bool
     pin_a_version: bool
     split: bool
     mirror: bool

@@ -48,6 +48,7 @@ class TritonTarget:
     Settings: ClassVar[type[BaseModel]] = TritonSettings
     abilities: ClassVar[Abilities] = Abilities(
         versions_side_by_side=True,
+        names_side_by_side=True,
         pin_a_version=True,
         split=False,
         mirror=False,

@@ -102,14 +102,16 @@ def _abilities(plan: Plan, around: Surroundings) -> Iterator[Point]:
 
 def _needs(plan: Plan, around: Surroundings) -> Iterator[tuple[bool, bool, str]]:
     models = [arm.served_as.model for arm in plan.arms]
-    together = len(set(models)) < len(models)
+    together, apart = len(set(models)) < len(models), len(set(models)) > 1
+    copies = plan.shadow is not None or any(step.shadow is not None for step in plan.ramp)
     splits = any(sum(1 for share in step.shares.values() if share) > 1 for step in plan.steps)
     router = around.router
     yield together, around.target.versions_side_by_side, "hold several versions of one model side by side"
+    yield apart, around.target.names_side_by_side, "hold a model under two names, as a copy of the same age has to be"
     yield together, around.target.pin_a_version, "answer from one named version"
     yield splits, around.target.split or bool(router and router.split), "split traffic"
     yield splits, bool(router and router.sticky) or around.target.split, "keep a unit with its arm"
-    yield plan.shadow is not None, around.target.mirror or bool(router and router.mirror), "mirror traffic to a shadow"
+    yield copies, around.target.mirror or bool(router and router.mirror), "mirror traffic to a shadow"
     yield True, around.target.read_back_versions, "tell which versions it serves"
 
 

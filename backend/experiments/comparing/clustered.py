@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backend.experiments.comparing import unit_rows
-from backend.experiments.comparing.counting import Asked
+from backend.experiments.comparing.counts import Asked
 from backend.experiments.comparing.unit_rows import UNITS, Shape
 from backend.experiments.designs.unit_sql import Counted as Ratio
 from backend.experiments.statistics.estimates import FEWEST, Estimate

@@ -3,107 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from backend.core.unit import assert_outside_unit
-from backend.delivery.comparison import OF_OUTCOMES, Comparison, Metric, Segment
-from backend.experiments.comparing import unit_rows
-from backend.experiments.comparing.unit_rows import FIRSTS, UNITS, Shape
+from backend.delivery.comparison import OF_OUTCOMES, Metric, Segment
+from backend.experiments.comparing import effects, unit_rows
+from backend.experiments.comparing.clustered import statement, weights
+from backend.experiments.comparing.counts import EVERYONE, Asked, Counts, Traffic
+from backend.experiments.comparing.unit_rows import FIRSTS, UNITS
 from backend.experiments.designs.unit_sql import Counted as Ratio
 from backend.experiments.designs.unit_sql import counted as ratios_of
-from backend.experiments.statistics.estimates import Estimate
 from backend.experiments.statistics.moments import FIELDS, Floats, Moments, of_sums
 from backend.experiments.statistics.quantiles import Bins, design_effect, latency_edges
 from backend.inference_log.reading import Reading
 from backend.inference_log.service import InferenceLog
 
-EVERYONE = ""
 MOST_HOURS = 336
 HOUR = timedelta(hours=1)
 _KEYS = ("place", "generation", "arm")
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """One generation in which arms share the traffic. `shares`: buckets by compared arm, 0 for one that has none."""
-
-    generation: int
-    shares: Mapping[str, int]
-    admitted_at: datetime
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is counted. `arms`: the control, then the treatments. `now`: the database's."""
-
-    endpoint: str
-    comparison: Comparison
-    arms: tuple[str, ...]
-    strata: tuple[Stratum, ...]
-    began_at: datetime
-    now: datetime
-
-    @property
-    def shape(self) -> Shape:
-        """How requests become rows."""
-        asked = self.comparison
-        return Shape(asked.counts == "each_step", asked.window_seconds, self.now.timestamp())
-
-    @property
-    def pooled(self) -> bool:
-        """Whether the same unit may stand in several strata."""
-        return self.comparison.counts == "each_step" and len(self.strata) > 1
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Requests of units by stratum, arm, and who answered."""
-
-    generation: int
-    arm: str
-    served: str | None
-    requests: int
-    failures: int
-    fallbacks: int
-    newest: datetime
-
-
-@dataclass(eq=False)
-class Counts:
-    """What was counted. Arrays are (arms, strata), in the order of `Asked`.
-
-    Args:
-        units, complete, crossed, new: units by arm and stratum; `new` where they were seen first, crossed ones too.
-        ratios: all that is summed, in order; `of_metric`: metric -> places among them.
-        centres: what was taken off each request's value of a ratio, before it was summed up to moments.
-        cells: (place, segment) -> moments.
-        firsts: segment -> moments of first requests' failures.
-        bins: segment -> latencies by arm; `spreads`: (metric, segment) -> design effect.
-        broken: metric -> values that are no numbers.
-        clustered: (place, treatment, segment) -> variance of the difference, its covariance with the control, and the
-            control's variance, with a unit's strata together.
-    """
-
-    asked: Asked
-    units: Floats
-    complete: Floats
-    crossed: Floats
-    new: Floats
-    traffic: list[Traffic]
-    hours: list[tuple[datetime, str, int]]
-    ratios: list[Ratio]
-    of_metric: dict[str, list[int]]
-    centres: list[float] = field(default_factory=list)
-    cells: dict[tuple[int, str], Moments] = field(default_factory=dict)
-    firsts: dict[str, Moments] = field(default_factory=dict)
-    bins: dict[str, list[Bins]] = field(default_factory=dict)
-    spreads: dict[tuple[str, str], float] = field(default_factory=dict)
-    broken: dict[str, int] = field(default_factory=dict)
-    clustered: dict[tuple[int, str, str], tuple[float, float, float]] = field(default_factory=dict)
 
 
 def count(log: InferenceLog, asked: Asked) -> Counts | None:
@@ -263,11 +183,9 @@ class _Counting:
 
     def _cluster(self, found: Counts, segment: int | None) -> None:
         """The second pass: variances with a unit's strata together."""
-        from backend.experiments.comparing.clustered import statement, weights
-
         name = self.name(segment)
         wanted = [
-            (place, arm, weights(found.cells[place, name], arm, _estimate_of(found, place, arm, name), one, self.shape))
+            (place, arm, weights(found.cells[place, name], arm, effects.plain(found, place, arm, name), one, self.shape))
             for place, one in enumerate(found.ratios)
             for arm in range(1, len(self.asked.arms))
         ]
@@ -286,12 +204,6 @@ class _Counting:
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.reading.query(sql, parameters).to_pylist()
         return rows
-
-
-def _estimate_of(found: Counts, place: int, arm: int, segment: str) -> Estimate:
-    from backend.experiments.comparing.effects import plain
-
-    return plain(found, place, arm, segment)
 
 
 def _finite(value: float | None) -> float:

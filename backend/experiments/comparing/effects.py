@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from backend.delivery.comparison import Guardrail, Metric
-from backend.experiments.comparing.counting import Counts
+from backend.experiments.comparing.counts import Counts
 from backend.experiments.rules import Measured
 from backend.experiments.statistics import exact, quantiles, sequences
 from backend.experiments.statistics.budget import EXACT_PART

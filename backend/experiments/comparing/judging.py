@@ -13,7 +13,7 @@ import numpy as np
 from backend.delivery.comparison import OF_OUTCOMES, Comparison, Guardrail, Metric, Primary
 from backend.experiments import rules
 from backend.experiments.comparing import effects
-from backend.experiments.comparing.counting import EVERYONE, Counts
+from backend.experiments.comparing.counts import EVERYONE, Counts
 from backend.experiments.comparing.figures import (
     ArmFigures,
     Crossed,

@@ -24,7 +24,7 @@ from backend.delivery.comparison import Comparison
 from backend.delivery.generations import DesiredEndpoint
 from backend.delivery.rows import Endpoint, Generation
 from backend.experiments.comparing import counting, judging, queries, telling
-from backend.experiments.comparing.counting import Asked, Stratum
+from backend.experiments.comparing.counts import Asked, Stratum
 from backend.experiments.comparing.judging import Before, Look
 from backend.experiments.comparing.rows import ComparisonLook, ComparisonRow, ComparisonState
 from backend.experiments.comparing.standing import Kept

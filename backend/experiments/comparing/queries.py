@@ -12,7 +12,8 @@ from sqlmodel import Session, col, select
 from backend.delivery.comparison import Comparison
 from backend.delivery.plan import parse_plan
 from backend.delivery.rows import Authorization
-from backend.experiments.comparing.rows import ComparisonRow, ComparisonState
+from backend.experiments.comparing.figures import Figures
+from backend.experiments.comparing.rows import ComparisonLook, ComparisonRow, ComparisonState
 from backend.experiments.comparing.standing import Kept, Looked, Standing
 from backend.experiments.comparing.standing import standing as stands
 
@@ -76,6 +77,56 @@ def of_endpoint(session: Session, endpoint_id: str) -> Sequence[ComparisonRow]:
 def of_experiment(session: Session, endpoint_id: str, experiment: str) -> ComparisonRow | None:
     """The newest comparison of an experiment."""
     return next((one for one in of_endpoint(session, endpoint_id) if one.experiment == experiment), None)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One look at one metric of one treatment, of everyone; an end that does not count is None."""
+
+    at: datetime
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class View:
+    """A comparison as a page shows it.
+
+    Args:
+        figures: of the newest look; None before the first.
+        series: (metric, treatment) -> its looks in their order.
+        looked_at, problem: how the looking goes.
+    """
+
+    row: ComparisonRow
+    asked: Comparison
+    figures: Figures | None
+    series: dict[tuple[str, str], tuple[Point, ...]]
+    looked_at: datetime | None
+    problem: str | None
+
+
+def view(session: Session, comparison_id: str) -> View | None:
+    """One comparison with its newest figures and the series of its looks; None where there is none."""
+    row = session.get(ComparisonRow, comparison_id)
+    if row is None:
+        return None
+    query = select(ComparisonLook).where(ComparisonLook.comparison_id == comparison_id)
+    looks = session.exec(query.order_by(col(ComparisonLook.at))).all()
+    found = looked(session, row)
+    newest = Figures.from_json(looks[-1].figures) if looks else None
+    return View(row, asked(row), newest, _series(looks), found.looked_at, found.problem)
+
+
+def _series(looks: Sequence[ComparisonLook]) -> dict[tuple[str, str], tuple[Point, ...]]:
+    found: dict[tuple[str, str], list[Point]] = {}
+    for look in looks:
+        for one in look.figures["effects"]:
+            if not one["segment"]:
+                point = Point(look.at, one["difference"], one["low"], one["high"])
+                found.setdefault((one["metric"], one["treatment"]), []).append(point)
+    return {key: tuple(points) for key, points in found.items()}
 
 
 @dataclass(frozen=True)

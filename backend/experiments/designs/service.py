@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from backend.access.checks import require, require_now, sees_endpoint
+from backend.access.checks import require, sees_endpoint
 from backend.core.context import Actor
 from backend.core.database import Database
 from backend.core.errors import NotFound, Refusal
@@ -137,12 +137,8 @@ class Experiments:
         Refusal codes: not-allowed, not-found, bad-design, not-measured. A blind design is no Refusal: its view says so.
         """
         told = _checked(design)
-        with self._database.read() as session:
-            row = named(session, Endpoint, endpoint)
-            now = self._database.now(session)
-            require_now(
-                session, actor, "experiment.create", now=now, environment=row.environment, model=row.model, endpoint=row.name
-            )
+        with self._database.unit(actor) as tx:
+            _permitted(tx, actor, endpoint, "experiment.create")
         return self.planned(endpoint, told)
 
     def planned(self, endpoint: str, design: Design) -> PlanView:

@@ -266,6 +266,47 @@ def test_a_split_is_one_change_or_refused(given: Files) -> None:
 
 
 @SQLITE
+def test_a_split_that_is_not_in_proportion_names_the_rest(given: Files) -> None:
+    world, head = given.world, "serving:\n  arms: [{version: 1, share: %s}, {version: 2, share: %s}, {version: 3, share: 50}]"
+    world.done(2, share=1_000)
+    text = document("Endpoint", ENDPOINT, head % (20, 30))
+    (made,) = given.apply(text, by=world.ana).done
+    assert made.change is not None
+    change = world.change(made.change)
+    assert change.wanted["rest"] == [{"version": 1, "share": 2_000}, {"version": 2, "share": 3_000}]
+    assert {one["version"]: one["buckets"] for one in change.plan["arms"]} == {1: 2_000, 2: 3_000, 3: 5_000}
+    assert given.plan(text, by=world.ana).objects[0].action == "waits", "it was asked for"
+    other = given.plan(document("Endpoint", ENDPOINT, head % (30, 20)), by=world.ana).objects[0]
+    assert other.action == "change", "another split was not"
+
+
+@SQLITE
+def test_a_file_says_what_must_not_get_worse_on_the_way(given: Files) -> None:
+    rollout = "{ramp: [{share: 10, hold: 1m}], sameAge: true, guardrails: [{name: errors, kind: errors, margin: 0.01}]}"
+    text = document("Endpoint", ENDPOINT, f"serving:\n  arms: [{{version: 2}}]\nrollout: {rollout}")
+    (made,) = given.apply(text, by=given.world.ana).done
+    assert made.change is not None
+    wanted = given.world.change(made.change).wanted
+    assert [(one["name"], one["margin"], one["on_fail"]) for one in wanted["guardrails"]] == [("errors", 0.01, "rollback")]
+    assert wanted["same_age"] is True
+    given.refused("bad-config", text.replace("margin: 0.01", "margin: 0"))
+
+
+@SQLITE
+def test_a_policy_of_a_file_has_guardrails_and_lets_steps_be_skipped(given: Files) -> None:
+    asks = "policy: {may_skip: %s, guardrails: [{name: errors, kind: errors, margin: %s}]}"
+    first = given.apply(document("Environment", "production", asks % ("false", 0.01)))
+    assert first.refused == ()
+    assert not given.plan(document("Environment", "production", asks % ("false", 0.01))).differs
+    (laxer,) = given.plan(document("Environment", "production", asks % ("true", 0.02))).objects
+    assert {one.field for one in laxer.fields} == {"policy.may_skip", "policy.guardrails"}
+    assert laxer.notes == (
+        "It asks for less: A rollout's steps may be skipped.",
+        "It asks for less: A guardrail is left out or tolerates more.",
+    )
+
+
+@SQLITE
 def test_a_named_ramp_of_the_same_files_is_walked(given: Files) -> None:
     given.apply(RAMP, by=given.world.olga)
     text = document("Endpoint", ENDPOINT, "serving:\n  arms: [{version: 2}]\nrollout: {ramp: careful, bake: 1h}")

@@ -131,6 +131,24 @@ def test_one_sees_and_compares_only_what_ones_roles_reach(place: Place) -> None:
     assert refused.value.code == "not-allowed"
 
 
+def test_a_template_is_in_no_file_until_somebody_names_a_ramp_of_his_own_so(place: Place) -> None:
+    backend, olga = place.backend, place.backend.identities.act_as("olga")
+    assert "canary" not in place.exported(kinds=["Ramp"])
+    steps = "[{shadow: true, hold: 30m, person: true}, {share: 1, hold: 10m, units: 100, statistics: not_failed}]"
+    declared = f"apiVersion: countersign/v1\nkind: Ramp\nmetadata: {{name: canary}}\nspec: {{steps: {steps}}}\n"
+    plan = backend.blueprints.plan(olga, [Source("ramp.yaml", declared)])
+    assert [(one.name, one.action) for one in plan.objects] == [("canary", "create")]
+    backend.blueprints.apply(olga, [Source("ramp.yaml", declared)], plan=plan.digest)
+    text = place.exported(names=["canary"])
+    assert not backend.blueprints.plan(olga, [Source("ramp.yaml", text)]).differs
+    assert not backend.blueprints.plan(olga, [Source("ramp.yaml", declared)]).differs
+    with pytest.raises(Faulty, match="share"):
+        backend.blueprints.plan(olga, [Source("ramp.yaml", declared.replace("share: 1,", "share: 0,"))])
+    lacking = backend.blueprints.plan(olga, [Source("ramp.yaml", declared.replace("share: 1, ", ""))])
+    assert [one.code for one in lacking.faults] == ["bad-ramp"]
+    backend.ramps.remove(olga, "canary")
+
+
 def server(name: str, spec: str) -> list[Source]:
     head = f"apiVersion: countersign/v1\nkind: Server\nmetadata: {{name: {name}}}\nspec:\n"
     return [Source("s.yaml", head + "".join(f"  {line}\n" for line in spec.splitlines()))]
@@ -251,9 +269,20 @@ def test_a_ramp_has_a_name_that_proposals_use_and_policies_ask_for(place: Place)
     countersign = CommandLine(data_dir=str(place.folder), demo_identities="true")
     assert countersign("ramp", "set", "quick", "50:1m", by="olga").content["ramp"]["revision"] == 1
     assert countersign("ramp", "set", "quick", "25:1m,50:2m", by="olga").content["ramp"]["revision"] == 2
-    assert "25 % for 1m, 50 % for 2m" in countersign.text("ramp", "list", by="olga")
+    assert "quick         1     25 %" in countersign.text("ramp", "list", by="olga")
     assert countersign("ramp", "set", "quick", "50:1m,25:1m", by="olga").error == "bad-ramp"
     assert countersign("ramp", "set", "10", "50:1m", by="olga").error == "bad-name"
     assert countersign("ramp", "set", "quick", "50:1m", by="ana").error == "not-allowed"
+    gated = "shadow:30m:person,1:10m:units=1000,25:1h:units=5000:proved:person"
+    told = countersign("ramp", "set", "quick", gated, by="olga").content["ramp"]["steps"]
+    assert [(one["share"], one["min_units"], one["statistics"], one["person"], one["shadow"]) for one in told] == [
+        (0, 0, None, True, True), (100, 1_000, None, False, False), (2_500, 5_000, "passed", True, False),
+    ]  # fmt: skip
+    listed = [" ".join(line.split()) for line in countersign.text("ramp", "list", by="olga").splitlines()]
+    at = listed.index("quick 1 copies 30m, then a person")
+    assert listed[at + 1 : at + 3] == [
+        "2 1 % 10m, then 1,000 units",
+        "3 25 % 1h, then 5,000 units, then guardrails proved, then a person",
+    ]
     assert countersign("ramp", "remove", "quick", by="olga").code == 0
     assert countersign("ramp", "remove", "quick", by="olga").error == "not-found"

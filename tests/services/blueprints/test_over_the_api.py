@@ -73,12 +73,21 @@ def test_ramps_have_operations_of_their_own_and_are_not_written_over(asked: Api)
         asked.refused(code, "PUT", f"/ramps/{name}", sent_steps, by="olga", If_Match="*", If_None_Match="*", status=422)
     asks = sent(document("Environment", "production", "policy: {ramp: {named: [careful]}}"))
     asked("POST", "/config/apply", {**asks, "plan": asked("POST", "/config/plan", asks, by="otto")["digest"]}, by="otto")
-    assert asked("GET", "/ramps")["items"][0]["asked_for_by"] == ["production"]
+    listed = {one["name"]: one for one in asked("GET", "/ramps")["items"]}
+    assert listed["careful"]["asked_for_by"] == ["production"]
+    assert (listed["canary"]["revision"], [one["min_units"] for one in listed["canary"]["steps"]]) == (0, [100] * 4)
     asked.refused("ramp-asked-for", "DELETE", "/ramps/careful", by="olga", status=409)
     asked.refused("ramp-asked-for", "PUT", "/ramps/careful", steps, by="olga", If_Match="*", status=409)
     asked("PUT", "/ramps/quick", steps, by="olga", If_None_Match="*")
     asked("DELETE", "/ramps/quick", by="olga", status=204)
     asked.refused("not-found", "GET", "/ramps/quick", status=404)
+    gated = {"steps": [{"shadow": True, "hold_seconds": 60, "person": True},
+                       {"share_percent": 1, "min_units": 500, "statistics": "passed"}]}  # fmt: skip
+    asked.refused("stale", "PUT", "/ramps/canary", gated, by="olga", If_None_Match="*", status=412)
+    made = asked("PUT", "/ramps/canary", gated, by="olga", If_Match=asked.tag("/ramps/canary"))
+    assert (made["revision"], made["steps"][0]["shadow"], made["steps"][1]["statistics"]) == (1, True, "passed")
+    asked("DELETE", "/ramps/canary", by="olga", status=204)
+    assert asked("GET", "/ramps/canary")["revision"] == 0, "the template is what is left"
 
 
 def test_a_file_on_the_server_is_read_for_nobody(asked: Api, tmp_path: Path) -> None:

@@ -271,6 +271,25 @@ def test_a_rollout_is_shown_paused_let_on_and_aborted(world: World, countersign:
     assert countersign("rollout", "show", "absent", by="audra").error == "not-found"
 
 
+def test_steps_are_skipped_where_the_policy_lets_it(world: World, countersign: CommandLine) -> None:
+    ramp = [{"share": 1_000, "hold_seconds": 3_600}, {"share": 5_000, "person": True}]
+    world.policy(may_skip=True)
+    world.applied(2, ramp=ramp)
+    world.prove()
+    world.run()
+    assert countersign("rollout", "show", ENDPOINT, by="audra").content["rollout"]["may_skip_to"] == 1
+    shown = " ".join(countersign.text("rollout", "show", ENDPOINT, by="audra").split())
+    assert "1 now v1 90 %, v2 10 % 1h 2 ahead v1 50 %, v2 50 % 0s, then a person" in shown
+    assert "may be skipped to step 2" in shown
+    said = ("--step", "1", "--reason", "Watched on another endpoint")
+    assert countersign("rollout", "skip", ENDPOINT, "--step", "2", "--reason", "x", by="olga").error == "moved-on"
+    assert countersign("rollout", "skip", ENDPOINT, *said, by="ana").error == "not-allowed"
+    assert countersign("rollout", "skip", ENDPOINT, *said, by="olga").code == 0
+    world.run()
+    assert (world.rollout().state, world.rollout().step) == ("ramping", 1)
+    assert countersign("rollout", "skip", "absent", *said, by="olga").error == "not-found"
+
+
 # -- endpoints, servers, policies
 
 

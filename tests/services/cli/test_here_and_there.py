@@ -32,6 +32,7 @@ from tests.services.registry.worlds import archive
 
 SOON = (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%S+0000")
 WHY = ("--reason", "Have a look")
+GATED = ("--share", "50", "--rest", "1=50", "--ramp", "shadow:10m:person,10:1h", "--same-age", "--guardrail", "errors:1%:warn")
 SAID = ("--title", "Newer", "--reason", "It is better")
 POLICY = json.dumps({"schema": 1, "approvals_needed": 0})
 DIGEST = "sha256:" + "0" * 64
@@ -87,18 +88,22 @@ STEPS: tuple[Step, ...] = (
     by("audra", "rollout", "show", ENDPOINT), by("audra", "rollout", "list"), by("ana", "rollout", "pause", ENDPOINT, *WHY),
     by("ana", "rollout", "resume", ENDPOINT, *WHY), by("olga", "rollout", "resume", ENDPOINT, *WHY),
     by("", "prove"), by("olga", "rollout", "let-on", ENDPOINT, "--step", "9", *WHY),
+    by("olga", "rollout", "skip", ENDPOINT, "--step", "1", *WHY), by("olga", "rollout", "skip", "absent", "--step", "1", *WHY),
     by("olga", "rollout", "let-on", ENDPOINT, "--step", "1", *WHY), by("olga", "rollout", "abort", ENDPOINT, *WHY),
     by("olga", "rollout", "pause", ENDPOINT, *WHY), by("audra", "rollout", "show", "absent"),
     by("ana", "change", "wait", "1", "--for", "live", "--timeout", "0s"),
     by("ben", "change", "revoke", "1", *WHY), by("olga", "change", "roll-back", "1", *WHY), by("ana", "change", "rebase", "1"),
     by("", "prove"), by("ana", "change", "wait", "1", "--for", "live", "--timeout", "1s"),
     by("ana", "change", "propose", ENDPOINT, "3", *SAID), by("", "check"), by("ben", "change", "reject", "2", "--yes", *WHY),
-    by("ana", "change", "wait", "2", "--timeout", "1s"), by("ana", "change", "propose", ENDPOINT, "4", *SAID),
+    by("ana", "change", "wait", "2", "--timeout", "1s"), by("ana", "change", "propose", ENDPOINT, "4", *SAID, *GATED),
+    by("ana", "change", "edit", "3", "--guardrail", "none", "--rest", "none", "--no-same-age"),
+    by("ana", "change", "edit", "3", "--guardrail", "slow:1"),
     by("ana", "change", "withdraw", "3", *WHY), by("ana", "change", "wait", "3"), by("ana", "change", "list", "--limit", "1"),
     # endpoints
     by("ana", "endpoint", "list"), by("ana", "endpoint", "list", "--environment", "dev"),
     by("ana", "endpoint", "show", ENDPOINT), by("ana", "endpoint", "show", "absent"),
-    by("ana", "endpoint", "served", ENDPOINT),
+    by("ana", "endpoint", "served", ENDPOINT), by("ana", "endpoint", "shadow", ENDPOINT, "--tolerance", "0.1"),
+    by("ana", "endpoint", "shadow", ENDPOINT, "--from", "2026-03-01T06:00Z", "--to", "2026-03-01T05:00Z"),
     by("ana", "endpoint", "show", ENDPOINT, "--at", "2020-01-01T00:00+0000"), by("ana", "endpoint", "history", ENDPOINT),
     by("ana", "endpoint", "history", ENDPOINT, "--pushes"), by("ana", "endpoint", "pause", ENDPOINT, *WHY),
     by("olga", "endpoint", "pause", ENDPOINT, *WHY), by("olga", "endpoint", "resume", ENDPOINT, *WHY),
@@ -307,9 +312,9 @@ def _named(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ONLY_REFUSED = {
-    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"),
+    ("change", "rebase"), ("data-set", "probes"), ("data-set", "requests"), ("experiment", "decide"),
     ("model", "register"), ("model", "set-champion"),
-    ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
+    ("rollout", "skip"), ("router", "confirm-move"), ("router", "drop-move"), ("slo", "rules"), ("slo", "dashboard"),
     ("session", "end"), ("sign-in", "ask"), ("sign-in", "unmap"), ("window-report", "save"),
 }  # fmt: skip
 """Commands that have nothing to succeed on in this world; what they answer otherwise is held by other tests."""

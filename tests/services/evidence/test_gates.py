@@ -31,7 +31,7 @@ from backend.monitoring.rows import Monitor, MonitorRun
 from backend.monitoring.rules import latest_slot, parse_spec
 from backend.notify.rows import Message, Route
 from backend.registry.rows import Version
-from tests.services.evidence.world import MODEL, World, context
+from tests.services.evidence.world import EVERYTHING, MODEL, World, context
 
 BROKEN = "sha256:" + "0" * 64
 
@@ -100,6 +100,25 @@ def test_the_preflight_holds_a_plan_against_server_router_and_neighbours(world: 
     assert "is not known" in run(world, "preflight", unknown).summary
     with pytest.raises(Refusal):
         run(world, "preflight", world.plan(endpoint="nowhere"))
+
+
+def test_the_preflight_refuses_copies_and_copies_of_the_same_age_that_cannot_be_held(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shadow of one step is a shadow too; a second copy of the champion stands under a name of its own."""
+    copied = world.plan(ramp=[{"shares": {"v1": 10_000}, "shadow": "v2", "person": True}])
+    assert run(world, "preflight", copied).verdict == "passed"
+    split_only = replace(EVERYTHING, mirror=False)
+    failed = run(world, "preflight", copied, router_abilities=lambda _kind: split_only)
+    assert failed.summary == "Cannot mirror traffic to a shadow (memory)."
+    twin = {**world.arm(1, 0), "name": "v1-same-age", "served_as": {"model": f"{MODEL}.abcd1234", "version": 1}}
+    beside = world.plan(
+        arms=[world.arm(1, 0), world.arm(2, 10_000), twin],
+        ramp=[{"shares": {"v1": 8_000, "v1-same-age": 1_000, "v2": 1_000}}],
+    )
+    assert run(world, "preflight", beside).verdict == "passed"
+    monkeypatch.setattr(MemoryTarget, "abilities", replace(MemoryTarget.abilities, names_side_by_side=False))
+    assert "Cannot hold a model under two names" in run(world, "preflight", beside).summary
 
 
 def test_the_preflight_tells_before_approval_what_can_be_proved(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

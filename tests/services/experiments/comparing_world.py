@@ -16,7 +16,8 @@ from backend.delivery import admission
 from backend.delivery.plan import Plan, parse_plan
 from backend.delivery.rows import Endpoint
 from backend.experiments.comparing import queries
-from backend.experiments.comparing.counting import Counts, count
+from backend.experiments.comparing.counting import count
+from backend.experiments.comparing.counts import Counts
 from backend.experiments.comparing.figures import Figures
 from backend.experiments.comparing.looking import Comparing, open_look
 from backend.experiments.comparing.rows import ComparisonLook, ComparisonRow

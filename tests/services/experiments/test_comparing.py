@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from backend.core.database import Database
 from backend.core.ledger import LedgerRow
 from backend.experiments.comparing import queries, service
 from backend.experiments.comparing.rows import ComparisonLook, ComparisonState
+from backend.experiments.comparing.thinning import superfluous
 from backend.findings.rows import Finding
 from tests.databases import Clock
 from tests.services.experiments.comparing_world import ERRORS, GUARD, Compared, plan, request
@@ -276,3 +278,28 @@ def test_arms_are_the_means_of_their_rows(given: Compared) -> None:
     assert effect.high is not None
     assert effect.low < 0.15 < effect.high
     assert np.isfinite(effect.better_chance)
+
+
+def test_a_page_sees_the_newest_figures_and_the_series_of_looks(given: Compared) -> None:
+    given.start(plan(window_seconds=0))
+    for name in ("a", "b"):
+        given.add(given.rows(400, {"v2": 0.1}, name=name))
+        given.look()
+        given.clock.tick(seconds=30)
+    with given.database.read() as session:
+        view = queries.view(session, given.row.id)
+        assert queries.view(session, "cmp_none") is None
+    assert view is not None
+    assert view.figures is not None
+    assert view.figures.arms[0].units == 400
+    assert [round(one.difference or 0, 3) for one in view.series["errors", "v2"]] == [0.1, 0.1]
+    assert sum(one.units for one in view.figures.exposure) == 800
+
+
+def test_few_looks_are_kept_and_the_newest_ones_all() -> None:
+    times = [datetime(2026, 3, 2, tzinfo=UTC) + timedelta(seconds=n) for n in range(501)]
+    gone = superfluous(times)
+    assert superfluous(times[:500]) == []
+    assert set(gone).isdisjoint(times[-150:])
+    assert times[0] not in gone
+    assert 501 - len(gone) <= 500

@@ -13,7 +13,8 @@ import pytest
 
 from backend.delivery.comparison import Comparison
 from backend.experiments.comparing import effects
-from backend.experiments.comparing.counting import EVERYONE, Asked, Counts, Stratum, count
+from backend.experiments.comparing.counting import count
+from backend.experiments.comparing.counts import EVERYONE, Asked, Counts, Stratum
 from backend.inference_log.service import InferenceLog
 from tests.services.experiments.comparing_world import request
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backend.core.unit import writing
 from backend.experiments.designs.measured import Measured
 from backend.experiments.designs.measuring import Champion, Wanted, measure
 from backend.experiments.designs.spec import MetricAsked
@@ -45,7 +46,8 @@ def rows(units: int = 300, days: int = 3, seed: int = 1) -> tuple[Rows, Rows]:
     for unit in range(units):
         own = rng.normal(0, 0.1)
         for place in range(int(rng.integers(1, 3 * days))):
-            at = END - float(rng.uniform(0.1, days - 0.1)) * DAY
+            hour = rng.choice([2, 20, *([30, 47] if days > 1 else []), *([68] if days > 2 else [])])
+            at = END - timedelta(hours=float(hour) + float(rng.uniform(0.01, 0.99)))
             failed = bool(rng.random() < 0.05)
             score = float(np.clip(0.5 + own + rng.normal(0, 0.2), 0, 1))
             one = f"{unit}-{place}"
@@ -133,3 +135,99 @@ def test_levels_and_variances_are_those_of_the_raw_rows(log: InferenceLog, windo
         else:
             assert one.level == pytest.approx(level), name
         assert (one.unit_variance, one.requests) == (pytest.approx(variance), pytest.approx(requests)), name
+
+
+def test_traffic_is_of_all_arms_and_figures_are_the_champion_s_alone(log: InferenceLog) -> None:
+    requests, _ = rows(units=200)
+    others = [
+        {**one, "request_id": f"o{one['request_id']}", "unit": f"o{one['unit']}", "assigned_arm": "v2", "version": 2,
+         "served_arm": "v2", "failure": "always"}
+        for one in requests
+    ]  # fmt: skip
+    nobodys = [{**one, "request_id": f"n{one['request_id']}", "unit": None} for one in requests[:50]]
+    fallen = {**requests[0], "request_id": "fallback", "unit": "f", "served_arm": "v2", "version": 2, "failure": ""}
+    put(log, [*requests, *others, *nobodys, fallen])
+    found = measured(log, metrics=METRICS[:1])
+    assert (found.requests, found.without_unit) == (2 * len(requests) + 1, 50)
+    assert found.units == found.traffic.distinct[-1] > 380
+    assert len(found.traffic.distinct) == 2, "whole days alone, of the 2.8 that are there"
+    assert found.failures is not None
+    assert 0.02 < found.failures < 0.09
+    assert found.metrics["errors"].level == pytest.approx(found.failures, abs=0.03)
+
+
+def test_what_a_log_leaves_out_is_counted_back(log: InferenceLog) -> None:
+    put(log, *rows(units=400))
+    whole = measured(log, metrics=METRICS[:1])
+    sampled = measured(log, metrics=METRICS[:1], most_rows=whole.requests // 2)
+    assert sampled.sampled_every > 1
+    assert sampled.units == pytest.approx(whole.units, rel=0.25)
+    kept = measured(log, metrics=METRICS[:1], kept_every=10)
+    assert kept.units == 10 * whole.units
+
+
+def test_a_covariate_takes_off_what_units_keep_and_nothing_where_the_log_is_too_short(log: InferenceLog) -> None:
+    rng, requests, outcomes = np.random.default_rng(4), [], []
+    for unit in range(400):
+        own = rng.normal(0, 3)
+        for day in range(4):
+            one, at = f"{unit}-{day}", END - (day + 0.5) * DAY
+            requests.append({"request_id": one, "event_time": at, "unit": f"u{unit}", "assigned_arm": "v1", "version": 1})
+            outcomes.append({"request_id": one, "known_at": at, "values": {"spent": own + rng.normal(0, 1)}})
+    put(log, requests, outcomes)
+    spent = MetricAsked(name="spent", kind="outcome", outcome="spent", adjusted=True)
+    plain = measured(log, metrics=(spent.model_copy(update={"adjusted": False}),)).metrics["spent"]
+    taken = measured(log, metrics=(spent,), before_days=2).metrics["spent"]
+    late = measured(log, metrics=(spent,), before_days=30).metrics["spent"]
+    assert plain.unit_variance == pytest.approx(10, rel=0.15)
+    assert taken.unit_variance == pytest.approx(1 + 9 * (1 - 9 / 9.5), rel=0.2), "a mean of two days before knows most of it"
+    assert late.unit_variance == pytest.approx(plain.unit_variance)
+    assert "does not go back far enough" in late.why
+
+
+def test_what_is_not_in_the_log_is_unknown_with_its_reason(log: InferenceLog) -> None:
+    assert measured(log).why == "nothing is in its log"
+    assert measure(log, ENDPOINT, None, Wanted(), END).why == "no version answers there yet"
+    requests, _ = rows(units=20, days=1)
+    put(log, [{**one, "unit": None} for one in requests])
+    assert measured(log).why == "no request in its log names a unit"
+    put(log, [{**one, "request_id": f"x{one['request_id']}", "prediction": None} for one in requests])
+    found = measured(log)
+    assert found.why.startswith("only ")
+    assert "a whole day brings more units" in found.why
+    assert "of the 100 units that it takes have one" in found.of("errors").why
+    assert "is a number" in measured(log, metrics=(MetricAsked(name="spread", kind="predictions"),)).of("spread").why
+    assert found.of("never-asked-for").unit_variance is None
+    assert all(one.unit_variance is None and one.why for one in found.metrics.values())
+    assert measured(log, END - 2 * DAY).why == "nothing is in its log", "what is dated later is not there yet"
+    assert measured(log, END + 40 * DAY).end == found.end, "the newest that there is, with its date"
+
+
+def test_windows_that_are_open_are_waited_for(log: InferenceLog) -> None:
+    put(log, *rows(units=300, days=2))
+    waiting = measured(log, window_seconds=30 * 86_400, metrics=METRICS[:1])
+    assert "wait for their windows" in waiting.metrics["errors"].why
+
+
+def test_names_of_outcomes_are_never_part_of_a_statement(log: InferenceLog) -> None:
+    put(log, *rows(units=150, days=1))
+    evil = MetricAsked(name="evil", kind="outcome", outcome='late") FROM requests; DROP VIEW requests; --')
+    found = measured(log, metrics=(evil, METRICS[0]))
+    assert found.metrics["evil"].unit_variance is None
+    assert found.metrics["errors"].level is not None
+    strange = measure(log, ENDPOINT, Champion("v1' OR true --", 7), Wanted(METRICS[:1], 0), END)
+    assert "has no requests" in strange.why
+
+
+def test_a_log_is_never_read_inside_a_unit_of_work(log: InferenceLog) -> None:
+    with writing(), pytest.raises(RuntimeError, match="inside a unit of work"):
+        measured(log)
+
+
+def test_deciles_of_predictions_are_cuts_that_have_something_below_them(log: InferenceLog) -> None:
+    requests, _ = rows(units=200)
+    put(log, [{**one, "prediction": float(place % 2)} for place, one in enumerate(requests)])
+    spread = MetricAsked(name="spread", kind="predictions")
+    found = measured(log, metrics=(spread,))
+    assert found.cuts == (1.0,)
+    assert found.metrics["spread"].level == pytest.approx(0.5, abs=0.15)

@@ -115,3 +115,19 @@ def test_what_compaction_merged_counts_as_touched_once_more(root: Path, late_clo
         log.compact()
         assert len(data_files(root)) == 1
         assert log.touched("delay", since).requests == (NOON,)
+
+
+def test_copies_of_a_unit_s_requests_go_whether_they_name_it_or_not(root: Path, late_clock: Clock) -> None:
+    with InferenceLog(root, clock=late_clock) as log:
+        log.append("delay", [row(1), row(2)])  # of units u1 and u2
+        log.append_copies("delay", [answer("r1", "shadow"), answer("r1", "champion"), answer("r2", "shadow")])
+        log.append_copies("delay", [answer("r90", "shadow", unit="u1"), answer("r91", "shadow", unit="u2")])
+        log.flush()
+        assert log.erase("delay", going("u1")).removed == 1 + 3  # type: ignore[arg-type]
+        with log.read("delay", None, NOON, NOON + HOUR, copies=True) as reading:
+            left = reading.query("SELECT DISTINCT request_id FROM copied ORDER BY 1").to_pylist()
+        assert [one["request_id"] for one in left] == ["r2", "r91"]
+
+
+def answer(name: str, arm: str, **fields: object) -> dict[str, object]:
+    return {"request_id": name, "event_time": NOON, "shadow": "shadow", "arm": arm, "prediction": 0.5, "status": 200, **fields}

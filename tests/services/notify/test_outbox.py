@@ -15,9 +15,11 @@ from backend.core import work
 from backend.core.context import SYSTEM
 from backend.core.ledger import LedgerHead
 from backend.delivery.rows import Endpoint
+from backend.experiments.comparing.standing import Standing
 from backend.notify.outbox import BATCH, about_of
 from backend.notify.rows import Cursor, Message, Route
 from backend.policy.rows import Freeze
+from backend.rollouts.service import At, judged
 from tests.databases import Clock
 from tests.services.changes.world import ENDPOINT, MODEL, World
 from tests.services.notify.conftest import Post
@@ -95,6 +97,53 @@ def test_the_messages_and_the_cursor_are_written_together_or_not_at_all(mailed: 
     mailed.fan_out()
     assert len(mailed.messages(event="change.waiting")) == 2
     assert _cursor(mailed) > before
+
+
+def test_a_rollback_by_itself_is_told_to_all_whom_it_concerns(mailed: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a guardrail: requester, approver, the endpoint's team and its operators hear of it, and where to look."""
+    world, teams = mailed.world, Teams(mailed.database, lambda *_: True)
+    teams.create(world.otto, "delays", "Delays")
+    teams.add_member(world.otto, "delays", "carla")
+    if (owning := teams.set_owner(world.otto, "endpoint", ENDPOINT, "delays")) is not None:
+        teams.confirm_owner(world.nora, owning.id)
+    number = _walking(world)
+    failed = Standing("rollback", "Errors: 3 % more than version 1.", False, False, 500, world.database.now())
+    monkeypatch.setattr("backend.rollouts.queries.comparisons.standing", lambda *_: failed)
+    with world.database.unit(SYSTEM) as tx:
+        judged(tx, world.rollout().authorization_id)
+    world.run()
+    assert (world.rollout().state, world.rollout().reason) == ("rolled_back", failed.reason)
+    mailed.fan_out()
+    assert mailed.names("rollout.rolled_back") == {"ana", "ben", "carla", "olga"}
+    with world.database.read() as session:
+        about = about_of(session, mailed.subjects, "rollout", world.rollout().id)
+    assert about is not None
+    assert (about.endpoint, about.number, about.page, about.query) == (ENDPOINT, number, "change", ("change", str(number)))
+
+
+def test_a_rollback_by_hand_is_not_told_as_one_by_itself(mailed: Post) -> None:
+    _walking(mailed.world)
+    mailed.world.rollouts.pause(mailed.world.ben, ENDPOINT, "Have a look")
+    mailed.world.rollouts.roll_back(mailed.world.olga, ENDPOINT, "Worse")
+    mailed.fan_out()
+    assert not {"rollout.rolled_back", "rollout.paused"} & {one.event for one in mailed.messages()}
+
+
+def test_who_skips_steps_is_told_to_the_others(mailed: Post) -> None:
+    mailed.world.policy(may_skip=True)
+    _walking(mailed.world)
+    row = mailed.world.rollout()
+    mailed.world.rollouts.skip(mailed.world.olga, ENDPOINT, "Seen in staging", at=At(row.id, row.step))
+    mailed.fan_out()
+    assert mailed.names("rollout.skipped") == {"ana", "ben"}
+
+
+def _walking(world: World) -> int:
+    """A change whose rollout holds its first step."""
+    number = world.applied(2, ramp=[{"share": 1_000, "hold_seconds": 3_600}, {"share": 5_000, "person": True}])
+    world.prove()
+    world.run()
+    return number
 
 
 def test_nobody_is_told_of_what_he_did_himself(mailed: Post) -> None:
