@@ -17,8 +17,8 @@ from backend.core.errors import NotFound
 from backend.delivery.named import named
 from backend.delivery.rows import Endpoint
 from backend.experiments.comparing import queries
-from backend.experiments.comparing.counted import Asked, Counts
 from backend.experiments.comparing.counting import count
+from backend.experiments.comparing.counts import Asked, Counts
 from backend.experiments.comparing.looking import strata
 from backend.experiments.comparing.rows import ComparisonRow
 from backend.experiments.designs import service as designs
