@@ -44,7 +44,7 @@ def test_a_decision_proposes_what_follows_and_says_which_change(asked: Api, worl
     told = asked("POST", f"{AT}/decide", sent)
     assert (told["state"], told["outcome"], told["reason"]) == ("decided", "ship", "It fails less.")
     change = asked("GET", f"/changes/{told['change']}")
-    assert (change["version"], change["title"]) == (2, "Ship: Fewer failures")
+    assert (change["line"]["version"], change["line"]["title"]) == (2, "Ship: Fewer failures")
 
 
 def test_who_may_not_propose_may_not_decide_with_a_change(asked: Api, world: World) -> None:
