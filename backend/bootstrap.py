@@ -57,6 +57,7 @@ from backend.delivery.timing import Timing
 from backend.equipment import keys, outgoing
 from backend.evidence.port import GateContext
 from backend.evidence.runner import EvidenceRunner
+from backend.experiments.comparing.aggregates import Aggregating
 from backend.experiments.comparing.looking import Comparing
 from backend.experiments.designs.service import Experiments
 from backend.findings.service import Findings
@@ -148,6 +149,7 @@ class Backend:
     monitoring: Monitoring
     experiments: Experiments
     comparing: Comparing
+    aggregating: Aggregating
     rollouts: Rollouts
     changes: Changes
     blueprints: Blueprints
@@ -303,6 +305,7 @@ def build(settings: Settings) -> Backend:
         ),
         experiments=experiments,
         comparing=Comparing(database, log, judged=judged),
+        aggregating=Aggregating(database, log),
         rollouts=Rollouts(database, packages, lease_seconds=settings.lease_seconds),
         changes=changes,
         blueprints=Blueprints(database, _hands(settings, sign_in, guard, connections, packaging), servers, changes),

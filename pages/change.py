@@ -34,6 +34,7 @@ main, side = components.main_and_side()
 with main:
     change_live.moved(seen)
     change_live.progress(seen)
+    change_live.compared(seen)
     change_page.plan_card(seen)
     change_page.since_card(seen)
     change_cards.evidence_card(seen)

@@ -31,6 +31,7 @@ from tests.found import found_lately
 from tests.installations import CHURN, FLIGHTS, PRODUCTION, populated
 from tests.model_story import BAGS, told
 from tests.sign_in_story import House, house
+from tests.tried import SLUG, tried
 from tests.watched import watched
 
 SIZES = ((1440, 900), (1024, 768))
@@ -78,6 +79,7 @@ def choose(label: str, option: str) -> Act:
 
 PARTS = ("People", "Services", "Grants", "Teams", "Data sets", "Roles", "Policies", "Servers", "Sign-in", "Messages")
 """Of the Admin page."""
+_TRIED = f"/experiment?endpoint=taxi-fare&experiment={SLUG}"
 _WATCHED = f"/monitoring?endpoint={PRODUCTION}"
 
 SHOTS: tuple[Shot, ...] = (
@@ -134,6 +136,12 @@ SHOTS: tuple[Shot, ...] = (
     ),
     Shot("propose-edit", "/propose?change=16", "Edit change", "ana", installation="full"),
     Shot("propose-not-allowed", "/propose", "Propose a change", "ben", installation="full"),
+    Shot("experiments", "/experiments", "Experiments", "ana", installation="full"),
+    Shot("experiments-fresh", "/experiments", "Experiments", "ana", installation="fresh"),
+    Shot("experiment", _TRIED, "", "ana", installation="full"),
+    Shot("experiment-decide", _TRIED, "", "ana", press("Decide"), "full"),
+    Shot("experiment-unknown", "/experiment?endpoint=nothing", "Experiment", "ana", installation="full"),
+    Shot("design", "/design?endpoint=taxi-fare-eu", "Design an experiment", "ana", installation="full"),
     Shot("monitoring", "/monitoring", "Monitoring", "ana", installation="full"),
     Shot("monitoring-unknown", "/monitoring?endpoint=nothing", "Monitoring", "ana", installation="full"),
     *[
@@ -248,6 +256,7 @@ def full(backend: Backend) -> None:
     """Every state of endpoints and changes."""
     populated(backend.settings.data_dir)
     told(backend.settings.data_dir)
+    tried(backend.settings.data_dir)
     watched(backend)
     found_lately(backend)
 

@@ -255,8 +255,51 @@ def more(asked: Api, found: dict[str, dict[str, Any]]) -> None:
     record(asked, found, ("DELETE", f"/data-sets/grants/{grant}", None, "otto"))
 
 
+def compared(found: dict[str, dict[str, Any]]) -> None:
+    """What arms did beside each other: a worker looks at that, and none runs here."""
+    whole = {
+        "id": f"cmp_{'0' * 26}", "endpoint": ENDPOINT, "experiment": "sharper", "control": "v1",
+        "versions": {"v1": 1, "v2": 2}, "treatments": ["v2"],
+        "asked": {"counts": "once", "alpha": 0.05, "metrics": [{"name": "errors", "kind": "errors"}]},
+        "state": "running", "why": "", "decision": "keep_running", "reasons": ["slow: not proved yet to be within 0.05."],
+        "person": False, "changes": [f"chg_{'0' * 26}"], "began_at": "2026-03-01T06:00:00Z", "ended_at": None,
+        "looked_at": "2026-03-02T06:00:00Z", "stale": False, "problem": "",
+        "standing": {
+            "action": "go", "reason": "slow: not proved yet to be within 0.05.", "passed": False, "not_failed": True,
+            "units": 980, "looked_at": "2026-03-02T06:00:00Z", "warnings": [],
+        },
+        "figures": None,
+    }  # fmt: skip
+    figure = {
+        "of": "effect",
+        "metric": "errors",
+        "treatment": "v2",
+        "value": -0.002,
+        "low": -0.008,
+        "high": 0.004,
+        "line": None,
+    }
+    look = {
+        "at": "2026-03-02T06:00:00Z", "generation": 7, "decision": "keep_running", "reasons": whole["reasons"],
+        "figures": [figure],
+    }  # fmt: skip
+    row = {
+        "generation": 7, "arm": "v2", "version": 2, "buckets": 5_000, "metric": "errors", "part": 0, "segment": "",
+        "centre": 0.01, "n": 980, "waiting": 20, "lost": 0, "value": -0.002, "denominator": 1.0,
+    }  # fmt: skip
+    counted = {"comparison": whole["id"], "endpoint": ENDPOINT, "experiment": "sharper", "at": look["at"], "rows": [row]}
+    found["show_experiment_figures"] = {"response": whole}
+    found["show_rollout_comparison"] = {"response": {**whole, "experiment": ""}}
+    found["list_experiment_looks"] = {"response": {"items": [look], "next": None}}
+    found["show_experiment_aggregates"] = {"response": counted}
+    decided = {**found["show_experiment"]["response"], "state": "decided", "outcome": "ship", "change": 12}
+    sent = {"outcome": "ship", "reason": "It fails less, and nothing got slower.", "version": 2}
+    found["decide_experiment"] = {"request": sent, "response": decided}
+
+
 def by_hand(found: dict[str, dict[str, Any]]) -> None:
     """What needs another system, a second state or a file: in the form of what was recorded."""
+    compared(found)
     intake = {"response": found["show_intake"]["response"]}
     for name in ("add_route", "rotate_route_secret"):
         found[name]["response"] |= {"secret": f"whsec_{'0' * 43}=", "shown": "https://hooks.example.com"}

@@ -10,12 +10,14 @@ import streamlit as st
 from app import identity, ways, wiring
 from app.change_pages import change_page, change_plan, changes
 from app.change_pages.change_page import Seen, read
+from app.compared import panel
 from app.kit import components, feedback, pictures, plain, states, times
 from app.kit.components import Told
 from app.kit.live import live, moved_on
 from app.kit.palette import Palette, current
 from app.kit.plain import escape
 from app.kit.states import badge
+from backend.changes import course
 from backend.changes.timeline import Moment
 from backend.delivery import queries as delivery
 from backend.delivery.plan import BUCKETS, percent
@@ -24,6 +26,7 @@ from backend.rollouts.queries import RolloutView
 
 QUICK = 2.0
 """Seconds between two looks while something is being pushed."""
+COMPARED = 15.0
 MOMENTS, PUSHES = 12, 6
 _STAGES = (("checking", "Checks"), ("review", "Review"), ("approved", "Approved"), ("applying", "Applying"), ("done", "Done"))
 _SAYS: Mapping[str, str] = {
@@ -98,6 +101,19 @@ def _moved_on(found: Print, drawn: Print, seen: Seen) -> None:
     else:
         edited = "**It was edited while you looked.** Below it stands as it was; a vote would be refused."
         moved_on(edited, by_itself=False)
+
+
+def compared(seen: Seen) -> None:
+    """What its arms did beside each other, where its plan compares any; drawn anew while its rollout goes on."""
+    if seen.view.rollout is None:
+        return
+    walks = seen.view.rollout.ended_at is None
+    (live(_compared, every=COMPARED) if walks else _compared)(seen.view.line.number)
+
+
+def _compared(number: int) -> None:
+    with wiring.reading() as look:
+        panel.draw(look, course.find(look.session, number).id)
 
 
 def progress(seen: Seen) -> None:

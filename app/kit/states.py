@@ -86,6 +86,29 @@ LOOKS: dict[str, dict[str, Look]] = {
         "snoozed": Look("Snoozed", "snooze", "gray"),
         "resolved": Look("Resolved", "task_alt", "green"),
     },
+    "experiment": {
+        "draft": Look("Draft", "edit_note", "gray"),
+        "running": _RUNNING,
+        "decided": Look("Decided", "task_alt", "green"),
+        "withdrawn": Look("Withdrawn", "remove_circle", "gray"),
+    },
+    "verdict": {
+        "pass": Look("Within limit", "check_circle", "green"),
+        "fail": Look("Beyond limit", "error", "red"),
+        "inconclusive": Look("Still open", "hourglass_empty", "gray"),
+        "missing": Look("Missing", "help", "orange"),
+        "stale": _STALE,
+    },
+    "comparison": {
+        "ship": Look("Ship", "check_circle", "green"),
+        "roll_back": Look("Roll back", "undo", "red"),
+        "keep_running": Look("Keep running", "hourglass_empty", "blue"),
+    },
+    "outcome": {
+        "ship": Look("Shipped", "check_circle", "green"),
+        "roll_back": Look("Rolled back", "undo", "orange"),
+        "no_decision": Look("No decision", "remove_circle", "gray"),
+    },
     "severity": {
         "critical": Look("Critical", "emergency_home", "red"),
         "warning": Look("Warning", "warning", "orange"),

@@ -140,6 +140,12 @@ class ExperimentPlan(Shown):
     )
 
 
+class ExperimentDecided(ExperimentWhole):
+    """An experiment that was decided, and the change that follows from it."""
+
+    change: int | None = Field(description="Number of the proposed change; null where nothing has to move.", examples=[12])
+
+
 class ExperimentSent(Sent):
     """A design under a name."""
 
@@ -174,6 +180,9 @@ class Deciding(Sent):
 
     outcome: Literal["ship", "roll_back", "no_decision"]
     reason: Reason
+    version: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
+        default=None, description="Which treatment is shipped; it may be left out where there is one.", examples=[2]
+    )
 
 
 @router.get("/experiments")
@@ -233,11 +242,14 @@ def withdraw_experiment(
 @router.post("/endpoints/{endpoint}/experiments/{experiment}/decide")
 def decide_experiment(
     asks: Asks, held: Held, endpoint: EndpointName, experiment: ExperimentName, sent: Deciding
-) -> ExperimentWhole:
-    """Says what came of a running experiment, which ends it. It moves no traffic: propose a change for that."""
+) -> ExperimentDecided:
+    """Says what came of a running experiment, which ends it, and proposes the change that follows: all of the traffic for the
+    version that is shipped, or for the champion. Both are done, or neither."""
     with _seen(held, endpoint, experiment):
-        asks.backend.experiments.decide(asks.actor, endpoint, experiment, sent.outcome, sent.reason)
-    return _answer(asks, held, endpoint, experiment)
+        change = asks.backend.changes.decide(asks.actor, endpoint, experiment, sent.outcome, sent.reason, version=sent.version)
+    number = change.number if change is not None else None
+    told = _answer(asks, held, endpoint, experiment).model_dump()
+    return ExperimentDecided.model_validate({**told, "change": number})
 
 
 def _answer(asks: Asks, held: Held, endpoint: str, experiment: str) -> ExperimentWhole:

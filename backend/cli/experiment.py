@@ -12,7 +12,8 @@ import click
 from backend.cli import inputs, names
 from backend.cli.output import emit, facts, guarded, json_option, percent, printable, table
 from backend.cli.session import Session, acting
-from backend.client.results import Experiment, ExperimentPlan, PlannedFigure
+from backend.client.errors import NotFound
+from backend.client.results import Comparison, Experiment, ExperimentPlan, PlannedFigure
 from backend.core.errors import Refusal
 
 _ENDPOINT = click.argument("endpoint", shell_complete=names.endpoints)
@@ -54,9 +55,11 @@ def list_experiments(opened: Session, endpoint: str, state: str | None, after: s
 @json_option
 @guarded
 def show(opened: Session, endpoint: str, name: str, as_json: bool) -> None:
-    """Show an experiment: who gets what, what it is for, how far it is, and what came of it."""
+    """Show an experiment: who gets what, what it is for, how far it is, what its arms did, and what came of it."""
     found = opened.client.experiments.show(endpoint, name)
-    emit(as_json, {"experiment": found}, _whole(found))
+    compared = _compared(opened, found)
+    told = [] if compared is None else _figures(compared)
+    emit(as_json, {"experiment": found, "comparison": compared}, [*_whole(found), *told])
 
 
 @experiment.command()
@@ -120,12 +123,14 @@ def withdraw(opened: Session, endpoint: str, name: str, reason: str, as_json: bo
 @_NAME
 @click.argument("outcome", type=click.Choice(("ship", "roll_back", "no_decision")))
 @_REASON
+@click.option("--version", type=click.IntRange(1), help="Which version is shipped, where several are tried.")
 @json_option
 @guarded
-def decide(opened: Session, endpoint: str, name: str, outcome: str, reason: str, as_json: bool) -> None:
-    """Say what came of a running experiment, which ends it. It moves no traffic: propose a change for that."""
-    found = opened.client.experiments.decide(endpoint, name, outcome, reason)
-    emit(as_json, {"experiment": found}, [f"{name} on {endpoint} is decided: {outcome.replace('_', ' ')}."])
+def decide(opened: Session, endpoint: str, name: str, outcome: str, reason: str, version: int | None, as_json: bool) -> None:
+    """Say what came of a running experiment, which ends it and proposes the change that follows."""
+    found = opened.client.experiments.decide(endpoint, name, outcome, reason, version=version)
+    follows = "Nothing has to move." if found.change is None else f"Change {found.change} follows; it waits for its approval."
+    emit(as_json, {"experiment": found}, [f"{name} on {endpoint} is decided: {outcome.replace('_', ' ')}. {follows}"])
 
 
 def _design(file: str) -> Mapping[str, Any]:
@@ -162,6 +167,44 @@ def _whole(found: Experiment) -> list[str]:
         "design": json.dumps(dict(found.design)),
     }
     return [f"{found.slug} on {found.endpoint}", *facts(told.items())]
+
+
+def _compared(opened: Session, found: Experiment) -> Comparison | None:
+    """What its arms did; None before it starts, and where nothing was compared."""
+    if found.started_at is None:
+        return None
+    try:
+        return opened.client.experiments.figures(found.endpoint, found.slug)
+    except NotFound:
+        return None
+
+
+def _figures(found: Comparison) -> list[str]:
+    """The newest look: what is decided, the arms, the effects and the guardrails."""
+    told = found.figures
+    if told is None:
+        return ["", f"Nothing can be said yet. {printable(str(found.standing['reason']))}"]
+    age = f" at {found.looked_at:%Y-%m-%d %H:%M} UTC{', which is stale' if found.stale else ''}" if found.looked_at else ""
+    lines = ["", f"The newest look{age} says: {found.decision.replace('_', ' ') or 'nothing yet'}."]
+    lines += [printable(one) for one in (*found.reasons, found.problem) if one]
+    arms = [
+        (one["name"], one["units"], one["complete"], f"{one['planned']:.1%}", f"{one['assigned']:.1%}") for one in told["arms"]
+    ]
+    lines += table(("arm", "units", "complete", "planned", "assigned"), arms)
+    effects = [
+        (one["metric"], one["treatment"], _figure(one["difference"]), _ends(one["low"], one["high"]))
+        for one in told["effects"]
+        if not one["segment"]
+    ]
+    lines += table(("metric", "arm", "change", "always-valid interval"), effects)
+    guarded = [(one["metric"], one["treatment"], one["segment"], one["verdict"], _figure(one["harm"]), f"{one['margin']:.4g}")
+               for one in told["guardrails"]]  # fmt: skip
+    return lines + (table(("guardrail", "arm", "segment", "verdict", "harm", "margin"), guarded) if guarded else [])
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    told = ("no end" if one is None else f"{one:.4g}" for one in (low, high))
+    return " to ".join(told)
 
 
 def _planned(found: ExperimentPlan) -> list[str]:

@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from backend.client.pages import Pages
-from backend.client.results import Experiment, ExperimentLine, ExperimentPlan, Page
+from backend.client.results import (
+    Comparison,
+    ComparisonLook,
+    Decided,
+    Experiment,
+    ExperimentLine,
+    ExperimentPlan,
+    Page,
+    RawAggregates,
+)
 from backend.client.shapes import read
 from backend.client.wire import Answer, Wire
 
@@ -59,9 +68,35 @@ class Experiments:
         """Gives up a draft."""
         return self._act(endpoint, experiment, "withdraw", {"reason": reason})
 
-    def decide(self, endpoint: str, experiment: str, outcome: str, reason: str) -> Experiment:
-        """Says what came of a running one, which ends it: `ship`, `roll_back` or `no_decision`."""
-        return self._act(endpoint, experiment, "decide", {"outcome": outcome, "reason": reason})
+    def decide(self, endpoint: str, experiment: str, outcome: str, reason: str, *, version: int | None = None) -> Decided:
+        """Says what came of a running one, which ends it, and proposes the change that follows.
+
+        Args:
+            outcome: `ship`, `roll_back` or `no_decision`.
+            version: which treatment is shipped; it may be left out where there is one.
+        """
+        sent = {"outcome": outcome, "reason": reason, "version": version}
+        return read(Decided, self._wire.send("POST", (*self._path(endpoint, experiment), "decide"), sent=sent).content)
+
+    def figures(self, endpoint: str, experiment: str) -> Comparison:
+        """What its arms did beside each other, by the newest look."""
+        return read(Comparison, self._wire.get(*self._path(endpoint, experiment), "figures").content)
+
+    def of_rollout(self, endpoint: str) -> Comparison:
+        """What is compared on an endpoint now, or was last."""
+        return read(Comparison, self._wire.get("endpoints", endpoint, "rollout", "comparison").content)
+
+    def looks(self, endpoint: str, experiment: str, *, after: str | None = None, limit: int = 100) -> Page[ComparisonLook]:
+        """One page of its looks, the newest first."""
+        pages = Pages(self._wire, ComparisonLook, *self._path(endpoint, experiment), "looks")
+        return pages.page(after=after, limit=limit)
+
+    def aggregates(self, endpoint: str, experiment: str) -> RawAggregates:
+        """The sums that its figures are made of, counted anew."""
+        return read(RawAggregates, self._wire.get(*self._path(endpoint, experiment), "aggregates").content)
+
+    def _path(self, endpoint: str, experiment: str) -> tuple[str, ...]:
+        return "endpoints", endpoint, "experiments", experiment
 
     def _act(self, endpoint: str, experiment: str, verb: str, sent: Any) -> Experiment:
         return _one(self._wire.send("POST", ("endpoints", endpoint, "experiments", experiment, verb), sent=sent))

@@ -65,6 +65,7 @@ def test_lists_show_the_one_model_and_count_nothing_else(narrow: Backend, full_p
         ("endpoint", "endpoint", EU, "nothing-there"),
         ("server", "server", SERVERS[0], "nothing-there"),
         ("propose", "endpoint", EU, "nothing-there"),
+        ("experiment", "endpoint", EU, "nothing-there"),
         ("change", "change", "", "99999"),
     ],
 )

@@ -12,6 +12,8 @@ from app.kit import palette, states
 from backend.changes.rules import CHANGE
 from backend.delivery.rows import ENDPOINT_STATES, Proof, PushRecord
 from backend.evidence.rules import EVIDENCE
+from backend.experiments.comparing import figures
+from backend.experiments.designs.rules import EXPERIMENT, Outcome
 from backend.findings.rules import FINDING, SEVERITIES
 from backend.metrics.faring import SourceWord
 from backend.metrics.slo import Verdict
@@ -31,6 +33,10 @@ THEME = tomllib.loads((ROOT / "app/.streamlit/config.toml").read_text())["theme"
         ("change", CHANGE.states),
         ("rollout", ROLLOUT.states),
         ("finding", FINDING.states),
+        ("experiment", EXPERIMENT.states),
+        ("outcome", get_args(Outcome)),
+        ("verdict", get_args(figures.Verdict)),
+        ("comparison", get_args(figures.Decision)),
         ("severity", SEVERITIES),
         ("evidence", (*EVIDENCE.states, "missing", "stale")),
         ("monitor", get_args(Word)),

@@ -289,6 +289,12 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, Any]] = {
     ("POST", "/v1/endpoints/{endpoint}/experiments/{experiment}/decide"): (
         "experiment.decide", f"/endpoints/{ENDPOINT}/experiments/sharper/decide", {"outcome": "ship", **WHY},
     ),
+    **{("GET", f"/v1/endpoints/{{endpoint}}/experiments/{{experiment}}/{what}"): (
+        "experiment.read", f"/endpoints/{ENDPOINT}/experiments/sharper/{what}", None,
+    ) for what in ("figures", "looks", "aggregates")},
+    ("GET", "/v1/endpoints/{endpoint}/rollout/comparison"): (
+        "experiment.read", f"/endpoints/{ENDPOINT}/rollout/comparison", None,
+    ),
     ("GET", "/v1/monitors"): ("endpoint.read", "/monitors", None),
     ("GET", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("endpoint.read", f"/endpoints/{ENDPOINT}/monitors/drift", None),
     ("PUT", "/v1/endpoints/{endpoint}/monitors/{monitor}"): ("monitor.set", f"/endpoints/{ENDPOINT}/monitors/drift", WATCHED),

@@ -55,9 +55,11 @@ NAMES = {
     "Monitor": "MonitorWhole", "MonitorLine": "MonitorFares", "MonitorFound": "MonitorFound", "MonitorRun": "MonitorRunView",
     "MonitorAsked": "MonitorAsked", "Profile": "ProfileLine",
     "BatchTaken": "BatchTaken", "RejectedRow": "RejectedRow", "LogRules": "LogRulesView", "Redaction": "RedactionView",
+    "Experiment": "ExperimentWhole", "Decided": "ExperimentDecided", "Comparison": "ComparisonWhole",
+    "ComparisonLook": "LookTaken", "RawAggregates": "RawAggregates",
+    "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
     "Shadows": "ShadowsView", "ShadowCopies": "Copies", "Disagreement": "Disagreement", "PairMean": "Estimated",
     "PairDifferences": "Differences", "PairLatencies": "Latencies", "PairLoss": "Loss",
-    "Experiment": "ExperimentWhole", "ExperimentLine": "ExperimentFares", "ExperimentShare": "ExperimentShare",
     "ExperimentPlan": "ExperimentPlan", "PlannedFigure": "PlannedFigure", "PlannedPoint": "PlannedPoint",
     "Erasure": "ErasureView", "WindowReport": "WindowReportView", "ReportSide": "ReportSide",
 }  # fmt: skip

@@ -68,12 +68,16 @@ from backend.client.results.endpoints import (
     Unmanaged,
 )
 from backend.client.results.experiments import (
+    Comparison,
+    ComparisonLook,
+    Decided,
     Experiment,
     ExperimentLine,
     ExperimentPlan,
     ExperimentShare,
     PlannedFigure,
     PlannedPoint,
+    RawAggregates,
 )
 from backend.client.results.findings import Finding, FindingCount, FindingLine, FindingMessage, FindingMoment
 from backend.client.results.inference_log import BatchTaken, Erasure, LogRules, Redaction, RejectedRow
@@ -169,6 +173,8 @@ __all__ = [
     "Change",
     "ChangeLine",
     "Comment",
+    "Comparison",
+    "ComparisonLook",
     "ConfigApplied",
     "ConfigDone",
     "ConfigExport",
@@ -178,6 +184,7 @@ __all__ = [
     "ConfigPlan",
     "Covered",
     "DataSetGrant",
+    "Decided",
     "Difference",
     "DifferenceLine",
     "Disagreement",
@@ -257,6 +264,7 @@ __all__ = [
     "Push",
     "Quantile",
     "RampStep",
+    "RawAggregates",
     "Redaction",
     "Registration",
     "RejectedRow",

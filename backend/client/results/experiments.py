@@ -55,6 +55,64 @@ class Experiment(ExperimentLine):
 
 
 @dataclass(frozen=True)
+class Decided(Experiment):
+    """An experiment that was decided; `change` is the number of what follows, None where nothing has to move."""
+
+    change: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What arms did beside each other.
+
+    `figures` of the newest look (docs/experiments.md), None before it; `standing` is what a ramp makes of it.
+    """
+
+    id: str
+    endpoint: str
+    experiment: str
+    control: str
+    versions: Mapping[str, int]
+    treatments: tuple[str, ...]
+    asked: Mapping[str, Any]
+    state: str
+    why: str
+    decision: str
+    reasons: tuple[str, ...]
+    person: bool
+    changes: tuple[str, ...]
+    began_at: datetime
+    ended_at: datetime | None
+    looked_at: datetime | None
+    stale: bool
+    problem: str
+    standing: Mapping[str, Any]
+    figures: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class ComparisonLook:
+    """One look: its decision, and the figures of everyone."""
+
+    at: datetime
+    generation: int
+    decision: str
+    reasons: tuple[str, ...]
+    figures: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class RawAggregates:
+    """Sums over units by generation, arm, metric and segment."""
+
+    comparison: str
+    endpoint: str
+    experiment: str
+    at: datetime
+    rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class PlannedPoint:
     """What is seen by the end of one step."""
 

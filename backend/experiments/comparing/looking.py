@@ -144,7 +144,7 @@ def open_look(session: Session, comparison_id: str, now: datetime) -> Opened | N
         endpoint.name,
         Comparison.model_validate(row.spec["comparison"]),
         arms,
-        _strata(session, row, arms),
+        strata(session, row, arms),
         row.began_at,
         now,
     )
@@ -153,7 +153,8 @@ def open_look(session: Session, comparison_id: str, now: datetime) -> Opened | N
     return Opened(row, asked, before)
 
 
-def _strata(session: Session, row: ComparisonRow, arms: tuple[str, ...]) -> tuple[Stratum, ...]:
+def strata(session: Session, row: ComparisonRow, arms: tuple[str, ...]) -> tuple[Stratum, ...]:
+    """The generations of a comparison's authorizations, in order, with the shares of its arms."""
     query = select(Generation).where(
         Generation.endpoint_id == row.endpoint_id,
         col(Generation.authorization_id).in_(row.authorizations),

@@ -1,0 +1,1 @@
+"""Experiments: the list, their designs, and what came of them."""
