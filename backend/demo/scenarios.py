@@ -33,7 +33,7 @@ HORIZON_SECONDS = 8
 """After which a flight's outcome is known if it ever is: a day and a half of summer."""
 LONGEST_SECONDS = 300.0
 GUARDRAILS: tuple[Mapping[str, Any], ...] = (
-    {"name": "errors", "kind": "errors", "margin": 0.02},
+    {"name": "errors", "kind": "errors", "margin": 0.03},
     {"name": "slow-answers", "kind": "slow", "above_seconds": 1.0, "margin": 0.05},
     {"name": "log-loss", "kind": "log_loss", "outcome": "late", "horizon_seconds": HORIZON_SECONDS, "margin": 0.1},
     {"name": "brier", "kind": "brier", "outcome": "late", "horizon_seconds": HORIZON_SECONDS, "margin": 0.05},
