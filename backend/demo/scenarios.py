@@ -21,7 +21,7 @@ from backend.demo.stack import Say, Stack
 from backend.demo.traffic import Traffic
 from backend.demo.waiting import wait_for
 from backend.demo.walked import WalkedStep, exposure, walked
-from backend.experiments.comparing import queries as comparisons
+from backend.experiments.comparing import showing
 
 Name = Literal["good", "bad", "shadow"]
 Decision = Literal["ship", "roll_back", "keep_running"]
@@ -198,8 +198,10 @@ class Scenario:
         if self.name == "shadow":
             return "keep_running", ("A shadow arm answers nobody: what it is worth is compared, and decides nothing.",)
         with self.backend.database.read() as session:
-            found = comparisons.of_change(session, change.id)
-        return (found.decision, found.reasons) if found is not None else ("keep_running", ("Nothing was compared.",))
+            found = showing.of_change(session, change.id, now=self.backend.database.now(session))
+        if found is None or found.figures is None:
+            return "keep_running", ("Nothing was compared.",)
+        return found.figures.decision, tuple(found.figures.reasons)
 
     def _flowing(self, traffic: Traffic, requests: int) -> None:
         wait_for(

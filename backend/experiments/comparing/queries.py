@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from sqlmodel import Session, col, select
 
 from backend.delivery.comparison import Comparison
 from backend.delivery.plan import parse_plan
 from backend.delivery.rows import Authorization
-from backend.experiments.comparing.figures import Figures
-from backend.experiments.comparing.rows import ComparisonLook, ComparisonRow, ComparisonState
+from backend.experiments.comparing.rows import ComparisonRow, ComparisonState
 from backend.experiments.comparing.standing import Kept, Looked, Standing
 from backend.experiments.comparing.standing import standing as stands
 
@@ -77,76 +74,3 @@ def of_endpoint(session: Session, endpoint_id: str) -> Sequence[ComparisonRow]:
 def of_experiment(session: Session, endpoint_id: str, experiment: str) -> ComparisonRow | None:
     """The newest comparison of an experiment."""
     return next((one for one in of_endpoint(session, endpoint_id) if one.experiment == experiment), None)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One look at one metric of one treatment, of everyone; an end that does not count is None."""
-
-    at: datetime
-    difference: float | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class View:
-    """A comparison as a page shows it.
-
-    Args:
-        figures: of the newest look; None before the first.
-        series: (metric, treatment) -> its looks in their order.
-        looked_at, problem: how the looking goes.
-    """
-
-    row: ComparisonRow
-    asked: Comparison
-    figures: Figures | None
-    series: dict[tuple[str, str], tuple[Point, ...]]
-    looked_at: datetime | None
-    problem: str | None
-
-
-def view(session: Session, comparison_id: str) -> View | None:
-    """One comparison with its newest figures and the series of its looks; None where there is none."""
-    row = session.get(ComparisonRow, comparison_id)
-    if row is None:
-        return None
-    query = select(ComparisonLook).where(ComparisonLook.comparison_id == comparison_id)
-    looks = session.exec(query.order_by(col(ComparisonLook.at))).all()
-    found = looked(session, row)
-    newest = Figures.from_json(looks[-1].figures) if looks else None
-    return View(row, asked(row), newest, _series(looks), found.looked_at, found.problem)
-
-
-def _series(looks: Sequence[ComparisonLook]) -> dict[tuple[str, str], tuple[Point, ...]]:
-    found: dict[tuple[str, str], list[Point]] = {}
-    for look in looks:
-        for one in look.figures["effects"]:
-            if not one["segment"]:
-                point = Point(look.at, one["difference"], one["low"], one["high"])
-                found.setdefault((one["metric"], one["treatment"]), []).append(point)
-    return {key: tuple(points) for key, points in found.items()}
-
-
-@dataclass(frozen=True)
-class Decided:
-    """The newest decision of a comparison, with its reasons."""
-
-    decision: Literal["ship", "roll_back", "keep_running"]
-    reasons: tuple[str, ...]
-
-
-_WORDS: dict[str, Literal["ship", "roll_back", "keep_running"]] = {
-    "ship": "ship", "roll_back": "roll_back", "keep_running": "keep_running",
-}  # fmt: skip
-
-
-def of_change(session: Session, change_id: str) -> Decided | None:
-    """What was decided of a change's arms; None where nothing was compared."""
-    query = select(Authorization).where(Authorization.change_id == change_id)
-    for authorization in session.exec(query.order_by(col(Authorization.created_at).desc())).all():
-        row = with_authorization(session, authorization)
-        if row is not None and row.decision is not None:
-            return Decided(_WORDS[row.decision], tuple(row.reasons))
-    return None

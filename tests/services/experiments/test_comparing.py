@@ -13,12 +13,12 @@ from sqlmodel import select
 from backend.core.context import SYSTEM
 from backend.core.database import Database
 from backend.core.ledger import LedgerRow
-from backend.experiments.comparing import queries, service
+from backend.experiments.comparing import queries, service, showing
 from backend.experiments.comparing.rows import ComparisonLook, ComparisonState
 from backend.experiments.comparing.thinning import superfluous
 from backend.findings.rows import Finding
 from tests.databases import Clock
-from tests.services.experiments.comparing_world import ERRORS, GUARD, Compared, plan, request
+from tests.services.experiments.comparing_world import ENDPOINT, ERRORS, GUARD, Compared, plan, request
 
 
 @pytest.fixture
@@ -287,12 +287,12 @@ def test_a_page_sees_the_newest_figures_and_the_series_of_looks(given: Compared)
         given.look()
         given.clock.tick(seconds=30)
     with given.database.read() as session:
-        view = queries.view(session, given.row.id)
-        assert queries.view(session, "cmp_none") is None
-    assert view is not None
+        view = showing.of_rollout(session, ENDPOINT, now=given.clock.now)
+        series = showing.series(session, view.id)
     assert view.figures is not None
     assert view.figures.arms[0].units == 400
-    assert [round(one.difference or 0, 3) for one in view.series["errors", "v2"]] == [0.1, 0.1]
+    errors = [one for one in series if (one.of, one.metric, one.treatment) == ("effect", "errors", "v2")]
+    assert [round(one.value or 0, 3) for one in errors] == [0.1, 0.1]
     assert sum(one.units for one in view.figures.exposure) == 800
 
 
