@@ -39,7 +39,7 @@ def demo(headless: bool, data: Path | None, keep: bool, scenario: str, as_json: 
     figures prove. bad: version 3, wrong on purpose, is taken back by a guardrail. shadow: version 2 gets copies only.
     """
     refuse_elsewhere(data)
-    with _folder(data, keep) as folder, Stack.start(folder, note) as stack:
+    with _folder(data, keep) as folder, Stack.start(folder, note, hears=scenario == "shadow") as stack:
         setup = FlightsSetup(stack, note)
         prepared = setup.run()
         report: PromotionReport | ScenarioReport

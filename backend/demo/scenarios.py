@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from backend.changes.rows import Change
@@ -22,6 +23,7 @@ from backend.demo.traffic import Traffic
 from backend.demo.waiting import wait_for
 from backend.demo.walked import WalkedStep, exposure, walked
 from backend.experiments.comparing import showing
+from backend.experiments.copies import Copies, all_compared
 
 Name = Literal["good", "bad", "shadow"]
 Decision = Literal["ship", "roll_back", "keep_running"]
@@ -59,6 +61,7 @@ class ScenarioReport:
         steps: each state that was admitted, with its shares in percent and how long it was live.
         decision: the comparison's newest; of a shadow, which decides nothing, `keep_running`.
         exposure: requests that each arm was assigned, by the log, from the proposal on; of a shadow arm the copies.
+        copies: what the shadow arm answered beside the live one; None of other scenarios.
         live: the version that answers afterwards.
     """
 
@@ -72,11 +75,14 @@ class ScenarioReport:
     live: int | None
     wanted: int | None
     ledger_intact: bool
+    copies: Copies | None = None
 
     @property
     def holds(self) -> bool:
         """Whether the scenario ended as it should, with no failed request and an intact ledger."""
         decided = self.decision == WANTED[self.scenario]
+        if self.scenario == "shadow" and (self.copies is None or not self.copies.answered):
+            return False
         return decided and self.live == self.wanted and self.failed_requests == 0 and self.ledger_intact
 
     def to_json(self) -> dict[str, Any]:
@@ -91,6 +97,7 @@ class ScenarioReport:
             "failed_requests": self.failed_requests,
             "live_version": self.live,
             "ledger_intact": self.ledger_intact,
+            **({"shadow": self.copies.to_json()} if self.copies is not None else {}),
         }
 
 
@@ -112,6 +119,8 @@ class Scenario:
                 code="not-at-the-start",
             )
         version = self._version()
+        if self.name == "shadow":
+            self.stack.take_in()
         self.setup.promote_to_staging(version)
         self.say(f"Version {before} is live; flights of June and July flow at up to {RATE:.0f} a second.")
         recorder = LoggedReplay(self.backend.inference_log, PRODUCTION)
@@ -121,17 +130,20 @@ class Scenario:
             began = self.backend.database.now()
             change = self._approved(version)
             self._played(change)
-            self._flowing(traffic, traffic.stats().requests + BEFORE_REQUESTS // 5)
+            more = BEFORE_REQUESTS if self.name == "shadow" else BEFORE_REQUESTS // 5
+            self._flowing(traffic, traffic.stats().requests + more)
         stats = traffic.stats()
         if stats.failed:
             self.say(f"Failed requests by kind: {dict(stats.failures)}.")
         decision, reasons = self._decided(change)
+        copies = self._copies(began) if self.name == "shadow" else None
         return ScenarioReport(
             scenario=self.name,
             steps=walked(self.backend.database, change.id),
             decision=decision,
             reasons=reasons,
-            exposure=exposure(self.backend, PRODUCTION, began),
+            exposure=exposure(self.backend, PRODUCTION, began) | ({copies.arm: copies.asked} if copies is not None else {}),
+            copies=copies,
             requests=stats.requests,
             failed_requests=stats.failed,
             live=self.setup.live_version(PRODUCTION),
@@ -202,6 +214,17 @@ class Scenario:
         if found is None or found.figures is None:
             return "keep_running", ("Nothing was compared.",)
         return found.figures.decision, tuple(found.figures.reasons)
+
+    def _copies(self, began: datetime) -> Copies | None:
+        """What the shadow answered, once the ingest has written it."""
+        log, now = self.backend.inference_log, self.backend.database.now
+        found = wait_for(
+            "what the shadow arm answered",
+            lambda: all_compared(log, PRODUCTION, began, now(), now(), outcome="late") or None,
+            why_not=lambda: "the log has no copy that is a minute old",
+            seconds=150.0,
+        )
+        return found[0]
 
     def _flowing(self, traffic: Traffic, requests: int) -> None:
         wait_for(

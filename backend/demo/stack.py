@@ -44,7 +44,7 @@ class Stack:
     """Everything that runs, and the services over it in this process. `web` is None where it was not asked for.
 
     `log_ports` are where the ingest takes Envoy's log, and answers of shadow arms; they are held for it until `take_in`. None
-    without a web app: the demo then writes the log in this process.
+    where nobody hears Envoy: the demo then writes the log in this process.
 
     Each server is at the address that it had the last time, unless somebody else has that now, which is said.
     """
@@ -60,10 +60,21 @@ class Stack:
     backend: Backend
 
     @classmethod
-    def start(cls, folder: Path, say: Say, *, observe_seconds: float = OBSERVE_SECONDS, web_port: int | None = None) -> Self:
+    def start(
+        cls,
+        folder: Path,
+        say: Say,
+        *,
+        observe_seconds: float = OBSERVE_SECONDS,
+        web_port: int | None = None,
+        hears: bool = False,
+    ) -> Self:
         """Starts all but the worker and waits until each answers. What is slow is said before it is begun.
 
         The web app comes first, where a port for it is given: it can be looked at while the rest starts.
+
+        Args:
+            hears: an ingest is to hear Envoy, also without a web app (`take_in` starts it).
         """
         folder = folder.absolute()
         found = _runtimes()
@@ -75,7 +86,7 @@ class Stack:
             settings = _settings(folder, embedded_mlflow.address(at), observe_seconds)
             services = bootstrap.install(settings)
             web = _web(group, folder, settings, web_port, say)
-            log_ports = group.reserve(INGEST, 2) if web is not None else None
+            log_ports = group.reserve(INGEST, 2) if web is not None or hears else None
             servers = _servers(group, folder, found, at, log_ports, say)
             for move in group.moves():
                 say(move)
