@@ -151,9 +151,9 @@ def _under_way(view: ChangeView) -> str:
         return f"{told}. It waits until somebody lets it go on."
     if walk.state == "ramping":
         return f"{told} is being pushed and is not proved yet."
-    if walk.reason and not walk.reason.startswith("Holds this step"):
-        return f"{told}. {escape(walk.reason, 300)}"
-    return f"{told}, held until {times.stamp(walk.hold_until)}." if walk.hold_until else f"{told}."
+    held = f", held until {times.stamp(walk.hold_until)}" if walk.hold_until else ""
+    says = walk.reason if not walk.reason.startswith("Holds this step") else ""
+    return f"{told}{held}. {escape(says, 300)}".rstrip()
 
 
 def shares_say(plan: Plan, shares: Mapping[str, int]) -> str:

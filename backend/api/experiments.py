@@ -199,8 +199,8 @@ def create_experiment(
     asks: Asks, once: Making, endpoint: EndpointName, sent: ExperimentSent, response: Response
 ) -> ExperimentWhole:
     """Designs an experiment. Nothing starts by it: propose a change that names it."""
-    service = asks.backend.experiments
-    once.make(Experiment, lambda: service.create(asks.actor, endpoint, sent.slug, sent.title, sent.design).id)
+    told = (endpoint, sent.slug, sent.title, sent.design)
+    once.make(Experiment, lambda: asks.backend.experiments.create(asks.actor, *told).id)
     response.headers["location"] = f"/api/v1/endpoints/{endpoint}/experiments/{sent.slug}"
     with asks.reading("experiment.read") as look:
         return _shown(endpoint, sent.slug)(look, asks.actor)

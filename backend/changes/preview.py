@@ -112,6 +112,8 @@ class Previews(Desk):
         others = [self._other(session, place, number, facts) for number in beginning(place, wanted)]
         plan = draw(wanted, base, facts, version, package, terms_of(session, rules), found.comparison, others=others)
         plan = compared.tuned(plan, found)
+        view = compared.planned(plan, found)
+        compared.refuse_blind(view)
         other = standing.other_on(session, place.id, change.id if change is not None else None)
         leads = f"It is drawn on where change {other.number}, which is under way, leads." if other is not None else ""
         return Preview(
@@ -121,7 +123,7 @@ class Previews(Desk):
             since_earlier=difference.from_plan(plan, parse_plan(change.plan)) if change is not None else None,
             drawn_on=leads,
             policy=rules,
-            planned=compared.planned(plan, found),
+            planned=view,
             is_packaged=package.digest != UNBUILT,
             lacks=_lacks(session, actor, place, rules, (change, wanted.version), self._database.now(session)),
             waits=f"Waits for the rollout of change {other.number}." if other is not None else _waits(session, place),

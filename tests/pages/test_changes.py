@@ -356,7 +356,7 @@ def test_a_ramp_by_name_is_told_in_words_and_previewed(full_page: Open) -> None:
     shown = next(one.value for one in test.table if "Field" in one.value.columns)
     assert "10 → 20 → 30 → 40 → 50 → 60 → 70 → 80 → 90 → 100 %" in list(shown["Plan"])
     test.selectbox(key="ramp.name").set_value("canary").run()
-    assert "Name a guardrail" in words(test), "its units are units of a comparison"
+    assert "1 % for 10m" in words(test)
 
 
 def test_gates_guardrails_and_a_copy_of_the_same_age_are_asked_for(full: Backend, full_page: Open, registered: None) -> None:
@@ -373,7 +373,9 @@ def test_gates_guardrails_and_a_copy_of_the_same_age_are_asked_for(full: Backend
     test.selectbox(key="guardrail.1.kind").set_value("latency").run()
     test.toggle(key="guardrail.1.relative").set_value(True).run()
     test.number_input(key="guardrail.1.margin").set_value(10.0).run()
-    test.selectbox(key="guardrail.1.on_fail").set_value("hold").run()
+    assert "let the champion be measured first" in words(test), "it would be blind"
+    for number in (0, 1):
+        test.selectbox(key=f"guardrail.{number}.on_fail").set_value("warn").run()
     test.text_input(key="title").set_value("Guarded").run()
     test.text_area(key="reason").set_value("Slowly.").run()
     clicked(test, "Propose it")
@@ -381,7 +383,7 @@ def test_gates_guardrails_and_a_copy_of_the_same_age_are_asked_for(full: Backend
     with full.database.read() as session:
         wanted = session.exec(select(Change).order_by(Change.number.desc())).first().wanted
     assert [(one["name"], one["kind"], one["margin"], one["relative"], one["on_fail"]) for one in wanted["guardrails"]] == [
-        ("errors", "errors", 0.01, False, "rollback"), ("latency", "latency", 0.1, True, "hold"),
+        ("errors", "errors", 0.01, False, "warn"), ("latency", "latency", 0.1, True, "warn"),
     ]  # fmt: skip
     assert (wanted["same_age"], wanted["ramp"][0]) == (
         True,
@@ -392,7 +394,15 @@ def test_gates_guardrails_and_a_copy_of_the_same_age_are_asked_for(full: Backend
 def test_an_edit_begins_with_the_guardrails_that_were_asked_for(full: Backend, full_page: Open, registered: None) -> None:
     number = number_of(full, "REVIEW")
     slow = {"name": "slow", "kind": "slow", "margin": 0.02, "above_seconds": 0.5, "on_fail": "warn"}
-    late = {"name": "late", "kind": "outcome", "margin": 0.3, "outcome": "late", "horizon_seconds": 7_200, "better": "higher"}
+    late = {
+        "name": "late",
+        "kind": "outcome",
+        "margin": 0.3,
+        "outcome": "late",
+        "horizon_seconds": 7_200,
+        "better": "higher",
+        "on_fail": "warn",
+    }
     full.changes.edit(full.identities.act_as("ana"), number, guardrails=(slow, late))
     with full.database.read() as session:
         before = course.find(session, number).wanted

@@ -250,6 +250,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
 """Every command of every service -> the action that it needs, and a call of it."""
 
 WITHOUT_ROLE = {
+    "aggregating.of": "a look: what it reads is narrowed to what its actor sees, as test_foreign_ids holds",
     "tokens.create": "one's own, or of a service that one owns (test_api_tokens)",
     "tokens.list": "one's own; those of everybody by token.list (test_api_tokens)",
     "tokens.revoke": "one's own; others' by token.revoke (test_api_tokens)",

@@ -43,6 +43,8 @@ WITHOUT_OPERATION = {
     "sealing_keys.rotate": "done where the keys are: `countersign secrets rotate`",
     "audit.rotate_key": "done where the keys are: `countersign secrets rotate-ledger-key`",
     "sessions.end_of": "end_everywhere by the identity's name is offered",
+    "changes.begin_experiment": "propose_change that names it does the same",
+    "experiments.decide": "decide_experiment says it together with the change that follows",
     "versions.upload": "an upload is an intake, which goes on after the answer",
 }
 """Commands that no operation calls by their own name, with the reason."""

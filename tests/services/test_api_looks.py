@@ -38,6 +38,10 @@ TOLD_BY = {
     "delivery.lines.of_models": ("list_placements", "list_endpoints"),
     "delivery.past.moves": ("list_endpoint_timeline",),
     "delivery.past.spans": ("list_generations",),
+    "experiments.comparing.showing.decisions": ("list_experiments", "show_experiment_figures"),
+    "experiments.comparing.showing.of_change": ("show_rollout_comparison",),
+    "experiments.comparing.showing.series": ("list_experiment_looks",),
+    "experiments.designs.service.find": ("show_experiment",),
     "delivery.queries.managed": ("list_endpoints",),
     "findings.queries.kinds": ("list_findings",),
     "findings.queries.owners": ("list_findings",),
@@ -52,6 +56,7 @@ TOLD_BY = {
     "registry.freshness.is_read_now": ("show_registry",),
     "rollouts.queries.live": ("show_endpoint", "show_rollout"),
     "rollouts.queries.live_change": ("show_endpoint", "list_generations"),
+    "rollouts.queries.newest_generation": ("show_endpoint", "list_generations"),
     "rollouts.queries.stand": ("show_rollout",),
     "rollouts.running.count": ("list_running_rollouts",),
 }
@@ -70,6 +75,7 @@ OF_THE_PAGE = {
 
 OF_A_BROWSER = {
     "database.now": "the time, which stands in every answer's `Date`",
+    "changes.begin_experiment": "propose_change that names it does the same",
     "database.read": "what every look begins with",
     "identities.act_as": "a demo identity is chosen in a browser; programs bring a token",
     "links.open": "a link of a message is opened in a browser",

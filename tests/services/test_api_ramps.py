@@ -32,8 +32,8 @@ def _proposal(**wishes: Any) -> dict[str, Any]:
 def test_a_proposal_names_guardrails_a_copy_and_the_split_of_the_rest(asked: Api) -> None:
     asked.world.done(2, share=2_500)
     guardrails = [
-        {"name": "errors", "kind": "errors", "margin": 0.01},
-        {"name": "p95", "kind": "latency", "margin": 0.1, "relative": True, "quantile": 0.95, "on_fail": "hold"},
+        {"name": "errors", "kind": "errors", "margin": 0.01, "on_fail": "warn"},
+        {"name": "p95", "kind": "latency", "margin": 0.1, "relative": True, "quantile": 0.95, "on_fail": "warn"},
     ]
     wishes = {
         "share_percent": 50,
@@ -64,7 +64,7 @@ def test_a_proposal_names_guardrails_a_copy_and_the_split_of_the_rest(asked: Api
         ({"ramp": [{"hold_seconds": 60}]}, "bad-change", "a step has a share, or is a shadow's"),
         ({"ramp": [{"share_percent": 1, "shadow": True}]}, "bad-change", "a step has a share, or is a shadow's"),
         ({"ramp": [{"share_percent": 1, "min_units": 100}]}, "bad-ramp", "Name a guardrail"),
-        ({"rest": [{"version": 9, "share_percent": 50}], "share_percent": 50}, "bad-share", "runs 1"),
+        ({"rest": [{"version": 2, "share_percent": 50}], "share_percent": 50}, "bad-share", "runs 1"),
         ({"rest": [{"version": 1, "share_percent": 60}], "share_percent": 50}, "bad-change", "do not sum"),
     ],
 )

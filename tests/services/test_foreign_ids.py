@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,8 @@ class Door:
             "model": CHURN, "endpoint": "churn", "version": "1", "number": "1", "moment": "2026-03-01T00:00:00Z",
             "start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z", "change": str(number_of(backend, "BLOCKED")),
         }  # fmt: skip
-        application = api.build(lambda: backend)
+        patient = replace(backend, settings=backend.settings.model_copy(update={"api_burst": 100_000}))
+        application = api.build(lambda: patient)
         self.document, self.foreign, self.private = application.openapi(), foreign, private
         self._client = TestClient(application, raise_server_exceptions=False)
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}

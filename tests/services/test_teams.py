@@ -195,7 +195,7 @@ def test_a_look_is_narrowed_on_both_databases(world: World, teams: Teams, scope:
             "counts": sum(changes.counts(session).values()),
             "models": catalog.count(session, catalog.Wanted()),
             "servers": len(places.servers(session)),
-            "rollouts": 1 + len(rollouts.running(session, limit=5)),
+            "rollouts": 1 + len(rollouts.running(session, now, limit=5)),
             "ledger": min(1, len([one for one in audit.events(session) if one.subject_kind == "change"])),
             "timeline": min(1, len(timeline(session, course.find(session, 1)))) if sees else 0,
         }

@@ -282,12 +282,13 @@ def test_a_split_that_is_not_in_proportion_names_the_rest(given: Files) -> None:
 
 @SQLITE
 def test_a_file_says_what_must_not_get_worse_on_the_way(given: Files) -> None:
-    rollout = "{ramp: [{share: 10, hold: 1m}], sameAge: true, guardrails: [{name: errors, kind: errors, margin: 0.01}]}"
+    guardrail = "{name: errors, kind: errors, margin: 0.01, on_fail: warn}"
+    rollout = f"{{ramp: [{{share: 10, hold: 1m}}], sameAge: true, guardrails: [{guardrail}]}}"
     text = document("Endpoint", ENDPOINT, f"serving:\n  arms: [{{version: 2}}]\nrollout: {rollout}")
     (made,) = given.apply(text, by=given.world.ana).done
     assert made.change is not None
     wanted = given.world.change(made.change).wanted
-    assert [(one["name"], one["margin"], one["on_fail"]) for one in wanted["guardrails"]] == [("errors", 0.01, "rollback")]
+    assert [(one["name"], one["margin"], one["on_fail"]) for one in wanted["guardrails"]] == [("errors", 0.01, "warn")]
     assert wanted["same_age"] is True
     given.refused("bad-config", text.replace("margin: 0.01", "margin: 0"))
 

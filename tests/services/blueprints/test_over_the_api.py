@@ -75,7 +75,7 @@ def test_ramps_have_operations_of_their_own_and_are_not_written_over(asked: Api)
     asked("POST", "/config/apply", {**asks, "plan": asked("POST", "/config/plan", asks, by="otto")["digest"]}, by="otto")
     listed = {one["name"]: one for one in asked("GET", "/ramps")["items"]}
     assert listed["careful"]["asked_for_by"] == ["production"]
-    assert (listed["canary"]["revision"], [one["min_units"] for one in listed["canary"]["steps"]]) == (0, [100] * 4)
+    assert (listed["canary"]["revision"], [one["min_units"] for one in listed["canary"]["steps"]]) == (0, [0] * 4)
     asked.refused("ramp-asked-for", "DELETE", "/ramps/careful", by="olga", status=409)
     asked.refused("ramp-asked-for", "PUT", "/ramps/careful", steps, by="olga", If_Match="*", status=409)
     asked("PUT", "/ramps/quick", steps, by="olga", If_None_Match="*")
