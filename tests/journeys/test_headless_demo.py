@@ -24,12 +24,12 @@ from backend.inference_log.service import InferenceLog
 COMMAND = [sys.executable, "-P", "-m", "backend.cli.main", "demo", "--headless", "--json"]
 
 
-def start(folder: Path, **options: Any) -> subprocess.Popen[str]:
+def start(folder: Path, *more: str, **options: Any) -> subprocess.Popen[str]:
     settings = {key: value for key, value in os.environ.items() if not key.startswith("COUNTERSIGN_")}
     kept = {name: os.environ[name] for name in ("COUNTERSIGN_RUNTIMES_DIR",) if name in os.environ}
     root = str(Path(__file__).resolve().parents[2])
     environment = {**settings, **kept, "PYTHONPATH": root}
-    return subprocess.Popen([*COMMAND, "--data", str(folder)], env=environment, cwd=folder.parent, text=True, **options)
+    return subprocess.Popen([*COMMAND, "--data", str(folder), *more], env=environment, cwd=folder.parent, text=True, **options)
 
 
 def processes_of(folder: Path) -> list[str]:
