@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One data folder: each scenario begins where version 1 is live, as the one before left it."""
-    yield tmp_path_factory.mktemp("scenarios") / "data"
+    return tmp_path_factory.mktemp("scenarios") / "data"
 
 
 def played(folder: Path, name: str) -> dict[str, Any]:
