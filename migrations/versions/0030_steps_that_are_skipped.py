@@ -1,13 +1,13 @@
 """Steps of a rollout that somebody had skipped, and what a change's comparison will see
 
-Revision: 0034, after: 0029
+Revision: 0030, after: 0029
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0034"
+revision = "0030"
 down_revision = "0029"
 branch_labels = None
 depends_on = None

@@ -1,14 +1,14 @@
 """Experiments
 
-Revision: 0033, after: 0034
+Revision: 0031, after: 0030
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0033"
-down_revision = "0034"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
