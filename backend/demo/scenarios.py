@@ -216,11 +216,18 @@ class Scenario:
         return found.figures.decision, tuple(found.figures.reasons)
 
     def _copies(self, began: datetime) -> Copies | None:
-        """What the shadow answered, once the ingest has written it."""
+        """What the shadow answered until now, once all of it is a minute old: so long an answer may be under way."""
         log, now = self.backend.inference_log, self.backend.database.now
+        ended = now()
+        self.say("Waiting for a minute, until every answer of the shadow arm is in ...")
+
+        def whole() -> tuple[Copies, ...] | None:
+            found = all_compared(log, PRODUCTION, began, ended, now(), outcome="late")
+            return found if found and found[0].end >= ended else None
+
         found = wait_for(
             "what the shadow arm answered",
-            lambda: all_compared(log, PRODUCTION, began, now(), now(), outcome="late") or None,
+            whole,
             why_not=lambda: "the log has no copy that is a minute old",
             seconds=150.0,
         )
